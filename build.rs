@@ -1,0 +1,40 @@
+//! Tells the program what it was built from, for `--version` and `connections_exporter_build_info`.
+
+use std::process::Command;
+
+fn main() {
+    // A release archive has no repository around it; its builder says what it is made of.
+    let revision = std::env::var("BUILD_REVISION")
+        .ok()
+        .or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]));
+    let rustc = std::env::var("RUSTC")
+        .ok()
+        .and_then(|rustc| output(&rustc, &["--version"]));
+    println!(
+        "cargo::rustc-env=BUILD_REVISION={}",
+        revision.as_deref().unwrap_or("unknown")
+    );
+    println!(
+        "cargo::rustc-env=BUILD_RUSTC={}",
+        rustc
+            .as_deref()
+            .and_then(|v| v.split(' ').nth(1))
+            .unwrap_or("unknown")
+    );
+    println!("cargo::rerun-if-env-changed=BUILD_REVISION");
+    println!("cargo::rerun-if-changed=build.rs");
+    for file in [".git/HEAD", ".git/logs/HEAD"] {
+        if std::path::Path::new(file).exists() {
+            println!("cargo::rerun-if-changed={file}");
+        }
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}

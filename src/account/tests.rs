@@ -1,0 +1,425 @@
+//! An account with a source that is not there, under paused time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use tokio::time::{advance, sleep};
+
+use super::*;
+use crate::error::{PollError, Reason};
+use crate::exposition::Encoding;
+use crate::listing::{Connection, Draft, Listing};
+use crate::metrics::OwnMetrics;
+use crate::upstream::{Connect, Limits, System};
+
+static TEST: System = System {
+    name: "test",
+    documented: &[("oauth", "")],
+    connected: None,
+    request_id_header: "x-request-id",
+    tokens_per_day: 0,
+};
+
+#[derive(Debug)]
+struct NoConnect;
+
+impl Connect for NoConnect {
+    fn connect(&self, _: Client) -> Box<dyn Source> {
+        unreachable!("the source of these tests is given")
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            of: "nobody",
+            minute: None,
+            hour: None,
+            day: None,
+        }
+    }
+}
+
+/// What the vendor would answer now, and when it was asked.
+#[derive(Default)]
+struct Fake {
+    found: Mutex<Option<Vec<Found>>>,
+    rows: Mutex<Option<Vec<&'static str>>>,
+    takes: Mutex<Duration>,
+    polls: Mutex<Vec<(String, Instant)>>,
+}
+
+impl Fake {
+    fn finds(&self, ids: &[(&str, &str)]) {
+        let found = |(id, name): &(&str, &str)| Found {
+            id: (*id).into(),
+            name: Some((*name).into()),
+        };
+        *self.found.lock().unwrap() = Some(ids.iter().map(found).collect());
+    }
+
+    fn lists(&self, rows: &[&'static str]) {
+        *self.rows.lock().unwrap() = Some(rows.to_vec());
+    }
+
+    fn fails(&self) {
+        *self.rows.lock().unwrap() = None;
+        *self.found.lock().unwrap() = None;
+    }
+
+    fn polls_of(&self, id: &str) -> Vec<Instant> {
+        let polls = self.polls.lock().unwrap();
+        polls
+            .iter()
+            .filter(|(polled, _)| polled == id)
+            .map(|(_, at)| *at)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Source for Fake {
+    async fn list(&self, target: &str) -> Result<Listing, PollError> {
+        self.polls
+            .lock()
+            .unwrap()
+            .push((target.to_owned(), Instant::now()));
+        let (takes, rows) = (
+            *self.takes.lock().unwrap(),
+            self.rows.lock().unwrap().clone(),
+        );
+        sleep(takes).await;
+        let rows = rows.ok_or_else(|| PollError::new(Reason::ServerError, "list", "down"))?;
+        let mut draft = Draft::new("list", 1000, 1000);
+        draft.page(
+            rows.iter()
+                .map(|id| Connection {
+                    id: (*id).into(),
+                    kind: "oauth",
+                    ..Connection::default()
+                })
+                .collect(),
+            true,
+        )?;
+        Ok(draft.finish())
+    }
+
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        self.found
+            .lock()
+            .unwrap()
+            .clone()
+            .ok_or_else(|| PollError::new(Reason::Forbidden, "entities", "no"))
+    }
+
+    fn satisfies(&self, _: &str, connection: &Connection, expected: &str) -> bool {
+        *connection.id == *expected
+    }
+}
+
+struct Rig {
+    board: Arc<Board>,
+    source: Arc<Fake>,
+    _task: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn target(id: &str) -> Target {
+    Target {
+        id: id.to_owned(),
+        name: None,
+        expect: vec!["a".to_owned()],
+    }
+}
+
+/// Polls every minute, first polls spread over `within`.
+fn start(
+    targets: Vec<Target>,
+    discovery: Discovery,
+    within: Duration,
+    prepare: impl FnOnce(&Fake),
+) -> Rig {
+    let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let config = config::Account {
+        system: &TEST,
+        name: "acme".to_owned(),
+        base_url: "https://example.test".parse().unwrap(),
+        requests_per_minute: NonZeroU32::MIN,
+        interval: MINUTE,
+        stale_after: MINUTE * 3,
+        ca_file: None,
+        targets,
+        discovery,
+        connect: Arc::new(NoConnect),
+    };
+    let poll = Poll {
+        first_poll_within: within,
+        ..Poll::default()
+    };
+    let source = Arc::new(Fake::default());
+    prepare(&source);
+    let metrics = Arc::new(AccountMetrics::new(
+        "test",
+        "acme",
+        NonZeroU32::MIN,
+        board.own().durations(),
+    ));
+    let account = Account::with_source(config, &poll, &board, metrics, source.clone(), clock);
+    Rig {
+        board,
+        source,
+        _task: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(account.run())),
+    }
+}
+
+impl Rig {
+    fn page(&self) -> String {
+        let page = self.board.page(Encoding::Plain);
+        String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
+    }
+
+    /// The value of the only sample whose line has all of these.
+    fn value(&self, parts: &[&str]) -> Option<f64> {
+        let page = self.page();
+        let mut lines = page
+            .lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        let line = lines.next()?;
+        assert_eq!(lines.next(), None, "{parts:?} is ambiguous");
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    fn targets(&self) -> BTreeSet<String> {
+        let page = self.page();
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("connections_exporter_target_next_poll"));
+        lines
+            .map(|line| {
+                line.split("target=\"")
+                    .nth(1)
+                    .unwrap()
+                    .split('"')
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
+fn set(items: &[&str]) -> BTreeSet<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_appear_or_vanish_start_and_stop_without_a_restart() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
+        source.finds(&[("1", "One"), ("2", "Two")]);
+    });
+    rig.source.lists(&["a"]);
+    assert_eq!(
+        rig.board.missing(),
+        1,
+        "an account whose targets were never listed"
+    );
+    sleep(MINUTE / 2).await;
+    assert_eq!(
+        (rig.targets(), rig.board.missing()),
+        (set(&["One", "Two"]), 0)
+    );
+
+    rig.source.finds(&[("2", "Two"), ("3", "Three")]);
+    sleep(DISCOVERY_INTERVAL).await;
+    assert_eq!(rig.targets(), set(&["Three", "Two"]));
+    assert_eq!(rig.value(&["saas_connections{", "Two"]), Some(1.0));
+    let last = rig.source.polls_of("1").len();
+    sleep(MINUTE * 5).await;
+    assert_eq!(
+        rig.source.polls_of("1").len(),
+        last,
+        "a target that is gone is not polled"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_or_empty_discovery_keeps_the_earlier_targets() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
+        source.finds(&[("1", "One")]);
+    });
+    sleep(MINUTE).await;
+    assert_eq!(rig.value(&["discovery_up{"]), Some(1.0));
+    for break_it in [Fake::fails, |source: &Fake| source.finds(&[])] {
+        break_it(&rig.source);
+        sleep(DISCOVERY_INTERVAL).await;
+        assert_eq!(rig.targets(), set(&["One"]));
+        assert_eq!(rig.value(&["discovery_up{"]), Some(0.0));
+    }
+    rig.source.finds(&[("1", "One"), ("2", "Two")]);
+    sleep(MINUTE).await;
+    assert_eq!(
+        rig.targets(),
+        set(&["One", "Two"]),
+        "a failed discovery is tried again after an interval"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_be_fetched_cost_the_names_and_not_the_listing() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Names,
+        Duration::ZERO,
+        |source| source.lists(&["a"]),
+    );
+    sleep(MINUTE / 2).await;
+    assert_eq!(rig.targets(), set(&["1"]));
+    assert_eq!(rig.value(&["saas_connections{", "target=\"1\""]), Some(1.0));
+    assert_eq!(
+        rig.value(&["discovery_up{"]),
+        None,
+        "nothing is discovered here"
+    );
+
+    rig.source.finds(&[("1", "One"), ("9", "not a target")]);
+    sleep(DISCOVERY_INTERVAL).await;
+    assert_eq!(rig.targets(), set(&["One"]));
+    let page = rig.page();
+    assert!(
+        !page.contains("target=\"1\""),
+        "a renamed target leaves no series behind"
+    );
+
+    rig.source.fails();
+    sleep(DISCOVERY_INTERVAL).await;
+    assert_eq!(rig.targets(), set(&["One"]), "the last known name stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for_ever() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&["a", "b"]),
+    );
+    assert_eq!(rig.board.missing(), 1);
+    sleep(MINUTE / 2).await;
+    assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
+    rig.source.fails();
+    sleep(MINUTE * 2).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(2.0));
+    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
+    assert_eq!(
+        rig.value(&["target_failing{", "reason=\"server_error\""]),
+        Some(1.0)
+    );
+    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
+    let success = rig.value(&["last_success_timestamp"]);
+    sleep(MINUTE).await;
+    assert_eq!(
+        rig.value(&["saas_connections{"]),
+        None,
+        "older than stale_after"
+    );
+    assert_eq!(rig.value(&["saas_connection_expected{"]), None);
+    assert_eq!(rig.value(&["last_success_timestamp"]), success);
+
+    rig.source.lists(&["a"]);
+    sleep(MINUTE).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
+    assert_eq!(rig.value(&["target_failing{"]), None);
+    assert_eq!(
+        rig.value(&["changes_total{", "removed"]),
+        Some(1.0),
+        "seen over the failure"
+    );
+    assert_eq!(rig.value(&["polls_total{", "failure"]), Some(3.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_are_planned_start_to_start_and_an_overrun_skips() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&[]),
+    );
+    *rig.source.takes.lock().unwrap() = MINUTE / 4;
+    sleep(MINUTE * 2 + MINUTE / 2).await;
+    *rig.source.takes.lock().unwrap() = MINUTE + MINUTE / 4;
+    sleep(MINUTE * 4).await;
+    let polls = rig.source.polls_of("1");
+    let minutes: Vec<_> = polls
+        .iter()
+        .map(|at| (*at - polls[0]).as_secs() / 60)
+        .collect();
+    assert_eq!(minutes, [0, 1, 2, 3, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
+    let ids: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    let mut starts = Vec::new();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let rig = start(
+            ids.iter().map(|id| target(id)).collect(),
+            Discovery::Never,
+            MINUTE / 2,
+            |source| source.lists(&[]),
+        );
+        sleep(MINUTE / 2).await;
+        let firsts: BTreeMap<_, _> = ids
+            .iter()
+            .map(|id| (id, (rig.source.polls_of(id)[0] - begun).as_millis()))
+            .collect();
+        for window in 0..5 {
+            let (from, to) = (window * 6000, (window + 1) * 6000);
+            let count = firsts
+                .values()
+                .filter(|at| (from..to).contains(*at))
+                .count();
+            assert!(
+                (8..=34).contains(&count),
+                "{count} of 100 in a fifth of the window"
+            );
+        }
+        starts.push(firsts.into_values().collect::<Vec<_>>());
+        advance(MINUTE).await;
+    }
+    // Timers tick in milliseconds.
+    assert!(
+        starts[0]
+            .iter()
+            .zip(&starts[1])
+            .all(|(a, b)| a.abs_diff(*b) <= 1)
+    );
+}
+
+#[test]
+fn a_shared_name_is_followed_by_the_id_for_both() {
+    let named = |id: &str, name: &str| Target {
+        id: id.into(),
+        name: Some(name.into()),
+        expect: Vec::new(),
+    };
+    let targets = [
+        named("1", "same"),
+        named("2", "same"),
+        named("3", "other"),
+        named("4", "same (1)"),
+        target("5"),
+    ];
+    let labels = labels(
+        &targets,
+        &BTreeMap::from([("5".to_owned(), "other".to_owned())]),
+    );
+    let unique: BTreeSet<_> = labels.values().collect();
+    assert_eq!(unique.len(), targets.len(), "{labels:?}");
+    assert_eq!(labels["2"], "same (2)");
+    assert_eq!(labels["3"], "other (3)");
+    assert_eq!(labels["5"], "other (5)");
+}

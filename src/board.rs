@@ -1,0 +1,237 @@
+//! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::exposition::{Countdown, Encoding, Fragment, Page, PageBuilder};
+use crate::metrics::{self, AccountMetrics, OwnMetrics};
+use crate::state::State;
+use crate::upstream::System;
+
+/// Everything that the server can show.
+#[derive(Debug)]
+pub struct Board {
+    accounts: Mutex<BTreeMap<(&'static str, String), Shelf>>,
+    own: OwnMetrics,
+    clock: Clock,
+}
+
+/// One account's part of the board.
+#[derive(Debug)]
+struct Shelf {
+    system: &'static System,
+    metrics: Arc<AccountMetrics>,
+    /// `None` until it is known which there are.
+    targets: Option<BTreeMap<String, Shown>>,
+}
+
+/// What is shown of one target: its state, rendered.
+#[derive(Debug)]
+struct Shown {
+    label: String,
+    state: State,
+    freshness: Fragment,
+    listing: Fragment,
+    countdown: Countdown,
+}
+
+impl Shown {
+    fn render(system: &System, account: &str, label: String, state: State) -> Self {
+        let freshness = Fragment::render(metrics::freshness(system, account, &label, &state));
+        let (listing, countdown) = match &state.held {
+            Some(held) => (
+                Fragment::render(metrics::listing(system, account, &label, held)),
+                Countdown::render(metrics::token_expires_in(system, account, &label, held)),
+            ),
+            None => <_>::default(),
+        };
+        Self {
+            label,
+            state,
+            freshness,
+            listing,
+            countdown,
+        }
+    }
+
+    /// Takes a new state; the listing is rendered again only if there is a new one.
+    fn update(&mut self, system: &System, account: &str, state: State) {
+        let same = match (&self.state.held, &state.held) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            self.freshness =
+                Fragment::render(metrics::freshness(system, account, &self.label, &state));
+            self.state = state;
+        } else {
+            *self = Self::render(system, account, std::mem::take(&mut self.label), state);
+        }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.state
+            .held
+            .as_ref()
+            .is_some_and(|held| now < held.stale_at)
+    }
+}
+
+impl Board {
+    /// An empty board.
+    #[must_use]
+    pub fn new(own: OwnMetrics, clock: Clock) -> Self {
+        Self {
+            accounts: Mutex::default(),
+            own,
+            clock,
+        }
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The metrics of the process.
+    #[must_use]
+    pub fn own(&self) -> &OwnMetrics {
+        &self.own
+    }
+
+    /// Makes room for an account.
+    #[must_use]
+    pub fn open(
+        self: &Arc<Self>,
+        system: &'static System,
+        metrics: Arc<AccountMetrics>,
+    ) -> AccountBoard {
+        let key = (system.name, metrics.account().1.to_owned());
+        let account = Shelf {
+            system,
+            metrics,
+            targets: None,
+        };
+        self.accounts().insert(key.clone(), account);
+        AccountBoard {
+            board: self.clone(),
+            key,
+        }
+    }
+
+    /// The page, as of now.
+    #[must_use]
+    pub fn page(&self, encoding: Encoding) -> Page {
+        let accounts = self.accounts();
+        let (wall, now) = (self.clock.now(), Instant::now());
+        let targets = || accounts.values().flat_map(Shelf::targets);
+        let fresh = || targets().filter(|target| target.is_fresh(now));
+        let fragments: Vec<_> = fresh()
+            .map(|t| &t.listing)
+            .chain(targets().map(|t| &t.freshness))
+            .collect();
+        let mut page = PageBuilder::new(encoding);
+        page.fragments(&fragments);
+        page.countdown(fresh().map(|t| &t.countdown), wall);
+        page.live(
+            &self
+                .own
+                .gather(accounts.values().map(|shelf| &*shelf.metrics), wall),
+        );
+        let page = page.finish();
+        self.own.served(encoding.label(), page.bytes, page.series);
+        page
+    }
+
+    /// How many targets were never polled, and accounts whose targets were never listed.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        let missing = |shelf: &Shelf| {
+            let unpolled = shelf
+                .targets()
+                .filter(|target| target.state.last_attempt.is_none());
+            unpolled.count() + usize::from(shelf.targets.is_none())
+        };
+        self.accounts().values().map(missing).sum()
+    }
+}
+
+/// Where one account publishes.
+#[derive(Debug, Clone)]
+pub struct AccountBoard {
+    board: Arc<Board>,
+    key: (&'static str, String),
+}
+
+impl AccountBoard {
+    fn with_shelf<T>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
+        let mut accounts = self.board.accounts();
+        let account = accounts
+            .get_mut(&self.key)
+            .expect("an account's shelf stays for as long as it is on the board");
+        with(account, &self.key.1)
+    }
+
+    /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
+    ///
+    /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
+    pub fn set_targets(&self, labels: &BTreeMap<String, String>, new: impl Fn(&str) -> State) {
+        self.with_shelf(|shelf, account| {
+            let mut before = shelf.targets.take().unwrap_or_default();
+            let mut targets = BTreeMap::new();
+            for (id, label) in labels {
+                let shown = match before.remove(id) {
+                    Some(shown) if shown.label == *label => shown,
+                    Some(shown) => Shown::render(shelf.system, account, label.clone(), shown.state),
+                    None => Shown::render(shelf.system, account, label.clone(), new(id)),
+                };
+                targets.insert(id.clone(), shown);
+            }
+            shelf.targets = Some(targets);
+            shelf.plan();
+        });
+    }
+
+    /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.
+    pub fn publish(&self, id: &str, state: State) {
+        self.with_shelf(|shelf, account| {
+            if let Some(shown) = shelf
+                .targets
+                .as_mut()
+                .and_then(|targets| targets.get_mut(id))
+            {
+                shown.update(shelf.system, account, state);
+                shelf.plan();
+            }
+        });
+    }
+
+    /// The target's label as of now.
+    #[must_use]
+    pub fn label(&self, id: &str) -> String {
+        self.with_shelf(|shelf, _| {
+            shelf
+                .targets
+                .as_ref()
+                .and_then(|targets| targets.get(id))
+                .map_or_else(|| id.to_owned(), |shown| shown.label.clone())
+        })
+    }
+}
+
+impl Shelf {
+    fn targets(&self) -> impl Iterator<Item = &Shown> {
+        self.targets.iter().flat_map(BTreeMap::values)
+    }
+
+    /// Tells the account's metrics what the schedule needs.
+    fn plan(&self) {
+        let per_second =
+            |state: &State| f64::from(state.requests_per_poll()) / state.interval.as_secs_f64();
+        self.metrics
+            .planned(self.targets().map(|target| per_second(&target.state)).sum());
+    }
+}

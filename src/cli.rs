@@ -1,0 +1,219 @@
+//! Flags and commands, spelled as Prometheus' own exporters spell them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::server::telemetry_path;
+use crate::simulator::{Fault, Sizes};
+
+/// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
+/// and inside a request budget, and serves them to Prometheus.
+#[derive(Debug, Parser)]
+#[command(name = "connections-exporter", version = VERSION, max_term_width = 100)]
+#[expect(
+    missing_docs,
+    reason = "the fields of flags are documented for --help, those that others read are below"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub daemon: Daemon,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What runs; the daemon, if nothing is named.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon against the built-in simulator: no credentials, no file.
+    Demo {
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "flags")]
+        simulator: SimulatorFlags,
+    },
+    /// Run only the simulator of both APIs, and print a configuration that polls it.
+    Simulate {
+        #[command(flatten)]
+        #[expect(missing_docs, reason = "flags")]
+        simulator: SimulatorFlags,
+        /// Address of the simulator; loopback only.
+        #[arg(long = "simulator.listen-address", default_value = "127.0.0.1:9933", env = "CONNECTIONS_EXPORTER_SIMULATOR_LISTEN_ADDRESS", value_parser = loopback)]
+        listen_address: SocketAddr,
+    },
+    /// Ask a running daemon's /-/healthy; exit 0 only for a 200.
+    Healthcheck,
+}
+
+/// Flags of the daemon.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Configuration file.
+    #[arg(
+        long = "config.file",
+        global = true,
+        value_name = "FILE",
+        default_value = "config.yaml",
+        env = "CONNECTIONS_EXPORTER_CONFIG_FILE"
+    )]
+    pub config_file: PathBuf,
+    /// Load the configuration, report every problem, print the request plan, and exit.
+    #[arg(long = "config.check", env = "CONNECTIONS_EXPORTER_CONFIG_CHECK")]
+    pub config_check: bool,
+    /// Address to listen on, host:port or :port; repeatable.
+    #[arg(
+        long = "web.listen-address",
+        global = true,
+        value_name = "ADDRESS",
+        default_value = ":9932",
+        value_delimiter = ',',
+        env = "CONNECTIONS_EXPORTER_WEB_LISTEN_ADDRESS"
+    )]
+    pub web_listen_address: Vec<String>,
+    /// Path of the metrics.
+    #[arg(long = "web.telemetry-path", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
+    pub web_telemetry_path: String,
+    /// Answers in flight; more get 503.
+    #[arg(long = "web.max-requests", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub web_max_requests: u16,
+    /// Least level that is logged.
+    #[arg(long = "log.level", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
+          value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
+    pub log_level: String,
+    /// How lines are written to standard error.
+    #[arg(
+        long = "log.format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "logfmt",
+        env = "CONNECTIONS_EXPORTER_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `key=value`, one line each.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of the simulator.
+#[derive(Debug, Args)]
+pub struct SimulatorFlags {
+    /// Zuora entities.
+    #[arg(long = "simulator.entities", value_name = "NUMBER", default_value_t = Sizes::default().entities, env = "CONNECTIONS_EXPORTER_SIMULATOR_ENTITIES")]
+    entities: usize,
+    /// Zuora connections, dealt to pairs of entities in turn.
+    #[arg(long = "simulator.entity-connections", value_name = "NUMBER", default_value_t = Sizes::default().entity_connections, env = "CONNECTIONS_EXPORTER_SIMULATOR_ENTITY_CONNECTIONS")]
+    entity_connections: usize,
+    /// ZIS integrations.
+    #[arg(long = "simulator.integrations", value_name = "NUMBER", default_value_t = Sizes::default().integrations, env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATIONS")]
+    integrations: usize,
+    /// ZIS connections of each integration.
+    #[arg(long = "simulator.integration-connections", value_name = "NUMBER", default_value_t = Sizes::default().integration_connections, env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATION_CONNECTIONS")]
+    integration_connections: usize,
+    /// What everything is drawn from.
+    #[arg(
+        long = "simulator.seed",
+        value_name = "NUMBER",
+        default_value_t = 1,
+        env = "CONNECTIONS_EXPORTER_SIMULATOR_SEED"
+    )]
+    pub seed: u64,
+    /// Requests that each API allows in a minute; beyond them, 429.
+    #[arg(
+        long = "simulator.requests-per-minute",
+        value_name = "NUMBER",
+        env = "CONNECTIONS_EXPORTER_SIMULATOR_REQUESTS_PER_MINUTE"
+    )]
+    pub requests_per_minute: Option<u32>,
+    /// A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable.
+    #[arg(
+        long = "simulator.fault",
+        value_name = "FAULT",
+        env = "CONNECTIONS_EXPORTER_SIMULATOR_FAULT",
+        value_delimiter = ','
+    )]
+    pub fault: Vec<Fault>,
+}
+
+impl SimulatorFlags {
+    /// How much the simulated APIs hold.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            entities: self.entities,
+            entity_connections: self.entity_connections,
+            integrations: self.integrations,
+            integration_connections: self.integration_connections,
+        }
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an address and a port, such as 127.0.0.1:9933")?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("the simulator listens on loopback only".to_owned())
+    }
+}
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("BUILD_REVISION"),
+    ", rustc ",
+    env!("BUILD_RUSTC"),
+    ")"
+);
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable_of_the_same_name() {
+        let mut command = Cli::command();
+        command.build();
+        let all = std::iter::once(&command)
+            .chain(command.get_subcommands())
+            .flat_map(clap::Command::get_arguments);
+        let mut flags = 0;
+        for flag in all.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+            let Some(long) = flag.get_long() else {
+                continue;
+            };
+            let name = format!(
+                "CONNECTIONS_EXPORTER_{}",
+                long.to_uppercase().replace(['.', '-'], "_")
+            );
+            assert_eq!(
+                flag.get_env().and_then(std::ffi::OsStr::to_str),
+                Some(name.as_str()),
+                "--{long}"
+            );
+            flags += 1;
+        }
+        assert!(flags > 10);
+    }
+
+    #[test]
+    fn the_simulator_is_for_loopback_only() {
+        assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:9933").is_ok());
+        assert!(loopback("0.0.0.0:9933").is_err() && loopback("192.168.0.1:1").is_err());
+    }
+}

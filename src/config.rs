@@ -1,0 +1,223 @@
+//! YAML -> a checked [`Config`], all problems reported at once.
+
+mod check;
+mod read;
+mod secret;
+mod values;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+pub use check::{Checker, Common, Problem, Problems};
+pub use secret::{Secret, SecretError};
+pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url, plain_name};
+
+use crate::upstream::{Connect, Settings, System, zis, zuora};
+
+/// What the file says, in its own keys.
+#[derive(Debug, Default, Deserialize)]
+struct Raw {
+    poll: Option<RawPoll>,
+    zuora: Option<Vec<Option<zuora::AccountSettings>>>,
+    zis: Option<Vec<Option<zis::AccountSettings>>>,
+}
+
+/// The key `poll` of the file.
+#[derive(Debug, Default, Deserialize)]
+struct RawPoll {
+    interval: Option<Period>,
+    first_poll_within: Option<Period>,
+    request_timeout: Option<Period>,
+    stale_after: Option<Period>,
+    max_connections: Option<Count>,
+}
+
+/// A configuration without a problem.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How all targets are polled.
+    pub poll: Poll,
+    /// Every account of every system.
+    pub accounts: Vec<Account>,
+}
+
+/// The key `poll`, with its defaults filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Poll {
+    /// How often each target is listed.
+    pub interval: Duration,
+    /// First polls are spread over this; no account spreads them over more than its interval.
+    pub first_poll_within: Duration,
+    /// For one HTTP request, headers and body.
+    pub request_timeout: Duration,
+    /// An older listing is dropped from the page; `None`: three intervals of the target.
+    pub stale_after: Option<Duration>,
+    /// The most connections that one target may have.
+    pub max_connections: usize,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_mins(5),
+            first_poll_within: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            stale_after: None,
+            max_connections: 50_000,
+        }
+    }
+}
+
+/// One tenant or subdomain: the unit of rate limits and of HTTP clients.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The system that it belongs to.
+    pub system: &'static System,
+    /// The `account` label, unique within the system.
+    pub name: String,
+    /// Scheme, host and port of every request.
+    pub base_url: Url,
+    /// The budget.
+    pub requests_per_minute: NonZeroU32,
+    /// How often each of its targets is listed.
+    pub interval: Duration,
+    /// How old a listing may become before it is dropped from the page.
+    pub stale_after: Duration,
+    /// Certificates to trust beside the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// The targets that the file names.
+    pub targets: Vec<Target>,
+    /// What the vendor is asked about its targets.
+    pub discovery: Discovery,
+    /// How it is reached.
+    pub connect: Arc<dyn Connect>,
+}
+
+impl Account {
+    /// First polls of this account are spread over this.
+    #[must_use]
+    pub fn first_poll_within(&self, poll: &Poll) -> Duration {
+        poll.first_poll_within.min(self.interval)
+    }
+}
+
+/// One entity or one integration: the unit of polling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What identifies it to the vendor.
+    pub id: String,
+    /// The configured `target` label.
+    pub name: Option<String>,
+    /// What must be among its connections.
+    pub expect: Vec<String>,
+}
+
+/// What the vendor is asked about an account's targets, once an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// Nothing.
+    Never,
+    /// Their names.
+    Names,
+    /// Which there are.
+    Targets,
+}
+
+impl Config {
+    /// Reads and checks a configuration file; secrets in environment variables are taken from `env`.
+    pub fn load(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut problems = Problems::new(file.display().to_string());
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text, file.parent().unwrap_or(Path::new("")), env, problems),
+            Err(error) => {
+                problems.add("", format!("the file cannot be read: {error}"));
+                Err(problems)
+            }
+        }
+    }
+
+    /// Checks the text of a configuration; relative paths in it begin at `folder`.
+    pub fn parse(
+        text: &str,
+        folder: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        mut problems: Problems,
+    ) -> Result<Self, Problems> {
+        let Some(raw) = read::read::<Raw>(text, &mut problems) else {
+            return Err(problems);
+        };
+        let poll = poll(raw.poll.unwrap_or_default(), &mut problems);
+        let mut checker = Checker::new(folder, env, poll, &mut problems);
+        let mut accounts = Vec::new();
+        accounts.extend(take_over(raw.zuora, &mut checker));
+        accounts.extend(take_over(raw.zis, &mut checker));
+        if accounts.is_empty() && problems.is_empty() {
+            problems.add("", "nothing to poll: add an account under zuora: or zis:");
+        }
+        if problems.is_empty() {
+            Ok(Self { poll, accounts })
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+fn poll(raw: RawPoll, problems: &mut Problems) -> Poll {
+    let defaults = Poll::default();
+    let poll = Poll {
+        interval: raw.interval.map_or(defaults.interval, |p| p.0),
+        first_poll_within: raw
+            .first_poll_within
+            .map_or(defaults.first_poll_within, |p| p.0),
+        request_timeout: raw
+            .request_timeout
+            .map_or(defaults.request_timeout, |p| p.0),
+        stale_after: raw.stale_after.map(|p| p.0),
+        max_connections: raw
+            .max_connections
+            .map_or(defaults.max_connections, |c| c.0),
+    };
+    if poll.interval < check::SHORTEST_INTERVAL {
+        problems.add("poll.interval", "must be at least 1s");
+    }
+    if poll.request_timeout.is_zero() {
+        problems.add("poll.request_timeout", "must be more than 0s");
+    }
+    if poll.stale_after.is_some_and(|stale| stale.is_zero()) {
+        problems.add("poll.stale_after", "must be more than 0s");
+    }
+    poll
+}
+
+/// Checks the accounts of one system.
+fn take_over<S: Settings>(raw: Option<Vec<Option<S>>>, checker: &mut Checker<'_>) -> Vec<Account> {
+    let mut names = BTreeSet::new();
+    let mut accounts = Vec::new();
+    for (index, settings) in raw.unwrap_or_default().into_iter().enumerate() {
+        let mut here = checker.at(format!("{}[{index}]", S::SYSTEM.name));
+        let account = here
+            .entry(settings)
+            .and_then(|settings| settings.check(&mut here));
+        let Some(account) = account else { continue };
+        if !names.insert(account.name.clone()) {
+            here.problem(
+                "account",
+                format!(
+                    "{:?} is the name of an earlier account: each needs its own",
+                    account.name
+                ),
+            );
+        }
+        accounts.push(account);
+    }
+    accounts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! What the check of an account says its problems through, and what every system's account has in common.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::{Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text};
+use crate::upstream::{Connect, System};
+
+pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place, such as `zuora[0].entities[2].id`; empty for the whole file.
+    pub path: String,
+    /// What is wrong, and what is allowed.
+    pub what: String,
+}
+
+/// Everything that is wrong with a configuration: one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    file: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// No problems yet with the file of this name.
+    #[must_use]
+    pub fn new(file: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            list: Vec::new(),
+        }
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, path: &str, what: impl Into<String>) {
+        self.list.push(Problem {
+            path: path.to_owned(),
+            what: what.into(),
+        });
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.list.iter().any(|problem| problem.path == path)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.list.iter().enumerate() {
+            if n > 0 {
+                writeln!(f)?;
+            }
+            match problem.path.as_str() {
+                "" => write!(f, "{}: {}", self.file, problem.what)?,
+                path => write!(f, "{}: {path}: {}", self.file, problem.what)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Checks what stands at one place of the configuration.
+pub struct Checker<'a> {
+    folder: &'a Path,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    poll: Poll,
+    path: String,
+    problems: &'a mut Problems,
+}
+
+/// The keys that every account has, whatever its system.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is the key of the same name")]
+pub struct Common {
+    pub account: Option<Text>,
+    pub requests_per_minute: Option<Rate>,
+    pub interval: Option<Period>,
+    pub ca_file: Option<FileName>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        folder: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        poll: Poll,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Self {
+            folder,
+            env,
+            poll,
+            path: String::new(),
+            problems,
+        }
+    }
+
+    /// The checker of what stands below here, under a key such as `entities[2]`.
+    pub fn at(&mut self, key: impl AsRef<str>) -> Checker<'_> {
+        let path = self.place(key.as_ref());
+        Checker {
+            folder: self.folder,
+            env: self.env,
+            poll: self.poll,
+            path,
+            problems: self.problems,
+        }
+    }
+
+    /// How all targets are polled.
+    #[must_use]
+    pub fn poll(&self) -> &Poll {
+        &self.poll
+    }
+
+    fn place(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+
+    /// Says what is wrong with a key here; the empty key is this place itself.
+    pub fn problem(&mut self, key: &str, what: impl Into<String>) {
+        let path = self.place(key);
+        self.problems.add(&path, what);
+    }
+
+    /// An entry of a list, which cannot be empty.
+    pub fn entry<T>(&mut self, entry: Option<T>) -> Option<T> {
+        if entry.is_none() && !self.problems.has(&self.path) {
+            self.problem("", "an empty entry: remove it, or fill it in");
+        }
+        entry
+    }
+
+    /// A key that cannot be left out.
+    pub fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+        // What stood there and was wrong was reported when it was read.
+        if value.is_none() && !self.problems.has(&self.place(key)) {
+            self.problem(key, "is missing");
+        }
+        value
+    }
+
+    /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now.
+    pub fn secret(
+        &mut self,
+        key: &str,
+        file: Option<FileName>,
+        env: Option<EnvName>,
+    ) -> Option<Secret> {
+        let (file_key, env_key) = (format!("{key}_file"), format!("{key}_env"));
+        match (file, env) {
+            (Some(FileName(name)), None) => {
+                let secret = Secret::File(self.folder.join(&name));
+                if let Err(error) = secret.read() {
+                    self.problem(&file_key, format!("{} {error}", shown(&name)));
+                }
+                Some(secret)
+            }
+            (None, Some(EnvName(name))) => {
+                match (self.env)(&name).as_deref().map(Secret::from_value) {
+                    Some(Ok(secret)) => Some(secret),
+                    Some(Err(error)) => {
+                        self.problem(
+                            &env_key,
+                            format!("the environment variable named here {error}"),
+                        );
+                        None
+                    }
+                    None => {
+                        self.problem(&env_key, "there is no environment variable of this name (not shown: a secret may have been put here)");
+                        None
+                    }
+                }
+            }
+            (Some(_), Some(_)) => {
+                self.problem(key, format!("give {file_key} or {env_key}, not both"));
+                None
+            }
+            (None, None) => {
+                if !self.problems.has(&self.place(&file_key))
+                    && !self.problems.has(&self.place(&env_key))
+                {
+                    self.problem(key, format!("is missing: give {file_key} or {env_key}"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Puts an account together from what every system has and what this one checked itself.
+    ///
+    /// `None` if one of the parts is missing, each of which was reported.
+    pub fn account(
+        &mut self,
+        system: &'static System,
+        common: Common,
+        base_url: Option<Url>,
+        (targets, discovery): (Vec<Target>, Discovery),
+        connect: Option<Arc<dyn Connect>>,
+    ) -> Option<Account> {
+        let own = common.interval.map(|period| period.0);
+        if own.is_some_and(|interval| interval < SHORTEST_INTERVAL) {
+            self.problem("interval", "must be at least 1s");
+        }
+        let interval = own.unwrap_or(self.poll.interval);
+        let ca_file = common.ca_file.map(|FileName(name)| {
+            let path = self.folder.join(&name);
+            let certificates = std::fs::read(&path)
+                .map_err(|error| format!("cannot be read: {error}"))
+                .and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
+                    Ok(list) if !list.is_empty() => Ok(()),
+                    _ => Err("holds no certificate in PEM form".to_owned()),
+                });
+            if let Err(error) = certificates {
+                self.problem("ca_file", format!("{name} {error}"));
+            }
+            path
+        });
+        Some(Account {
+            system,
+            name: self.required("account", common.account)?.0,
+            base_url: base_url?,
+            requests_per_minute: common
+                .requests_per_minute
+                .map_or(DEFAULT_REQUESTS_PER_MINUTE, |rate| rate.0),
+            interval,
+            stale_after: self.poll.stale_after.unwrap_or(interval * 3),
+            ca_file,
+            targets,
+            discovery,
+            connect: connect?,
+        })
+    }
+}
+
+/// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
+fn shown(name: &str) -> &str {
+    let path = ["/", "./", "../"]
+        .iter()
+        .any(|begin| name.starts_with(begin));
+    if path {
+        name
+    } else {
+        "the file named here (not shown: a secret may have been put in its place)"
+    }
+}

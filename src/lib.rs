@@ -1,0 +1,80 @@
+//! A configuration becomes accounts, each account's client lists its targets, each listing becomes
+//! fragments, fragments become a page, and the server hands it to Prometheus.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod plan;
+
+pub mod account;
+pub mod client;
+pub mod poller;
+pub mod token;
+pub mod upstream;
+
+pub mod error;
+pub mod listing;
+pub mod state;
+
+pub mod board;
+pub mod exposition;
+pub mod metrics;
+pub mod server;
+
+pub mod simulator;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use account::Account;
+use board::Board;
+use clock::Clock;
+use config::Config;
+use metrics::OwnMetrics;
+use server::{Limits, Server};
+
+/// Where and how the page is served.
+#[derive(Debug)]
+pub struct Web {
+    /// Sockets that are bound already.
+    pub listeners: Vec<TcpListener>,
+    /// The path of the page.
+    pub telemetry_path: String,
+    /// What a client may ask.
+    pub limits: Limits,
+}
+
+/// Polls and serves until `shutdown`. Fails only before it begins: if certificates cannot be loaded.
+pub async fn run(
+    config: Config,
+    web: Web,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let mut accounts = JoinSet::new();
+    for account in config.accounts {
+        let account = Account::open(account, &config.poll, &board, clock.clone())?;
+        accounts.spawn(account.run());
+    }
+    for listener in &web.listeners {
+        let address = listener
+            .local_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        tracing::info!(
+            address,
+            path = web.telemetry_path,
+            accounts = accounts.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+    }
+    Server::new(board, web.telemetry_path, web.limits)
+        .serve(web.listeners, shutdown)
+        .await;
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Connections, and listings that are complete or do not exist.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use crate::error::{PollError, Reason};
+
+/// One row that a target's listing returned. Holds no secret, and no person's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Connection {
+    /// The `connection` label: the id (Zuora) or the name (ZIS).
+    pub id: Box<str>,
+    /// The `connection_type` label, one of the system's own words or `other`.
+    pub kind: &'static str,
+    /// The `status` label; empty where the system has no statuses.
+    pub status: &'static str,
+    /// The facts that `saas_connection_info` shows.
+    pub facts: Facts,
+    /// When the stored access token expires, where the vendor says so.
+    pub expiry: Option<Timestamp>,
+    /// Whether a refresh token is stored with it; only where that is a question.
+    pub renewable: Option<bool>,
+    /// When it was made, where the vendor says so.
+    pub created: Option<Timestamp>,
+    /// When it was changed last, where the vendor says so.
+    pub updated: Option<Timestamp>,
+}
+
+impl Connection {
+    /// Cuts every text to the length of a label. Before anything else is done with a row, so that two
+    /// rows with one label are one connection, and a vendor's 100 kB name is not kept.
+    fn cut(&mut self) {
+        let Facts {
+            uuid,
+            source_entity,
+            source_entity_name,
+            target_entity,
+            target_entity_name,
+            header_name,
+            allowed_domain,
+            permission_scope,
+        } = &mut self.facts;
+        for text in [
+            &mut self.id,
+            uuid,
+            source_entity,
+            source_entity_name,
+            target_entity,
+            target_entity_name,
+            header_name,
+            allowed_domain,
+            permission_scope,
+        ] {
+            if let Cow::Owned(short) = cut(text) {
+                *text = short.into();
+            }
+        }
+    }
+
+    /// What makes it the same connection in the next listing: a name is not promised to be unique
+    /// across types.
+    #[must_use]
+    pub fn identity(&self) -> (&str, &'static str) {
+        (&self.id, self.kind)
+    }
+}
+
+/// Labels of `saas_connection_info`; what a system lacks stays empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each field is the label of the same name")]
+pub struct Facts {
+    pub uuid: Box<str>,
+    pub source_entity: Box<str>,
+    pub source_entity_name: Box<str>,
+    pub target_entity: Box<str>,
+    pub target_entity_name: Box<str>,
+    pub header_name: Box<str>,
+    pub allowed_domain: Box<str>,
+    pub permission_scope: Box<str>,
+}
+
+/// All connections of one target from one poll. Made only by [`Draft::finish`], after the last page.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    connections: Vec<Connection>,
+    /// How many pages it took.
+    pub pages: u32,
+    /// Rows dropped because a later row had the same identity.
+    pub duplicates: u64,
+    /// Values of the vendor's that no document knows, counted by field.
+    pub unknown: BTreeMap<&'static str, u64>,
+}
+
+impl Listing {
+    /// The connections, ordered by identity.
+    #[must_use]
+    pub fn connections(&self) -> &[Connection] {
+        &self.connections
+    }
+
+    /// The connection with this identity.
+    #[must_use]
+    pub fn find(&self, identity: (&str, &str)) -> Option<&Connection> {
+        let at = self
+            .connections
+            .binary_search_by(|c| c.identity().cmp(&identity))
+            .ok()?;
+        Some(&self.connections[at])
+    }
+}
+
+/// A listing on the way: pages go in, and it ends complete or as an error.
+#[derive(Debug)]
+pub struct Draft {
+    endpoint: &'static str,
+    max_connections: usize,
+    max_pages: u32,
+    rows: HashMap<(&'static str, Box<str>), Connection>,
+    done: Listing,
+}
+
+impl Draft {
+    /// Begins a listing of at most `max_connections`, on pages of at most `page_size` rows.
+    ///
+    /// The pages are capped at twice what full pages would need, and two: enough for a vendor whose
+    /// pages are not full, and an end for one whose paging has none.
+    #[must_use]
+    pub fn new(endpoint: &'static str, max_connections: usize, page_size: usize) -> Self {
+        let max_pages =
+            u32::try_from(max_connections.div_ceil(page_size) * 2 + 2).unwrap_or(u32::MAX);
+        Self {
+            endpoint,
+            max_connections,
+            max_pages,
+            rows: HashMap::new(),
+            done: Listing::default(),
+        }
+    }
+
+    /// Takes one page, and says whether it brought a row that was not there before.
+    ///
+    /// `last` is what the vendor says of the page. One that brings nothing new and is not the last is no
+    /// progress: `pagination`. More rows than `max_connections`: `too_large`.
+    pub fn page(&mut self, rows: Vec<Connection>, last: bool) -> Result<bool, PollError> {
+        self.done.pages += 1;
+        let before = self.rows.len();
+        for mut row in rows {
+            row.cut();
+            if self.rows.insert((row.kind, row.id.clone()), row).is_some() {
+                self.done.duplicates += 1;
+            }
+            if self.rows.len() > self.max_connections {
+                let detail = format!("more than {} connections", self.max_connections);
+                return Err(PollError::new(Reason::TooLarge, self.endpoint, detail));
+            }
+        }
+        let progress = self.rows.len() > before;
+        if !last && !progress {
+            return Err(self.stuck("brought nothing new, though more was announced"));
+        }
+        if !last && self.done.pages >= self.max_pages {
+            return Err(self.stuck("was not the last one, and we ask for no more"));
+        }
+        Ok(progress)
+    }
+
+    /// The error of a paging that does not move: `what` follows "page N".
+    #[must_use]
+    pub fn stuck(&self, what: &str) -> PollError {
+        PollError::new(
+            Reason::Pagination,
+            self.endpoint,
+            format!("page {} {what}", self.done.pages),
+        )
+    }
+
+    /// Counts a value of the vendor's that no document knows.
+    pub fn unknown(&mut self, field: &'static str) {
+        *self.done.unknown.entry(field).or_default() += 1;
+    }
+
+    /// Ends the listing after its last page.
+    #[must_use]
+    pub fn finish(mut self) -> Listing {
+        self.done.connections = self.rows.into_values().collect();
+        self.done
+            .connections
+            .sort_unstable_by(|a, b| a.identity().cmp(&b.identity()));
+        self.done
+    }
+}
+
+/// The most bytes of a label's value.
+const LONGEST_LABEL: usize = 256;
+
+/// A text as a label: one that is too long is cut at a character's end and tells by a hash what it was.
+#[must_use]
+pub fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_LABEL {
+        return Cow::Borrowed(text);
+    }
+    let end = format!("…{:08x}", crc32fast::hash(text.as_bytes()));
+    let at = text.floor_char_boundary(LONGEST_LABEL - end.len());
+    Cow::Owned(format!("{}{end}", &text[..at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_two_stay_two() {
+        let (a, b) = (
+            format!("{}a", "é".repeat(200)),
+            format!("{}b", "é".repeat(200)),
+        );
+        assert!(cut(&a).len() <= LONGEST_LABEL);
+        assert_ne!(cut(&a), cut(&b));
+        assert_eq!(cut(&"x".repeat(LONGEST_LABEL)), "x".repeat(LONGEST_LABEL));
+    }
+
+    fn row(id: &str, kind: &'static str, status: &'static str) -> Connection {
+        Connection {
+            id: id.into(),
+            kind,
+            status,
+            ..Connection::default()
+        }
+    }
+
+    #[test]
+    fn the_later_of_two_rows_with_one_identity_wins_and_is_counted() {
+        let mut draft = Draft::new("e", 10, 10);
+        draft
+            .page(
+                vec![
+                    row("a", "oauth", "old"),
+                    row("a", "api_key", ""),
+                    row("a", "oauth", "new"),
+                ],
+                true,
+            )
+            .unwrap();
+        let listing = draft.finish();
+        assert_eq!(listing.connections().len(), 2);
+        assert_eq!(listing.duplicates, 1);
+        assert_eq!(listing.find(("a", "oauth")).unwrap().status, "new");
+    }
+
+    #[test]
+    fn a_page_that_brings_nothing_new_is_an_error_unless_it_is_the_last() {
+        let mut draft = Draft::new("e", 10, 1);
+        draft.page(vec![row("a", "x", "")], false).unwrap();
+        assert_eq!(draft.page(vec![row("a", "x", "")], true), Ok(false));
+        let error = draft.page(vec![row("a", "x", "")], false).unwrap_err();
+        assert_eq!(error.reason, Reason::Pagination);
+    }
+
+    #[test]
+    fn too_many_rows_and_too_many_pages_end_it() {
+        let mut draft = Draft::new("e", 1, 1);
+        draft.page(vec![row("a", "x", "")], false).unwrap();
+        assert_eq!(
+            draft
+                .page(vec![row("b", "x", "")], false)
+                .unwrap_err()
+                .reason,
+            Reason::TooLarge
+        );
+
+        let mut draft = Draft::new("e", 8, 8);
+        let reasons: Vec<_> = ["a", "b", "c", "d"]
+            .map(|id| draft.page(vec![row(id, "x", "")], false))
+            .into_iter()
+            .collect();
+        assert!(reasons[..3].iter().all(Result::is_ok));
+        assert_eq!(reasons[3].as_ref().unwrap_err().reason, Reason::Pagination);
+    }
+}

@@ -1,0 +1,236 @@
+//! The `connections-exporter` command: arguments, logging, signals, exit code.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use connections_exporter::cli::{Cli, Command, Daemon, LogFormat, SimulatorFlags};
+use connections_exporter::clock::Clock;
+use connections_exporter::config::{Config, Problems};
+use connections_exporter::plan::Plan;
+use connections_exporter::server::{self, Limits};
+use connections_exporter::simulator::{Simulator, World};
+use connections_exporter::{Web, run};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Zeroes what is freed: after a poll no secret of a vendor's answer is left in memory.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
+
+/// How the demo polls: so often that one can watch.
+const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli.daemon);
+    let result = match &cli.command {
+        None if cli.daemon.config_check => check(&cli.daemon),
+        None => daemon(&cli.daemon).await,
+        Some(Command::Demo { simulator }) => demo(&cli.daemon, simulator).await,
+        Some(Command::Simulate {
+            simulator,
+            listen_address,
+        }) => simulate(simulator, *listen_address).await,
+        Some(Command::Healthcheck) => healthcheck(&cli.daemon).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line for each problem of a configuration; all else is one line.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs what this program says, and nothing of what its libraries say: theirs could hold headers.
+fn log(flags: &Daemon) {
+    // clap lets only names of levels through.
+    let level = flags.log_level.parse().unwrap_or(LevelFilter::INFO);
+    let ours = Targets::new().with_target("connections_exporter", level);
+    let registry = tracing_subscriber::registry().with(ours);
+    match flags.log_format {
+        LogFormat::Logfmt => {
+            let layer = tracing_logfmt::builder()
+                .with_target(false)
+                .with_span_name(false)
+                .with_span_path(false)
+                .layer();
+            registry.with(layer.with_writer(std::io::stderr)).init();
+        }
+        LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_target(false);
+            registry.with(layer.with_writer(std::io::stderr)).init();
+        }
+    }
+}
+
+fn load(flags: &Daemon) -> Result<Config, Problems> {
+    Config::load(&flags.config_file, &|name| std::env::var(name).ok())
+}
+
+fn check(flags: &Daemon) -> anyhow::Result<()> {
+    let config = load(flags)?;
+    for account in &config.accounts {
+        print!("{}", Plan::of(account));
+    }
+    println!("{}: no problems", flags.config_file.display());
+    Ok(())
+}
+
+async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
+    let shutdown = shutdown()?;
+    let config = load(flags)?;
+    for account in &config.accounts {
+        for warning in Plan::of(account).warnings() {
+            tracing::warn!(
+                system = account.system.name,
+                account = account.name,
+                warning,
+                "request plan"
+            );
+        }
+    }
+    run(config, web(flags)?, Clock::system(), shutdown).await
+}
+
+async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
+    let shutdown = shutdown()?;
+    let web = web(flags)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("listening on loopback")?;
+    let address = listener.local_addr().context("listening on loopback")?;
+    let simulator = make(simulator);
+    let (text, env) = simulator.configuration(address, DEMO_POLL);
+    let config = Config::parse(
+        &text,
+        "".as_ref(),
+        &from(&env),
+        Problems::new("the simulator's configuration"),
+    )?;
+    let shown = server::loopback_of(&flags.web_listen_address[0])?;
+    let port = web.listeners[0].local_addr().context("listening")?.port();
+    let seen = SocketAddr::new(shown.ip(), port);
+    println!("The simulator holds both systems' connections: http://{address}/simulator");
+    println!(
+        "The exporter polls it every 10 s:              http://{seen}{}",
+        flags.web_telemetry_path
+    );
+    println!("Ctrl-C ends both.");
+    tokio::spawn(simulator.serve(listener));
+    run(config, web, Clock::system(), shutdown).await
+}
+
+async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {
+    let shutdown = shutdown()?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| {
+        format!("listening on {address}: choose another --simulator.listen-address")
+    })?;
+    let address = listener.local_addr().context("listening")?;
+    let simulator = make(flags);
+    let (text, env) = simulator.configuration(address, "  interval: 10s\n");
+    println!(
+        "# The simulator's API is at http://{address}; what it holds: http://{address}/simulator"
+    );
+    println!("# Polled by this configuration, with these variables in the environment:");
+    for (name, value) in env {
+        println!("#   export {name}={value}");
+    }
+    print!("{text}");
+    shutdown
+        .run_until_cancelled(simulator.serve(listener))
+        .await;
+    Ok(())
+}
+
+fn make(flags: &SimulatorFlags) -> Arc<Simulator> {
+    let world = World::new(flags.sizes(), flags.seed, Timestamp::now());
+    Simulator::new(
+        world,
+        flags.fault.clone(),
+        flags.requests_per_minute,
+        Clock::system(),
+    )
+}
+
+fn from(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
+    |name| env.get(name).cloned()
+}
+
+fn web(flags: &Daemon) -> anyhow::Result<Web> {
+    let listeners = flags
+        .web_listen_address
+        .iter()
+        .map(|address| server::bind(address))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let limits = Limits {
+        requests: flags.web_max_requests.into(),
+        ..Limits::default()
+    };
+    Ok(Web {
+        listeners,
+        telemetry_path: flags.web_telemetry_path.clone(),
+        limits,
+    })
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+///
+/// Called before anything can be seen from outside: a signal that comes while its handler is being made
+/// is lost.
+fn shutdown() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        for count in 0.. {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if count > 0 {
+                std::process::exit(1);
+            }
+            tracing::info!("ending: answers in flight have 5 s");
+            cancel.cancel();
+        }
+    });
+    Ok(token)
+}
+
+async fn healthcheck(flags: &Daemon) -> anyhow::Result<()> {
+    let address = server::loopback_of(&flags.web_listen_address[0])?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let answer = client
+        .get(format!("http://{address}/-/healthy"))
+        .send()
+        .await;
+    match answer
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("no answer from {address}"))?
+        .status()
+        .as_u16()
+    {
+        200 => Ok(()),
+        status => bail!("{address} answered {status} at /-/healthy"),
+    }
+}

@@ -1,0 +1,9 @@
+//! Every metric's name, help and labels.
+
+mod account;
+mod families;
+mod own;
+
+pub use account::AccountMetrics;
+pub use families::{ALL, COUNTDOWN, Header, freshness, listing, token_expires_in};
+pub use own::OwnMetrics;

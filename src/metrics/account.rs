@@ -1,0 +1,236 @@
+//! What the exporter counts of one account: what it costs the vendor, and what the vendor says.
+
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Counter, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
+
+use crate::clock::seconds;
+use crate::error::{PollError, Reason};
+
+/// The counters of one account, with its labels. Gone with the account, so no series stays behind.
+#[derive(Debug)]
+pub struct AccountMetrics {
+    system: &'static str,
+    account: String,
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    errors: IntCounterVec,
+    rate_limited: IntCounter,
+    wait: Counter,
+    paused_until: Gauge,
+    /// The end of the last pause; the gauge is 0 once it is past.
+    pause_ends: Mutex<Option<Timestamp>>,
+    planned: Gauge,
+    credential_expiry: GaugeVec,
+    discovery_up: GaugeVec,
+    discovery_last_success: GaugeVec,
+    unknown_values: IntCounterVec,
+    duplicates: IntCounter,
+}
+
+impl AccountMetrics {
+    /// Begins to count. `durations` is the histogram that all accounts of the process share.
+    #[must_use]
+    pub fn new(
+        system: &'static str,
+        account: &str,
+        requests_per_minute: NonZeroU32,
+        durations: HistogramVec,
+    ) -> Self {
+        let registry = Registry::new();
+        let opts = |name: &str, help: &str| {
+            Opts::new(name, help)
+                .const_label("system", system)
+                .const_label("account", account)
+        };
+        let gauge =
+            |name: &str, help: &str| register(&registry, Gauge::with_opts(opts(name, help)));
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, GaugeVec::new(opts(name, help), labels))
+        };
+        let counter =
+            |name: &str, help: &str| register(&registry, IntCounter::with_opts(opts(name, help)));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(opts(name, help), labels))
+        };
+        let errors = counters(
+            "connections_exporter_api_errors_total",
+            "Failed polls and failed discoveries, by reason.",
+            &["reason"],
+        );
+        for reason in Reason::ALL {
+            errors.with_label_values(&[reason.label()]);
+        }
+        let budget = gauges(
+            "connections_exporter_api_budget_requests_per_second",
+            "The request budget: as configured, and as it is now.",
+            &["kind"],
+        );
+        for kind in ["configured", "effective"] {
+            budget
+                .with_label_values(&[kind])
+                .set(f64::from(requests_per_minute.get()) / 60.0);
+        }
+        Self {
+            requests: counters(
+                "connections_exporter_api_requests_total",
+                "Requests sent, by call and HTTP status; none where there was no answer.",
+                &["endpoint", "code"],
+            ),
+            rate_limited: counter(
+                "connections_exporter_api_rate_limited_total",
+                "Answers with status 429.",
+            ),
+            wait: register(
+                &registry,
+                Counter::with_opts(opts(
+                    "connections_exporter_api_wait_seconds_total",
+                    "Time that requests waited for the budget or for the end of a pause.",
+                )),
+            ),
+            paused_until: gauge(
+                "connections_exporter_api_paused_until_timestamp_seconds",
+                "When the running pause of the account ends; 0 when not paused.",
+            ),
+            planned: gauge(
+                "connections_exporter_api_planned_requests_per_second",
+                "Requests that the schedule needs, by the number of pages of the last listings.",
+            ),
+            credential_expiry: gauges(
+                "connections_exporter_credential_expiry_timestamp_seconds",
+                "When a token that the exporter itself uses expires.",
+                &["credential"],
+            ),
+            discovery_up: gauges(
+                "connections_exporter_discovery_up",
+                "Whether the last discovery of the account's targets succeeded.",
+                &[],
+            ),
+            discovery_last_success: gauges(
+                "connections_exporter_discovery_last_success_timestamp_seconds",
+                "When the account's targets were last discovered.",
+                &[],
+            ),
+            unknown_values: counters(
+                "connections_exporter_unknown_values_total",
+                "Values of the vendor's that no document of it knows, by field, counted at each poll.",
+                &["field"],
+            ),
+            duplicates: counter(
+                "connections_exporter_duplicate_connections_total",
+                "Rows dropped because a later row of the same listing had the same identity.",
+            ),
+            system,
+            account: account.to_owned(),
+            registry,
+            durations,
+            errors,
+            pause_ends: Mutex::new(None),
+        }
+    }
+
+    /// The labels `system` and `account`.
+    #[must_use]
+    pub fn account(&self) -> (&'static str, &str) {
+        (self.system, &self.account)
+    }
+
+    /// Counts a request that was sent; without an answer there is no status.
+    pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
+        let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        self.requests.with_label_values(&[endpoint, &code]).inc();
+        self.durations
+            .with_label_values(&[self.system, endpoint])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts the time that a request waited before it was sent.
+    pub fn waited(&self, time: Duration) {
+        self.wait.inc_by(time.as_secs_f64());
+    }
+
+    /// Counts a 429.
+    pub fn rate_limited(&self) {
+        self.rate_limited.inc();
+    }
+
+    /// Counts a failed poll or discovery.
+    pub fn failed(&self, error: &PollError) {
+        self.errors.with_label_values(&[error.reason.label()]).inc();
+    }
+
+    /// Counts what a listing had that no document knows, and what it had twice.
+    pub fn listed(&self, listing: &crate::listing::Listing) {
+        for (field, count) in &listing.unknown {
+            self.unknown_values
+                .with_label_values(&[field])
+                .inc_by(*count);
+        }
+        self.duplicates.inc_by(listing.duplicates);
+    }
+
+    /// Notes when the running pause ends.
+    pub fn paused_until(&self, until: Timestamp) {
+        *self
+            .pause_ends
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(until);
+    }
+
+    /// Notes what the schedule needs, in requests a second.
+    pub fn planned(&self, requests_per_second: f64) {
+        self.planned.set(requests_per_second);
+    }
+
+    /// Notes when a token of ours expires.
+    pub fn credential_expires(&self, credential: &str, at: Timestamp) {
+        self.credential_expiry
+            .with_label_values(&[credential])
+            .set(seconds(at));
+    }
+
+    /// Notes the end of a discovery, and whether it succeeded.
+    pub fn discovered(&self, success: bool, at: Timestamp) {
+        self.discovery_up
+            .with_label_values::<&str>(&[])
+            .set(f64::from(u8::from(success)));
+        if success {
+            self.discovery_last_success
+                .with_label_values::<&str>(&[])
+                .set(seconds(at));
+        }
+    }
+
+    /// Everything, as of now.
+    #[must_use]
+    pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
+        let ends = *self
+            .pause_ends
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.paused_until
+            .set(ends.filter(|ends| *ends > now).map_or(0.0, seconds));
+        self.registry.gather()
+    }
+}
+
+/// Makes a collector and registers it. Both fail only for a wrong or repeated name, that is for a mistake
+/// in this module, which every test would meet.
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> C {
+    let collector = made.expect("the metric's name and labels are well formed");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("the metric is registered once");
+    collector
+}

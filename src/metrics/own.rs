@@ -1,0 +1,129 @@
+//! What the exporter says of itself.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry};
+
+use super::account::{AccountMetrics, register};
+use crate::clock::seconds;
+
+/// From a fast answer to the 120 s after which Zuora gives up.
+const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// The metrics of the process.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    registry: Registry,
+    durations: HistogramVec,
+    page_bytes: GaugeVec,
+    page_series: GaugeVec,
+}
+
+impl OwnMetrics {
+    /// Begins to count; `loaded` is when the configuration was taken up.
+    #[must_use]
+    pub fn new(loaded: Timestamp) -> Self {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| register(&registry, Gauge::new(name, help));
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        gauges(
+            "connections_exporter_build_info",
+            "What is running; always 1.",
+            &["version", "revision", "rustc"],
+        )
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            env!("BUILD_REVISION"),
+            env!("BUILD_RUSTC"),
+        ])
+        .set(1.0);
+        gauge(
+            "connections_exporter_config_last_reload_successful",
+            "Whether the configuration file was taken up when it was last read.",
+        )
+        .set(1.0);
+        gauge(
+            "connections_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration file was last taken up.",
+        )
+        .set(seconds(loaded));
+        let durations = register(
+            &registry,
+            HistogramVec::new(
+                HistogramOpts::new(
+                    "connections_exporter_api_request_duration_seconds",
+                    "Time from sending a request to the end of its answer.",
+                )
+                .buckets(DURATION_BUCKETS.to_vec()),
+                &["system", "endpoint"],
+            ),
+        );
+        let page_bytes = gauges(
+            "connections_exporter_page_bytes",
+            "Size of the page that was served before this one, by its encoding.",
+            &["encoding"],
+        );
+        let page_series = gauges(
+            "connections_exporter_page_series",
+            "Series on the page that was served before this one.",
+            &[],
+        );
+        #[cfg(target_os = "linux")]
+        // Registered once, so it cannot be refused; without it the page would lack only these.
+        let _ = registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ));
+        Self {
+            registry,
+            durations,
+            page_bytes,
+            page_series,
+        }
+    }
+
+    /// The histogram of request durations, which all accounts share: it has no label for them.
+    #[must_use]
+    pub fn durations(&self) -> HistogramVec {
+        self.durations.clone()
+    }
+
+    /// Notes the size of a page.
+    pub fn served(&self, encoding: &str, bytes: u64, series: u64) {
+        self.page_bytes
+            .with_label_values(&[encoding])
+            .set(bytes as f64);
+        self.page_series
+            .with_label_values::<&str>(&[])
+            .set(series as f64);
+    }
+
+    /// Everything of the process and of its accounts, as of now: one family for each name.
+    #[must_use]
+    pub fn gather<'a>(
+        &self,
+        accounts: impl Iterator<Item = &'a AccountMetrics>,
+        now: Timestamp,
+    ) -> Vec<MetricFamily> {
+        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+        for mut family in accounts
+            .flat_map(|account| account.gather(now))
+            .chain(self.registry.gather())
+        {
+            match families.get_mut(family.name()) {
+                Some(known) => {
+                    let mut samples = known.take_metric();
+                    samples.append(&mut family.take_metric());
+                    known.set_metric(samples);
+                }
+                None => {
+                    families.insert(family.name().to_owned(), family);
+                }
+            }
+        }
+        families.into_values().collect()
+    }
+}

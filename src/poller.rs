@@ -1,0 +1,167 @@
+//! When a target is polled; publishes its [`State`]; logs once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::board::AccountBoard;
+use crate::clock::Clock;
+use crate::config::Target;
+use crate::error::PollError;
+use crate::listing::Listing;
+use crate::metrics::AccountMetrics;
+use crate::state::{Attempt, Change, ForLog, Held, State, changes, renewals};
+use crate::upstream::Source;
+
+/// Polls one target for as long as it is a target.
+pub struct Poller {
+    /// What is polled.
+    pub target: Target,
+    /// Who lists it.
+    pub source: Arc<dyn Source>,
+    /// Where its state is published.
+    pub board: AccountBoard,
+    /// What the account counts.
+    pub metrics: Arc<AccountMetrics>,
+    /// What date it is.
+    pub clock: Clock,
+    /// How often it is polled.
+    pub interval: Duration,
+    /// How old its listing may become.
+    pub stale_after: Duration,
+}
+
+impl Poller {
+    /// Polls at `first`, then at every whole interval after it; one that is still polling then, skips it.
+    /// Ends only by being dropped, which loses nothing: a state is published in one step.
+    pub async fn run(self, first: Instant) {
+        let mut state = State::new(self.interval, self.date_of(first));
+        let mut due = first;
+        loop {
+            sleep_until(due).await;
+            let begun = Instant::now();
+            let result = self.source.list(&self.target.id).await;
+            due = next(first, self.interval, Instant::now());
+            state.next_poll = self.date_of(due);
+            let duration = begun.elapsed();
+            let error = match result {
+                Ok(listing) => {
+                    self.succeeded(&mut state, listing);
+                    None
+                }
+                Err(error) => {
+                    self.failed(&mut state, &error);
+                    Some(error)
+                }
+            };
+            state.last_attempt = Some(Attempt {
+                at: self.clock.now(),
+                duration,
+                error,
+            });
+            self.board.publish(&self.target.id, state.clone());
+        }
+    }
+
+    fn date_of(&self, instant: Instant) -> jiff::Timestamp {
+        self.clock.now() + instant.saturating_duration_since(Instant::now())
+    }
+
+    fn succeeded(&self, state: &mut State, listing: Listing) {
+        self.metrics.listed(&listing);
+        let (system, account) = self.metrics.account();
+        let (target, connections, pages) = (
+            self.board.label(&self.target.id),
+            listing.connections().len(),
+            listing.pages,
+        );
+        match &state.held {
+            None => tracing::info!(system, account, target, connections, pages, "first listing"),
+            Some(_) if state.consecutive_failures > 0 => {
+                tracing::info!(
+                    system,
+                    account,
+                    target,
+                    connections,
+                    pages,
+                    failures = state.consecutive_failures,
+                    "listed again"
+                );
+            }
+            Some(_) => tracing::debug!(system, account, target, connections, pages, "listed"),
+        }
+        if let Some(before) = &state.held {
+            let changes = changes(&before.listing, &listing);
+            state.changes.count(&changes);
+            for change in &changes {
+                self.log(&target, change);
+            }
+        }
+        let there = |expected: &String| {
+            listing
+                .connections()
+                .iter()
+                .any(|c| self.source.satisfies(&self.target.id, c, expected))
+        };
+        let expected = self
+            .target
+            .expect
+            .iter()
+            .map(|expected| (expected.clone(), there(expected)))
+            .collect();
+        let renewals = renewals(state.held.as_deref(), &listing);
+        let stale_at = Instant::now() + self.stale_after;
+        state.held = Some(Arc::new(Held {
+            listing,
+            renewals,
+            expected,
+            stale_at,
+        }));
+        state.last_success = Some(self.clock.now());
+        state.consecutive_failures = 0;
+        state.successes += 1;
+    }
+
+    fn log(&self, target: &str, change: &Change<'_>) {
+        let (system, account) = self.metrics.account();
+        let (connection, before, after) = change.values();
+        tracing::info!(
+            system,
+            account,
+            target,
+            change = change.label(),
+            connection = %ForLog(&connection.id),
+            connection_type = connection.kind,
+            before,
+            after,
+            "connection changed"
+        );
+    }
+
+    fn failed(&self, state: &mut State, error: &PollError) {
+        self.metrics.failed(error);
+        state.consecutive_failures = state.consecutive_failures.saturating_add(1);
+        state.failures += 1;
+        let (system, account) = self.metrics.account();
+        tracing::warn!(
+            system,
+            account,
+            target = self.board.label(&self.target.id),
+            reason = error.reason.label(),
+            status = error.status,
+            request_id = error.request_id,
+            failures = state.consecutive_failures,
+            %error,
+            remedy = error.reason.remedy(),
+            "poll failed"
+        );
+    }
+}
+
+/// The next planned time after `now`.
+fn next(first: Instant, interval: Duration, now: Instant) -> Instant {
+    let past = now.saturating_duration_since(first).as_nanos() / interval.as_nanos();
+    // Only an interval of a second over more than a century would not fit.
+    first + interval * u32::try_from(past + 1).unwrap_or(u32::MAX)
+}

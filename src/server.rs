@@ -1,0 +1,199 @@
+//! HTTP: routes, limits, drain.
+
+mod answer;
+mod connection;
+mod listen;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use answer::{Answer, page, text};
+pub use listen::{bind, loopback_of};
+
+use crate::board::Board;
+use crate::exposition::Encoding;
+
+/// What a client may ask of us.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Answers in flight; more get 503.
+    pub requests: usize,
+    /// Connections; more wait to be accepted.
+    pub connections: usize,
+    /// From an idle connection to the end of a request's headers. Longer than people scrape, so that a
+    /// scraper keeps its connection; and short enough that one who never asks does not keep his.
+    pub header: Duration,
+    /// For an answer to leave, once the client does not take it as fast as we have it.
+    pub write: Duration,
+    /// For answers in flight, once the process is told to end.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: 40,
+            connections: 512,
+            header: Duration::from_mins(2),
+            write: Duration::from_mins(1),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Answers requests from the board.
+#[derive(Debug)]
+pub struct Server {
+    board: Arc<Board>,
+    telemetry_path: String,
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server of this board; the page is at `telemetry_path`.
+    #[must_use]
+    pub fn new(board: Arc<Board>, telemetry_path: String, limits: Limits) -> Self {
+        let in_flight = Arc::new(Semaphore::new(limits.requests));
+        Self {
+            board,
+            telemetry_path,
+            limits,
+            in_flight,
+        }
+    }
+
+    /// Serves until `shutdown`, then lets answers in flight end.
+    pub async fn serve(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
+        let server = Arc::new(self);
+        let connections = Arc::new(Semaphore::new(server.limits.connections));
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(connection::accept(
+                server.clone(),
+                listener,
+                connections.clone(),
+                shutdown.clone(),
+            ));
+        }
+        accepting.join_all().await;
+    }
+
+    /// Answers one request. Nothing here waits: all that is served is already there.
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let answer = match path {
+            _ if !self.paths().any(|known| known == path) => {
+                let paths = self.paths().collect::<Vec<_>>().join(", ");
+                text(
+                    StatusCode::NOT_FOUND,
+                    format!("There is nothing at this path. There is something at {paths}.\n"),
+                )
+            }
+            _ if !reads => {
+                let mut answer = text(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "Only GET and HEAD are answered here.\n",
+                );
+                answer
+                    .headers_mut()
+                    .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+                answer
+            }
+            "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
+            "/-/ready" => self.ready(),
+            _ => match self.in_flight.clone().try_acquire_owned() {
+                Ok(permit) if path == self.telemetry_path => self.metrics(request, permit),
+                Ok(_) => self.index(),
+                Err(_) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too many answers are in flight; see --web.max-requests.\n",
+                ),
+            },
+        };
+        if *request.method() == Method::HEAD {
+            answer::without_body(answer)
+        } else {
+            answer
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        [self.telemetry_path.as_str(), "/", "/-/healthy", "/-/ready"].into_iter()
+    }
+
+    fn ready(&self) -> Answer {
+        match self.board.missing() {
+            0 => text(
+                StatusCode::OK,
+                "connections-exporter is ready: every target was polled.\n",
+            ),
+            missing => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("Not ready: {missing} not polled or not discovered yet.\n"),
+            ),
+        }
+    }
+
+    fn metrics(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+        let encoding = if answer::accepts_gzip(request.headers()) {
+            Encoding::Gzip
+        } else {
+            Encoding::Plain
+        };
+        page(self.board.page(encoding), encoding, permit)
+    }
+
+    fn index(&self) -> Answer {
+        answer::html(format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>connections-exporter</title></head>\n<body>\n\
+             <h1>connections-exporter</h1>\n<p>Version {}, revision {}.</p>\n\
+             <ul>\n<li><a href=\"{}\">Metrics</a></li>\n<li><a href=\"/-/healthy\">Healthy</a></li>\n<li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n\
+             </body>\n</html>\n",
+            env!("CARGO_PKG_VERSION"),
+            env!("BUILD_REVISION"),
+            self.telemetry_path,
+        ))
+    }
+}
+
+/// Checks a path for the page. It stands in a link, and must not hide another route.
+pub fn telemetry_path(path: &str) -> Result<String, String> {
+    let plain = path
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
+    if !plain || !path.starts_with('/') || path == "/" || path.starts_with("/-/") {
+        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, not / itself nor below /-/".to_owned());
+    }
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_cannot_hide_another_route_nor_leave_its_link() {
+        assert!(telemetry_path("/metrics").is_ok() && telemetry_path("/a/b-c").is_ok());
+        for bad in [
+            "",
+            "/",
+            "metrics",
+            "/-/healthy",
+            "/\"><script>",
+            "/a b",
+            "/ä",
+            "/a?b",
+        ] {
+            assert!(telemetry_path(bad).is_err(), "{bad}");
+        }
+    }
+}

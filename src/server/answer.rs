@@ -1,0 +1,169 @@
+//! What is sent back: a status, headers, and a body in pieces.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::exposition::{Encoding, Page};
+
+/// An answer.
+pub(super) type Answer = Response<Body>;
+
+/// A body in pieces that are already there.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    chunks: VecDeque<Bytes>,
+    left: u64,
+    /// Given back once the last piece is on its way.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.chunks.pop_front();
+        self.left -= next.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(next.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
+    let length = http_body::Body::size_hint(&body).lower();
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    answer
+}
+
+fn whole(text: impl Into<Bytes>) -> Body {
+    let chunk = text.into();
+    Body {
+        left: chunk.len() as u64,
+        chunks: [chunk].into(),
+        _permit: None,
+    }
+}
+
+/// A sentence.
+pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", whole(sentence))
+}
+
+/// A page for people, which loads nothing.
+pub(super) fn html(page: String) -> Answer {
+    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", whole(page));
+    answer.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    );
+    answer
+}
+
+/// The metrics.
+pub(super) fn page(page: Page, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+    let body = Body {
+        chunks: page.chunks,
+        left: page.bytes,
+        _permit: Some(permit),
+    };
+    let mut answer = answer(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        body,
+    );
+    answer
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if encoding == Encoding::Gzip {
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// The answer to a HEAD: the headers of the answer to a GET, and nothing after them.
+pub(super) fn without_body(answer: Answer) -> Answer {
+    answer.map(|_| Body::default())
+}
+
+/// Whether `Accept-Encoding` names gzip, or anything, and not with a weight of 0 (RFC 9110, 12.5.3).
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    for item in headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+    {
+        let mut parts = item.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let wanted = weight
+            .and_then(|q| q.parse::<f32>().ok())
+            .is_none_or(|q| q > 0.0);
+        match coding {
+            gzip if gzip.eq_ignore_ascii_case("gzip") || gzip.eq_ignore_ascii_case("x-gzip") => {
+                return wanted;
+            }
+            "*" => any = wanted,
+            _ => {}
+        }
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        for (value, gzip) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000, *", false),
+            ("*;q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            let headers = [(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_str(value).unwrap(),
+            )]
+            .into_iter()
+            .collect();
+            assert_eq!(accepts_gzip(&headers), gzip, "{value:?}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+}

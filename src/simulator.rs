@@ -1,0 +1,295 @@
+//! Both APIs in miniature, with faults: for `demo`, for tests and for rehearsals of alerts.
+//!
+//! It behaves as the vendors document it, or as users report it where they do not; `docs/simulator.md`
+//! says how to drive it.
+
+mod fault;
+mod http;
+mod world;
+mod zis;
+mod zuora;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+pub use fault::{Fault, Kind, RetryAfter};
+use http::{Ask, Manner, Reply};
+pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
+
+use crate::clock::Clock;
+
+/// A minute, over which the simulator's own limit counts.
+const WINDOW: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// What the two APIs hold, how they fail, and what they were asked.
+#[derive(Debug)]
+pub struct Simulator {
+    state: Mutex<State>,
+    clock: Clock,
+    requests_per_minute: Option<u32>,
+}
+
+#[derive(Debug)]
+struct State {
+    world: World,
+    faults: Vec<Fault>,
+    /// Requests by endpoint, since the start.
+    requests: BTreeMap<&'static str, u64>,
+    /// By system: when the running minute began, and the requests in it.
+    windows: BTreeMap<&'static str, (Instant, u32)>,
+    /// Tokens that Zuora's endpoint gave out, and when they end.
+    issued: BTreeMap<String, Instant>,
+    answered: u64,
+}
+
+/// The call that a request is, as in the `endpoint` label.
+struct Call<'a> {
+    system: &'static str,
+    endpoint: &'static str,
+    /// The entity or the integration.
+    target: String,
+    /// The page asked for, from 1.
+    page: u32,
+    ask: &'a Ask,
+}
+
+impl Simulator {
+    /// A simulator of this world. With a limit of its own, it answers 429 beyond it, to each system apart.
+    #[must_use]
+    pub fn new(
+        world: World,
+        faults: Vec<Fault>,
+        requests_per_minute: Option<u32>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let state = State {
+            world,
+            faults,
+            requests: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            answered: 0,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            clock,
+            requests_per_minute,
+        })
+    }
+
+    /// Serves until it is dropped. Only loopback is accepted: nothing here is meant for others.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        http::serve(self, listener).await;
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what the APIs hold.
+    pub fn change<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
+        self.with(|state| f(&mut state.world))
+    }
+
+    /// Adds a fault.
+    pub fn fail(&self, fault: Fault) {
+        self.with(|state| state.faults.push(fault));
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.with(|state| state.faults.clear());
+    }
+
+    /// Requests to this endpoint, since the start.
+    #[must_use]
+    pub fn requests(&self, endpoint: &str) -> u64 {
+        self.with(|state| state.requests.get(endpoint).copied().unwrap_or(0))
+    }
+
+    /// A configuration that polls all of this simulator at its address, and the environment that holds
+    /// its secrets; `poll` is the text of that key's lines.
+    #[must_use]
+    pub fn configuration(
+        &self,
+        address: SocketAddr,
+        poll: &str,
+    ) -> (String, BTreeMap<String, String>) {
+        self.with(|state| state.world.configuration(address, poll))
+    }
+
+    /// Answers one request.
+    fn answer(&self, ask: &Ask) -> Reply {
+        if ask.path == "/simulator" || ask.path.starts_with("/simulator/") {
+            return self.control(ask);
+        }
+        let Some(call) = zuora::call(ask).or_else(|| zis::call(ask)) else {
+            return Reply::json(StatusCode::NOT_FOUND, &json!({"error": "RecordNotFound"}));
+        };
+        let now = self.clock.now();
+        self.with(|state| {
+            *state.requests.entry(call.endpoint).or_default() += 1;
+            state.answered += 1;
+            let limit = self.limit(state, call.system);
+            let fault = fault::take(&mut state.faults, &call);
+            let mut reply = match (fault, limit) {
+                (Some(fault), _) => state.faulty(&call, &fault, now),
+                (None, Some((_, 0, reset))) => {
+                    too_many_requests(&call, (call.system == "zis").then_some(reset))
+                }
+                (None, _) => state.healthy(&call, now, None),
+            };
+            if let Some((limit, left, reset)) = limit {
+                reply.headers.extend(match call.system {
+                    "zuora" => zuora::limit_headers(limit, left, reset),
+                    _ => zis::limit_headers(limit, left, reset),
+                });
+            }
+            let id = format!("00000000-0000-4000-8000-{:012x}", state.answered);
+            reply.headers.push(if call.system == "zuora" {
+                ("zuora-request-id", id)
+            } else {
+                ("x-request-id", id)
+            });
+            if let Some(track) = ask.header("zuora-track-id") {
+                reply.headers.push(("zuora-track-id", track.to_owned()));
+            }
+            reply
+        })
+    }
+
+    /// The limit, what is left of it after this request, and the seconds until it is whole again.
+    fn limit(&self, state: &mut State, system: &'static str) -> Option<(u32, u32, u64)> {
+        let limit = self.requests_per_minute?;
+        let window = state
+            .windows
+            .entry(system)
+            .or_insert_with(|| (Instant::now(), 0));
+        if window.0.elapsed() >= WINDOW {
+            *window = (Instant::now(), 0);
+        }
+        window.1 += 1;
+        let reset = WINDOW.saturating_sub(window.0.elapsed()).as_secs() + 1;
+        Some((
+            limit,
+            (limit + 1).saturating_sub(window.1).min(limit),
+            reset,
+        ))
+    }
+
+    /// `/simulator`: what is held and was asked; `/simulator/faults` and `/simulator/connections`: changes.
+    fn control(&self, ask: &Ask) -> Reply {
+        let done = || Reply::json(StatusCode::OK, &json!({}));
+        let wrong = |what: &str| Reply::json(StatusCode::BAD_REQUEST, &json!({"error": what}));
+        let (target, connection) = (
+            ask.query("target"),
+            ask.query("connection").unwrap_or_default(),
+        );
+        match (&ask.method, ask.path.as_str()) {
+            (&Method::GET, "/simulator") => {
+                let now = self.clock.now();
+                Reply::json(StatusCode::OK, &self.with(|state| json!({"requests": state.requests, "holds": state.world.describe(now)})))
+            }
+            (&Method::POST, "/simulator/faults") => {
+                match String::from_utf8_lossy(&ask.body).parse() {
+                    Ok(fault) => {
+                        self.fail(fault);
+                        done()
+                    }
+                    Err(problem) => wrong(&problem),
+                }
+            }
+            (&Method::DELETE, "/simulator/faults") => {
+                self.heal();
+                done()
+            }
+            (&Method::DELETE, "/simulator/connections")
+                if self.change(|world| world.remove(target, connection)) =>
+            {
+                done()
+            }
+            (&Method::PUT, "/simulator/connections")
+                if self.change(|world| world.set_status(connection, ask.query("status"))) =>
+            {
+                done()
+            }
+            (_, "/simulator/connections") => wrong(
+                "expected DELETE with ?target= and ?connection=, or PUT with ?connection= and ?status=, of one that exists",
+            ),
+            _ => wrong("see docs/simulator.md for what can be asked here"),
+        }
+    }
+}
+
+impl State {
+    fn healthy(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
+        match call.system {
+            "zuora" => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
+            _ => zis::answer(&self.world.integrations, call, now, fault),
+        }
+    }
+
+    /// The answer of an API with a fault; a fault that only changes a good answer begins with that.
+    fn faulty(&mut self, call: &Call<'_>, fault: &Fault, now: Timestamp) -> Reply {
+        let with = |manner, reply: Reply| Reply { manner, ..reply };
+        match fault.kind {
+            Kind::TooManyRequests => match fault.retry_after {
+                Some(RetryAfter::Date(seconds)) => too_many_requests(call, None)
+                    .header("retry-after", fault::http_date(now, seconds)),
+                Some(RetryAfter::Seconds(seconds)) => too_many_requests(call, Some(seconds)),
+                Some(RetryAfter::Reset(seconds)) => {
+                    too_many_requests(call, None).header("ratelimit-reset", seconds.to_string())
+                }
+                None => too_many_requests(call, None),
+            },
+            Kind::InternalServerError => {
+                Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            }
+            Kind::ServiceUnavailable => match fault.retry_after {
+                Some(RetryAfter::Seconds(seconds)) => {
+                    Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+                        .header("retry-after", seconds.to_string())
+                }
+                _ => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            },
+            Kind::Html => Reply::html(
+                StatusCode::OK,
+                "<html><body><h1>Down for maintenance</h1></body></html>",
+            ),
+            Kind::Hang => with(Manner::Hang, self.healthy(call, now, None)),
+            Kind::Reset => with(Manner::Reset, self.healthy(call, now, None)),
+            Kind::Drip => with(Manner::Drip, self.healthy(call, now, None)),
+            Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
+            Kind::ExpiredToken | Kind::RevokedToken => {
+                self.issued.clear();
+                self.healthy(call, now, Some(fault))
+            }
+            Kind::WrongTypes
+            | Kind::Refuse
+            | Kind::ForeignNextPage
+            | Kind::RepeatCursor
+            | Kind::Endless => self.healthy(call, now, Some(fault)),
+        }
+    }
+}
+
+fn too_many_requests(call: &Call<'_>, retry_after: Option<u64>) -> Reply {
+    let body = match call.system {
+        "zuora" => {
+            json!({"success": false, "reasons": [{"code": 50_000_070, "message": "Request exceeded limit"}]})
+        }
+        _ => json!({"errors": [{"code": "TooManyRequests", "title": "Too many requests"}]}),
+    };
+    let reply = Reply::json(StatusCode::TOO_MANY_REQUESTS, &body);
+    match retry_after {
+        Some(seconds) => reply.header("retry-after", seconds.to_string()),
+        None => reply,
+    }
+}

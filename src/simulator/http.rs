@@ -1,0 +1,205 @@
+//! The simulator's side of HTTP: good manners, and bad ones on request.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use socket2::Socket;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::Simulator;
+
+/// Zuora compresses what is larger (vendor's reference, `Accept-Encoding`).
+const COMPRESS_FROM: usize = 1000;
+
+/// A request, taken whole.
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Ask {
+    pub(super) fn query(&self, key: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+}
+
+/// How an answer is sent.
+pub(super) enum Manner {
+    Well,
+    Hang,
+    Reset,
+    Drip,
+    Truncate,
+}
+
+/// An answer.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+    pub(super) manner: Manner,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &str, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type", content_type.to_owned())],
+            body,
+            manner: Manner::Well,
+        }
+    }
+
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        Self::new(
+            status,
+            "application/json; charset=utf-8",
+            body.to_string().into_bytes(),
+        )
+    }
+
+    pub(super) fn text(status: StatusCode, body: &str) -> Self {
+        Self::new(status, "text/plain", body.as_bytes().to_vec())
+    }
+
+    pub(super) fn html(status: StatusCode, body: &str) -> Self {
+        Self::new(status, "text/html", body.as_bytes().to_vec())
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn compress(&mut self) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        // Writing to memory cannot fail.
+        if gzip.write_all(&self.body).is_ok()
+            && let Ok(body) = gzip.finish()
+        {
+            self.body = body;
+            self.headers.push(("content-encoding", "gzip".to_owned()));
+        }
+    }
+}
+
+/// Serves connections until it is dropped.
+pub(super) async fn serve(simulator: Arc<Simulator>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
+                connections.spawn(connection(simulator.clone(), stream, peer));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the simulator could not accept a connection"),
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(simulator: Arc<Simulator>, stream: TcpStream, _: SocketAddr) {
+    let _ = stream.set_nodelay(true);
+    // A second handle of the socket, to have it reset instead of closed.
+    let Ok(Ok(socket)) = stream.into_std().map(|stream| {
+        stream
+            .try_clone()
+            .map(|clone| (stream, Socket::from(clone)))
+    }) else {
+        return;
+    };
+    let (stream, socket) = (TcpStream::from_std(socket.0), Arc::new(socket.1));
+    let Ok(stream) = stream else { return };
+    let service = service_fn(move |request| handle(simulator.clone(), socket.clone(), request));
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+type Body = BoxBody<Bytes, io::Error>;
+
+async fn handle(
+    simulator: Arc<Simulator>,
+    socket: Arc<Socket>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let ask = Ask {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: serde_urlencoded::from_str(head.uri.query().unwrap_or_default()).unwrap_or_default(),
+        headers: head.headers,
+        body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
+    };
+    let mut reply = simulator.answer(&ask);
+    if reply.body.len() > COMPRESS_FROM
+        && ask
+            .header("accept-encoding")
+            .is_some_and(|codings| codings.contains("gzip"))
+    {
+        reply.compress();
+    }
+    let length = reply.body.len();
+    let broken = || io::Error::other("broken off on purpose");
+    let body: Body = match reply.manner {
+        Manner::Well => Full::from(reply.body)
+            .map_err(|never: Infallible| match never {})
+            .boxed(),
+        Manner::Hang => return std::future::pending().await,
+        Manner::Reset => {
+            socket.set_linger(Some(Duration::ZERO))?;
+            return Err(broken());
+        }
+        Manner::Drip => {
+            let bytes = stream::unfold(reply.body.into_iter(), async |mut rest| {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let byte = rest.next()?;
+                Some((Ok(Frame::data(Bytes::copy_from_slice(&[byte]))), rest))
+            });
+            BodyExt::boxed(StreamBody::new(bytes))
+        }
+        Manner::Truncate => {
+            let half = Bytes::from(reply.body).slice(..length / 2);
+            BodyExt::boxed(StreamBody::new(stream::iter([
+                Ok(Frame::data(half)),
+                Err(broken()),
+            ])))
+        }
+    };
+    let mut response = Response::builder()
+        .status(reply.status)
+        .header(header::CONTENT_LENGTH, length);
+    for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    response.body(body).map_err(io::Error::other)
+}

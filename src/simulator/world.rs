@@ -1,0 +1,365 @@
+//! What the simulated APIs hold: drawn from a seed, and moving with time where connections do.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// How much there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Zuora entities, all provisioned but for one if there are at least five.
+    pub entities: usize,
+    /// Zuora connections, dealt to pairs of entities in turn.
+    pub entity_connections: usize,
+    /// ZIS integrations.
+    pub integrations: usize,
+    /// ZIS connections of each integration, dealt to the four types in turn.
+    pub integration_connections: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            entities: 5,
+            entity_connections: 14,
+            integrations: 3,
+            integration_connections: 10,
+        }
+    }
+}
+
+/// Everything that is held.
+#[derive(Debug)]
+pub struct World {
+    /// Zuora's tenant.
+    pub tenant: Tenant,
+    /// ZIS' integrations.
+    pub integrations: Vec<Integration>,
+}
+
+/// A Zuora tenant.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is what the vendor calls it")]
+pub struct Tenant {
+    pub client_id: String,
+    pub client_secret: String,
+    pub entities: Vec<Entity>,
+    pub connections: Vec<Edge>,
+    /// How long a token lives, in seconds.
+    pub expires_in: f64,
+}
+
+/// An entity of a tenant.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each field is what the vendor calls it")]
+pub struct Entity {
+    pub id: String,
+    pub name: String,
+    pub provisioned: bool,
+}
+
+/// A connection between two entities.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each field is what the vendor calls it")]
+pub struct Edge {
+    pub id: String,
+    pub source: String,
+    pub target: String,
+    pub status: String,
+}
+
+/// A ZIS integration.
+#[derive(Debug)]
+pub struct Integration {
+    /// Its name.
+    pub name: String,
+    /// The one token that may list it.
+    pub token: String,
+    /// What it stores.
+    pub connections: Vec<StoredConnection>,
+}
+
+/// A connection that an integration stores.
+#[derive(Debug, Clone)]
+pub struct StoredConnection {
+    /// Its name.
+    pub name: String,
+    /// The array that it is listed in.
+    pub kind: &'static str,
+    /// `token_expiry` as the vendor writes it; of an `oauth` connection only.
+    pub expiry: Expiry,
+    /// Whether a refresh token is stored.
+    pub refresh_token: bool,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// When a stored access token ends.
+#[derive(Debug, Clone)]
+pub enum Expiry {
+    /// The field is not there.
+    Absent,
+    /// The field has this value, which is no date.
+    Odd(Value),
+    /// Then, for good.
+    At(Timestamp),
+    /// Then; and renewed for another such while once it is used, which is a moment after it ended.
+    Renewed(Timestamp, Duration),
+}
+
+/// How long after its end the simulated flow uses a token that can be renewed.
+const USED_AFTER: Duration = Duration::from_secs(5);
+
+impl StoredConnection {
+    /// The expiry as of now, as the vendor's JSON has it; `None`: there is no such field.
+    #[must_use]
+    pub fn token_expiry(&self, now: Timestamp) -> Option<Value> {
+        match &self.expiry {
+            Expiry::Absent => None,
+            Expiry::Odd(value) => Some(value.clone()),
+            Expiry::At(date) => Some(json!(date.to_string())),
+            Expiry::Renewed(date, life) => {
+                let over = now.duration_since(*date + USED_AFTER);
+                let lives = if over.is_negative() {
+                    0
+                } else {
+                    over.as_secs() / life.as_secs().cast_signed() + 1
+                };
+                let date = *date + SignedDuration::from_secs(lives * life.as_secs().cast_signed());
+                Some(json!(date.to_string()))
+            }
+        }
+    }
+}
+
+const ENTITY_NAMES: [&str; 6] = ["Global", "Germany", "Japan", "Brazil", "Canada", "France"];
+const INTEGRATION_NAMES: [&str; 5] = [
+    "acme_slack",
+    "acme_shopify",
+    "acme_billing",
+    "acme_crm",
+    "acme_survey",
+];
+const STATUSES: [&str; 7] = [
+    "Connected",
+    "Connected",
+    "Connected",
+    "Pending",
+    "Connected",
+    "Disconnected",
+    "Connected",
+];
+const KINDS: [&str; 5] = ["oauth", "api_key", "oauth", "basic_auth", "bearer_token"];
+
+impl World {
+    /// Draws a world; dates are set from `now` on.
+    #[must_use]
+    pub fn new(sizes: Sizes, seed: u64, now: Timestamp) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        // The vendors write whole seconds here.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let entities: Vec<_> = (0..sizes.entities)
+            .map(|n| Entity {
+                id: hex(&mut rng, 32),
+                name: named(&ENTITY_NAMES, n),
+                provisioned: n != 4,
+            })
+            .collect();
+        let pairs: Vec<_> = (0..entities.len())
+            .flat_map(|a| {
+                (0..entities.len())
+                    .filter(move |b| *b != a)
+                    .map(move |b| (a, b))
+            })
+            .collect();
+        let connections = (0..sizes.entity_connections)
+            .zip(pairs.iter().cycle())
+            .map(|(n, (source, target))| Edge {
+                id: hex(&mut rng, 32),
+                source: entities[*source].id.clone(),
+                target: entities[*target].id.clone(),
+                status: STATUSES[n % STATUSES.len()].to_owned(),
+            })
+            .collect();
+        let integrations = (0..sizes.integrations)
+            .map(|n| Integration {
+                name: named(&INTEGRATION_NAMES, n),
+                token: hex(&mut rng, 64),
+                connections: (0..sizes.integration_connections)
+                    .map(|n| stored(&mut rng, n, now))
+                    .collect(),
+            })
+            .collect();
+        let client_id = hex(&mut rng, 36);
+        let tenant = Tenant {
+            client_id,
+            client_secret: hex(&mut rng, 40),
+            entities,
+            connections,
+            expires_in: 3599.0,
+        };
+        Self {
+            tenant,
+            integrations,
+        }
+    }
+
+    /// Takes a connection away: of this integration, or of Zuora if there is none.
+    pub(super) fn remove(&mut self, target: Option<&str>, connection: &str) -> bool {
+        let before = self.count();
+        match target {
+            None => self.tenant.connections.retain(|edge| edge.id != connection),
+            Some(target) => {
+                for integration in self
+                    .integrations
+                    .iter_mut()
+                    .filter(|integration| integration.name == target)
+                {
+                    integration
+                        .connections
+                        .retain(|stored| stored.name != connection);
+                }
+            }
+        }
+        self.count() < before
+    }
+
+    /// Changes the status of a Zuora connection.
+    pub(super) fn set_status(&mut self, connection: &str, status: Option<&str>) -> bool {
+        let edge = self
+            .tenant
+            .connections
+            .iter_mut()
+            .find(|edge| edge.id == connection);
+        let (Some(edge), Some(status)) = (edge, status) else {
+            return false;
+        };
+        status.clone_into(&mut edge.status);
+        true
+    }
+
+    fn count(&self) -> usize {
+        self.tenant.connections.len()
+            + self
+                .integrations
+                .iter()
+                .map(|i| i.connections.len())
+                .sum::<usize>()
+    }
+
+    /// All of it but the secrets.
+    pub(super) fn describe(&self, now: Timestamp) -> Value {
+        let entity = |entity: &Entity| json!({"id": entity.id, "name": entity.name, "provisioned": entity.provisioned});
+        let edge = |edge: &Edge| json!({"id": edge.id, "source": edge.source, "target": edge.target, "status": edge.status});
+        let stored = |stored: &StoredConnection| json!({"name": stored.name, "type": stored.kind, "token_expiry": stored.token_expiry(now), "refresh_token": stored.refresh_token});
+        let integration = |integration: &Integration| json!({"name": integration.name, "connections": integration.connections.iter().map(stored).collect::<Vec<_>>()});
+        json!({
+            "entities": self.tenant.entities.iter().map(entity).collect::<Vec<_>>(),
+            "entity_connections": self.tenant.connections.iter().map(edge).collect::<Vec<_>>(),
+            "integrations": self.integrations.iter().map(integration).collect::<Vec<_>>(),
+        })
+    }
+
+    /// A configuration that polls all of this, and the environment that its secrets are in.
+    pub(super) fn configuration(
+        &self,
+        address: SocketAddr,
+        poll: &str,
+    ) -> (String, BTreeMap<String, String>) {
+        let mut text = format!("poll:\n{poll}");
+        let mut env = BTreeMap::new();
+        if !self.tenant.entities.is_empty() {
+            let _ = write!(
+                text,
+                "zuora:\n  - account: production\n    base_url: http://{address}\n    client_id: {}\n    client_secret_env: ZUORA_SECRET\n    requests_per_minute: 60000\n",
+                self.tenant.client_id
+            );
+            env.insert("ZUORA_SECRET".to_owned(), self.tenant.client_secret.clone());
+        }
+        if !self.integrations.is_empty() {
+            let _ = write!(
+                text,
+                "zis:\n  - account: acme\n    base_url: http://{address}\n    requests_per_minute: 60000\n    integrations:\n"
+            );
+        }
+        for (n, integration) in self.integrations.iter().enumerate() {
+            let _ = write!(
+                text,
+                "      - name: {}\n        token_env: ZIS_TOKEN_{n}\n",
+                integration.name
+            );
+            // The first one waits for something that is there, and for something that is not.
+            if n == 0
+                && let Some(stored) = integration.connections.first()
+            {
+                let _ = writeln!(text, "        expect: [{}, zendesk]", stored.name);
+            }
+            env.insert(format!("ZIS_TOKEN_{n}"), integration.token.clone());
+        }
+        (text, env)
+    }
+}
+
+/// Each of the ways in which a stored token ends, or does not, in turn.
+fn stored(rng: &mut Rng, n: usize, now: Timestamp) -> StoredConnection {
+    let kind = KINDS[n % KINDS.len()];
+    let after = |seconds: u64| now + Duration::from_secs(seconds);
+    let whole_days = |days: u64| Duration::from_hours(24 * days);
+    let (name, expiry, refresh_token) = match (kind, n / 5 * 2 + usize::from(n % 5 == 2)) {
+        // `n` counts the oauth connections among all.
+        ("oauth", n) => match n % 8 {
+            0 => (
+                "slack",
+                Expiry::Renewed(after(20), Duration::from_mins(1)),
+                true,
+            ),
+            1 => ("shopify", Expiry::At(after(90)), false),
+            2 => (
+                "warehouse",
+                Expiry::Renewed(after(40), Duration::from_mins(2)),
+                false,
+            ),
+            3 => ("calendar", Expiry::At(after(12 * 3600)), false),
+            4 => ("survey", Expiry::At(now + whole_days(30)), true),
+            5 => ("legacy", Expiry::Odd(json!("0001-01-01T00:00:00Z")), false),
+            6 => ("forever", Expiry::Absent, false),
+            _ => (
+                "unset",
+                Expiry::Odd([json!(null), json!("")][rng.usize(..2)].clone()),
+                false,
+            ),
+        },
+        ("api_key", _) => ("search", Expiry::Absent, false),
+        ("basic_auth", _) => ("erp", Expiry::Absent, false),
+        _ => ("status_page", Expiry::Absent, false),
+    };
+    let name = if n < KINDS.len() {
+        name.to_owned()
+    } else {
+        format!("{name}_{n}")
+    };
+    let created = now - Duration::from_secs(rng.u64(86_400..40_000_000));
+    StoredConnection {
+        name,
+        kind,
+        expiry,
+        refresh_token,
+        created,
+    }
+}
+
+fn named(names: &[&str], n: usize) -> String {
+    names.get(n).map_or_else(
+        || format!("{}_{n}", names[n % names.len()]),
+        |name| (*name).to_owned(),
+    )
+}
+
+fn hex(rng: &mut Rng, digits: usize) -> String {
+    (0..digits).map(|_| rng.digit(16)).collect()
+}

@@ -1,0 +1,274 @@
+//! What is known of one target: its last listing, and how far that can be believed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::error::PollError;
+use crate::listing::{Connection, Listing};
+
+/// What a poller publishes. A value that is not known has no sample.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// How often the target is polled.
+    pub interval: Duration,
+    /// When the next poll is due.
+    pub next_poll: Timestamp,
+    /// The last poll; `None` before the first.
+    pub last_attempt: Option<Attempt>,
+    /// The end of the last poll that gave a listing.
+    pub last_success: Option<Timestamp>,
+    /// Polls that failed since the last one that did not.
+    pub consecutive_failures: u32,
+    /// Polls that gave a listing.
+    pub successes: u64,
+    /// Polls that failed.
+    pub failures: u64,
+    /// Differences between listings, since the start.
+    pub changes: ChangeCounts,
+    /// The last complete listing.
+    pub held: Option<Arc<Held>>,
+}
+
+/// A poll that is over.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// How it failed; `None` if it did not.
+    pub error: Option<PollError>,
+}
+
+/// A complete listing and what was seen of its connections over time.
+#[derive(Debug)]
+pub struct Held {
+    /// The listing.
+    pub listing: Listing,
+    /// How often each connection's expiry moved forward, in the listing's order.
+    pub renewals: Vec<u64>,
+    /// Each `expect` entry of the configuration, and whether it is there.
+    pub expected: Vec<(String, bool)>,
+    /// From then on the listing is not shown any more.
+    pub stale_at: Instant,
+}
+
+/// How many differences between listings were seen, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the value of the label `change`")]
+pub struct ChangeCounts {
+    pub added: u64,
+    pub removed: u64,
+    pub status: u64,
+}
+
+/// One difference between two listings.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// The connection was not there before.
+    Added(&'a Connection),
+    /// The connection is not there any more.
+    Removed(&'a Connection),
+    /// The status changed from that of the first to that of the second.
+    Status(&'a Connection, &'a Connection),
+}
+
+impl State {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(interval: Duration, next_poll: Timestamp) -> Self {
+        Self {
+            interval,
+            next_poll,
+            last_attempt: None,
+            last_success: None,
+            consecutive_failures: 0,
+            successes: 0,
+            failures: 0,
+            changes: ChangeCounts::default(),
+            held: None,
+        }
+    }
+
+    /// The requests that one poll needs, as far as the last listing tells.
+    #[must_use]
+    pub fn requests_per_poll(&self) -> u32 {
+        self.held.as_ref().map_or(1, |held| held.listing.pages)
+    }
+}
+
+impl ChangeCounts {
+    /// Counts these differences too.
+    pub fn count(&mut self, changes: &[Change<'_>]) {
+        for change in changes {
+            match change {
+                Change::Added(_) => self.added += 1,
+                Change::Removed(_) => self.removed += 1,
+                Change::Status(..) => self.status += 1,
+            }
+        }
+    }
+}
+
+impl Change<'_> {
+    /// The value of the `change` label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Added(_) => "added",
+            Self::Removed(_) => "removed",
+            Self::Status(..) => "status",
+        }
+    }
+
+    /// The connection that changed, and its status before and after; empty where there is none.
+    #[must_use]
+    pub fn values(&self) -> (&Connection, &'static str, &'static str) {
+        match self {
+            Self::Added(now) => (now, "", now.status),
+            Self::Removed(before) => (before, before.status, ""),
+            Self::Status(before, now) => (now, before.status, now.status),
+        }
+    }
+}
+
+/// The differences between two listings, in no order that means anything.
+#[must_use]
+pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
+    let removed = before
+        .connections()
+        .iter()
+        .filter(|c| now.find(c.identity()).is_none())
+        .map(Change::Removed);
+    let rest = now
+        .connections()
+        .iter()
+        .filter_map(|c| match before.find(c.identity()) {
+            None => Some(Change::Added(c)),
+            Some(earlier) if earlier.status != c.status => Some(Change::Status(earlier, c)),
+            Some(_) => None,
+        });
+    removed.chain(rest).collect()
+}
+
+/// How often each connection's expiry moved forward, given the counts of the listing before.
+#[must_use]
+pub fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
+    let earlier: BTreeMap<_, _> = before
+        .iter()
+        .flat_map(|held| held.listing.connections().iter().zip(&held.renewals))
+        .map(|(connection, count)| (connection.identity(), (connection.expiry, *count)))
+        .collect();
+    let count = |connection: &Connection| match earlier.get(&connection.identity()) {
+        Some((Some(before), count)) if connection.expiry.is_some_and(|now| now > *before) => {
+            count + 1
+        }
+        Some((_, count)) => *count,
+        None => 0,
+    };
+    now.connections().iter().map(count).collect()
+}
+
+/// A vendor's text for a log line: control characters escaped, and not longer than people read.
+pub struct ForLog<'a>(pub &'a str);
+
+impl fmt::Display for ForLog<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut: String = self.0.chars().take(100).collect();
+        write!(
+            f,
+            "{}{}",
+            cut.escape_debug(),
+            if cut.len() < self.0.len() { "…" } else { "" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listing::Draft;
+
+    fn listing(rows: &[(&str, &'static str, Option<i64>)]) -> Listing {
+        let rows = rows.iter().map(|(id, status, expiry)| Connection {
+            id: (*id).into(),
+            status,
+            expiry: expiry.map(|s| Timestamp::from_second(s).unwrap()),
+            ..Connection::default()
+        });
+        let mut draft = Draft::new("e", 100, 100);
+        draft.page(rows.collect(), true).unwrap();
+        draft.finish()
+    }
+
+    #[test]
+    fn each_kind_of_difference_is_seen_once() {
+        let before = listing(&[
+            ("gone", "connected", None),
+            ("same", "pending", None),
+            ("turned", "connected", None),
+        ]);
+        let now = listing(&[
+            ("new", "pending", None),
+            ("same", "pending", None),
+            ("turned", "disconnected", None),
+        ]);
+        let changes = changes(&before, &now);
+        let mut labels: Vec<_> = changes
+            .iter()
+            .map(|c| (c.label(), c.values().1, c.values().2))
+            .collect();
+        labels.sort_unstable();
+        assert_eq!(
+            labels,
+            [
+                ("added", "", "pending"),
+                ("removed", "connected", ""),
+                ("status", "connected", "disconnected")
+            ]
+        );
+        let mut counts = ChangeCounts::default();
+        counts.count(&changes);
+        assert_eq!(
+            counts,
+            ChangeCounts {
+                added: 1,
+                removed: 1,
+                status: 1
+            }
+        );
+    }
+
+    #[test]
+    fn an_expiry_that_moved_forward_is_a_renewal_and_one_that_moved_back_is_not() {
+        let held = |listing: Listing, renewals| Held {
+            listing,
+            renewals,
+            expected: Vec::new(),
+            stale_at: Instant::now(),
+        };
+        let before = held(
+            listing(&[("a", "", Some(10)), ("b", "", Some(10)), ("c", "", None)]),
+            vec![4, 4, 4],
+        );
+        let now = listing(&[
+            ("a", "", Some(11)),
+            ("b", "", Some(9)),
+            ("c", "", Some(5)),
+            ("d", "", Some(5)),
+        ]);
+        assert_eq!(renewals(Some(&before), &now), [5, 4, 4, 0]);
+        assert_eq!(renewals(None, &now), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_name_in_the_log_is_one_line_and_short() {
+        assert_eq!(ForLog("a\nb\u{1b}[31m").to_string(), "a\\nb\\u{1b}[31m");
+        assert_eq!(ForLog(&"é".repeat(200)).to_string().chars().count(), 101);
+    }
+}

@@ -1,0 +1,210 @@
+//! A token that we minted ourselves: kept until shortly before its end, replaced once it is refused, and
+//! asked for by one request however many wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::error::PollError;
+
+/// How long before its end a token is replaced; half of its life, if that is shorter.
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
+
+/// A minted token, and what the vendor said beside it.
+#[derive(Debug)]
+pub struct Token<T> {
+    /// The token.
+    pub secret: SecretString,
+    /// What came with it.
+    pub beside: T,
+    minted: Instant,
+    lives: Duration,
+}
+
+impl<T> Token<T> {
+    /// A token minted now, which lives this long.
+    pub fn new(secret: SecretString, lives: Duration, beside: T) -> Self {
+        Self {
+            secret,
+            beside,
+            minted: Instant::now(),
+            lives,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.minted.elapsed() + RENEW_BEFORE.min(self.lives / 2) >= self.lives
+    }
+
+    fn is_over(&self) -> bool {
+        self.minted.elapsed() >= self.lives
+    }
+}
+
+/// Keeps one token.
+#[derive(Debug)]
+pub struct Keeper<T> {
+    kept: Mutex<Kept<T>>,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    token: Option<Arc<Token<T>>>,
+    /// The last refusal: whoever waited for it shares it, instead of asking again.
+    refusal: Option<(Instant, PollError)>,
+}
+
+impl<T> Default for Keeper<T> {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::new(Kept {
+                token: None,
+                refusal: None,
+            }),
+        }
+    }
+}
+
+impl<T> Keeper<T> {
+    /// The kept token, or a new one if it is about to end. If there is no new one to be had, the kept one
+    /// serves until its end.
+    pub async fn get<F>(&self, mint: impl FnOnce() -> F) -> Result<Arc<Token<T>>, PollError>
+    where
+        F: Future<Output = Result<Token<T>, PollError>>,
+    {
+        let asked = Instant::now();
+        let mut kept = self.kept.lock().await;
+        match &kept.token {
+            Some(token) if !token.is_due() => Ok(token.clone()),
+            Some(token) if !token.is_over() => {
+                let token = token.clone();
+                Ok(kept.renew(asked, mint).await.unwrap_or(token))
+            }
+            _ => kept.renew(asked, mint).await,
+        }
+    }
+
+    /// A token other than this one, which the vendor refused.
+    pub async fn replace<F>(
+        &self,
+        refused: &Arc<Token<T>>,
+        mint: impl FnOnce() -> F,
+    ) -> Result<Arc<Token<T>>, PollError>
+    where
+        F: Future<Output = Result<Token<T>, PollError>>,
+    {
+        let asked = Instant::now();
+        let mut kept = self.kept.lock().await;
+        match &kept.token {
+            Some(token) if !Arc::ptr_eq(token, refused) => Ok(token.clone()),
+            _ => {
+                kept.token = None;
+                kept.renew(asked, mint).await
+            }
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    async fn renew<F>(
+        &mut self,
+        asked: Instant,
+        mint: impl FnOnce() -> F,
+    ) -> Result<Arc<Token<T>>, PollError>
+    where
+        F: Future<Output = Result<Token<T>, PollError>>,
+    {
+        if let Some((_, error)) = self.refusal.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(error.clone());
+        }
+        match mint().await {
+            Ok(token) => {
+                let token = Arc::new(token);
+                self.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(error) => {
+                self.refusal = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+    use crate::error::Reason;
+
+    async fn mint(count: &AtomicU32, lives: u64) -> Result<Token<()>, PollError> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        count.fetch_add(1, Relaxed);
+        if lives == 0 {
+            return Err(PollError::new(Reason::Unauthorized, "oauth_token", "no"));
+        }
+        Ok(Token::new(
+            SecretString::from("t"),
+            Duration::from_secs(lives),
+            (),
+        ))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_waiters_share_one_request_whether_it_succeeds_or_not() {
+        for lives in [3600, 0] {
+            let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+            let answers =
+                futures_util::future::join_all((0..50).map(|_| keeper.get(|| mint(&count, lives))))
+                    .await;
+            assert!(answers.iter().all(|answer| answer.is_ok() == (lives > 0)));
+            assert_eq!(count.load(Relaxed), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_five_minutes_early_and_serves_on_if_that_fails() {
+        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        keeper.get(|| mint(&count, 3600)).await.unwrap();
+        tokio::time::advance(Duration::from_secs(3299)).await;
+        keeper.get(|| mint(&count, 3600)).await.unwrap();
+        assert_eq!(count.load(Relaxed), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        keeper
+            .get(|| mint(&count, 0))
+            .await
+            .expect("the old token is good for 300 s more");
+        assert_eq!(count.load(Relaxed), 2);
+        tokio::time::advance(Duration::from_mins(5)).await;
+        keeper.get(|| mint(&count, 0)).await.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_lived_token_is_not_renewed_at_each_use() {
+        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        for _ in 0..4 {
+            keeper.get(|| mint(&count, 60)).await.unwrap();
+        }
+        assert_eq!(count.load(Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_for_all_who_held_it() {
+        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let refused = keeper.get(|| mint(&count, 3600)).await.unwrap();
+        let one = keeper
+            .replace(&refused, || mint(&count, 3600))
+            .await
+            .unwrap();
+        let two = keeper
+            .replace(&refused, || mint(&count, 3600))
+            .await
+            .unwrap();
+        assert!(Arc::ptr_eq(&one, &two));
+        assert_eq!(count.load(Relaxed), 2);
+    }
+}

@@ -1,0 +1,85 @@
+//! What the rest of the program knows of any system: how to ask one for its targets and listings.
+//!
+//! A third system is one new file here, one field in the configuration's raw form and one line where its
+//! accounts are taken over (both in `config.rs`); see `docs/adding-a-system.md`.
+
+pub mod zis;
+pub mod zuora;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+
+use crate::client::Client;
+use crate::config::{Account, Checker};
+use crate::error::PollError;
+use crate::listing::{Connection, Listing};
+
+/// What never changes about a system.
+#[derive(Debug, PartialEq, Eq)]
+pub struct System {
+    /// The `system` label, and the key in the configuration.
+    pub name: &'static str,
+    /// Pairs of type and status that are counted even at 0. A system without statuses has empty ones.
+    pub documented: &'static [(&'static str, &'static str)],
+    /// The status that means well; `None` where the system has no statuses.
+    pub connected: Option<&'static str>,
+    /// The header in which the vendor tells the id of a request.
+    pub request_id_header: &'static str,
+    /// Requests for tokens that an account makes in a day, at the vendor's usual life of a token.
+    pub tokens_per_day: u32,
+}
+
+/// The requests that a vendor publishes as allowed; `None` where it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Which tenants these are the limits of, and where that is known from.
+    pub of: &'static str,
+    /// Requests in a minute.
+    pub minute: Option<u64>,
+    /// Requests in an hour.
+    pub hour: Option<u64>,
+    /// Requests in a day.
+    pub day: Option<u64>,
+}
+
+/// A target that the vendor lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What identifies it to the vendor.
+    pub id: String,
+    /// What people call it, if the vendor says so.
+    pub name: Option<String>,
+}
+
+/// One account of a system, as its own keys in the configuration spell it.
+pub trait Settings: DeserializeOwned {
+    /// The system that it belongs to.
+    const SYSTEM: &'static System;
+
+    /// Checks one account; tells the checker every problem, and gives `None` if there was any that it
+    /// cannot do without.
+    fn check(self, check: &mut Checker<'_>) -> Option<Account>;
+}
+
+/// How an account is reached, once it is checked.
+pub trait Connect: std::fmt::Debug + Send + Sync {
+    /// Begins to use the account through this client.
+    fn connect(&self, client: Client) -> Box<dyn Source>;
+
+    /// What the vendor allows this account.
+    fn limits(&self) -> Limits;
+}
+
+/// One account of a system. A source lists; it never sleeps, retries, logs or caches a listing: the
+/// poller decides when, and the client paces.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Lists all connections of one target, every page, or fails.
+    async fn list(&self, target: &str) -> Result<Listing, PollError>;
+
+    /// Lists the targets of the account, or the names of those that are configured.
+    async fn discover(&self) -> Result<Vec<Found>, PollError>;
+
+    /// Whether this row of the target is what an `expect` entry of the configuration waits for.
+    fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool;
+}

@@ -1,0 +1,218 @@
+//! Zendesk Integration Services: the connections of an integration,
+//! `GET /api/services/zis/integrations/{integration}/connections/all`.
+//!
+//! Sources: Zendesk's API reference ("All Connections", "Pagination", "Rate limits") as of 2026, and what
+//! users report from live accounts: the texts of a 401, which are no JSON; that a token belongs to one
+//! integration; that `after` can be there on the last page.
+
+mod settings;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+
+use super::{Connect, Found, Limits, Source, System};
+use crate::client::{Answer, Client, Refusal};
+use crate::config::Secret;
+use crate::error::{PollError, Reason};
+use crate::listing::{Connection, Draft, Facts, Listing};
+pub use settings::AccountSettings;
+
+const CONNECTIONS_ALL: &str = "connections_all";
+
+/// The vendor's maximum of `page[size]`.
+const PAGE_SIZE: u32 = 100;
+
+static ZIS: System = System {
+    name: "zis",
+    documented: &[
+        ("api_key", ""),
+        ("basic_auth", ""),
+        ("bearer_token", ""),
+        ("oauth", ""),
+    ],
+    connected: None,
+    request_id_header: "x-request-id",
+    tokens_per_day: 0,
+};
+
+/// How an account is reached.
+#[derive(Debug)]
+struct Access {
+    /// By integration.
+    tokens: BTreeMap<String, Secret>,
+}
+
+impl Connect for Access {
+    fn connect(&self, client: Client) -> Box<dyn Source> {
+        Box::new(Zis {
+            client,
+            tokens: self.tokens.clone(),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            of: "the smallest plan of the vendor's Support API: ZIS publishes no numbers of its own",
+            minute: Some(200),
+            hour: None,
+            day: None,
+        }
+    }
+}
+
+/// One subdomain.
+struct Zis {
+    client: Client,
+    tokens: BTreeMap<String, Secret>,
+}
+
+#[async_trait]
+impl Source for Zis {
+    async fn list(&self, target: &str) -> Result<Listing, PollError> {
+        let credential = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
+        let token = self
+            .tokens
+            .get(target)
+            .ok_or_else(|| credential("there is no token for this integration".to_owned()))?;
+        let token = token
+            .read()
+            .map_err(|error| credential(format!("the token's file {error}")))?;
+        let mut draft = Draft::new(
+            CONNECTIONS_ALL,
+            self.client.max_connections(),
+            PAGE_SIZE as usize,
+        );
+        let path = format!("/api/services/zis/integrations/{target}/connections/all");
+        let mut cursors = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
+            query.extend(after.map(|cursor: String| ("page[after]", cursor)));
+            let request = self
+                .client
+                .get(&path)
+                .query(&query)
+                .bearer_auth(token.expose_secret());
+            let answer = self.client.send(CONNECTIONS_ALL, request, refusal).await?;
+            let page: wire::Page = answer.json()?;
+            if page.is_foreign() {
+                return Err(answer.error(
+                    Reason::Decode,
+                    "the answer has none of the documented arrays",
+                    Vec::new(),
+                ));
+            }
+            let meta = page.meta.as_ref().map(|meta| {
+                (
+                    meta.has_more.unwrap_or(false),
+                    meta.after.clone().unwrap_or_default(),
+                )
+            });
+            let (more, cursor) = meta.unwrap_or_default();
+            let rows = connections(page, &mut draft);
+            draft.page(rows, !more)?;
+            // Only has_more ends it: a sibling of this endpoint gives a cursor on its last page, too.
+            if !more {
+                return Ok(draft.finish());
+            }
+            if cursor.is_empty() || !cursors.insert(cursor.clone()) {
+                return Err(draft.stuck("announced more with an empty or repeated cursor"));
+            }
+            after = Some(cursor);
+        }
+    }
+
+    /// Never called: all integrations are named in the configuration.
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        Ok(Vec::new())
+    }
+
+    /// A connection of this name, whatever its type.
+    fn satisfies(&self, _target: &str, connection: &Connection, expected: &str) -> bool {
+        *connection.id == *expected
+    }
+}
+
+fn connections(page: wire::Page, draft: &mut Draft) -> Vec<Connection> {
+    let known = [
+        ("api_key", page.api_key),
+        ("basic_auth", page.basic_auth),
+        ("bearer_token", page.bearer_token),
+        ("oauth", page.oauth),
+    ];
+    let mut rows = Vec::new();
+    for (kind, list) in known {
+        rows.extend(
+            list.unwrap_or_default()
+                .into_iter()
+                .map(|row| connection(kind, row, draft)),
+        );
+    }
+    for list in page.rest.into_values() {
+        if let wire::Rest::Rows(list) = list {
+            draft.unknown("connection_type");
+            rows.extend(list.into_iter().map(|row| connection("other", row, draft)));
+        }
+    }
+    rows
+}
+
+fn connection(kind: &'static str, row: wire::Row, draft: &mut Draft) -> Connection {
+    let mut date = |field, moment: Option<wire::Moment>| match moment {
+        None => None,
+        Some(wire::Moment::Text(text)) if let Ok(date) = date(&text) => date,
+        Some(wire::Moment::Text(_) | wire::Moment::Odd(_)) => {
+            draft.unknown(field);
+            None
+        }
+    };
+    let text = |text: Option<String>| text.unwrap_or_default().into();
+    Connection {
+        kind,
+        status: "",
+        expiry: date("token_expiry", row.token_expiry),
+        created: date("created_at", row.created_at),
+        updated: date("updated_at", row.updated_at),
+        renewable: (kind == "oauth").then(|| row.refresh_token.is_some_and(|token| token.0)),
+        id: text(row.name),
+        facts: Facts {
+            uuid: text(row.uuid),
+            header_name: text(row.header_name),
+            allowed_domain: text(row.allowed_domain),
+            permission_scope: text(row.permission_scope),
+            ..Facts::default()
+        },
+    }
+}
+
+/// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty,
+/// and any date before 1971 (such as Go's year 1), are no date.
+fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let date: Timestamp = text.parse()?;
+    Ok((date.as_second() >= 31_536_000).then_some(date))
+}
+
+/// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does
+/// not exist, give the same 401 "Authorization failed due to integration mismatch".
+fn refusal(answer: &Answer) -> Refusal {
+    let start = &answer.body[..answer.body.len().min(1024)];
+    let mismatch = String::from_utf8_lossy(start)
+        .to_ascii_lowercase()
+        .contains("integration mismatch");
+    let denied = matches!(
+        answer.status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    );
+    Refusal {
+        reason: (denied && mismatch).then_some(Reason::IntegrationMismatch),
+        codes: answer.codes(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The vendor's answers, as far as they are read: no field for a credential, nor for a person.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
+
+#[derive(serde::Deserialize)]
+pub(super) struct Page {
+    pub(super) api_key: Option<Vec<Row>>,
+    pub(super) basic_auth: Option<Vec<Row>>,
+    pub(super) bearer_token: Option<Vec<Row>>,
+    pub(super) oauth: Option<Vec<Row>>,
+    pub(super) meta: Option<Meta>,
+    /// Arrays of types that are not documented yet; what is not an array is no connections.
+    #[serde(flatten)]
+    pub(super) rest: BTreeMap<String, Rest>,
+}
+
+impl Page {
+    /// Each of the documented keys can be missing. An object with none of them is something else,
+    /// such as a proxy's "down for maintenance", and no empty listing.
+    pub(super) fn is_foreign(&self) -> bool {
+        let arrays = [
+            &self.api_key,
+            &self.basic_auth,
+            &self.bearer_token,
+            &self.oauth,
+        ];
+        arrays.iter().all(|array| array.is_none())
+            && self.meta.is_none()
+            && !self.rest.values().any(|r| matches!(r, Rest::Rows(_)))
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum Rest {
+    Rows(Vec<Row>),
+    Other(IgnoredAny),
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct Meta {
+    pub(super) has_more: Option<bool>,
+    pub(super) after: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct Row {
+    pub(super) name: Option<String>,
+    pub(super) uuid: Option<String>,
+    pub(super) header_name: Option<String>,
+    pub(super) allowed_domain: Option<String>,
+    pub(super) permission_scope: Option<String>,
+    pub(super) token_expiry: Option<Moment>,
+    pub(super) created_at: Option<Moment>,
+    pub(super) updated_at: Option<Moment>,
+    pub(super) refresh_token: Option<Stored>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum Moment {
+    Text(String),
+    Odd(IgnoredAny),
+}
+
+/// Whether something is stored: true for a text that is not empty, which is not kept.
+pub(super) struct Stored(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Stored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IsThere;
+        impl Visitor<'_> for IsThere {
+            type Value = Stored;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Stored, E> {
+                Ok(Stored(!text.is_empty()))
+            }
+        }
+        deserializer.deserialize_str(IsThere)
+    }
+}

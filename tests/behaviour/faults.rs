@@ -1,0 +1,254 @@
+//! Everything that a vendor or a network can do: a reason, and the last listing kept.
+
+use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+
+use crate::rig::{OFTEN, Page, Rig};
+
+const SIZES: Sizes = Sizes {
+    entities: 2,
+    entity_connections: 10,
+    integrations: 1,
+    integration_connections: 10,
+};
+
+fn at(endpoint: &str, kind: Kind) -> Fault {
+    Fault {
+        endpoint: Some(endpoint.to_owned()),
+        ..Fault::new(kind)
+    }
+}
+
+/// A page on which every target of the system fails.
+fn all_fail(page: &Page, system: &str) -> bool {
+    let system = format!("system=\"{system}\"");
+    let ups = page.samples(&["target_up{", &system]);
+    !ups.is_empty() && ups.iter().all(|(_, up)| *up == 0.0)
+}
+
+#[tokio::test]
+async fn each_fault_has_its_reason_and_the_listing_stays() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    let refuse = |code| Fault {
+        code: Some(code),
+        ..at("entity_connections", Kind::Refuse)
+    };
+    let (zuora, zis) = ("entity_connections", "connections_all");
+    for (system, fault, reason) in [
+        (
+            "zuora",
+            at(zuora, Kind::InternalServerError),
+            "server_error",
+        ),
+        ("zuora", at(zuora, Kind::ServiceUnavailable), "server_error"),
+        ("zuora", at(zuora, Kind::Reset), "unreachable"),
+        ("zuora", at(zuora, Kind::Truncate), "unreachable"),
+        ("zuora", at(zuora, Kind::Html), "decode"),
+        ("zuora", at(zuora, Kind::WrongTypes), "decode"),
+        ("zuora", at(zuora, Kind::RepeatCursor), "pagination"),
+        ("zuora", at(zuora, Kind::ForeignNextPage), "pagination"),
+        ("zuora", refuse(50_000_010), "forbidden"),
+        ("zuora", refuse(50_000_030), "refused"),
+        ("zuora", refuse(50_000_040), "not_found"),
+        ("zuora", refuse(50_000_061), "server_error"),
+        ("zuora", refuse(50_000_070), "rate_limited"),
+        ("zuora", refuse(90_000_011), "unauthorized"),
+        ("zis", at(zis, Kind::InternalServerError), "server_error"),
+        ("zis", at(zis, Kind::Hang), "timeout"),
+        ("zis", at(zis, Kind::Drip), "timeout"),
+        ("zis", at(zis, Kind::Reset), "unreachable"),
+        ("zis", at(zis, Kind::Truncate), "unreachable"),
+        ("zis", at(zis, Kind::Html), "decode"),
+        ("zis", at(zis, Kind::WrongTypes), "decode"),
+        ("zis", at(zis, Kind::RepeatCursor), "pagination"),
+        ("zis", at(zis, Kind::Refuse), "forbidden"),
+        ("zis", at(zis, Kind::ExpiredToken), "unauthorized"),
+        ("zis", at(zis, Kind::RevokedToken), "unauthorized"),
+    ] {
+        let label = format!("reason=\"{reason}\"");
+        let name = format!("system=\"{system}\"");
+        rig.simulator.fail(fault.clone());
+        let page = rig
+            .page_when(|page| {
+                all_fail(page, system)
+                    && !page.samples(&["target_failing{", &name, &label]).is_empty()
+            })
+            .await;
+        assert_eq!(
+            page.sum(&["saas_connections{", &name]),
+            if system == "zuora" { 20.0 } else { 10.0 },
+            "{fault:?}"
+        );
+        assert!(
+            page.sum(&["api_errors_total{", &name, &label]) >= 1.0,
+            "{fault:?}"
+        );
+        rig.simulator.heal();
+        rig.page_when(|page| page.samples(&["target_failing{", &name]).is_empty())
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn an_endless_listing_ends_at_the_cap() {
+    let poll = format!("{OFTEN}  max_connections: 450\n");
+    let rig = Rig::start(SIZES, &poll).await;
+    rig.ready().await;
+    for endpoint in ["entity_connections", "connections_all"] {
+        rig.simulator.fail(at(endpoint, Kind::Endless));
+    }
+    let page = rig
+        .page_when(|page| all_fail(page, "zuora") && all_fail(page, "zis"))
+        .await;
+    assert_eq!(page.samples(&["target_failing{", "too_large"]).len(), 3);
+    assert_eq!(page.sum(&["saas_connections{"]), 30.0);
+}
+
+#[tokio::test]
+async fn a_429_pauses_the_whole_account_and_no_other() {
+    let rig = Rig::start(
+        Sizes {
+            integrations: 3,
+            ..SIZES
+        },
+        OFTEN,
+    )
+    .await;
+    rig.ready().await;
+    for (wait, seconds) in [
+        (RetryAfter::Seconds(3), 3),
+        (RetryAfter::Date(4), 4),
+        (RetryAfter::Reset(3), 3),
+    ] {
+        let once = Fault {
+            times: Some(1),
+            retry_after: Some(wait),
+            ..at("connections_all", Kind::TooManyRequests)
+        };
+        let before = rig.page().await.sum(&["api_rate_limited_total{", "zis"]);
+        rig.simulator.fail(once);
+        let page = rig
+            .page_when(|page| page.sum(&["api_rate_limited_total{", "zis"]) > before)
+            .await;
+        let asked = rig.simulator.requests("connections_all");
+        let until = page
+            .value(&["api_paused_until_timestamp_seconds{", "zis"])
+            .unwrap();
+        let left = until - jiff::Timestamp::now().as_second() as f64;
+        assert!(
+            (f64::from(seconds) - 2.0..=f64::from(seconds) + 1.0).contains(&left),
+            "{wait:?}: {left} s left"
+        );
+        assert_eq!(
+            page.value(&["api_paused_until_timestamp_seconds{", "zuora"]),
+            Some(0.0)
+        );
+        let polls = page.sum(&["polls_total{", "zuora", "success"]);
+        rig.page_when(|page| page.sum(&["polls_total{", "zuora", "success"]) > polls)
+            .await;
+        assert_eq!(
+            rig.simulator.requests("connections_all"),
+            asked,
+            "{wait:?}: nobody of the account asks during the pause"
+        );
+        let page = rig
+            .page_when(|page| {
+                page.value(&["api_paused_until_timestamp_seconds{", "zis"]) == Some(0.0)
+            })
+            .await;
+        assert!(
+            jiff::Timestamp::now().as_microsecond() as f64 / 1e6 >= until,
+            "{wait:?}"
+        );
+        assert_eq!(page.sum(&["saas_connections{", "zis"]), 30.0);
+        rig.page_when(|page| page.samples(&["target_failing{"]).is_empty())
+            .await;
+    }
+    assert!(rig.page().await.value(&["api_wait_seconds_total{", "zis"]) > Some(1.0));
+}
+
+#[tokio::test]
+async fn a_503_that_says_when_to_come_back_pauses_too() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    rig.simulator.fail(Fault {
+        times: Some(1),
+        retry_after: Some(RetryAfter::Seconds(3)),
+        ..at("connections_all", Kind::ServiceUnavailable)
+    });
+    let page = rig
+        .page_when(|page| page.value(&["api_paused_until_timestamp_seconds{", "zis"]) > Some(0.0))
+        .await;
+    assert_eq!(page.value(&["api_rate_limited_total{", "zis"]), Some(0.0));
+}
+
+#[tokio::test]
+async fn a_zuora_token_that_ends_early_is_replaced_once_and_nobody_notices() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    rig.simulator.fail(Fault {
+        times: Some(1),
+        ..at("entity_connections", Kind::RevokedToken)
+    });
+    let page = rig
+        .page_when(|page| {
+            page.value(&["api_requests_total{", "entity_connections", "code=\"401\""]) >= Some(1.0)
+        })
+        .await;
+    let polls = page.sum(&["polls_total{", "zuora", "success"]);
+    let page = rig
+        .page_when(|page| page.sum(&["polls_total{", "zuora", "success"]) >= polls + 4.0)
+        .await;
+    assert_eq!(page.sum(&["polls_total{", "zuora", "failure"]), 0.0);
+    assert_eq!(rig.simulator.requests("oauth_token"), 2);
+    assert!(
+        page.value(&[
+            "credential_expiry_timestamp_seconds{",
+            "credential=\"oauth_token\""
+        ]) > Some(jiff::Timestamp::now().as_second() as f64 + 3500.0)
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_zuora_secret_is_unauthorized_and_costs_one_token_request_a_poll() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    rig.simulator
+        .change(|world| world.tenant.client_secret = "another".to_owned());
+    rig.simulator.fail(Fault {
+        times: Some(1),
+        ..at("entity_connections", Kind::RevokedToken)
+    });
+    let page = rig.page_when(|page| all_fail(page, "zuora")).await;
+    assert_eq!(
+        page.samples(&["target_failing{", "zuora", "unauthorized"])
+            .len(),
+        2
+    );
+    assert!(page.value(&["api_requests_total{", "oauth_token", "code=\"401\""]) >= Some(1.0));
+}
+
+#[tokio::test]
+async fn a_token_of_another_integration_is_told_from_a_wrong_one() {
+    let rig = Rig::start(
+        Sizes {
+            integrations: 2,
+            ..SIZES
+        },
+        OFTEN,
+    )
+    .await;
+    rig.ready().await;
+    rig.simulator.change(|world| {
+        let [a, b] = &mut world.integrations[..] else {
+            panic!("two integrations")
+        };
+        std::mem::swap(&mut a.token, &mut b.token);
+    });
+    let page = rig.page_when(|page| all_fail(page, "zis")).await;
+    assert_eq!(
+        page.samples(&["target_failing{", "integration_mismatch"])
+            .len(),
+        2
+    );
+}

@@ -1,0 +1,193 @@
+//! The vendors' documented sample answers, and the page that they must give.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use connections_exporter::clock::Clock;
+use connections_exporter::config::{Config, Problems};
+use wiremock::matchers::{
+    header, header_exists, method, path, query_param, query_param_is_missing,
+};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::rig::serve;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/page.prom");
+
+fn json(text: &str) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_raw(text, "application/json")
+}
+
+/// Both vendors, which answer only what their documents say that one must send.
+async fn vendors() -> MockServer {
+    let server = MockServer::start().await;
+    let token = json(include_str!("../fixtures/zuora/oauth_token.json"));
+    Mock::given(method("POST"))
+        .and(path("/oauth/token"))
+        .respond_with(token)
+        .expect(1)
+        .mount(&server)
+        .await;
+    let entities = json(include_str!("../fixtures/zuora/entities.json"));
+    Mock::given(path("/v1/entities"))
+        .respond_with(entities)
+        .expect(1)
+        .mount(&server)
+        .await;
+    let rows = json(include_str!("../fixtures/zuora/entity_connections.json"));
+    Mock::given(path("/v1/entity-connections"))
+        .and(query_param("page", "1"))
+        .and(query_param("pageSize", "300"))
+        .and(query_param_is_missing("type"))
+        .and(header(
+            "zuora-entity-ids",
+            "8a808255-557b-aba1-0155-80e12fa5083a",
+        ))
+        .and(header(
+            "authorization",
+            "Bearer aaaabbbbccccddddeeeeffff00001111",
+        ))
+        .and(header("accept-encoding", "gzip"))
+        .and(header_exists("zuora-track-id"))
+        .respond_with(rows)
+        .expect(1)
+        .mount(&server)
+        .await;
+    let listing = || {
+        Mock::given(path(
+            "/api/services/zis/integrations/acme_slack/connections/all",
+        ))
+        .and(query_param("page[size]", "100"))
+        .and(header("authorization", "Bearer zis-token"))
+        .and(header("accept", "application/json"))
+    };
+    let first = listing()
+        .and(query_param_is_missing("page[after]"))
+        .respond_with(json(include_str!("../fixtures/zis/connections_all_1.json")));
+    first.expect(1).mount(&server).await;
+    let second = listing()
+        .and(query_param("page[after]", "my_first_connection"))
+        .respond_with(json(include_str!("../fixtures/zis/connections_all_2.json")));
+    second.expect(1).mount(&server).await;
+    server
+}
+
+async fn page() -> String {
+    let vendors = vendors().await;
+    let text = format!(
+        "poll:
+  interval: 1h
+  first_poll_within: 0s
+zuora:
+  - account: production
+    base_url: {uri}
+    client_id: id
+    client_secret_env: SECRET
+    requests_per_minute: 60000
+    entities:
+      - id: 8a808255557baba1015580e12fa5083a
+        expect: [8a808255-55a3-c7a1-0155-b46120d058e7, 00000000000000000000000000000000]
+zis:
+  - account: acme
+    base_url: {uri}
+    requests_per_minute: 60000
+    integrations:
+      - name: acme_slack
+        token_env: TOKEN
+        expect: [my_oauth_connection, missing]
+",
+        uri = vendors.uri()
+    );
+    let env = |name: &str| {
+        Some(
+            if name == "TOKEN" {
+                "zis-token"
+            } else {
+                "planted-own-secret"
+            }
+            .to_owned(),
+        )
+    };
+    let config = Config::parse(&text, "".as_ref(), &env, Problems::new("golden")).unwrap();
+    let clock = Clock::new(|| "2021-10-01T12:00:00Z".parse().unwrap());
+    let (address, _daemon, shutdown) = serve(config, <_>::default(), clock).await;
+    let _end = shutdown.drop_guard();
+    let get = async |path: &str| {
+        reqwest::get(format!("http://{address}{path}"))
+            .await
+            .unwrap()
+    };
+    while get("/-/ready").await.status() != 200 {
+        tokio::task::yield_now().await;
+    }
+    get("/metrics").await.text().await.unwrap()
+}
+
+/// The families of what the systems hold; those of the exporter change from run to run.
+fn held(page: &str) -> String {
+    let of_family = |line: &&str| {
+        line.trim_start_matches("# HELP ")
+            .trim_start_matches("# TYPE ")
+            .starts_with("saas_")
+    };
+    page.lines()
+        .filter(of_family)
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+#[tokio::test]
+async fn the_documented_samples_give_the_golden_page() {
+    let page = page().await;
+    assert!(!page.contains("planted"), "a secret is on the page");
+    assert!(
+        !page.contains("example.test") && !page.contains("test_user"),
+        "a person is on the page"
+    );
+    let held = held(&page);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &held).unwrap();
+    }
+    assert_eq!(
+        held,
+        std::fs::read_to_string(GOLDEN).unwrap(),
+        "to take the new page over: UPDATE_GOLDEN=1 cargo test"
+    );
+    for field in ["connection_type", "token_expiry"] {
+        let line = format!(
+            "connections_exporter_unknown_values_total{{account=\"acme\",field=\"{field}\",system=\"zis\"}} 1\n"
+        );
+        assert!(page.contains(&line), "{line} not in\n{page}");
+    }
+}
+
+/// Checks a page with promtool, which must have nothing to say.
+pub(crate) fn promtool(page: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed: make test");
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs promtool: make test"]
+async fn promtool_has_nothing_to_say_about_the_golden_page() {
+    promtool(&std::fs::read_to_string(GOLDEN).unwrap());
+    promtool(&page().await);
+}

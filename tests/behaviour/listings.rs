@@ -1,0 +1,261 @@
+//! Listings: complete, exact, and at no more requests than their pages need.
+
+use connections_exporter::simulator::{Fault, Kind, Sizes};
+
+use crate::rig::{OFTEN, ONCE, Rig};
+
+#[tokio::test]
+async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
+    let sizes = Sizes {
+        entities: 2,
+        entity_connections: 1900,
+        integrations: 1,
+        integration_connections: 2500,
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    let page = rig.page().await;
+    // 1,900 connections over 7 pages of 300, seen from both ends; 2,500 over 25 pages of 100.
+    assert_eq!(page.sum(&["saas_connections{", "zuora"]), 3800.0);
+    for entity in ["Global", "Germany"] {
+        let target = format!("target=\"{entity}\"");
+        assert_eq!(page.sum(&["saas_connections{", &target, "inbound"]), 950.0);
+        assert_eq!(page.sum(&["saas_connections{", &target, "outbound"]), 950.0);
+        // 3 of 7 in turn are something else than Connected, alternating with the direction.
+        assert_eq!(
+            page.sum(&["saas_connections{", &target, "status=\"pending\""]),
+            271.0
+        );
+        assert_eq!(
+            page.sum(&["saas_connections{", &target, "status=\"disconnected\""]),
+            271.0
+        );
+    }
+    assert_eq!(page.sum(&["saas_connections{", "zis"]), 2500.0);
+    for (kind, count) in [
+        ("oauth", 1000.0),
+        ("api_key", 500.0),
+        ("basic_auth", 500.0),
+        ("bearer_token", 500.0),
+    ] {
+        assert_eq!(
+            page.value(&["saas_connections{", &format!("connection_type=\"{kind}\"")]),
+            Some(count)
+        );
+    }
+    assert_eq!(rig.simulator.requests("oauth_token"), 1);
+    assert_eq!(rig.simulator.requests("entities"), 1);
+    assert_eq!(rig.simulator.requests("entity_connections"), 2 * 7);
+    assert_eq!(rig.simulator.requests("connections_all"), 25);
+    for (endpoint, count) in [
+        ("entity_connections", 14.0),
+        ("connections_all", 25.0),
+        ("oauth_token", 1.0),
+    ] {
+        assert_eq!(
+            page.value(&["api_requests_total{", endpoint, "code=\"200\""]),
+            Some(count)
+        );
+    }
+    assert_eq!(
+        page.value(&["api_planned_requests_per_second{", "zis"]),
+        Some(25.0 / 3600.0)
+    );
+}
+
+#[tokio::test]
+async fn a_full_last_page_without_next_page_is_worth_one_more_request() {
+    let rig = Rig::start(
+        Sizes {
+            entities: 1,
+            entity_connections: 0,
+            integrations: 0,
+            integration_connections: 0,
+        },
+        ONCE,
+    )
+    .await;
+    rig.ready().await;
+    assert_eq!(rig.simulator.requests("entity_connections"), 1);
+
+    let rig = Rig::start(
+        Sizes {
+            entities: 2,
+            entity_connections: 600,
+            integrations: 0,
+            integration_connections: 0,
+        },
+        ONCE,
+    )
+    .await;
+    rig.ready().await;
+    assert_eq!(
+        rig.simulator.requests("entity_connections"),
+        2 * 3,
+        "600 rows are two full pages, and nothing says that there is no third"
+    );
+    assert_eq!(rig.page().await.sum(&["saas_connections{"]), 1200.0);
+}
+
+#[tokio::test]
+async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
+    let rig = Rig::start(
+        Sizes {
+            entities: 2,
+            entity_connections: 500,
+            integrations: 1,
+            integration_connections: 250,
+        },
+        OFTEN,
+    )
+    .await;
+    rig.ready().await;
+    let whole = rig.page().await;
+    for endpoint in ["connections_all", "entity_connections"] {
+        let fault = Fault {
+            endpoint: Some(endpoint.to_owned()),
+            page: Some(2),
+            ..Fault::new(Kind::InternalServerError)
+        };
+        rig.simulator.fail(fault);
+    }
+    // What the failing polls would see, if they believed half a listing.
+    rig.simulator.change(|world| {
+        world.tenant.connections.clear();
+        world.integrations[0].connections.truncate(101);
+    });
+    let page = rig
+        .page_when(|page| {
+            page.samples(&["target_consecutive_failures{"])
+                .iter()
+                .any(|(_, n)| *n >= 2.0)
+        })
+        .await;
+    assert_eq!(
+        page.sum(&["saas_connections{", "zis"]),
+        whole.sum(&["saas_connections{", "zis"])
+    );
+    assert_eq!(page.value(&["target_up{", "zis"]), Some(0.0));
+    assert_eq!(
+        page.value(&["target_failing{", "zis", "reason=\"server_error\""]),
+        Some(1.0)
+    );
+    assert!(page.value(&["api_errors_total{", "zis", "server_error"]) >= Some(2.0));
+}
+
+#[tokio::test]
+async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
+    let rig = Rig::start(
+        Sizes {
+            entities: 0,
+            entity_connections: 0,
+            integrations: 1,
+            integration_connections: 40,
+        },
+        OFTEN,
+    )
+    .await;
+    rig.ready().await;
+    let gone = rig.simulator.change(|world| {
+        let gone = world.integrations[0].connections.split_off(30);
+        world.integrations[0]
+            .connections
+            .iter_mut()
+            .for_each(|stored| stored.name.push_str("_new"));
+        gone
+    });
+    let gone = format!("connection=\"{}\"", gone[0].name);
+    let (mut old, mut new) = (0, 0);
+    while new < 20 {
+        let page = rig.page().await;
+        let names: Vec<_> = page
+            .samples(&["saas_connection_info{"])
+            .into_iter()
+            .map(|(line, _)| line.contains("_new\""))
+            .collect();
+        let is_new = page.sum(&["saas_connections{"]) == 30.0;
+        if is_new {
+            new += 1;
+        } else {
+            old += 1;
+        }
+        assert_eq!(
+            page.sum(&["saas_connections{"]),
+            if is_new { 30.0 } else { 40.0 }
+        );
+        assert_eq!(
+            names,
+            vec![is_new; if is_new { 30 } else { 40 }],
+            "a mix of two listings"
+        );
+        assert_eq!(page.0.contains(&gone), !is_new);
+        let expiries = page.samples(&["saas_connection_token_expiry"]).len();
+        assert_eq!(
+            expiries,
+            page.samples(&["saas_connection_token_expires_in"]).len()
+        );
+    }
+    assert!(old > 0, "the change came before the first scrape");
+    assert_eq!(
+        rig.page()
+            .await
+            .value(&["changes_total{", "change=\"removed\""]),
+        Some(40.0)
+    );
+}
+
+#[tokio::test]
+async fn expected_connections_that_are_missing_are_0() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let page = rig.page().await;
+    assert_eq!(
+        page.value(&["saas_connection_expected{", "expected=\"slack\""]),
+        Some(1.0)
+    );
+    assert_eq!(
+        page.value(&["saas_connection_expected{", "expected=\"zendesk\""]),
+        Some(0.0)
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_moves_forward_is_counted_as_renewed() {
+    use connections_exporter::simulator::Expiry;
+    let rig = Rig::start(
+        Sizes {
+            entities: 0,
+            entity_connections: 0,
+            integrations: 1,
+            integration_connections: 3,
+        },
+        OFTEN,
+    )
+    .await;
+    rig.ready().await;
+    let at = |second: i64| Expiry::At(jiff::Timestamp::from_second(second).unwrap());
+    rig.simulator
+        .change(|world| world.integrations[0].connections[0].expiry = at(4_000_000_000));
+    let page = rig
+        .page_when(|page| {
+            page.value(&["token_expiry_timestamp_seconds{", "connection=\"slack\""]) == Some(4e9)
+        })
+        .await;
+    assert_eq!(
+        page.value(&["token_renewals_total{", "connection=\"slack\""]),
+        Some(1.0)
+    );
+    assert_eq!(
+        page.value(&["token_renewals_total{", "connection=\"shopify\""]),
+        Some(0.0)
+    );
+    assert_eq!(
+        page.value(&["token_renewable{", "connection=\"slack\""]),
+        Some(1.0)
+    );
+    assert_eq!(
+        page.value(&["token_renewable{", "connection=\"search\""]),
+        None,
+        "a question for oauth only"
+    );
+}

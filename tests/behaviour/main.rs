@@ -1,0 +1,17 @@
+//! What the program does, seen from outside: through `run`, or through the binary.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+#![expect(
+    clippy::float_cmp,
+    reason = "counts and dates come through a page as they went in"
+)]
+
+mod binary;
+mod documents;
+mod faults;
+mod golden;
+mod listings;
+mod page;
+mod prometheus;
+mod rig;
+mod server;

@@ -1,0 +1,102 @@
+//! The page: whatever the vendors send, promtool has nothing to say about it.
+
+use connections_exporter::simulator::{Edge, Entity, Sizes, StoredConnection, World};
+use jiff::Timestamp;
+
+use crate::rig::{ONCE, Rig};
+
+/// Texts that have broken exporters.
+const NASTY: [&str; 10] = [
+    "quote\" backslash\\ newline\n end",
+    "carriage\rreturn",
+    "nul\0 and escape\u{1b}[31m",
+    "emoji 🦀 and ü",
+    "right-to-left \u{202e}",
+    "}",
+    "{a=\"b\"} 1",
+    "# HELP x y",
+    "",
+    " ",
+];
+
+/// A world of such texts, with one of 100 kB.
+fn nasty() -> World {
+    let mut world = World::new(
+        Sizes {
+            entities: 2,
+            entity_connections: 4,
+            integrations: 1,
+            integration_connections: 2,
+        },
+        1,
+        Timestamp::now(),
+    );
+    let long = "long ".repeat(20_000);
+    let template = world.integrations[0].connections[0].clone();
+    let names = NASTY.into_iter().chain([long.as_str()]);
+    world.integrations[0].connections = names
+        .map(|name| StoredConnection {
+            name: name.to_owned(),
+            ..template.clone()
+        })
+        .collect();
+    let (a, b) = (
+        world.tenant.entities[0].id.clone(),
+        world.tenant.entities[1].id.clone(),
+    );
+    for text in NASTY {
+        world.tenant.connections.push(Edge {
+            id: text.to_owned(),
+            source: a.clone(),
+            target: b.clone(),
+            status: text.to_owned(),
+        });
+    }
+    world.tenant.connections.push(Edge {
+        id: long.clone(),
+        source: long,
+        target: String::new(),
+        status: "Denied".to_owned(),
+    });
+    for entity in &mut world.tenant.entities {
+        NASTY[0].clone_into(&mut entity.name);
+    }
+    world.tenant.entities.push(Entity {
+        id: "0123456789abcdef0123456789abcdef".to_owned(),
+        name: "x".repeat(100_000),
+        provisioned: true,
+    });
+    world
+}
+
+#[tokio::test]
+async fn whatever_the_vendors_send_is_counted_and_cut() {
+    let rig = Rig::start_with(nasty(), ONCE, <_>::default()).await;
+    rig.ready().await;
+    let page = rig.page().await;
+    assert_eq!(page.sum(&["saas_connections{", "zis"]), 11.0);
+    assert!(
+        page.sum(&["unknown_values_total{", "field=\"status\""]) >= 20.0,
+        "{}",
+        page.0
+    );
+    assert!(
+        page.samples(&["status=\"Denied\""]).is_empty(),
+        "a vendor's text is no status"
+    );
+    assert_eq!(page.samples(&["target_up{", "zuora"]).len(), 3);
+    let longest = page.0.lines().map(str::len).max().unwrap();
+    assert!(longest < 256 * 14, "a line of {longest} bytes");
+}
+
+#[tokio::test]
+#[ignore = "needs promtool: make test"]
+async fn promtool_has_nothing_to_say() {
+    for world in [nasty(), World::new(Sizes::default(), 1, Timestamp::now())] {
+        let rig = Rig::start_with(world, ONCE, <_>::default()).await;
+        rig.ready().await;
+        let _ = rig.page().await;
+        // The second page shows the size of the first.
+        crate::golden::promtool(&rig.page().await.0);
+    }
+}

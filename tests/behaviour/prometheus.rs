@@ -1,0 +1,265 @@
+//! A real Prometheus scrapes the demo, and its answers are those of the simulator.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::binary::{Daemon, exporter, free_port};
+
+/// The answer; null for one that is not JSON, as of a Prometheus that is not ready yet.
+async fn json(url: &str) -> Value {
+    let body = reqwest::get(url).await.unwrap().bytes().await.unwrap();
+    serde_json::from_slice(&body).unwrap_or_default()
+}
+
+/// Asks until the answer satisfies; for things that come with the next scrape.
+async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..300 {
+        let answer = json(url).await;
+        if what(&answer) {
+            return answer;
+        }
+        tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+    }
+    panic!("{url} did not come to what it should: {}", json(url).await);
+}
+
+/// Labels and value of each sample of an instant query.
+async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
+    let url =
+        reqwest::Url::parse_with_params(&format!("{prometheus}/api/v1/query"), [("query", query)])
+            .unwrap();
+    let answer = json(url.as_str()).await;
+    let results = answer["data"]["result"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"));
+    results
+        .iter()
+        .map(|r| {
+            (
+                r["metric"].clone(),
+                r["value"][1].as_str().unwrap().parse().unwrap(),
+            )
+        })
+        .collect()
+}
+
+async fn value(prometheus: &str, text: &str) -> f64 {
+    let samples = query(prometheus, text).await;
+    let [(_, value)] = &samples[..] else {
+        panic!("{text}: {samples:?}")
+    };
+    *value
+}
+
+#[tokio::test]
+#[ignore = "needs prometheus: make test"]
+async fn its_answers_are_those_of_the_simulator() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = format!("127.0.0.1:{}", free_port());
+    let prometheus = format!("127.0.0.1:{}", free_port());
+    let mut daemon = Daemon::start(
+        &mut exporter(&[
+            "demo",
+            "--web.listen-address",
+            &own,
+            "--simulator.integration-connections=33",
+        ]),
+        own.parse().unwrap(),
+    );
+    let vendor = daemon.first_line().rsplit(' ').next().unwrap().to_owned();
+
+    // Prometheus asks for gzip; the second job is the same behind a proxy that takes this wish away.
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = plain.local_addr().unwrap();
+    let _proxy = AbortOnDropHandle::new(tokio::spawn(without_gzip(plain, own.clone())));
+    let scrape = folder.path().join("prometheus.yaml");
+    let job = |name: &str, target: &str| {
+        format!("  - job_name: {name}\n    static_configs: [{{targets: ['{target}']}}]\n")
+    };
+    let jobs = [job("gzip", &own), job("plain", &proxy.to_string())].concat();
+    fs::write(
+        &scrape,
+        format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}"),
+    )
+    .unwrap();
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", scrape.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            folder.path().join("data").display()
+        ))
+        .arg(format!("--web.listen-address={prometheus}"));
+    let _prometheus = Daemon::start(&mut command, prometheus.parse().unwrap());
+    let prometheus = format!("http://{prometheus}");
+    let ready =
+        format!("{prometheus}/api/v1/query?query=count(count by (job) (saas_connections) == 36)");
+    until(&ready, |answer| {
+        answer["data"]["result"][0]["value"][1] == "2"
+    })
+    .await;
+    assert_eq!(value(&prometheus, "sum(up)").await, 2.0);
+    // Each page shows the size of the last one in either encoding.
+    let url = format!(
+        "{prometheus}/api/v1/query?query=count(connections_exporter_page_bytes{{job=\"gzip\"}})"
+    );
+    until(&url, |answer| {
+        answer["data"]["result"][0]["value"][1] == "2"
+    })
+    .await;
+
+    let holds = json(&vendor).await["holds"].clone();
+    for job in ["gzip", "plain"] {
+        compare(&prometheus, job, &holds).await;
+    }
+
+    // What is taken away upstream is gone after the next poll, and Prometheus marks its series as ended.
+    let delete = format!("{vendor}/connections?target=acme_slack&connection=slack");
+    assert!(
+        reqwest::Client::new()
+            .delete(delete)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+    );
+    let url = format!(
+        "{prometheus}/api/v1/query?query=max(saas_connection_expected{{expected=\"slack\"}})"
+    );
+    until(&url, |answer| {
+        answer["data"]["result"][0]["value"][1] == "0"
+    })
+    .await;
+    assert!(
+        query(
+            &prometheus,
+            "saas_connection_info{target=\"acme_slack\",connection=\"slack\"}"
+        )
+        .await
+        .is_empty()
+    );
+}
+
+/// Hands on each request without its wish for gzip.
+async fn without_gzip(listener: TcpListener, to: String) {
+    loop {
+        let (mut scraper, _) = listener.accept().await.unwrap();
+        let to = to.clone();
+        tokio::spawn(async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(scraper.read_u8().await?);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let kept = head
+                .trim_end()
+                .lines()
+                .filter(|line| !line.starts_with("Accept-Encoding:"));
+            let request: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+            let request = request + "Connection: close\r\n\r\n";
+            let mut exporter = TcpStream::connect(to).await?;
+            exporter.write_all(request.as_bytes()).await?;
+            tokio::io::copy(&mut exporter, &mut scraper).await
+        });
+    }
+}
+
+/// What Prometheus knows by this job is what the simulator holds.
+async fn compare(prometheus: &str, job: &str, holds: &Value) {
+    for integration in holds["integrations"].as_array().unwrap() {
+        let name = integration["name"].as_str().unwrap();
+        let connections = integration["connections"].as_array().unwrap();
+        for kind in ["oauth", "api_key", "basic_auth", "bearer_token"] {
+            let count = connections.iter().filter(|c| c["type"] == kind).count();
+            let seen = value(
+                prometheus,
+                &format!(
+                    "saas_connections{{job=\"{job}\",target=\"{name}\",connection_type=\"{kind}\"}}"
+                ),
+            )
+            .await;
+            assert_eq!(seen, count as f64, "{name} {kind}");
+        }
+        let expiring = connections.iter().filter_map(|c| {
+            Some((
+                c["name"].as_str()?,
+                c["token_expiry"].as_str()?,
+                c["refresh_token"].as_bool()?,
+            ))
+        });
+        let mut compared = 0;
+        for (connection, expiry, renewable) in expiring {
+            let Ok(date) = expiry.parse::<jiff::Timestamp>() else {
+                continue;
+            };
+            let labels = format!("{{job=\"{job}\",target=\"{name}\",connection=\"{connection}\"}}");
+            let renewable_seen = value(
+                prometheus,
+                &format!("saas_connection_token_renewable{labels}"),
+            )
+            .await;
+            assert_eq!(renewable_seen, f64::from(u8::from(renewable)), "{labels}");
+            let seen = query(
+                prometheus,
+                &format!("saas_connection_token_expiry_timestamp_seconds{labels}"),
+            )
+            .await;
+            if date.as_second() < 31_536_000 {
+                assert!(seen.is_empty(), "{labels}");
+                continue;
+            }
+            // One that renews itself may have done so in between.
+            if renewable || connection.starts_with("warehouse") {
+                continue;
+            }
+            assert_eq!(seen[0].1, date.as_second() as f64, "{labels}");
+            let left = value(
+                prometheus,
+                &format!("saas_connection_token_expires_in_seconds{labels}"),
+            )
+            .await;
+            let expected = date.as_second() as f64 - jiff::Timestamp::now().as_second() as f64;
+            assert!(
+                (left - expected).abs() <= 2.0,
+                "{labels}: {left} and {expected}"
+            );
+            compared += 1;
+        }
+        assert!(compared >= 3, "{compared} expiries compared");
+    }
+    let edges = holds["entity_connections"].as_array().unwrap();
+    for entity in holds["entities"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entity| entity["provisioned"] == true)
+    {
+        for (kind, side) in [("inbound", "target"), ("outbound", "source")] {
+            for status in ["Connected", "Pending", "Disconnected"] {
+                let count = edges
+                    .iter()
+                    .filter(|edge| edge[side] == entity["id"] && edge["status"] == status)
+                    .count();
+                let labels = format!(
+                    "job=\"{job}\",target={},connection_type=\"{kind}\",status=\"{}\"",
+                    entity["name"],
+                    status.to_lowercase()
+                );
+                assert_eq!(
+                    value(prometheus, &format!("saas_connections{{{labels}}}")).await,
+                    count as f64,
+                    "{labels}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The daemon against the simulator, in this process, each on a port of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connections_exporter::clock::Clock;
+use connections_exporter::config::{Config, Problems};
+use connections_exporter::server::Limits;
+use connections_exporter::simulator::{Simulator, Sizes, World};
+use connections_exporter::{Web, run};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Polls at once, and then as often as a configuration may.
+pub(crate) const OFTEN: &str =
+    "  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 2s\n  stale_after: 1h\n";
+/// Polls at once, and then not again while a test lasts.
+pub(crate) const ONCE: &str = "  interval: 1h\n  first_poll_within: 0s\n  request_timeout: 2s\n";
+
+/// How long a test waits for something that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Rig {
+    pub(crate) simulator: Arc<Simulator>,
+    pub(crate) vendor: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) daemon: Option<JoinHandle<anyhow::Result<()>>>,
+    pub(crate) shutdown: CancellationToken,
+    client: reqwest::Client,
+    _end: DropGuard,
+    _vendor: AbortOnDropHandle<()>,
+}
+
+impl Rig {
+    pub(crate) async fn start(sizes: Sizes, poll: &str) -> Self {
+        Self::start_with(
+            World::new(sizes, 1, Timestamp::now()),
+            poll,
+            Limits::default(),
+        )
+        .await
+    }
+
+    pub(crate) async fn start_with(world: World, poll: &str, limits: Limits) -> Self {
+        let clock = Clock::system();
+        let simulator = Simulator::new(world, Vec::new(), None, clock.clone());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let vendor = listener.local_addr().unwrap();
+        let (text, env) = simulator.configuration(vendor, poll);
+        let config = Config::parse(
+            &text,
+            "".as_ref(),
+            &|name| env.get(name).cloned(),
+            Problems::new("test"),
+        )
+        .unwrap();
+        let simulated = AbortOnDropHandle::new(tokio::spawn(simulator.clone().serve(listener)));
+        let (address, daemon, shutdown) = serve(config, limits, clock).await;
+        Self {
+            simulator,
+            vendor,
+            address,
+            daemon: Some(daemon),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            _end: shutdown.clone().drop_guard(),
+            shutdown,
+            _vendor: simulated,
+        }
+    }
+
+    /// Asks the daemon.
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        self.client
+            .get(format!("http://{}{path}", self.address))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn page(&self) -> Page {
+        Page(self.get("/metrics").await.text().await.unwrap())
+    }
+
+    /// The first page of which this is true.
+    pub(crate) async fn page_when(&self, what: impl Fn(&Page) -> bool) -> Page {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let page = self.page().await;
+            if what(&page) {
+                return page;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it did not come:\n{}",
+                page.0
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until every target was polled.
+    pub(crate) async fn ready(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.get("/-/ready").await.status() != 200 {
+            assert!(tokio::time::Instant::now() < deadline, "not ready");
+        }
+    }
+}
+
+/// Runs a configuration on a port of its own.
+pub(crate) async fn serve(
+    config: Config,
+    limits: Limits,
+    clock: Clock,
+) -> (
+    SocketAddr,
+    JoinHandle<anyhow::Result<()>>,
+    CancellationToken,
+) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let web = Web {
+        listeners: vec![listener],
+        telemetry_path: "/metrics".to_owned(),
+        limits,
+    };
+    let shutdown = CancellationToken::new();
+    let daemon = tokio::spawn(run(config, web, clock, shutdown.clone()));
+    (address, daemon, shutdown)
+}
+
+/// The text of a page.
+pub(crate) struct Page(pub(crate) String);
+
+impl Page {
+    /// The samples whose lines have all of these parts.
+    pub(crate) fn samples(&self, parts: &[&str]) -> Vec<(&str, f64)> {
+        let lines = self
+            .0
+            .lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, value)| (name, value.parse().unwrap()))
+            .collect()
+    }
+
+    pub(crate) fn sum(&self, parts: &[&str]) -> f64 {
+        self.samples(parts).iter().map(|(_, value)| value).sum()
+    }
+
+    /// The only sample with all of these parts; `None` if there is none.
+    pub(crate) fn value(&self, parts: &[&str]) -> Option<f64> {
+        match self.samples(parts)[..] {
+            [] => None,
+            [(_, value)] => Some(value),
+            ref many => panic!("{parts:?} is ambiguous: {many:?}"),
+        }
+    }
+}
