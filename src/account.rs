@@ -12,9 +12,10 @@ use crate::client::{Client, Pace};
 use crate::clock::Clock;
 use crate::config::{self, Discovery, Poll, Target};
 use crate::listing::cut;
+use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
 use crate::poller::Poller;
-use crate::state::{ForLog, State};
+use crate::state::State;
 use crate::upstream::{Found, Source};
 
 /// How often the vendor is asked which targets there are, and how they are called.
@@ -30,13 +31,15 @@ pub struct Account {
     clock: Clock,
     /// What the vendor last called each target.
     names: BTreeMap<String, String>,
+    /// Discoveries that were refused since one succeeded.
+    refusals: u32,
     running: BTreeMap<String, AbortHandle>,
     pollers: JoinSet<()>,
 }
 
 impl Account {
     /// Makes the account's client and gives it its place on the board. Fails if the platform's
-    /// certificates or `ca_file` cannot be loaded.
+    /// certificates cannot be loaded.
     pub fn open(
         config: config::Account,
         poll: &Poll,
@@ -76,6 +79,7 @@ impl Account {
             board,
             clock,
             names: BTreeMap::new(),
+            refusals: 0,
             running: BTreeMap::new(),
             pollers: JoinSet::new(),
         }
@@ -95,12 +99,7 @@ impl Account {
         loop {
             sleep_until(due).await;
             let found = self.discover().await;
-            due = Instant::now()
-                + if found.is_some() {
-                    DISCOVERY_INTERVAL
-                } else {
-                    self.retry_discovery_after()
-                };
+            due = Instant::now() + self.discover_again_after(found.is_some());
             let targets = match self.config.discovery {
                 Discovery::Targets => found.map(|ids| {
                     ids.into_iter()
@@ -120,11 +119,16 @@ impl Account {
         }
     }
 
-    /// A missing name can wait for an hour; an account without targets is blind.
-    fn retry_discovery_after(&self) -> Duration {
-        match self.config.discovery {
-            Discovery::Targets => self.config.interval.min(DISCOVERY_INTERVAL),
-            Discovery::Names | Discovery::Never => DISCOVERY_INTERVAL,
+    /// What is missing is asked for with the next polls; after refusals less and less often, up to an hour.
+    fn discover_again_after(&self, found: bool) -> Duration {
+        let doubled = self
+            .config
+            .interval
+            .saturating_mul(1 << self.refusals.min(16));
+        if found {
+            DISCOVERY_INTERVAL
+        } else {
+            doubled.min(DISCOVERY_INTERVAL)
         }
     }
 
@@ -142,9 +146,15 @@ impl Account {
                 );
                 None
             }
-            Ok(found) => Some(found),
+            Ok(found) => {
+                self.refusals = 0;
+                Some(found)
+            }
             Err(error) => {
                 self.metrics.failed(&error);
+                if error.reason.is_refusal() {
+                    self.refusals += 1;
+                }
                 tracing::warn!(
                     system,
                     account,

@@ -36,8 +36,7 @@ pub struct Client {
     clock: Clock,
 }
 
-/// An answer of the vendor's.
-#[derive(Debug)]
+/// An answer of the vendor's. Cannot be printed: its body can hold credentials.
 pub struct Answer {
     /// The call, as in the `endpoint` label.
     pub endpoint: &'static str,
@@ -59,7 +58,7 @@ pub struct Refusal {
 }
 
 impl Client {
-    /// Makes the client of an account. Fails if the platform's certificates or `ca_file` cannot be loaded.
+    /// Makes the client of an account. Fails if the platform's certificates cannot be loaded.
     pub fn new(
         account: &Account,
         poll: &Poll,
@@ -84,11 +83,8 @@ impl Client {
             // Plain http is for loopback; a proxy would carry the credential elsewhere in clear.
             builder = builder.no_proxy();
         }
-        if let Some(file) = &account.ca_file {
-            let pem = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .with_context(|| format!("reading {}", file.display()))?;
-            builder = builder.tls_certs_merge(certificates);
+        if !account.certificates.is_empty() {
+            builder = builder.tls_certs_merge(account.certificates.clone());
         }
         let http = builder.build().with_context(|| {
             format!(
@@ -255,6 +251,16 @@ impl Client {
 }
 
 impl Answer {
+    /// An error that this answer led to, with what the vendor's support will ask for.
+    #[must_use]
+    pub fn blame(&self, error: PollError) -> PollError {
+        PollError {
+            status: Some(self.status.as_u16()),
+            request_id: self.request_id.clone(),
+            ..error
+        }
+    }
+
     /// The error that this answer amounts to.
     #[must_use]
     pub fn error(
@@ -263,12 +269,8 @@ impl Answer {
         detail: impl Into<String>,
         codes: Vec<String>,
     ) -> PollError {
-        PollError {
-            status: Some(self.status.as_u16()),
-            codes,
-            request_id: self.request_id.clone(),
-            ..PollError::new(reason, self.endpoint, detail)
-        }
+        let error = PollError::new(reason, self.endpoint, detail);
+        self.blame(PollError { codes, ..error })
     }
 
     /// The codes of an error body: `errors[].code`, `reasons[].code` and `error`, where they are harmless.

@@ -7,7 +7,7 @@ mod values;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use check::{Checker, Common, Problem, Problems};
 pub use secret::{Secret, SecretError};
-pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url, plain_name};
+pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};
 
 use crate::upstream::{Connect, Settings, System, zis, zuora};
 
@@ -90,7 +90,7 @@ pub struct Account {
     /// How old a listing may become before it is dropped from the page.
     pub stale_after: Duration,
     /// Certificates to trust beside the platform's.
-    pub ca_file: Option<PathBuf>,
+    pub certificates: Vec<reqwest::Certificate>,
     /// The targets that the file names.
     pub targets: Vec<Target>,
     /// What the vendor is asked about its targets.

@@ -79,6 +79,29 @@ impl Reason {
         }
     }
 
+    /// Whether the vendor refused, and will again until somebody changes something: asking as often as
+    /// before would only look like an attack.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Unauthorized
+            | Self::IntegrationMismatch
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Refused => true,
+            Self::Unreachable
+            | Self::Tls
+            | Self::Timeout
+            | Self::RateLimited
+            | Self::ServerError
+            | Self::UnexpectedStatus
+            | Self::Decode
+            | Self::TooLarge
+            | Self::Pagination
+            | Self::Credential => false,
+        }
+    }
+
     /// What an operator can do about it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {

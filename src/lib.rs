@@ -14,6 +14,7 @@ pub mod upstream;
 
 pub mod error;
 pub mod listing;
+pub mod log;
 pub mod state;
 
 pub mod board;

@@ -10,8 +10,9 @@ use crate::clock::Clock;
 use crate::config::Target;
 use crate::error::PollError;
 use crate::listing::Listing;
+use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
-use crate::state::{Attempt, Change, ForLog, Held, State, changes, renewals};
+use crate::state::{Attempt, Change, Held, State, changes, renewals};
 use crate::upstream::Source;
 
 /// Polls one target for as long as it is a target.
@@ -76,6 +77,7 @@ impl Poller {
             listing.connections().len(),
             listing.pages,
         );
+        let target = ForLog(&target).to_string();
         match &state.held {
             None => tracing::info!(system, account, target, connections, pages, "first listing"),
             Some(_) if state.consecutive_failures > 0 => {
@@ -147,7 +149,7 @@ impl Poller {
         tracing::warn!(
             system,
             account,
-            target = self.board.label(&self.target.id),
+            target = %ForLog(&self.board.label(&self.target.id)),
             reason = error.reason.label(),
             status = error.status,
             request_id = error.request_id,

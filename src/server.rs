@@ -170,7 +170,12 @@ pub fn telemetry_path(path: &str) -> Result<String, String> {
     let plain = path
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
-    if !plain || !path.starts_with('/') || path == "/" || path.starts_with("/-/") {
+    if !plain
+        || !path.starts_with('/')
+        || path == "/"
+        || path.starts_with("/-/")
+        || path.starts_with("//")
+    {
         return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, not / itself nor below /-/".to_owned());
     }
     Ok(path.to_owned())
@@ -189,6 +194,7 @@ mod tests {
             "metrics",
             "/-/healthy",
             "/\"><script>",
+            "//host",
             "/a b",
             "/ä",
             "/a?b",

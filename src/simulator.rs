@@ -47,6 +47,16 @@ struct State {
     /// Tokens that Zuora's endpoint gave out, and when they end.
     issued: BTreeMap<String, Instant>,
     answered: u64,
+    without_header: u64,
+}
+
+/// How a limit stands.
+struct Limit {
+    whole: u32,
+    left: u32,
+    /// Seconds until it is whole again.
+    reset: u64,
+    over: bool,
 }
 
 /// The call that a request is, as in the `endpoint` label.
@@ -76,6 +86,7 @@ impl Simulator {
             windows: BTreeMap::new(),
             issued: BTreeMap::new(),
             answered: 0,
+            without_header: 0,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -114,6 +125,12 @@ impl Simulator {
         self.with(|state| state.requests.get(endpoint).copied().unwrap_or(0))
     }
 
+    /// Listings of entities asked for without naming one, since the start.
+    #[must_use]
+    pub fn without_header(&self) -> u64 {
+        self.with(|state| state.without_header)
+    }
+
     /// A configuration that polls all of this simulator at its address, and the environment that holds
     /// its secrets; `poll` is the text of that key's lines.
     #[must_use]
@@ -137,19 +154,24 @@ impl Simulator {
         self.with(|state| {
             *state.requests.entry(call.endpoint).or_default() += 1;
             state.answered += 1;
+            state.without_header +=
+                u64::from(call.endpoint == "entity_connections" && call.target.is_empty());
             let limit = self.limit(state, call.system);
             let fault = fault::take(&mut state.faults, &call);
-            let mut reply = match (fault, limit) {
+            let mut reply = match (fault, &limit) {
                 (Some(fault), _) => state.faulty(&call, &fault, now),
-                (None, Some((_, 0, reset))) => {
-                    too_many_requests(&call, (call.system == "zis").then_some(reset))
-                }
+                (
+                    None,
+                    Some(Limit {
+                        over: true, reset, ..
+                    }),
+                ) => too_many_requests(&call, (call.system == "zis").then_some(*reset)),
                 (None, _) => state.healthy(&call, now, None),
             };
-            if let Some((limit, left, reset)) = limit {
+            if let Some(limit) = &limit {
                 reply.headers.extend(match call.system {
-                    "zuora" => zuora::limit_headers(limit, left, reset),
-                    _ => zis::limit_headers(limit, left, reset),
+                    "zuora" => zuora::limit_headers(call.endpoint, limit),
+                    _ => zis::limit_headers(limit),
                 });
             }
             let id = format!("00000000-0000-4000-8000-{:012x}", state.answered);
@@ -165,8 +187,8 @@ impl Simulator {
         })
     }
 
-    /// The limit, what is left of it after this request, and the seconds until it is whole again.
-    fn limit(&self, state: &mut State, system: &'static str) -> Option<(u32, u32, u64)> {
+    /// How the simulator's own limit stands after this request.
+    fn limit(&self, state: &mut State, system: &'static str) -> Option<Limit> {
         let limit = self.requests_per_minute?;
         let window = state
             .windows
@@ -177,11 +199,12 @@ impl Simulator {
         }
         window.1 += 1;
         let reset = WINDOW.saturating_sub(window.0.elapsed()).as_secs() + 1;
-        Some((
-            limit,
-            (limit + 1).saturating_sub(window.1).min(limit),
+        Some(Limit {
+            whole: limit,
+            left: limit.saturating_sub(window.1),
             reset,
-        ))
+            over: window.1 > limit,
+        })
     }
 
     /// `/simulator`: what is held and was asked; `/simulator/faults` and `/simulator/connections`: changes.
@@ -240,25 +263,17 @@ impl State {
     fn faulty(&mut self, call: &Call<'_>, fault: &Fault, now: Timestamp) -> Reply {
         let with = |manner, reply: Reply| Reply { manner, ..reply };
         match fault.kind {
-            Kind::TooManyRequests => match fault.retry_after {
-                Some(RetryAfter::Date(seconds)) => too_many_requests(call, None)
-                    .header("retry-after", fault::http_date(now, seconds)),
-                Some(RetryAfter::Seconds(seconds)) => too_many_requests(call, Some(seconds)),
-                Some(RetryAfter::Reset(seconds)) => {
-                    too_many_requests(call, None).header("ratelimit-reset", seconds.to_string())
-                }
-                None => too_many_requests(call, None),
-            },
+            Kind::TooManyRequests => {
+                come_back(too_many_requests(call, None), fault.retry_after, now)
+            }
             Kind::InternalServerError => {
                 Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             }
-            Kind::ServiceUnavailable => match fault.retry_after {
-                Some(RetryAfter::Seconds(seconds)) => {
-                    Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-                        .header("retry-after", seconds.to_string())
-                }
-                _ => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
-            },
+            Kind::ServiceUnavailable => come_back(
+                Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+                fault.retry_after,
+                now,
+            ),
             Kind::Html => Reply::html(
                 StatusCode::OK,
                 "<html><body><h1>Down for maintenance</h1></body></html>",
@@ -277,6 +292,18 @@ impl State {
             | Kind::RepeatCursor
             | Kind::Endless => self.healthy(call, now, Some(fault)),
         }
+    }
+}
+
+/// Says when to come back.
+fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
+    match when {
+        Some(RetryAfter::Seconds(seconds)) => reply.header("retry-after", seconds.to_string()),
+        Some(RetryAfter::Date(seconds)) => {
+            reply.header("retry-after", fault::http_date(now, seconds))
+        }
+        Some(RetryAfter::Reset(seconds)) => reply.header("ratelimit-reset", seconds.to_string()),
+        None => reply,
     }
 }
 

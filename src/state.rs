@@ -1,7 +1,6 @@
 //! What is known of one target: its last listing, and how far that can be believed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,21 +173,6 @@ pub fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
     now.connections().iter().map(count).collect()
 }
 
-/// A vendor's text for a log line: control characters escaped, and not longer than people read.
-pub struct ForLog<'a>(pub &'a str);
-
-impl fmt::Display for ForLog<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cut: String = self.0.chars().take(100).collect();
-        write!(
-            f,
-            "{}{}",
-            cut.escape_debug(),
-            if cut.len() < self.0.len() { "…" } else { "" }
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,11 +248,5 @@ mod tests {
         ]);
         assert_eq!(renewals(Some(&before), &now), [5, 4, 4, 0]);
         assert_eq!(renewals(None, &now), [0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn a_name_in_the_log_is_one_line_and_short() {
-        assert_eq!(ForLog("a\nb\u{1b}[31m").to_string(), "a\\nb\\u{1b}[31m");
-        assert_eq!(ForLog(&"é".repeat(200)).to_string().chars().count(), 101);
     }
 }

@@ -13,6 +13,11 @@ use crate::error::PollError;
 /// How long before its end a token is replaced; half of its life, if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
+/// How long a renewal that failed is not tried again, while the kept token still serves.
+const RENEW_AGAIN: Duration = Duration::from_mins(1);
+/// No token is taken to live shorter: it would be asked for at every request.
+const SHORTEST_LIFE: Duration = Duration::from_mins(1);
+
 /// A minted token, and what the vendor said beside it.
 #[derive(Debug)]
 pub struct Token<T> {
@@ -31,7 +36,7 @@ impl<T> Token<T> {
             secret,
             beside,
             minted: Instant::now(),
-            lives,
+            lives: lives.max(SHORTEST_LIFE),
         }
     }
 
@@ -81,7 +86,19 @@ impl<T> Keeper<T> {
             Some(token) if !token.is_due() => Ok(token.clone()),
             Some(token) if !token.is_over() => {
                 let token = token.clone();
-                Ok(kept.renew(asked, mint).await.unwrap_or(token))
+                let refused = kept.refusal.as_ref();
+                if refused.is_some_and(|(at, _)| at.elapsed() < RENEW_AGAIN) {
+                    return Ok(token);
+                }
+                Ok(kept.renew(asked, mint).await.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        reason = error.reason.label(),
+                        request_id = error.request_id,
+                        %error,
+                        "a token could not be renewed early: the kept one serves until its end"
+                    );
+                    token
+                }))
             }
             _ => kept.renew(asked, mint).await,
         }
@@ -174,11 +191,15 @@ mod tests {
         keeper.get(|| mint(&count, 3600)).await.unwrap();
         assert_eq!(count.load(Relaxed), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
-        keeper
-            .get(|| mint(&count, 0))
-            .await
-            .expect("the old token is good for 300 s more");
-        assert_eq!(count.load(Relaxed), 2);
+        for _ in 0..3 {
+            let old = keeper.get(|| mint(&count, 0)).await;
+            old.expect("the old token is good for 300 s more");
+        }
+        assert_eq!(
+            count.load(Relaxed),
+            2,
+            "and a failed renewal is not tried at once again"
+        );
         tokio::time::advance(Duration::from_mins(5)).await;
         keeper.get(|| mint(&count, 0)).await.unwrap_err();
     }

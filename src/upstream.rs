@@ -1,7 +1,8 @@
 //! What the rest of the program knows of any system: how to ask one for its targets and listings.
 //!
-//! A third system is one new file here, one field in the configuration's raw form and one line where its
-//! accounts are taken over (both in `config.rs`); see `docs/adding-a-system.md`.
+//! A third system is one new file here and the line that names it, one field in the configuration's raw
+//! form and one line where its accounts are taken over (both in `config.rs`); see
+//! `docs/adding-a-system.md`.
 
 pub mod zis;
 pub mod zuora;
@@ -77,8 +78,11 @@ pub trait Source: Send + Sync {
     /// Lists all connections of one target, every page, or fails.
     async fn list(&self, target: &str) -> Result<Listing, PollError>;
 
-    /// Lists the targets of the account, or the names of those that are configured.
-    async fn discover(&self) -> Result<Vec<Found>, PollError>;
+    /// Lists the targets of the account, or the names of those that are configured. Not called where the
+    /// configuration names all there is to know.
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        Ok(Vec::new())
+    }
 
     /// Whether this row of the target is what an `expect` entry of the configuration waits for.
     fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool;

@@ -47,6 +47,8 @@ struct Fake {
     rows: Mutex<Option<Vec<&'static str>>>,
     takes: Mutex<Duration>,
     polls: Mutex<Vec<(String, Instant)>>,
+    discoveries: Mutex<u32>,
+    refuses: Mutex<bool>,
 }
 
 impl Fake {
@@ -105,11 +107,14 @@ impl Source for Fake {
     }
 
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
-        self.found
-            .lock()
-            .unwrap()
-            .clone()
-            .ok_or_else(|| PollError::new(Reason::Forbidden, "entities", "no"))
+        *self.discoveries.lock().unwrap() += 1;
+        let reason = if *self.refuses.lock().unwrap() {
+            Reason::Forbidden
+        } else {
+            Reason::ServerError
+        };
+        let found = self.found.lock().unwrap().clone();
+        found.ok_or_else(|| PollError::new(reason, "entities", "no"))
     }
 
     fn satisfies(&self, _: &str, connection: &Connection, expected: &str) -> bool {
@@ -149,7 +154,7 @@ fn start(
         requests_per_minute: NonZeroU32::MIN,
         interval: MINUTE,
         stale_after: MINUTE * 3,
-        ca_file: None,
+        certificates: Vec::new(),
         targets,
         discovery,
         connect: Arc::new(NoConnect),
@@ -264,6 +269,19 @@ async fn a_failed_or_empty_discovery_keeps_the_earlier_targets() {
         set(&["One", "Two"]),
         "a failed discovery is tried again after an interval"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_discovery_is_tried_less_and_less_often() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
+        *source.refuses.lock().unwrap() = true;
+    });
+    sleep(DISCOVERY_INTERVAL).await;
+    // At 0, 2, 6, 14 and 30 minutes; then once an hour.
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), 5);
+    sleep(DISCOVERY_INTERVAL * 10).await;
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
+    assert_eq!(rig.board.missing(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! What the check of an account says its problems through, and what every system's account has in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -123,12 +124,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// How all targets are polled.
-    #[must_use]
-    pub fn poll(&self) -> &Poll {
-        &self.poll
-    }
-
     fn place(&self, key: &str) -> String {
         match (self.path.as_str(), key) {
             ("", key) => key.to_owned(),
@@ -172,7 +167,8 @@ impl<'a> Checker<'a> {
             (Some(FileName(name)), None) => {
                 let secret = Secret::File(self.folder.join(&name));
                 if let Err(error) = secret.read() {
-                    self.problem(&file_key, format!("{} {error}", shown(&name)));
+                    let what = format!("{} {error}", self.shown(&name));
+                    self.problem(&file_key, what);
                 }
                 Some(secret)
             }
@@ -207,6 +203,41 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
+    fn shown<'n>(&self, name: &'n str) -> &'n str {
+        let begins = ["/", "./", "../"]
+            .iter()
+            .any(|begin| name.starts_with(begin));
+        let first = name.split_once('/').map_or(name, |(first, _)| first);
+        if begins || self.folder.join(first).exists() {
+            name
+        } else {
+            "the file named here (not shown: a secret may have been put in its place)"
+        }
+    }
+
+    /// A list of which each entry is different; `read` gives what an entry means, or what is allowed.
+    pub fn unique(
+        &mut self,
+        key: &str,
+        list: Option<Vec<Option<Text>>>,
+        read: impl Fn(&str) -> Result<String, &'static str>,
+    ) -> Vec<String> {
+        let mut known = BTreeSet::new();
+        for (index, entry) in list.unwrap_or_default().into_iter().enumerate() {
+            let mut here = self.at(format!("{key}[{index}]"));
+            let Some(Text(text)) = here.entry(entry) else {
+                continue;
+            };
+            match read(&text).map(|meant| known.insert(meant)) {
+                Err(allowed) => here.problem("", allowed),
+                Ok(false) => here.problem("", "is there twice"),
+                Ok(true) => {}
+            }
+        }
+        known.into_iter().collect()
+    }
+
     /// Puts an account together from what every system has and what this one checked itself.
     ///
     /// `None` if one of the parts is missing, each of which was reported.
@@ -223,18 +254,18 @@ impl<'a> Checker<'a> {
             self.problem("interval", "must be at least 1s");
         }
         let interval = own.unwrap_or(self.poll.interval);
-        let ca_file = common.ca_file.map(|FileName(name)| {
-            let path = self.folder.join(&name);
-            let certificates = std::fs::read(&path)
-                .map_err(|error| format!("cannot be read: {error}"))
-                .and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
-                    Ok(list) if !list.is_empty() => Ok(()),
+        let certificates = common.ca_file.map_or_else(Vec::new, |FileName(name)| {
+            let read = std::fs::read(self.folder.join(&name))
+                .map_err(|error| format!("cannot be read: {error}"));
+            let certificates =
+                read.and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
+                    Ok(list) if !list.is_empty() => Ok(list),
                     _ => Err("holds no certificate in PEM form".to_owned()),
                 });
-            if let Err(error) = certificates {
+            certificates.unwrap_or_else(|error| {
                 self.problem("ca_file", format!("{name} {error}"));
-            }
-            path
+                Vec::new()
+            })
         });
         Some(Account {
             system,
@@ -245,22 +276,10 @@ impl<'a> Checker<'a> {
                 .map_or(DEFAULT_REQUESTS_PER_MINUTE, |rate| rate.0),
             interval,
             stale_after: self.poll.stale_after.unwrap_or(interval * 3),
-            ca_file,
+            certificates,
             targets,
             discovery,
             connect: connect?,
         })
-    }
-}
-
-/// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
-fn shown(name: &str) -> &str {
-    let path = ["/", "./", "../"]
-        .iter()
-        .any(|begin| name.starts_with(begin));
-    if path {
-        name
-    } else {
-        "the file named here (not shown: a secret may have been put in its place)"
     }
 }

@@ -37,6 +37,16 @@ impl Secret {
         }
     }
 
+    /// Where it is, to begin a sentence with. Only for one that was read before: then its name is surely
+    /// that of a file.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Value(_) => "the value from the environment".to_owned(),
+            Self::File(path) => format!("the file {}", path.display()),
+        }
+    }
+
     /// Takes the value of an environment variable.
     pub(super) fn from_value(value: &str) -> Result<Self, SecretError> {
         usable(value).map(Self::Value)

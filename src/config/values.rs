@@ -10,6 +10,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
+/// No duration of a configuration is longer; so sums of dates and durations cannot overflow.
+const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 366);
+
 /// Defines a value that is read from one scalar by `$parse`.
 macro_rules! scalar {
     ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
@@ -33,7 +36,8 @@ scalar!(
         let allowed = "expected a duration with a unit, such as 30s, 5m or 1h";
         let text = value.as_str().ok_or(allowed)?;
         let duration: SignedDuration = text.parse().map_err(|_| allowed)?;
-        Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a negative one"))
+        let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a negative one"))?;
+        if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a year")) } else { Ok(duration) }
     }
 );
 
@@ -89,7 +93,7 @@ scalar!(
 );
 
 /// Accepts text that can be a label: 1 to 256 bytes, no control characters.
-pub fn plain_name(text: &str) -> Result<(), String> {
+fn plain_name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
         return Err("expected text of 1 to 256 bytes without control characters".to_owned());
     }

@@ -126,11 +126,14 @@ fn retry_after<'de, D: serde::Deserializer<'de>>(
         Some(("reset", number)) => (RetryAfter::Reset, number),
         _ => (RetryAfter::Seconds, text.as_str()),
     };
-    let wrong = || serde::de::Error::custom("retry_after is 30, date:30 or reset:30");
-    number
+    let wrong = || {
+        serde::de::Error::custom("retry_after is 30, date:30 or reset:30, of at most ten digits")
+    };
+    let seconds = number
         .parse()
-        .map(|seconds| Some(make(seconds)))
-        .map_err(|_| wrong())
+        .ok()
+        .filter(|seconds| *seconds < 10_000_000_000);
+    seconds.map(|seconds| Some(make(seconds))).ok_or_else(wrong)
 }
 
 /// The first fault that concerns the call, used once.
@@ -141,5 +144,8 @@ pub(super) fn take(faults: &mut [Fault], call: &Call<'_>) -> Option<Fault> {
 }
 
 pub(super) fn http_date(now: Timestamp, seconds: u64) -> String {
-    httpdate::fmt_http_date(SystemTime::from(now) + Duration::from_secs(seconds))
+    // No further than the year 9999, where such dates end.
+    httpdate::fmt_http_date(
+        SystemTime::from(now) + Duration::from_secs(seconds.min(250_000_000_000)),
+    )
 }

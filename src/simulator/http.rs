@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +117,7 @@ pub(super) async fn serve(simulator: Arc<Simulator>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) if peer.ip().to_canonical().is_loopback() => {
-                connections.spawn(connection(simulator.clone(), stream, peer));
+                connections.spawn(connection(simulator.clone(), stream));
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the simulator could not accept a connection"),
@@ -127,7 +126,7 @@ pub(super) async fn serve(simulator: Arc<Simulator>, listener: TcpListener) {
     }
 }
 
-async fn connection(simulator: Arc<Simulator>, stream: TcpStream, _: SocketAddr) {
+async fn connection(simulator: Arc<Simulator>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     // A second handle of the socket, to have it reset instead of closed.
     let Ok(Ok(socket)) = stream.into_std().map(|stream| {

@@ -50,6 +50,8 @@ pub struct Tenant {
     pub client_secret: String,
     pub entities: Vec<Entity>,
     pub connections: Vec<Edge>,
+    /// How many of the entities a token reaches.
+    pub reach: usize,
     /// How long a token lives, in seconds.
     pub expires_in: f64,
 }
@@ -201,6 +203,7 @@ impl World {
             client_secret: hex(&mut rng, 40),
             entities,
             connections,
+            reach: usize::MAX,
             expires_in: 3599.0,
         };
         Self {

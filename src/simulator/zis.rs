@@ -4,10 +4,10 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Call;
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
 use super::world::{Integration, StoredConnection};
+use super::{Call, Limit};
 
 const LARGEST_PAGE: usize = 100;
 
@@ -195,11 +195,15 @@ fn refused(status: StatusCode, code: &str, title: &str) -> Reply {
     Reply::json(status, &json!({"errors": [{"code": code, "title": title}]}))
 }
 
-pub(super) fn limit_headers(limit: u32, left: u32, reset: u64) -> Vec<(&'static str, String)> {
+pub(super) fn limit_headers(
+    Limit {
+        whole, left, reset, ..
+    }: &Limit,
+) -> Vec<(&'static str, String)> {
     vec![
-        ("x-rate-limit", limit.to_string()),
+        ("x-rate-limit", whole.to_string()),
         ("x-rate-limit-remaining", left.to_string()),
-        ("ratelimit-limit", limit.to_string()),
+        ("ratelimit-limit", whole.to_string()),
         ("ratelimit-remaining", left.to_string()),
         ("ratelimit-reset", reset.to_string()),
     ]

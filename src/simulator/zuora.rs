@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Call;
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
 use super::world::{Edge, Tenant};
+use super::{Call, Limit};
 
 const LARGEST_PAGE: usize = 300;
 const DEFAULT_PAGE: usize = 30;
@@ -54,6 +54,16 @@ pub(super) fn answer(
             "refused on purpose",
         );
     }
+    if matches!(
+        fault,
+        Some(Fault {
+            kind: Kind::WrongTypes,
+            ..
+        })
+    ) {
+        let body = json!({"entityConnections": "none", "entities": 3, "access_token": false, "success": true});
+        return Reply::json(StatusCode::OK, &body);
+    }
     if call.endpoint == "oauth_token" {
         return token(tenant, issued, call.ask);
     }
@@ -93,6 +103,7 @@ fn token(tenant: &Tenant, issued: &mut BTreeMap<String, Instant>, ask: &Ask) -> 
     let entities: Vec<_> = tenant
         .entities
         .iter()
+        .take(tenant.reach)
         .map(|entity| format!("entity.{}", hyphenated(&entity.id)))
         .collect();
     Reply::json(
@@ -137,10 +148,11 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
         Some(_) => return refused(StatusCode::OK, 50_000_020, "pageSize is 1 to 300"),
     };
     // Without the header, a token that reaches several entities names none of them.
-    let only = call.target.is_empty() && tenant.entities.len() == 1;
+    let only = call.target.is_empty() && tenant.reach.min(tenant.entities.len()) == 1;
     let known = tenant
         .entities
         .iter()
+        .take(tenant.reach)
         .any(|entity| entity.id == call.target);
     if !only && !known {
         return refused(StatusCode::OK, 50_000_040, "no such entity");
@@ -157,7 +169,11 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
     let all: Vec<_> = tenant
         .connections
         .iter()
-        .filter(|edge| edge.source == *asked || edge.target == *asked)
+        .filter(|edge| match ask.query("type") {
+            Some("inbound") => edge.target == *asked,
+            Some("outbound") => edge.source == *asked,
+            _ => edge.source == *asked || edge.target == *asked,
+        })
         .collect();
     let mut rows: Vec<Value> = all
         .iter()
@@ -167,12 +183,6 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
         .collect();
     let mut more = all.len() > shown * size;
     match fault {
-        Some(Kind::WrongTypes) => {
-            return Reply::json(
-                StatusCode::OK,
-                &json!({"entityConnections": "none", "success": true}),
-            );
-        }
         Some(Kind::Endless) => {
             let end = |n| json!({"id": format!("endless-{number}-{n}"), "sourceEntityId": asked, "targetEntityId": asked, "status": "Connected"});
             rows = (0..size).map(end).collect();
@@ -203,9 +213,18 @@ fn refused(status: StatusCode, code: u32, message: &str) -> Reply {
     )
 }
 
-pub(super) fn limit_headers(limit: u32, left: u32, reset: u64) -> Vec<(&'static str, String)> {
+pub(super) fn limit_headers(endpoint: &str, limit: &Limit) -> Vec<(&'static str, String)> {
+    let Limit {
+        whole, left, reset, ..
+    } = limit;
+    if endpoint == "oauth_token" {
+        return vec![
+            ("x-ratelimit-limit-minute", whole.to_string()),
+            ("x-ratelimit-remaining-minute", left.to_string()),
+        ];
+    }
     vec![
-        ("ratelimit-limit", format!("{limit}, {limit};w=60")),
+        ("ratelimit-limit", format!("{whole}, {whole};w=60")),
         ("ratelimit-remaining", left.to_string()),
         ("ratelimit-reset", reset.to_string()),
         ("concurrency-limit-type", "default".to_owned()),

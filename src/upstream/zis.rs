@@ -15,7 +15,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
-use super::{Connect, Found, Limits, Source, System};
+use super::{Connect, Limits, Source, System};
 use crate::client::{Answer, Client, Refusal};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
@@ -81,7 +81,7 @@ impl Source for Zis {
             .ok_or_else(|| credential("there is no token for this integration".to_owned()))?;
         let token = token
             .read()
-            .map_err(|error| credential(format!("the token's file {error}")))?;
+            .map_err(|error| credential(format!("{} {error}", token.place())))?;
         let mut draft = Draft::new(
             CONNECTIONS_ALL,
             self.client.max_connections(),
@@ -100,36 +100,38 @@ impl Source for Zis {
                 .bearer_auth(token.expose_secret());
             let answer = self.client.send(CONNECTIONS_ALL, request, refusal).await?;
             let page: wire::Page = answer.json()?;
+            let foreign =
+                |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
             if page.is_foreign() {
-                return Err(answer.error(
-                    Reason::Decode,
-                    "the answer has none of the documented arrays",
-                    Vec::new(),
-                ));
+                return Err(foreign("none of the documented arrays, or errors"));
             }
-            let meta = page.meta.as_ref().map(|meta| {
-                (
-                    meta.has_more.unwrap_or(false),
-                    meta.after.clone().unwrap_or_default(),
-                )
-            });
-            let (more, cursor) = meta.unwrap_or_default();
-            let rows = connections(page, &mut draft);
-            draft.page(rows, !more)?;
+            let (more, cursor) = match &page.meta {
+                None => (false, String::new()),
+                Some(wire::Meta {
+                    has_more: Some(more),
+                    after,
+                }) => (*more, after.clone().unwrap_or_default()),
+                Some(wire::Meta {
+                    has_more: None,
+                    after,
+                }) if after.as_deref().unwrap_or_default().is_empty() => (false, String::new()),
+                Some(_) => return Err(foreign("a cursor, and does not say whether there is more")),
+            };
+            let rows = connections(page, &mut draft)
+                .ok_or_else(|| foreign("a connection without a name"))?;
+            draft
+                .page(rows, !more)
+                .map_err(|error| answer.blame(error))?;
             // Only has_more ends it: a sibling of this endpoint gives a cursor on its last page, too.
             if !more {
                 return Ok(draft.finish());
             }
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
-                return Err(draft.stuck("announced more with an empty or repeated cursor"));
+                let error = draft.stuck("announced more with an empty or repeated cursor");
+                return Err(answer.blame(error));
             }
             after = Some(cursor);
         }
-    }
-
-    /// Never called: all integrations are named in the configuration.
-    async fn discover(&self) -> Result<Vec<Found>, PollError> {
-        Ok(Vec::new())
     }
 
     /// A connection of this name, whatever its type.
@@ -138,7 +140,8 @@ impl Source for Zis {
     }
 }
 
-fn connections(page: wire::Page, draft: &mut Draft) -> Vec<Connection> {
+/// The rows of a page; `None` if one of a documented type has no name.
+fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
     let known = [
         ("api_key", page.api_key),
         ("basic_auth", page.basic_auth),
@@ -147,26 +150,46 @@ fn connections(page: wire::Page, draft: &mut Draft) -> Vec<Connection> {
     ];
     let mut rows = Vec::new();
     for (kind, list) in known {
-        rows.extend(
-            list.unwrap_or_default()
-                .into_iter()
-                .map(|row| connection(kind, row, draft)),
-        );
-    }
-    for list in page.rest.into_values() {
-        if let wire::Rest::Rows(list) = list {
-            draft.unknown("connection_type");
-            rows.extend(list.into_iter().map(|row| connection("other", row, draft)));
+        for row in list.unwrap_or_default() {
+            row.name.as_deref().filter(|name| !name.is_empty())?;
+            rows.push(connection(kind, row, draft));
         }
     }
-    rows
+    for (array, rest) in page.rest {
+        let wire::Rest::Rows(list) = rest else {
+            continue;
+        };
+        draft.unknown("connection_type");
+        for wire::UnknownRow {
+            name,
+            token_expiry,
+            created_at,
+            updated_at,
+        } in list
+        {
+            let name = match name {
+                Some(wire::Loose::Text(name)) => name,
+                // Counted all the same, each as one of its own.
+                _ => format!("{array} {}", rows.len()),
+            };
+            let row = wire::Row {
+                name: Some(name),
+                token_expiry,
+                created_at,
+                updated_at,
+                ..wire::Row::default()
+            };
+            rows.push(connection("other", row, draft));
+        }
+    }
+    Some(rows)
 }
 
 fn connection(kind: &'static str, row: wire::Row, draft: &mut Draft) -> Connection {
-    let mut date = |field, moment: Option<wire::Moment>| match moment {
+    let mut date = |field, moment: Option<wire::Loose>| match moment {
         None => None,
-        Some(wire::Moment::Text(text)) if let Ok(date) = date(&text) => date,
-        Some(wire::Moment::Text(_) | wire::Moment::Odd(_)) => {
+        Some(wire::Loose::Text(text)) if let Ok(date) = date(&text) => date,
+        Some(wire::Loose::Text(_) | wire::Loose::Odd(_)) => {
             draft.unknown(field);
             None
         }

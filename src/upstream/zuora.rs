@@ -7,8 +7,8 @@ mod settings;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,6 +81,8 @@ struct Access {
     client_secret: Secret,
     follow: bool,
     names: BTreeMap<String, String>,
+    /// The one configured entity, if it is one.
+    only: Option<String>,
     host: String,
 }
 
@@ -94,7 +96,8 @@ impl Connect for Access {
             configured_names: self.names.clone(),
             names: Mutex::default(),
             tokens: Keeper::default(),
-            headless: AtomicBool::new(false),
+            only: self.only.clone(),
+            headless: Mutex::default(),
             asked: AtomicU64::new(0),
         })
     }
@@ -135,9 +138,10 @@ struct Zuora {
     /// What the tenant calls its entities.
     names: Mutex<BTreeMap<String, String>>,
     tokens: Keeper<BTreeSet<String>>,
-    /// The token reaches one entity and the list of entities is refused: perhaps a tenant without
-    /// Multi-entity, which wants no header.
-    headless: AtomicBool,
+    only: Option<String>,
+    /// The one entity that is asked for without the header: the list of entities is refused, perhaps by a
+    /// tenant without Multi-entity, and the token reaches no other one.
+    headless: Mutex<Option<String>>,
     asked: AtomicU64,
 }
 
@@ -149,17 +153,16 @@ impl Source for Zuora {
             self.client.max_connections(),
             PAGE_SIZE as usize,
         );
-        let entity = (!self.headless.load(Ordering::Relaxed)).then_some(target);
+        let entity = (locked(&self.headless).as_deref() != Some(target)).then_some(target);
         let mut number = 1_u32;
         loop {
             let query = [
                 ("page", number.to_string()),
                 ("pageSize", PAGE_SIZE.to_string()),
             ];
-            let answer = self
+            let (answer, page): (_, wire::EntityConnections) = self
                 .get(ENTITY_CONNECTIONS, "/v1/entity-connections", &query, entity)
                 .await?;
-            let page: wire::EntityConnections = answer.json()?;
             let rows = match (page.rows, page.success) {
                 (Some(rows), _) => rows,
                 (None, Some(true)) => Vec::new(),
@@ -179,8 +182,11 @@ impl Source for Zuora {
                 .into_iter()
                 .map(|row| self.connection(target, row, &mut draft))
                 .collect();
-            if !draft.page(rows, !more)? && !empty {
-                return Err(draft.stuck("holds only connections of earlier pages"));
+            let progress = draft
+                .page(rows, !more)
+                .map_err(|error| answer.blame(error))?;
+            if !progress && !empty {
+                return Err(answer.blame(draft.stuck("holds only connections of earlier pages")));
             }
             if !more {
                 return Ok(draft.finish());
@@ -192,35 +198,32 @@ impl Source for Zuora {
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
         let token = self.tokens.get(|| self.mint()).await?;
         let reach = &token.beside;
-        let answer = self
-            .get(
-                ENTITIES,
-                "/v1/entities",
-                &[],
-                reach.first().map(String::as_str),
-            )
-            .await;
-        let refused = matches!(&answer, Err(e) if matches!(e.reason, Reason::Forbidden | Reason::NotFound | Reason::Refused));
-        self.headless
-            .store(refused && reach.len() <= 1, Ordering::Relaxed);
-        if let (true, true, Some(only)) = (
-            refused,
-            self.follow,
-            reach.first().filter(|_| reach.len() == 1),
-        ) {
-            return Ok(vec![Found {
-                id: only.clone(),
-                name: None,
-            }]);
-        }
-        let answer = answer?;
-        let page: wire::Entities = answer.json()?;
-        let Some(entities) = page.entities else {
-            return Err(answer.error(Reason::Decode, "the answer has no entities", Vec::new()));
+        let first = reach.first().map(String::as_str);
+        let page: wire::Entities = match self.get(ENTITIES, "/v1/entities", &[], first).await {
+            Ok((_, page)) => page,
+            Err(error)
+                if matches!(
+                    error.reason,
+                    Reason::Forbidden | Reason::NotFound | Reason::Refused
+                ) =>
+            {
+                let alone = match reach.len() {
+                    0 => self.only.clone(),
+                    1 => reach.first().cloned(),
+                    _ => None,
+                };
+                locked(&self.headless).clone_from(&alone);
+                let found = alone
+                    .filter(|_| self.follow)
+                    .map(|id| vec![Found { id, name: None }]);
+                return found.ok_or(error);
+            }
+            Err(error) => return Err(error),
         };
+        *locked(&self.headless) = None;
         let mut names = BTreeMap::new();
         let mut found = Vec::new();
-        for entity in entities {
+        for entity in page.entities.unwrap_or_default() {
             let Some(id) = entity.id.as_deref().and_then(entity_id) else {
                 continue;
             };
@@ -239,7 +242,9 @@ impl Source for Zuora {
                 found.push(Found { id, name });
             }
         }
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        if !names.is_empty() {
+            *locked(&self.names) = names;
+        }
         Ok(found)
     }
 
@@ -256,53 +261,58 @@ impl Source for Zuora {
 
 impl Zuora {
     /// Asks with the kept token, and once more with a new one if that is refused.
-    async fn get(
+    async fn get<T: wire::Judged>(
         &self,
         endpoint: &'static str,
         path: &str,
         query: &[(&str, String)],
         entity: Option<&str>,
-    ) -> Result<Answer, PollError> {
+    ) -> Result<(Answer, T), PollError> {
+        let request = || {
+            let request = self
+                .client
+                .get(path)
+                .query(query)
+                .header("Zuora-Track-Id", self.track_id());
+            match entity {
+                Some(entity) => request.header("Zuora-Entity-Ids", hyphenated(entity)),
+                None => request,
+            }
+        };
         let token = self.tokens.get(|| self.mint()).await?;
-        match self
-            .ask(
-                endpoint,
-                self.client.get(path).query(query),
-                entity,
-                &token.secret,
-            )
-            .await
-        {
+        match self.ask(endpoint, request(), &token.secret).await {
             Err(error) if error.reason == Reason::Unauthorized => {
                 let token = self.tokens.replace(&token, || self.mint()).await?;
-                self.ask(
-                    endpoint,
-                    self.client.get(path).query(query),
-                    entity,
-                    &token.secret,
-                )
-                .await
+                self.ask(endpoint, request(), &token.secret).await
             }
             answer => answer,
         }
     }
 
-    async fn ask(
+    async fn ask<T: wire::Judged>(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-        entity: Option<&str>,
         token: &SecretString,
-    ) -> Result<Answer, PollError> {
-        let mut request = request
-            .bearer_auth(token.expose_secret())
-            .header("Zuora-Track-Id", self.track_id());
-        if let Some(entity) = entity {
-            request = request.header("Zuora-Entity-Ids", hyphenated(entity));
-        }
-        let answer = self.client.send(endpoint, request, refusal).await?;
-        let outcome: wire::Outcome = answer.json()?;
-        if outcome.success == Some(false) {
+    ) -> Result<(Answer, T), PollError> {
+        let answer = self
+            .client
+            .send(
+                endpoint,
+                request.bearer_auth(token.expose_secret()),
+                refusal,
+            )
+            .await?;
+        let page = answer.json::<T>();
+        // A body that says it is a failure is one, whatever else is wrong with it.
+        let success = match &page {
+            Ok(page) => page.success(),
+            Err(_) => answer
+                .json::<wire::Outcome>()
+                .ok()
+                .and_then(|outcome| outcome.success),
+        };
+        if success == Some(false) {
             let Refusal { reason, codes } = refusal(&answer);
             return Err(answer.error(
                 reason.unwrap_or(Reason::Refused),
@@ -310,10 +320,10 @@ impl Zuora {
                 codes,
             ));
         }
-        Ok(answer)
+        page.map(|page| (answer, page))
     }
 
-    /// At most 64 characters, none of `: ; " '`; the vendor's support can search for it.
+    /// At most 64 characters, none of `: ; " '`; by it the vendor's support can tell our requests from others'.
     fn track_id(&self) -> String {
         format!(
             "connections-exporter-{}",
@@ -324,17 +334,14 @@ impl Zuora {
     /// Asks for a token: form-encoded, without an Authorization header.
     async fn mint(&self) -> Result<Token<BTreeSet<String>>, PollError> {
         let read = |secret: &Secret, what: &str| {
-            secret.read().map_err(|error| {
-                PollError::new(
-                    Reason::Credential,
-                    OAUTH_TOKEN,
-                    format!("the {what} {error}"),
-                )
-            })
+            let problem = |error| format!("{what}: {} {error}", secret.place());
+            secret
+                .read()
+                .map_err(|error| PollError::new(Reason::Credential, OAUTH_TOKEN, problem(error)))
         };
         let (id, secret) = (
-            read(&self.client_id, "file of client_id")?,
-            read(&self.client_secret, "file of client_secret")?,
+            read(&self.client_id, "client_id")?,
+            read(&self.client_secret, "client_secret")?,
         );
         let form = [
             ("client_id", id.expose_secret()),
@@ -404,7 +411,7 @@ impl Zuora {
                 draft.unknown("status");
                 "other"
             });
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = locked(&self.names);
         let name = |id: &str| {
             self.configured_names
                 .get(id)
@@ -428,6 +435,10 @@ impl Zuora {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
 fn refusal(answer: &Answer) -> Refusal {
     let codes = answer.codes();
@@ -442,7 +453,12 @@ fn refusal(answer: &Answer) -> Refusal {
             _ if code.len() == 8 && code.starts_with('9') => Some(Reason::Unauthorized),
             _ => None,
         });
-    let reason = kinds.into_iter().next();
+    // A 401 is one, whatever kind its code is of: only so a token that ended early is replaced.
+    let reason = if answer.status == StatusCode::UNAUTHORIZED {
+        None
+    } else {
+        kinds.into_iter().next()
+    };
     Refusal { reason, codes }
 }
 

@@ -188,9 +188,14 @@ fn flags_come_from_the_environment_too_and_strangers_are_ignored() {
     );
     assert_eq!(code, 1);
     assert!(said.starts_with("/from/environment.yaml: "), "{said}");
-    let (code, _, _) =
-        output(exporter(&["--config.check"]).env("CONNECTIONS_EXPORTER_CONFIG_CHECK", "nonsense"));
-    assert_eq!(code, 2 - 1, "the flag wins over the variable");
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = exporter(&["--config.check"]);
+    check
+        .current_dir(folder.path())
+        .env("CONNECTIONS_EXPORTER_CONFIG_CHECK", "nonsense");
+    let (code, _, said) = output(&mut check);
+    assert_eq!(code, 1, "the flag wins over the variable");
+    assert!(said.starts_with("config.yaml: "), "{said}");
     let (code, _, _) = output(exporter(&[]).env("CONNECTIONS_EXPORTER_CONFIG_CHECK", "nonsense"));
     assert_eq!(code, 2);
 }
@@ -208,7 +213,7 @@ fn the_example_configuration_loads_and_its_plan_is_told() {
             .replace("/etc/ssl", &here),
     )
     .unwrap();
-    for secret in ["zuora", "acme_slack"] {
+    for secret in ["zuora", "acme_slack", "globex_crm"] {
         fs::write(folder.path().join(secret), SECRET).unwrap();
     }
     fs::copy(
@@ -355,7 +360,9 @@ fn a_second_signal_ends_it_at_once() {
     let mut daemon = demo(&["--simulator.integration-connections=15000"]);
     let page = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n\r\n", daemon.address);
     // A client that takes its time, and would be given five seconds.
+    let deadline = Instant::now() + Duration::from_mins(1);
     let slow = loop {
+        assert!(Instant::now() < deadline, "no large page");
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream.write_all(page.as_bytes()).unwrap();
         let mut head = [0; 200];
@@ -407,6 +414,18 @@ async fn daemon_in_files(rig: &Rig, arguments: &[&str]) -> (tempfile::TempDir, D
     (folder, daemon)
 }
 
+/// The first page of metrics of which this is true.
+async fn page_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let page = get(address, "/metrics").await;
+        if what(&page) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "it did not come:\n{page}");
+    }
+}
+
 async fn get(address: SocketAddr, path: &str) -> String {
     reqwest::get(format!("http://{address}{path}"))
         .await
@@ -419,24 +438,21 @@ async fn get(address: SocketAddr, path: &str) -> String {
 #[tokio::test]
 async fn no_secret_is_on_a_page_or_in_the_log_and_a_failure_is_one_line() {
     let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
     for format in ["logfmt", "json"] {
         let (_folder, mut daemon) =
             daemon_in_files(&rig, &["--log.level=trace", "--log.format", format]).await;
-        while !get(daemon.address, "/metrics")
-            .await
-            .contains("saas_connections{system=\"zuora\"")
-        {}
+        page_when(daemon.address, |page| {
+            page.contains("saas_connections{system=\"zuora\"")
+        })
+        .await;
         rig.simulator.fail(Fault {
             times: Some(1),
             target: Some("acme_slack".to_owned()),
             ..Fault::new(Kind::RevokedToken)
         });
-        let page = loop {
-            let page = get(daemon.address, "/metrics").await;
-            if page.contains("reason=\"unauthorized\",system=\"zis\"} 1") {
-                break page;
-            }
-        };
+        let failed = |page: &str| page.contains("reason=\"unauthorized\",system=\"zis\"} 1");
+        let page = page_when(daemon.address, failed).await;
         let pages = [
             page,
             get(daemon.address, "/").await,
@@ -495,9 +511,9 @@ async fn a_secret_file_that_changes_is_used_without_a_restart() {
     .await;
     let (folder, daemon) = daemon_in_files(&rig, &[]).await;
     let up = async |value: &str| {
-        while !get(daemon.address, "/metrics").await.contains(&format!(
-            "target_up{{system=\"zis\",account=\"acme\",target=\"acme_slack\"}} {value}"
-        )) {}
+        let line =
+            format!("target_up{{system=\"zis\",account=\"acme\",target=\"acme_slack\"}} {value}");
+        page_when(daemon.address, |page| page.contains(&line)).await;
     };
     up("1").await;
     rig.simulator

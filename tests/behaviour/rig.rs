@@ -7,7 +7,7 @@ use std::time::Duration;
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::server::Limits;
-use connections_exporter::simulator::{Simulator, Sizes, World};
+use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
 use connections_exporter::{Web, run};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -46,8 +46,16 @@ impl Rig {
     }
 
     pub(crate) async fn start_with(world: World, poll: &str, limits: Limits) -> Self {
+        Self::new(world, Vec::new(), poll, limits).await
+    }
+
+    pub(crate) async fn start_failing(world: World, faults: Vec<Fault>, poll: &str) -> Self {
+        Self::new(world, faults, poll, Limits::default()).await
+    }
+
+    async fn new(world: World, faults: Vec<Fault>, poll: &str, limits: Limits) -> Self {
         let clock = Clock::system();
-        let simulator = Simulator::new(world, Vec::new(), None, clock.clone());
+        let simulator = Simulator::new(world, faults, None, clock.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);

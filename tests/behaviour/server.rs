@@ -162,7 +162,13 @@ async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allow
     assert_eq!(rig.get("/-/healthy").await.status(), 200);
     assert_eq!(rig.get("/-/ready").await.status(), 200);
     drop(slow);
-    while rig.get("/metrics").await.status() != 200 {}
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while rig.get("/metrics").await.status() != 200 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the place of the one who left stays taken"
+        );
+    }
 }
 
 #[tokio::test]

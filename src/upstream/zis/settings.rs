@@ -1,6 +1,6 @@
 //! What the configuration says of a subdomain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -29,7 +29,7 @@ struct IntegrationSettings {
     name: Option<Text>,
     token_file: Option<FileName>,
     token_env: Option<EnvName>,
-    expect: Option<Vec<Text>>,
+    expect: Option<Vec<Option<Text>>>,
 }
 
 impl Settings for AccountSettings {
@@ -96,12 +96,7 @@ impl Settings for AccountSettings {
 impl IntegrationSettings {
     fn check(self, check: &mut Checker<'_>) -> Option<(Target, Secret)> {
         let token = check.secret("token", self.token_file, self.token_env);
-        let mut expect = BTreeSet::new();
-        for (index, Text(expected)) in self.expect.unwrap_or_default().into_iter().enumerate() {
-            if !expect.insert(expected) {
-                check.problem(&format!("expect[{index}]"), "is there twice");
-            }
-        }
+        let expect = check.unique("expect", self.expect, |text| Ok(text.to_owned()));
         let Text(name) = check.required("name", self.name)?;
         if !is_integration(&name) {
             check.problem(
@@ -113,7 +108,7 @@ impl IntegrationSettings {
             Target {
                 id: name,
                 name: None,
-                expect: expect.into_iter().collect(),
+                expect,
             },
             token?,
         ))

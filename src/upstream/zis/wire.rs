@@ -18,8 +18,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Each of the documented keys can be missing. An object with none of them is something else,
-    /// such as a proxy's "down for maintenance", and no empty listing.
+    /// Each of the documented keys can be missing. An object with none of them is something else, such as
+    /// a proxy's "down for maintenance", and no empty listing; one with errors is no listing at all.
     pub(super) fn is_foreign(&self) -> bool {
         let arrays = [
             &self.api_key,
@@ -27,17 +27,28 @@ impl Page {
             &self.bearer_token,
             &self.oauth,
         ];
-        arrays.iter().all(|array| array.is_none())
+        let nothing = arrays.iter().all(|array| array.is_none())
             && self.meta.is_none()
-            && !self.rest.values().any(|r| matches!(r, Rest::Rows(_)))
+            && !self.rest.values().any(|rest| matches!(rest, Rest::Rows(_)));
+        nothing || self.rest.contains_key("errors") || self.rest.contains_key("error")
     }
 }
 
+/// What is under a key that is not documented.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
 pub(super) enum Rest {
-    Rows(Vec<Row>),
+    Rows(Vec<UnknownRow>),
     Other(IgnoredAny),
+}
+
+/// A row of an array that is not documented: whatever it holds, it is one.
+#[derive(serde::Deserialize)]
+pub(super) struct UnknownRow {
+    pub(super) name: Option<Loose>,
+    pub(super) token_expiry: Option<Loose>,
+    pub(super) created_at: Option<Loose>,
+    pub(super) updated_at: Option<Loose>,
 }
 
 #[derive(serde::Deserialize)]
@@ -46,22 +57,23 @@ pub(super) struct Meta {
     pub(super) after: Option<String>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 pub(super) struct Row {
     pub(super) name: Option<String>,
     pub(super) uuid: Option<String>,
     pub(super) header_name: Option<String>,
     pub(super) allowed_domain: Option<String>,
     pub(super) permission_scope: Option<String>,
-    pub(super) token_expiry: Option<Moment>,
-    pub(super) created_at: Option<Moment>,
-    pub(super) updated_at: Option<Moment>,
+    pub(super) token_expiry: Option<Loose>,
+    pub(super) created_at: Option<Loose>,
+    pub(super) updated_at: Option<Loose>,
     pub(super) refresh_token: Option<Stored>,
 }
 
+/// A text, or something else where one was to be.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
-pub(super) enum Moment {
+pub(super) enum Loose {
     Text(String),
     Odd(IgnoredAny),
 }

@@ -1,6 +1,5 @@
 //! What the configuration says of a tenant.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -32,7 +31,7 @@ pub struct AccountSettings {
 struct EntitySettings {
     id: Option<Text>,
     name: Option<Text>,
-    expect: Option<Vec<Text>>,
+    expect: Option<Vec<Option<Text>>>,
 }
 
 impl Settings for AccountSettings {
@@ -98,6 +97,7 @@ impl Settings for AccountSettings {
                     client_secret,
                     follow,
                     names,
+                    only: (targets.len() == 1).then(|| targets[0].id.clone()),
                     host: base_url.host_str().unwrap_or_default().to_owned(),
                 }) as Arc<dyn Connect>
             },
@@ -122,21 +122,11 @@ impl EntitySettings {
             }
             id
         });
-        let mut expect = BTreeSet::new();
-        for (index, Text(expected)) in self.expect.unwrap_or_default().into_iter().enumerate() {
-            match entity_id(&expected) {
-                None => check.problem(&format!("expect[{index}]"), allowed),
-                Some(expected) => {
-                    if !expect.insert(expected) {
-                        check.problem(&format!("expect[{index}]"), "is there twice");
-                    }
-                }
-            }
-        }
+        let expect = check.unique("expect", self.expect, |text| entity_id(text).ok_or(allowed));
         Some(Target {
             id: id?,
             name: self.name.map(|name| name.0),
-            expect: expect.into_iter().collect(),
+            expect,
         })
     }
 }

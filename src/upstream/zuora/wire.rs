@@ -2,6 +2,24 @@
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// A body that says whether it is a failure.
+pub(super) trait Judged: DeserializeOwned {
+    fn success(&self) -> Option<bool>;
+}
+
+impl Judged for EntityConnections {
+    fn success(&self) -> Option<bool> {
+        self.success
+    }
+}
+
+impl Judged for Entities {
+    fn success(&self) -> Option<bool> {
+        self.success
+    }
+}
 
 #[derive(Deserialize)]
 pub(super) struct Outcome {
@@ -28,6 +46,7 @@ pub(super) struct EntityConnection {
 
 #[derive(Deserialize)]
 pub(super) struct Entities {
+    pub(super) success: Option<bool>,
     pub(super) entities: Option<Vec<Entity>>,
 }
 
