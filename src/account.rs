@@ -15,6 +15,7 @@ use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
 use crate::poller::Poller;
+use crate::schedule::Schedule;
 use crate::state::State;
 use crate::upstream::{Found, Source};
 
@@ -24,7 +25,7 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
 /// An account that is ready to be polled.
 pub struct Account {
     config: config::Account,
-    first_poll_within: Duration,
+    schedule: Arc<Schedule>,
     source: Arc<dyn Source>,
     metrics: Arc<AccountMetrics>,
     board: AccountBoard,
@@ -47,13 +48,14 @@ impl Account {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let system = config.system.name;
+        let pace = Arc::new(Pace::new(config.requests_per_minute, fastrand::u64(..)));
+        let durations = board.own().durations();
         let metrics = Arc::new(AccountMetrics::new(
             system,
             &config.name,
-            config.requests_per_minute,
-            board.own().durations(),
+            pace.clone(),
+            durations,
         ));
-        let pace = Arc::new(Pace::new(config.requests_per_minute, fastrand::u64(..)));
         let client = Client::new(&config, poll, pace, metrics.clone(), clock.clone())?;
         let source = Arc::from(config.connect.connect(client));
         Ok(Self::with_source(
@@ -70,10 +72,10 @@ impl Account {
         clock: Clock,
     ) -> Self {
         let board = board.open(config.system, metrics.clone());
-        let first_poll_within = config.first_poll_within(poll);
+        let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
         Self {
             config,
-            first_poll_within,
+            schedule,
             source,
             metrics,
             board,
@@ -94,7 +96,7 @@ impl Account {
         }
         // The first poll comes after the first answer, whatever that is: so a name that can be had is there
         // from the first listing on, and no target changes its label at each start.
-        let mut due = started + self.phase("");
+        let mut due = started + self.schedule.phase("");
         let mut reference = started;
         loop {
             sleep_until(due).await;
@@ -121,14 +123,12 @@ impl Account {
 
     /// What is missing is asked for with the next polls; after refusals less and less often, up to an hour.
     fn discover_again_after(&self, found: bool) -> Duration {
-        let doubled = self
-            .config
-            .interval
-            .saturating_mul(1 << self.refusals.min(16));
         if found {
             DISCOVERY_INTERVAL
         } else {
-            doubled.min(DISCOVERY_INTERVAL)
+            self.schedule
+                .after_refusals(self.refusals)
+                .min(DISCOVERY_INTERVAL)
         }
     }
 
@@ -186,9 +186,12 @@ impl Account {
     ///
     /// First polls are spread from `reference` on; what is past by now is due now.
     fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
+        self.schedule
+            .set_targets(targets.iter().map(|target| target.id.as_str()));
         let new = |id: &str| {
-            let wait = (reference + self.phase(id)).saturating_duration_since(Instant::now());
-            State::new(self.config.interval, self.clock.now() + wait)
+            let wait =
+                (reference + self.schedule.phase(id)).saturating_duration_since(Instant::now());
+            State::new(self.schedule.interval(), self.clock.now() + wait)
         };
         self.board.set_targets(&labels(&targets, &self.names), new);
         let (system, account) = (self.config.system.name, self.config.name.clone());
@@ -207,27 +210,18 @@ impl Account {
                 continue;
             }
             let id = target.id.clone();
-            let first = (reference + self.phase(&id)).max(Instant::now());
+            let first = (reference + self.schedule.phase(&id)).max(Instant::now());
             let poller = Poller {
                 target,
                 source: self.source.clone(),
                 board: self.board.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
-                interval: self.config.interval,
-                stale_after: self.config.stale_after,
+                schedule: self.schedule.clone(),
             };
             self.running
                 .insert(id, self.pollers.spawn(poller.run(first)));
         }
-    }
-
-    /// Where in the spread of first polls a target has its place: the same at each start, and another
-    /// one for each target. The empty id is the account's own discovery.
-    fn phase(&self, id: &str) -> Duration {
-        let identity = format!("{}/{}/{id}", self.config.system.name, self.config.name);
-        let place = f64::from(crc32fast::hash(identity.as_bytes())) / f64::from(u32::MAX);
-        self.first_poll_within.mul_f64(place)
     }
 }
 

@@ -191,7 +191,6 @@ impl AccountBoard {
                 targets.insert(id.clone(), shown);
             }
             shelf.targets = Some(targets);
-            shelf.plan();
         });
     }
 
@@ -204,7 +203,6 @@ impl AccountBoard {
                 .and_then(|targets| targets.get_mut(id))
             {
                 shown.update(shelf.system, account, state);
-                shelf.plan();
             }
         });
     }
@@ -225,13 +223,5 @@ impl AccountBoard {
 impl Shelf {
     fn targets(&self) -> impl Iterator<Item = &Shown> {
         self.targets.iter().flat_map(BTreeMap::values)
-    }
-
-    /// Tells the account's metrics what the schedule needs.
-    fn plan(&self) {
-        let per_second =
-            |state: &State| f64::from(state.requests_per_poll()) / state.interval.as_secs_f64();
-        self.metrics
-            .planned(self.targets().map(|target| per_second(&target.state)).sum());
     }
 }

@@ -1,6 +1,7 @@
 //! One account's HTTP: pace, pauses, headers, answers -> values or [`PollError`].
 
 mod pace;
+mod quota;
 mod retry_after;
 
 use std::io;
@@ -13,11 +14,13 @@ use reqwest::{RequestBuilder, Url, redirect};
 use tokio::time::Instant;
 
 pub use pace::Pace;
+pub use quota::{Quota, number, ratelimit};
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};
 use crate::error::{PollError, Reason, harmless};
 use crate::metrics::AccountMetrics;
+use crate::upstream::System;
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
@@ -29,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     base_url: Url,
-    request_id_header: &'static str,
+    system: &'static System,
     pace: Arc<Pace>,
     metrics: Arc<AccountMetrics>,
     max_connections: usize,
@@ -95,7 +98,7 @@ impl Client {
         Ok(Self {
             http,
             base_url: account.base_url.clone(),
-            request_id_header: account.system.request_id_header,
+            system: account.system,
             pace,
             metrics,
             max_connections: poll.max_connections,
@@ -145,8 +148,8 @@ impl Client {
         endpoint: &'static str,
         request: RequestBuilder,
     ) -> Result<Answer, PollError> {
-        let waited = self.pace.turn().await;
-        self.metrics.waited(waited);
+        let turn = self.pace.turn().await;
+        self.metrics.waited(turn.waited);
         let begun = Instant::now();
         let result = match request.send().await {
             Ok(response) => self.take(endpoint, response).await,
@@ -171,7 +174,7 @@ impl Client {
         self.heed(status, response.headers());
         let request_id = response
             .headers()
-            .get(self.request_id_header)
+            .get(self.system.request_id_header)
             .and_then(|v| v.to_str().ok())
             .and_then(harmless);
         let fail = |mut error: PollError| {
@@ -203,14 +206,19 @@ impl Client {
     }
 
     fn heed(&self, status: StatusCode, headers: &HeaderMap) {
+        let now = self.clock.now();
+        let quotas = (self.system.quotas)(headers);
+        for quota in &quotas {
+            self.metrics.quota(quota, now);
+        }
+        let wait = retry_after::from_headers(headers, now);
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 self.metrics.rate_limited();
-                let wait = retry_after::from_headers(headers, self.clock.now());
-                self.pause(self.pace.back_off(wait), "the vendor answered 429");
+                return self.pause(self.pace.back_off(wait), "the vendor answered 429");
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                if let Some(wait) = retry_after::from_headers(headers, self.clock.now()) {
+                if let Some(wait) = wait {
                     self.pause(
                         self.pace.pause(wait),
                         "the vendor answered 503 and said when to come back",
@@ -218,6 +226,16 @@ impl Client {
                 }
             }
             _ => self.pace.answered(),
+        }
+        let left = quotas
+            .iter()
+            .filter_map(|quota| Some((quota.remaining?, quota.reset?)))
+            .min();
+        if let Some((remaining, reset)) = left {
+            self.pace.quota_left(remaining, reset);
+            if remaining == 0 {
+                self.pause(self.pace.pause(reset), "the quota is used up");
+            }
         }
     }
 

@@ -87,8 +87,8 @@ pub struct Account {
     pub requests_per_minute: NonZeroU32,
     /// How often each of its targets is listed.
     pub interval: Duration,
-    /// How old a listing may become before it is dropped from the page.
-    pub stale_after: Duration,
+    /// How old a listing may become before it is dropped from the page; `None`: three intervals.
+    pub stale_after: Option<Duration>,
     /// Certificates to trust beside the platform's.
     pub certificates: Vec<reqwest::Certificate>,
     /// The targets that the file names.

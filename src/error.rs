@@ -79,27 +79,20 @@ impl Reason {
         }
     }
 
-    /// Whether the vendor refused, and will again until somebody changes something: asking as often as
-    /// before would only look like an attack.
+    /// Whether the vendor refused our credential, and will again until somebody changes something: asking
+    /// as often as before would only look like an attack.
+    #[must_use]
+    pub const fn is_refused_credential(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::IntegrationMismatch | Self::Forbidden
+        )
+    }
+
+    /// Whether the vendor refused, for whatever reason of its own: with time alone that does not change.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
-        match self {
-            Self::Unauthorized
-            | Self::IntegrationMismatch
-            | Self::Forbidden
-            | Self::NotFound
-            | Self::Refused => true,
-            Self::Unreachable
-            | Self::Tls
-            | Self::Timeout
-            | Self::RateLimited
-            | Self::ServerError
-            | Self::UnexpectedStatus
-            | Self::Decode
-            | Self::TooLarge
-            | Self::Pagination
-            | Self::Credential => false,
-        }
+        self.is_refused_credential() || matches!(self, Self::NotFound | Self::Refused)
     }
 
     /// What an operator can do about it.

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod account;
 pub mod client;
 pub mod poller;
+pub mod schedule;
 pub mod token;
 pub mod upstream;
 

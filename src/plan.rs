@@ -53,7 +53,8 @@ impl<'a> Plan<'a> {
                 ));
             }
         }
-        if self.account.stale_after < self.account.interval * 2 {
+        let stale_after = self.account.stale_after;
+        if stale_after.is_some_and(|stale| stale < self.account.interval * 2) {
             warnings.push(
                 "stale_after is less than two intervals: one failed poll will drop the listing"
                     .to_owned(),

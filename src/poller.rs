@@ -12,6 +12,7 @@ use crate::error::PollError;
 use crate::listing::Listing;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
+use crate::schedule::Schedule;
 use crate::state::{Attempt, Change, Held, State, changes, renewals};
 use crate::upstream::Source;
 
@@ -27,24 +28,32 @@ pub struct Poller {
     pub metrics: Arc<AccountMetrics>,
     /// What date it is.
     pub clock: Clock,
-    /// How often it is polled.
-    pub interval: Duration,
-    /// How old its listing may become.
-    pub stale_after: Duration,
+    /// How often it is polled, and how old its listing may become.
+    pub schedule: Arc<Schedule>,
+}
+
+/// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
+struct Refused {
+    count: u32,
+    until: Instant,
+    credential: Option<u64>,
 }
 
 impl Poller {
     /// Polls at `first`, then at every whole interval after it; one that is still polling then, skips it.
     /// Ends only by being dropped, which loses nothing: a state is published in one step.
     pub async fn run(self, first: Instant) {
-        let mut state = State::new(self.interval, self.date_of(first));
+        let mut state = State::new(self.schedule.interval(), self.date_of(first));
+        let mut refused = None;
         let mut due = first;
         loop {
             sleep_until(due).await;
+            if self.is_held_back(refused.as_ref(), due) {
+                due = self.schedule.next(due, Instant::now());
+                continue;
+            }
             let begun = Instant::now();
             let result = self.source.list(&self.target.id).await;
-            due = next(first, self.interval, Instant::now());
-            state.next_poll = self.date_of(due);
             let duration = begun.elapsed();
             let error = match result {
                 Ok(listing) => {
@@ -56,12 +65,49 @@ impl Poller {
                     Some(error)
                 }
             };
+            refused = self.refused(refused, error.as_ref());
+            due = self.schedule.next(due, Instant::now());
+            state.interval = self.schedule.interval();
+            state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
             state.last_attempt = Some(Attempt {
                 at: self.clock.now(),
                 duration,
                 error,
             });
             self.board.publish(&self.target.id, state.clone());
+        }
+    }
+
+    /// A refused credential is as wrong an interval later; another one is worth a try at once.
+    fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
+        refused.is_some_and(|refused| {
+            due < refused.until && refused.credential == self.source.credential(&self.target.id)
+        })
+    }
+
+    fn refused(&self, before: Option<Refused>, error: Option<&PollError>) -> Option<Refused> {
+        if !error?.reason.is_refused_credential() {
+            return None;
+        }
+        let credential = self.source.credential(&self.target.id);
+        let count = before
+            .filter(|before| before.credential == credential)
+            .map_or(0, |before| before.count)
+            + 1;
+        Some(Refused {
+            count,
+            until: Instant::now() + self.schedule.after_refusals(count),
+            credential,
+        })
+    }
+
+    /// The first planned time at which it is not held back.
+    fn next_poll(&self, due: Instant, refused: Option<&Refused>) -> Instant {
+        match refused {
+            Some(refused) if due < refused.until => self
+                .schedule
+                .next(due, refused.until - Duration::from_nanos(1)),
+            _ => due,
         }
     }
 
@@ -113,7 +159,8 @@ impl Poller {
             .map(|expected| (expected.clone(), there(expected)))
             .collect();
         let renewals = renewals(state.held.as_deref(), &listing);
-        let stale_at = Instant::now() + self.stale_after;
+        self.schedule.needs_pages(&self.target.id, listing.pages);
+        let stale_at = Instant::now() + self.schedule.stale_after();
         state.held = Some(Arc::new(Held {
             listing,
             renewals,
@@ -159,11 +206,4 @@ impl Poller {
             "poll failed"
         );
     }
-}
-
-/// The next planned time after `now`.
-fn next(first: Instant, interval: Duration, now: Instant) -> Instant {
-    let past = now.saturating_duration_since(first).as_nanos() / interval.as_nanos();
-    // Only an interval of a second over more than a century would not fit.
-    first + interval * u32::try_from(past + 1).unwrap_or(u32::MAX)
 }

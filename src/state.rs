@@ -93,12 +93,6 @@ impl State {
             held: None,
         }
     }
-
-    /// The requests that one poll needs, as far as the last listing tells.
-    #[must_use]
-    pub fn requests_per_poll(&self) -> u32 {
-        self.held.as_ref().map_or(1, |held| held.listing.pages)
-    }
 }
 
 impl ChangeCounts {

@@ -13,7 +13,8 @@ use crate::error::PollError;
 /// How long before its end a token is replaced; half of its life, if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
-/// How long a renewal that failed is not tried again, while the kept token still serves.
+/// How long a renewal that failed is not tried again while the kept token still serves, and a credential that
+/// was refused not at all.
 const RENEW_AGAIN: Duration = Duration::from_mins(1);
 /// No token is taken to live shorter: it would be asked for at every request.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
@@ -58,8 +59,15 @@ pub struct Keeper<T> {
 #[derive(Debug)]
 struct Kept<T> {
     token: Option<Arc<Token<T>>>,
-    /// The last refusal: whoever waited for it shares it, instead of asking again.
-    refusal: Option<(Instant, PollError)>,
+    /// The last failure, and the credential that it was of.
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    error: PollError,
+    credential: Option<u64>,
 }
 
 impl<T> Default for Keeper<T> {
@@ -67,7 +75,7 @@ impl<T> Default for Keeper<T> {
         Self {
             kept: Mutex::new(Kept {
                 token: None,
-                refusal: None,
+                failure: None,
             }),
         }
     }
@@ -75,32 +83,41 @@ impl<T> Default for Keeper<T> {
 
 impl<T> Keeper<T> {
     /// The kept token, or a new one if it is about to end. If there is no new one to be had, the kept one
-    /// serves until its end.
-    pub async fn get<F>(&self, mint: impl FnOnce() -> F) -> Result<Arc<Token<T>>, PollError>
+    /// serves until its end. `credential` tells what it would be minted from.
+    pub async fn get<F>(
+        &self,
+        credential: Option<u64>,
+        mint: impl FnOnce() -> F,
+    ) -> Result<Arc<Token<T>>, PollError>
     where
         F: Future<Output = Result<Token<T>, PollError>>,
     {
         let asked = Instant::now();
         let mut kept = self.kept.lock().await;
-        match &kept.token {
-            Some(token) if !token.is_due() => Ok(token.clone()),
+        match kept.token.clone() {
+            Some(token) if !token.is_due() => Ok(token),
             Some(token) if !token.is_over() => {
-                let token = token.clone();
-                let refused = kept.refusal.as_ref();
-                if refused.is_some_and(|(at, _)| at.elapsed() < RENEW_AGAIN) {
+                if kept
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.at.elapsed() < RENEW_AGAIN)
+                {
                     return Ok(token);
                 }
-                Ok(kept.renew(asked, mint).await.unwrap_or_else(|error| {
-                    tracing::warn!(
-                        reason = error.reason.label(),
-                        request_id = error.request_id,
-                        %error,
-                        "a token could not be renewed early: the kept one serves until its end"
-                    );
-                    token
-                }))
+                Ok(kept
+                    .renew(asked, credential, mint)
+                    .await
+                    .unwrap_or_else(|error| {
+                        tracing::warn!(
+                            reason = error.reason.label(),
+                            request_id = error.request_id,
+                            %error,
+                            "a token could not be renewed early: the kept one serves until its end"
+                        );
+                        token
+                    }))
             }
-            _ => kept.renew(asked, mint).await,
+            _ => kept.renew(asked, credential, mint).await,
         }
     }
 
@@ -108,6 +125,7 @@ impl<T> Keeper<T> {
     pub async fn replace<F>(
         &self,
         refused: &Arc<Token<T>>,
+        credential: Option<u64>,
         mint: impl FnOnce() -> F,
     ) -> Result<Arc<Token<T>>, PollError>
     where
@@ -119,7 +137,7 @@ impl<T> Keeper<T> {
             Some(token) if !Arc::ptr_eq(token, refused) => Ok(token.clone()),
             _ => {
                 kept.token = None;
-                kept.renew(asked, mint).await
+                kept.renew(asked, credential, mint).await
             }
         }
     }
@@ -129,22 +147,34 @@ impl<T> Kept<T> {
     async fn renew<F>(
         &mut self,
         asked: Instant,
+        credential: Option<u64>,
         mint: impl FnOnce() -> F,
     ) -> Result<Arc<Token<T>>, PollError>
     where
         F: Future<Output = Result<Token<T>, PollError>>,
     {
-        if let Some((_, error)) = self.refusal.as_ref().filter(|(at, _)| *at > asked) {
-            return Err(error.clone());
+        if let Some(failure) = &self.failure {
+            // Whoever waited while it failed shares the failure, instead of asking again.
+            let shared = failure.at > asked;
+            let refused =
+                failure.error.reason.is_refused_credential() && failure.credential == credential;
+            if shared || (refused && failure.at.elapsed() < RENEW_AGAIN) {
+                return Err(failure.error.clone());
+            }
         }
         match mint().await {
             Ok(token) => {
                 let token = Arc::new(token);
                 self.token = Some(token.clone());
+                self.failure = None;
                 Ok(token)
             }
             Err(error) => {
-                self.refusal = Some((Instant::now(), error.clone()));
+                self.failure = Some(Failure {
+                    at: Instant::now(),
+                    error: error.clone(),
+                    credential,
+                });
                 Err(error)
             }
         }
@@ -175,9 +205,10 @@ mod tests {
     async fn many_waiters_share_one_request_whether_it_succeeds_or_not() {
         for lives in [3600, 0] {
             let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
-            let answers =
-                futures_util::future::join_all((0..50).map(|_| keeper.get(|| mint(&count, lives))))
-                    .await;
+            let answers = futures_util::future::join_all(
+                (0..50).map(|_| keeper.get(Some(1), || mint(&count, lives))),
+            )
+            .await;
             assert!(answers.iter().all(|answer| answer.is_ok() == (lives > 0)));
             assert_eq!(count.load(Relaxed), 1);
         }
@@ -186,13 +217,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_five_minutes_early_and_serves_on_if_that_fails() {
         let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
-        keeper.get(|| mint(&count, 3600)).await.unwrap();
+        keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
         tokio::time::advance(Duration::from_secs(3299)).await;
-        keeper.get(|| mint(&count, 3600)).await.unwrap();
+        keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
         assert_eq!(count.load(Relaxed), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..3 {
-            let old = keeper.get(|| mint(&count, 0)).await;
+            let old = keeper.get(Some(1), || mint(&count, 0)).await;
             old.expect("the old token is good for 300 s more");
         }
         assert_eq!(
@@ -201,14 +232,14 @@ mod tests {
             "and a failed renewal is not tried at once again"
         );
         tokio::time::advance(Duration::from_mins(5)).await;
-        keeper.get(|| mint(&count, 0)).await.unwrap_err();
+        keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_short_lived_token_is_not_renewed_at_each_use() {
         let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
         for _ in 0..4 {
-            keeper.get(|| mint(&count, 60)).await.unwrap();
+            keeper.get(Some(1), || mint(&count, 60)).await.unwrap();
         }
         assert_eq!(count.load(Relaxed), 1);
     }
@@ -216,16 +247,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refused_token_is_replaced_once_for_all_who_held_it() {
         let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
-        let refused = keeper.get(|| mint(&count, 3600)).await.unwrap();
+        let refused = keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
         let one = keeper
-            .replace(&refused, || mint(&count, 3600))
+            .replace(&refused, Some(1), || mint(&count, 3600))
             .await
             .unwrap();
         let two = keeper
-            .replace(&refused, || mint(&count, 3600))
+            .replace(&refused, Some(1), || mint(&count, 3600))
             .await
             .unwrap();
         assert!(Arc::ptr_eq(&one, &two));
         assert_eq!(count.load(Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_credential_is_tried_once_a_minute_and_another_one_at_once() {
+        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        for _ in 0..10 {
+            keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
+        }
+        assert_eq!(count.load(Relaxed), 1);
+        tokio::time::advance(RENEW_AGAIN).await;
+        keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
+        assert_eq!(count.load(Relaxed), 2);
+        keeper.get(Some(2), || mint(&count, 3600)).await.unwrap();
     }
 }

@@ -8,15 +8,16 @@ pub mod zis;
 pub mod zuora;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use crate::client::Client;
+use crate::client::{Client, Quota};
 use crate::config::{Account, Checker};
 use crate::error::PollError;
 use crate::listing::{Connection, Listing};
 
 /// What never changes about a system.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct System {
     /// The `system` label, and the key in the configuration.
     pub name: &'static str,
@@ -26,6 +27,8 @@ pub struct System {
     pub connected: Option<&'static str>,
     /// The header in which the vendor tells the id of a request.
     pub request_id_header: &'static str,
+    /// What an answer's headers say of the quota.
+    pub quotas: fn(&HeaderMap) -> Vec<Quota>,
     /// Requests for tokens that an account makes in a day, at the vendor's usual life of a token.
     pub tokens_per_day: u32,
 }
@@ -83,6 +86,10 @@ pub trait Source: Send + Sync {
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
         Ok(Vec::new())
     }
+
+    /// Tells one credential from another, for a target: by it the poller sees that a refused one was
+    /// changed. `None` where it cannot be read.
+    fn credential(&self, target: &str) -> Option<u64>;
 
     /// Whether this row of the target is what an `expect` entry of the configuration waits for.
     fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool;

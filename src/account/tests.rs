@@ -19,6 +19,7 @@ static TEST: System = System {
     documented: &[("oauth", "")],
     connected: None,
     request_id_header: "x-request-id",
+    quotas: |_| Vec::new(),
     tokens_per_day: 0,
 };
 
@@ -49,6 +50,7 @@ struct Fake {
     polls: Mutex<Vec<(String, Instant)>>,
     discoveries: Mutex<u32>,
     refuses: Mutex<bool>,
+    credential: Mutex<Option<u64>>,
 }
 
 impl Fake {
@@ -91,7 +93,12 @@ impl Source for Fake {
             self.rows.lock().unwrap().clone(),
         );
         sleep(takes).await;
-        let rows = rows.ok_or_else(|| PollError::new(Reason::ServerError, "list", "down"))?;
+        let reason = if *self.refuses.lock().unwrap() {
+            Reason::Unauthorized
+        } else {
+            Reason::ServerError
+        };
+        let rows = rows.ok_or_else(|| PollError::new(reason, "list", "down"))?;
         let mut draft = Draft::new("list", 1000, 1000);
         draft.page(
             rows.iter()
@@ -115,6 +122,10 @@ impl Source for Fake {
         };
         let found = self.found.lock().unwrap().clone();
         found.ok_or_else(|| PollError::new(reason, "entities", "no"))
+    }
+
+    fn credential(&self, _: &str) -> Option<u64> {
+        *self.credential.lock().unwrap()
     }
 
     fn satisfies(&self, _: &str, connection: &Connection, expected: &str) -> bool {
@@ -145,15 +156,26 @@ fn start(
     within: Duration,
     prepare: impl FnOnce(&Fake),
 ) -> Rig {
+    start_with_budget(1000, targets, discovery, within, prepare)
+}
+
+fn start_with_budget(
+    requests_per_minute: u32,
+    targets: Vec<Target>,
+    discovery: Discovery,
+    within: Duration,
+    prepare: impl FnOnce(&Fake),
+) -> Rig {
+    let requests_per_minute = NonZeroU32::new(requests_per_minute).unwrap();
     let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
     let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
     let config = config::Account {
         system: &TEST,
         name: "acme".to_owned(),
         base_url: "https://example.test".parse().unwrap(),
-        requests_per_minute: NonZeroU32::MIN,
+        requests_per_minute,
         interval: MINUTE,
-        stale_after: MINUTE * 3,
+        stale_after: None,
         certificates: Vec::new(),
         targets,
         discovery,
@@ -168,7 +190,7 @@ fn start(
     let metrics = Arc::new(AccountMetrics::new(
         "test",
         "acme",
-        NonZeroU32::MIN,
+        Arc::new(Pace::new(requests_per_minute, 1)),
         board.own().durations(),
     ));
     let account = Account::with_source(config, &poll, &board, metrics, source.clone(), clock);
@@ -415,6 +437,71 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
             .zip(&starts[1])
             .all(|(a, b)| a.abs_diff(*b) <= 1)
     );
+}
+
+/// The minutes, from the first poll on, at which a target was polled.
+fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
+    let polls = rig.source.polls_of(id);
+    polls
+        .iter()
+        .map(|at| (*at - polls[0]).as_secs() / 60)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
+    let ids: Vec<_> = (0..10).map(|n| n.to_string()).collect();
+    let targets = ids.iter().map(|id| target(id)).collect();
+    let rig = start_with_budget(4, targets, Discovery::Never, Duration::ZERO, |source| {
+        source.lists(&["a"]);
+    });
+    sleep(MINUTE * 12).await;
+    for id in &ids {
+        // Ten pages a minute are wanted and four allowed: a minute becomes two and a half.
+        assert_eq!(minutes(&rig, id), [0, 2, 5, 7, 10]);
+        let label = format!("target=\"{id}\"");
+        assert_eq!(rig.value(&["poll_interval_seconds{", &label]), Some(150.0));
+    }
+    assert_eq!(
+        rig.value(&["planned_requests_per_second{"]),
+        Some(10.0 / 60.0),
+        "as configured"
+    );
+    rig.source.fails();
+    sleep(MINUTE * 5).await;
+    assert_eq!(
+        rig.value(&["saas_connections{", "target=\"1\""]),
+        Some(1.0),
+        "three stretched intervals are not over"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| {
+            *source.refuses.lock().unwrap() = true;
+        },
+    );
+    sleep(MINUTE / 2).await;
+    let start = jiff::Timestamp::from_second(1_767_323_045).unwrap();
+    let next = rig.value(&["next_poll_timestamp_seconds{"]).unwrap() - crate::clock::seconds(start);
+    assert!(
+        (119.0..121.0).contains(&next),
+        "the next poll is announced as it will be: in {next} s"
+    );
+    sleep(MINUTE * 200).await;
+    assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30, 62, 122, 182]);
+    // Another credential is tried at the next interval, and a success ends it.
+    *rig.source.credential.lock().unwrap() = Some(1);
+    sleep(MINUTE).await;
+    rig.source.lists(&["a"]);
+    *rig.source.credential.lock().unwrap() = Some(2);
+    sleep(MINUTE * 3).await;
+    assert_eq!(minutes(&rig, "1")[8..], [201, 202, 203, 204]);
 }
 
 #[test]

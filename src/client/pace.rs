@@ -9,12 +9,22 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// No pause is longer, whatever the vendor says: a date a year ahead would end the polling in silence.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
+/// Requests of one account that are under way at once.
+const MOST_IN_FLIGHT: usize = 4;
+/// How often to look whether a quota that is spoken for has become free.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Requests a minute that a storm of 429 leaves.
+const LOWEST_RATE: f64 = 1.0;
+/// After so long without a 429 the rate grows back, by this part of the configured one a minute.
+const GROW_AFTER: Duration = Duration::from_secs(30);
+const GROW_PER_MINUTE: f64 = 0.1;
 
 /// governor's clock over tokio's time, which tests can pause; its own `until_ready` cannot be paused.
 #[derive(Debug, Clone)]
@@ -31,20 +41,50 @@ impl GovernorClock for TokioClock {
 /// Lets one request after another through, never more than the budget, and none during a pause.
 #[derive(Debug)]
 pub struct Pace {
-    limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>,
     clock: TokioClock,
+    /// Requests a minute.
+    configured: f64,
+    in_flight: Semaphore,
     /// Held by whoever is next. tokio's mutex is first come, first served: so a target with hundreds of
     /// pages takes turns with the others of its account.
     turn: tokio::sync::Mutex<()>,
-    pauses: Mutex<Pauses>,
+    budget: Mutex<Budget>,
 }
 
 #[derive(Debug)]
-struct Pauses {
-    until: Option<Instant>,
+struct Budget {
+    paused_until: Option<Instant>,
     /// 429 answers in a row.
     refused: u32,
+    /// The rate that the last 429 left, and when that was.
+    reduced: Option<(f64, Instant)>,
+    /// The limiter, and the rate that it is made for.
+    limiter: Limiter,
+    rate: f64,
+    /// When the last request was let through: a limiter for another rate takes this over.
+    last: Option<Instant>,
+    /// Requests that were let through and are not over.
+    under_way: u64,
+    /// What is left of the vendor's quota, less what is under way, and when it is whole again.
+    left: Option<(u64, Instant)>,
     random: fastrand::Rng,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// A request that may be sent now; the place in flight is free again once this is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// How long it waited.
+    pub waited: Duration,
+    pace: &'a Pace,
+    _in_flight: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.pace.budget().under_way -= 1;
+    }
 }
 
 impl Pace {
@@ -52,80 +92,170 @@ impl Pace {
     #[must_use]
     pub fn new(requests_per_minute: NonZeroU32, seed: u64) -> Self {
         let clock = TokioClock(Instant::now());
-        // per_minute allows a burst of a whole minute, which is what a shared quota must not see.
-        let quota = Quota::per_minute(requests_per_minute).allow_burst(NonZeroU32::MIN);
+        let configured = f64::from(requests_per_minute.get());
+        let budget = Budget {
+            paused_until: None,
+            refused: 0,
+            reduced: None,
+            limiter: limiter(configured, &clock),
+            rate: configured,
+            last: None,
+            under_way: 0,
+            left: None,
+            random: fastrand::Rng::with_seed(seed),
+        };
         Self {
-            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
             clock,
+            configured,
+            in_flight: Semaphore::new(MOST_IN_FLIGHT),
             turn: tokio::sync::Mutex::new(()),
-            pauses: Mutex::new(Pauses {
-                until: None,
-                refused: 0,
-                random: fastrand::Rng::with_seed(seed),
-            }),
+            budget: Mutex::new(budget),
         }
     }
 
-    fn pauses(&self) -> MutexGuard<'_, Pauses> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request may be sent, and says how long that took.
-    pub async fn turn(&self) -> Duration {
+    /// Waits until a request may be sent.
+    pub async fn turn(&self) -> Turn<'_> {
         let begun = Instant::now();
+        // The place in flight first: one that had its turn and then waited would be sent too late, and
+        // the next one too soon after it. The semaphore is never closed.
+        let in_flight = self.in_flight.acquire().await.ok();
         let _turn = self.turn.lock().await;
-        loop {
-            // A pause can begin or grow while one waits for it.
-            if let Some(until) = self.paused_until() {
-                sleep_until(until).await;
-                continue;
-            }
-            match self.limiter.check() {
-                Ok(()) => return begun.elapsed(),
-                Err(not_until) => {
-                    let wait: Duration = not_until
-                        .earliest_possible()
-                        .duration_since(self.clock.now())
-                        .into();
-                    sleep_until(Instant::now() + wait).await;
-                }
-            }
+        // A pause can begin or grow, and the rate can change, while one waits.
+        while let Err(not_before) = self.try_now() {
+            sleep_until(not_before).await;
+        }
+        Turn {
+            waited: begun.elapsed(),
+            pace: self,
+            _in_flight: in_flight,
         }
     }
 
-    /// When the running pause ends; `None` if there is none.
+    /// Lets a request through now, or says when to ask again.
+    fn try_now(&self) -> Result<(), Instant> {
+        let now = Instant::now();
+        let mut budget = self.budget();
+        if let Some(until) = budget.paused_until.filter(|until| *until > now) {
+            return Err(until);
+        }
+        let rate = self.rate(&budget, now);
+        if (rate - budget.rate).abs() > f64::EPSILON {
+            budget.limiter = limiter(rate, &self.clock);
+            budget.rate = rate;
+        }
+        if let Some(next) = budget
+            .last
+            .map(|last| last + period(rate))
+            .filter(|next| *next > now)
+        {
+            return Err(next);
+        }
+        budget.left = budget.left.filter(|(_, whole_again)| *whole_again > now);
+        if let Some((0, whole_again)) = budget.left {
+            // Those under way may come back with better news.
+            return Err(whole_again.min(now + LOOK_AGAIN));
+        }
+        match budget.limiter.check() {
+            Ok(()) => {
+                budget.last = Some(now);
+                budget.under_way += 1;
+                if let Some((left, _)) = &mut budget.left {
+                    *left -= 1;
+                }
+                Ok(())
+            }
+            Err(not_until) => Err(now
+                + Duration::from(
+                    not_until
+                        .earliest_possible()
+                        .duration_since(self.clock.now()),
+                )),
+        }
+    }
+
+    /// Requests a minute, as of now: what the last 429 left, and what grew back since.
+    fn rate(&self, budget: &Budget, now: Instant) -> f64 {
+        let Some((left, at)) = budget.reduced else {
+            return self.configured;
+        };
+        let grows = now.saturating_duration_since(at).saturating_sub(GROW_AFTER);
+        (left + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0).min(self.configured)
+    }
+
+    /// The budget in requests a second: as configured, and as it is now.
     #[must_use]
-    pub fn paused_until(&self) -> Option<Instant> {
-        self.pauses().until.filter(|until| *until > Instant::now())
+    pub fn per_second(&self) -> (f64, f64) {
+        (
+            self.configured / 60.0,
+            self.rate(&self.budget(), Instant::now()) / 60.0,
+        )
+    }
+
+    /// Notes what an answer, whose request is still under way, told of the vendor's quota. The others under
+    /// way are not in that number yet.
+    pub fn quota_left(&self, remaining: u64, reset: Duration) {
+        let mut budget = self.budget();
+        let others = budget.under_way.saturating_sub(1);
+        budget.left = Some((
+            remaining.saturating_sub(others),
+            Instant::now() + reset.min(LONGEST_PAUSE),
+        ));
     }
 
     /// Pauses the account for at least this long, and returns how long that is after the cap.
     pub fn pause(&self, wait: Duration) -> Duration {
-        let until = Instant::now() + wait.min(LONGEST_PAUSE);
-        let mut pauses = self.pauses();
-        let until = pauses.until.map_or(until, |earlier| earlier.max(until));
-        pauses.until = Some(until);
-        until - Instant::now()
+        self.budget().pause(wait)
     }
 
     /// Pauses the account after a 429: for as long as the vendor said, else for a random part of a time
-    /// that doubles with each 429 in a row.
+    /// that doubles with each 429 in a row. And halves the rate, once for all who were in flight.
     pub fn back_off(&self, wait: Option<Duration>) -> Duration {
-        let wait = {
-            let mut pauses = self.pauses();
-            let ceiling = FIRST_BACK_OFF
-                .saturating_mul(1 << pauses.refused.min(6))
-                .min(LONGEST_BACK_OFF);
-            pauses.refused = pauses.refused.saturating_add(1);
-            wait.unwrap_or_else(|| ceiling.mul_f64(pauses.random.f64()))
-        };
-        self.pause(wait)
+        let now = Instant::now();
+        let mut budget = self.budget();
+        if budget.paused_until.is_none_or(|until| until <= now) {
+            let half = (self.rate(&budget, now) / 2.0).max(LOWEST_RATE);
+            budget.reduced = Some((half, now));
+        }
+        let ceiling = FIRST_BACK_OFF
+            .saturating_mul(1 << budget.refused.min(6))
+            .min(LONGEST_BACK_OFF);
+        budget.refused = budget.refused.saturating_add(1);
+        let wait = wait.unwrap_or_else(|| ceiling.mul_f64(budget.random.f64()));
+        budget.pause(wait)
     }
 
     /// Notes an answer that was not a 429.
     pub fn answered(&self) {
-        self.pauses().refused = 0;
+        self.budget().refused = 0;
     }
+}
+
+impl Budget {
+    fn pause(&mut self, wait: Duration) -> Duration {
+        let now = Instant::now();
+        let until = now + wait.min(LONGEST_PAUSE);
+        let until = self
+            .paused_until
+            .map_or(until, |earlier| earlier.max(until));
+        self.paused_until = Some(until);
+        until - now
+    }
+}
+
+fn period(rate: f64) -> Duration {
+    Duration::from_secs_f64(60.0 / rate)
+}
+
+/// One request each period: `Quota::per_minute` would allow a burst of a whole minute, which is what a
+/// shared quota must not see.
+fn limiter(rate: f64, clock: &TokioClock) -> Limiter {
+    // A rate is at least one a minute and at most a million, so the period is never 0.
+    let quota = Quota::with_period(period(rate)).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+    RateLimiter::direct_with_clock(quota.allow_burst(NonZeroU32::MIN), clock.clone())
 }
 
 #[cfg(test)]
@@ -163,7 +293,6 @@ mod tests {
         let begun = Instant::now();
         pace.turn().await;
         assert!(begun.elapsed() >= Duration::from_secs(10));
-        assert!(pace.paused_until().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,9 +312,9 @@ mod tests {
             assert!(pace.back_off(None) <= ceiling);
             ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
         }
-        assert_eq!(pace.pauses().refused, 10);
+        assert_eq!(pace.budget().refused, 10);
         pace.answered();
-        assert_eq!(pace.pauses().refused, 0);
+        assert_eq!(pace.budget().refused, 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,5 +342,77 @@ mod tests {
             "many pages",
         ];
         assert_eq!(order.lock().unwrap()[..5], expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_halves_the_rate_once_for_all_in_flight_and_it_grows_back() {
+        let pace = pace(100);
+        let rate = || pace.per_second().1 * 60.0;
+        for _ in 0..4 {
+            pace.back_off(Some(Duration::from_secs(10)));
+        }
+        assert!((rate() - 50.0).abs() < 1e-9);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!((rate() - 50.0).abs() < 1e-9, "not yet");
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert!((rate() - 60.0).abs() < 1e-9);
+        pace.back_off(Some(Duration::ZERO));
+        assert!((rate() - 30.0).abs() < 1e-9);
+        tokio::time::advance(Duration::from_mins(10)).await;
+        assert!((rate() - 100.0).abs() < 1e-9, "and no further");
+        for _ in 0..20 {
+            pace.back_off(Some(Duration::ZERO));
+        }
+        assert!((rate() - LOWEST_RATE).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changing_rate_never_lets_more_through_than_the_configured_one() {
+        let pace = pace(60);
+        let mut sent = Vec::new();
+        for n in 0..400 {
+            drop(pace.turn().await);
+            sent.push(Instant::now());
+            if n % 37 == 0 {
+                pace.back_off(Some(Duration::from_millis(10)));
+            }
+        }
+        for window in sent.windows(61) {
+            assert!(window[60] - window[0] >= Duration::from_mins(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_four_are_in_flight() {
+        let pace = pace(60_000);
+        let mut turns = Vec::new();
+        for _ in 0..MOST_IN_FLIGHT {
+            turns.push(pace.turn().await);
+        }
+        let fifth = tokio::time::timeout(Duration::from_mins(1), pace.turn()).await;
+        assert!(fifth.is_err());
+        turns.pop();
+        pace.turn().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
+        let pace = pace(60_000);
+        let (first, second) = (pace.turn().await, pace.turn().await);
+        pace.quota_left(2, Duration::from_mins(1));
+        drop(first);
+        let third = pace.turn().await;
+        let soon = Duration::from_secs(10);
+        assert!(
+            tokio::time::timeout(soon, pace.turn()).await.is_err(),
+            "two are left, and two are under way"
+        );
+        drop((second, third));
+        let begun = Instant::now();
+        drop(pace.turn().await);
+        assert!(
+            (Duration::from_secs(49)..Duration::from_secs(51)).contains(&begun.elapsed()),
+            "whole again"
+        );
     }
 }

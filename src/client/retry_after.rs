@@ -17,7 +17,12 @@ pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Durati
     };
     text(header::RETRY_AFTER.as_str())
         .and_then(|value| seconds(value).or_else(|| until(value, now)))
-        .or_else(|| text("ratelimit-reset").and_then(seconds))
+        .or_else(|| reset(headers))
+}
+
+/// `ratelimit-reset`, in seconds.
+pub(super) fn reset(headers: &HeaderMap) -> Option<Duration> {
+    seconds(headers.get("ratelimit-reset")?.to_str().ok()?.trim())
 }
 
 /// Whole or broken seconds; not more than a year, so that no arithmetic on it can overflow.

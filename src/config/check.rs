@@ -275,7 +275,7 @@ impl<'a> Checker<'a> {
                 .requests_per_minute
                 .map_or(DEFAULT_REQUESTS_PER_MINUTE, |rate| rate.0),
             interval,
-            stale_after: self.poll.stale_after.unwrap_or(interval * 3),
+            stale_after: self.poll.stale_after,
             certificates,
             targets,
             discovery,

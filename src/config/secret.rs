@@ -1,10 +1,12 @@
 //! Credentials of ours: where they are kept, and how they are read.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// The most bytes that a secret file may hold.
 const LONGEST_SECRET: u64 = 64 * 1024;
@@ -35,6 +37,13 @@ impl Secret {
                 usable(text.strip_suffix('\r').unwrap_or(text))
             }
         }
+    }
+
+    /// Tells this secret from another one, as long as the process lives; `None` if it cannot be read.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<u64> {
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Some(KEYS.hash_one(self.read().ok()?.expose_secret()))
     }
 
     /// Where it is, to begin a sentence with. Only for one that was read before: then its name is surely

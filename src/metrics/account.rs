@@ -1,7 +1,6 @@
 //! What the exporter counts of one account: what it costs the vendor, and what the vendor says.
 
-use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use prometheus::{
     Counter, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
+use crate::client::{Pace, Quota};
 use crate::clock::seconds;
 use crate::error::{PollError, Reason};
 
@@ -25,6 +25,11 @@ pub struct AccountMetrics {
     errors: IntCounterVec,
     rate_limited: IntCounter,
     wait: Counter,
+    pace: Arc<Pace>,
+    budget: GaugeVec,
+    quota_limit: GaugeVec,
+    quota_remaining: GaugeVec,
+    quota_reset: GaugeVec,
     paused_until: Gauge,
     /// The end of the last pause; the gauge is 0 once it is past.
     pause_ends: Mutex<Option<Timestamp>>,
@@ -37,12 +42,14 @@ pub struct AccountMetrics {
 }
 
 impl AccountMetrics {
-    /// Begins to count. `durations` is the histogram that all accounts of the process share.
+    /// Begins to count. The budget shown is that of `pace`; `durations` is the histogram that all accounts
+    /// of the process share.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub fn new(
         system: &'static str,
         account: &str,
-        requests_per_minute: NonZeroU32,
+        pace: Arc<Pace>,
         durations: HistogramVec,
     ) -> Self {
         let registry = Registry::new();
@@ -74,11 +81,6 @@ impl AccountMetrics {
             "The request budget: as configured, and as it is now.",
             &["kind"],
         );
-        for kind in ["configured", "effective"] {
-            budget
-                .with_label_values(&[kind])
-                .set(f64::from(requests_per_minute.get()) / 60.0);
-        }
         Self {
             requests: counters(
                 "connections_exporter_api_requests_total",
@@ -128,6 +130,23 @@ impl AccountMetrics {
                 "connections_exporter_duplicate_connections_total",
                 "Rows dropped because a later row of the same listing had the same identity.",
             ),
+            quota_limit: gauges(
+                "connections_exporter_api_quota_limit",
+                "Requests that the vendor allows in the window, as of its last answer.",
+                &["window"],
+            ),
+            quota_remaining: gauges(
+                "connections_exporter_api_quota_remaining",
+                "Requests that are left in the window, as of the vendor's last answer.",
+                &["window"],
+            ),
+            quota_reset: gauges(
+                "connections_exporter_api_quota_reset_timestamp_seconds",
+                "When the window's quota is whole again, as of the vendor's last answer.",
+                &["window"],
+            ),
+            pace,
+            budget,
             system,
             account: account.to_owned(),
             registry,
@@ -190,6 +209,24 @@ impl AccountMetrics {
         self.planned.set(requests_per_second);
     }
 
+    /// Notes what the vendor says of its quota.
+    pub fn quota(&self, quota: &Quota, now: Timestamp) {
+        let set = |gauge: &GaugeVec, value: Option<f64>| {
+            if let Some(value) = value {
+                gauge.with_label_values(&[quota.window]).set(value);
+            }
+        };
+        set(&self.quota_limit, quota.limit.map(|limit| limit as f64));
+        set(
+            &self.quota_remaining,
+            quota.remaining.map(|remaining| remaining as f64),
+        );
+        set(
+            &self.quota_reset,
+            quota.reset.map(|reset| seconds(now + reset)),
+        );
+    }
+
     /// Notes when a token of ours expires.
     pub fn credential_expires(&self, credential: &str, at: Timestamp) {
         self.credential_expiry
@@ -218,6 +255,10 @@ impl AccountMetrics {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.paused_until
             .set(ends.filter(|ends| *ends > now).map_or(0.0, seconds));
+        let (configured, effective) = self.pace.per_second();
+        for (kind, rate) in [("configured", configured), ("effective", effective)] {
+            self.budget.with_label_values(&[kind]).set(rate);
+        }
         self.registry.gather()
     }
 }

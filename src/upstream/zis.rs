@@ -11,12 +11,12 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use super::{Connect, Limits, Source, System};
-use crate::client::{Answer, Client, Refusal};
+use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts, Listing};
@@ -37,8 +37,22 @@ static ZIS: System = System {
     ],
     connected: None,
     request_id_header: "x-request-id",
+    quotas,
     tokens_per_day: 0,
 };
+
+/// The window is a minute: of either family of headers, whichever is there.
+fn quotas(headers: &HeaderMap) -> Vec<Quota> {
+    let older = || Quota {
+        window: "60",
+        limit: number(headers, "x-rate-limit"),
+        remaining: number(headers, "x-rate-limit-remaining"),
+        reset: None,
+    };
+    let quota = ratelimit(headers, "60").unwrap_or_else(older);
+    let told = quota.limit.is_some() || quota.remaining.is_some();
+    told.then_some(quota).into_iter().collect()
+}
 
 /// How an account is reached.
 #[derive(Debug)]
@@ -132,6 +146,10 @@ impl Source for Zis {
             }
             after = Some(cursor);
         }
+    }
+
+    fn credential(&self, target: &str) -> Option<u64> {
+        self.tokens.get(target)?.fingerprint()
     }
 
     /// A connection of this name, whatever its type.

@@ -12,12 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Connect, Found, Limits, Source, System};
-use crate::client::{Answer, Client, Refusal};
+use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts, Listing};
@@ -45,9 +45,26 @@ static ZUORA: System = System {
     ],
     connected: Some("connected"),
     request_id_header: "zuora-request-id",
+    quotas,
     // A token lives 3599 s and is renewed 300 s before its end.
     tokens_per_day: 27,
 };
+
+/// The tenant's window that is closest to its end, and the requests at once. The token endpoint's own
+/// `X-RateLimit-…-minute` is the quota of an address, which others may share, and has no reset to wait for.
+fn quotas(headers: &HeaderMap) -> Vec<Quota> {
+    let concurrency = Quota {
+        window: "concurrency",
+        limit: number(headers, "concurrency-limit-limit"),
+        remaining: number(headers, "concurrency-limit-remaining"),
+        reset: None,
+    };
+    let told = concurrency.limit.is_some() || concurrency.remaining.is_some();
+    ratelimit(headers, "unknown")
+        .into_iter()
+        .chain(told.then_some(concurrency))
+        .collect()
+}
 
 /// An entity id as it is compared and shown: 32 hexadecimal digits, without hyphens, in lower case.
 fn entity_id(text: &str) -> Option<String> {
@@ -196,7 +213,7 @@ impl Source for Zuora {
     }
 
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
-        let token = self.tokens.get(|| self.mint()).await?;
+        let token = self.tokens.get(self.credential(""), || self.mint()).await?;
         let reach = &token.beside;
         let first = reach.first().map(String::as_str);
         let page: wire::Entities = match self.get(ENTITIES, "/v1/entities", &[], first).await {
@@ -248,6 +265,11 @@ impl Source for Zuora {
         Ok(found)
     }
 
+    fn credential(&self, _target: &str) -> Option<u64> {
+        // The one half of the pair turned, so that equal halves do not cancel out.
+        Some(self.client_id.fingerprint()? ^ self.client_secret.fingerprint()?.rotate_left(1))
+    }
+
     /// A connected row between the target and the expected entity, in either direction.
     fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool {
         let sides = (
@@ -279,10 +301,13 @@ impl Zuora {
                 None => request,
             }
         };
-        let token = self.tokens.get(|| self.mint()).await?;
+        let token = self.tokens.get(self.credential(""), || self.mint()).await?;
         match self.ask(endpoint, request(), &token.secret).await {
             Err(error) if error.reason == Reason::Unauthorized => {
-                let token = self.tokens.replace(&token, || self.mint()).await?;
+                let token = self
+                    .tokens
+                    .replace(&token, self.credential(""), || self.mint())
+                    .await?;
                 self.ask(endpoint, request(), &token.secret).await
             }
             answer => answer,

@@ -175,6 +175,81 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_quota_that_is_used_up_is_waited_for_and_never_overrun() {
+    let sizes = Sizes {
+        entities: 2,
+        integrations: 2,
+        ..SIZES
+    };
+    let rig = Rig::start_limited(sizes, 9, OFTEN).await;
+    let used_up = |page: &Page, system| {
+        page.value(&["api_quota_remaining{", system, "window=\"60\""]) == Some(0.0)
+    };
+    let page = rig
+        .page_when(|page| used_up(page, "zuora") && used_up(page, "zis"))
+        .await;
+    for system in ["zuora", "zis"] {
+        assert_eq!(
+            page.value(&["api_quota_limit{", system, "window=\"60\""]),
+            Some(9.0)
+        );
+        let now = jiff::Timestamp::now().as_second() as f64;
+        for metric in [
+            "api_quota_reset_timestamp_seconds{",
+            "api_paused_until_timestamp_seconds{",
+        ] {
+            let at = page
+                .value(&[metric, system])
+                .or_else(|| page.value(&[metric, system, "60"]))
+                .unwrap();
+            assert!((now - 1.0..now + 61.0).contains(&at), "{metric} {system}");
+        }
+        assert_eq!(page.value(&["api_rate_limited_total{", system]), Some(0.0));
+    }
+    assert_eq!(
+        page.value(&["api_quota_limit{", "zuora", "concurrency"]),
+        Some(40.0)
+    );
+    assert_eq!(
+        page.value(&["api_quota_remaining{", "zuora", "concurrency"]),
+        Some(39.0)
+    );
+    let asked = rig.simulator.requests("connections_all");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(3);
+    while tokio::time::Instant::now() < deadline {
+        assert!(
+            rig.simulator.requests("connections_all") <= asked + 3,
+            "asked during the pause"
+        );
+        rig.page().await;
+    }
+    assert_eq!(rig.page().await.sum(&["api_rate_limited_total{"]), 0.0);
+}
+
+#[tokio::test]
+async fn a_429_halves_the_budget_and_the_page_shows_it() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    let kind = |page: &Page, kind: &str| {
+        page.value(&["budget_requests_per_second{", "zis", kind])
+            .unwrap()
+    };
+    assert_eq!(kind(&rig.page().await, "effective"), 1000.0);
+    rig.simulator.fail(Fault {
+        times: Some(1),
+        retry_after: Some(RetryAfter::Seconds(1)),
+        ..at("connections_all", Kind::TooManyRequests)
+    });
+    let page = rig
+        .page_when(|page| page.value(&["api_rate_limited_total{", "zis"]) == Some(1.0))
+        .await;
+    assert_eq!(
+        (kind(&page, "configured"), kind(&page, "effective")),
+        (1000.0, 500.0)
+    );
+}
+
+#[tokio::test]
 async fn a_503_that_says_when_to_come_back_pauses_too() {
     let rig = Rig::start(SIZES, OFTEN).await;
     rig.ready().await;

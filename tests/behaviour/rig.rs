@@ -46,16 +46,28 @@ impl Rig {
     }
 
     pub(crate) async fn start_with(world: World, poll: &str, limits: Limits) -> Self {
-        Self::new(world, Vec::new(), poll, limits).await
+        Self::new(world, Vec::new(), None, poll, limits).await
     }
 
     pub(crate) async fn start_failing(world: World, faults: Vec<Fault>, poll: &str) -> Self {
-        Self::new(world, faults, poll, Limits::default()).await
+        Self::new(world, faults, None, poll, Limits::default()).await
     }
 
-    async fn new(world: World, faults: Vec<Fault>, poll: &str, limits: Limits) -> Self {
+    /// With vendors that allow no more than so many requests a minute.
+    pub(crate) async fn start_limited(sizes: Sizes, per_minute: u32, poll: &str) -> Self {
+        let world = World::new(sizes, 1, Timestamp::now());
+        Self::new(world, Vec::new(), Some(per_minute), poll, Limits::default()).await
+    }
+
+    async fn new(
+        world: World,
+        faults: Vec<Fault>,
+        per_minute: Option<u32>,
+        poll: &str,
+        limits: Limits,
+    ) -> Self {
         let clock = Clock::system();
-        let simulator = Simulator::new(world, faults, None, clock.clone());
+        let simulator = Simulator::new(world, faults, per_minute, clock.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);

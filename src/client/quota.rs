@@ -1,0 +1,116 @@
+//! What a vendor's headers say of its quota.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+/// One quota, as an answer tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The `window` label: its seconds, `concurrency`, or `unknown`.
+    pub window: &'static str,
+    /// Requests in the window.
+    pub limit: Option<u64>,
+    /// What is left of them.
+    pub remaining: Option<u64>,
+    /// Until it is whole again.
+    pub reset: Option<Duration>,
+}
+
+/// The number in a header.
+#[must_use]
+pub fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// The `ratelimit-…` headers: a limit, or a list of limits of which the first is the window closest to its
+/// end and the others tell their seconds (`2250000, 50000;w=60, 2250000;w=3600`). `None` if they are not
+/// there; `window` is the one to take where the list does not tell.
+#[must_use]
+pub fn ratelimit(headers: &HeaderMap, window: &'static str) -> Option<Quota> {
+    let list = headers
+        .get("ratelimit-limit")
+        .and_then(|value| value.to_str().ok());
+    let mut items = list
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let limit: Option<u64> = parts.next().and_then(|limit| limit.parse().ok());
+            (limit, parts.find_map(|part| part.strip_prefix("w=")))
+        });
+    let first = items.next();
+    let limit = first.and_then(|(limit, _)| limit);
+    let told = first.and_then(|(_, window)| window);
+    let told = told.or_else(|| {
+        items
+            .find(|(other, _)| limit.is_some() && *other == limit)?
+            .1
+    });
+    let remaining = number(headers, "ratelimit-remaining");
+    if limit.is_none() && remaining.is_none() {
+        return None;
+    }
+    let window = match told {
+        None => window,
+        Some("60") => "60",
+        Some("3600") => "3600",
+        Some("86400") => "86400",
+        Some(_) => "unknown",
+    };
+    Some(Quota {
+        window,
+        limit,
+        remaining,
+        reset: super::retry_after::reset(headers),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_item_of_a_list_takes_the_window_of_the_item_with_the_same_limit() {
+        let list = "2250000, 50000;w=60, 2250000;w=3600, 27000000;w=86400";
+        let headers = headers(&[
+            ("ratelimit-limit", list),
+            ("ratelimit-remaining", "7"),
+            ("ratelimit-reset", "30"),
+        ]);
+        let quota = Quota {
+            window: "3600",
+            limit: Some(2_250_000),
+            remaining: Some(7),
+            reset: Some(Duration::from_secs(30)),
+        };
+        assert_eq!(ratelimit(&headers, "unknown"), Some(quota));
+    }
+
+    #[test]
+    fn what_is_not_told_is_not_made_up() {
+        let window = |list: &[(&'static str, &str)]| {
+            ratelimit(&headers(list), "60").map(|quota| (quota.window, quota.limit))
+        };
+        assert_eq!(
+            window(&[("ratelimit-limit", "700")]),
+            Some(("60", Some(700)))
+        );
+        assert_eq!(
+            window(&[("ratelimit-limit", "700;w=5")]),
+            Some(("unknown", Some(700)))
+        );
+        assert_eq!(
+            window(&[("ratelimit-limit", "many"), ("ratelimit-remaining", "3")]),
+            Some(("60", None))
+        );
+        assert_eq!(window(&[("ratelimit-limit", ";;,,")]), None);
+        assert_eq!(window(&[("ratelimit-reset", "3")]), None);
+    }
+}

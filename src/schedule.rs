@@ -1,0 +1,144 @@
+//! When the targets of an account are polled: spread at the start, and no more often than its budget bears.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{Account, Poll};
+use crate::metrics::AccountMetrics;
+
+/// After refusals, nothing is asked for less often than this.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// The schedule of one account, which its pollers share.
+#[derive(Debug)]
+pub struct Schedule {
+    identity: String,
+    interval: Duration,
+    first_poll_within: Duration,
+    stale_after: Option<Duration>,
+    requests_per_minute: NonZeroU32,
+    metrics: Arc<AccountMetrics>,
+    needs: Mutex<Needs>,
+}
+
+#[derive(Debug, Default)]
+struct Needs {
+    /// By target, the pages of its last listing.
+    pages: BTreeMap<String, u32>,
+    /// Whether it was said that the budget does not bear them.
+    warned: bool,
+}
+
+impl Schedule {
+    /// The schedule of an account without targets.
+    #[must_use]
+    pub fn new(account: &Account, poll: &Poll, metrics: Arc<AccountMetrics>) -> Self {
+        Self {
+            identity: format!("{}/{}", account.system.name, account.name),
+            interval: account.interval,
+            first_poll_within: account.first_poll_within(poll),
+            stale_after: account.stale_after,
+            requests_per_minute: account.requests_per_minute,
+            metrics,
+            needs: Mutex::default(),
+        }
+    }
+
+    fn needs(&self) -> MutexGuard<'_, Needs> {
+        self.needs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where in the spread of first polls a target has its place: the same at each start, and another one
+    /// for each target. The empty id is the account's own discovery.
+    #[must_use]
+    pub fn phase(&self, id: &str) -> Duration {
+        let hash = crc32fast::hash(format!("{}/{id}", self.identity).as_bytes());
+        self.first_poll_within
+            .mul_f64(f64::from(hash) / f64::from(u32::MAX))
+    }
+
+    /// Sets which targets there are. A new one is taken to need one page.
+    pub fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+        let mut needs = self.needs();
+        let pages = ids
+            .map(|id| (id.to_owned(), needs.pages.get(id).copied().unwrap_or(1)))
+            .collect();
+        needs.pages = pages;
+        self.plan(&mut needs);
+    }
+
+    /// Notes how many pages a target's listing took.
+    pub fn needs_pages(&self, id: &str, pages: u32) {
+        let mut needs = self.needs();
+        if let Some(known) = needs.pages.get_mut(id) {
+            *known = pages;
+            self.plan(&mut needs);
+        }
+    }
+
+    /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
+    fn plan(&self, needs: &mut Needs) {
+        self.metrics.planned(self.planned(needs));
+        let stretch = self.stretch(needs);
+        let (system, account) = self.metrics.account();
+        if stretch > 1.0 && !needs.warned {
+            let interval = self.interval.mul_f64(stretch).as_secs_f64();
+            tracing::warn!(
+                system,
+                account,
+                interval,
+                "the listings need more requests than the budget allows: every interval is stretched"
+            );
+        } else if stretch <= 1.0 && needs.warned {
+            tracing::info!(system, account, "the listings fit into the budget again");
+        }
+        needs.warned = stretch > 1.0;
+    }
+
+    /// Requests a second, at the configured interval.
+    fn planned(&self, needs: &Needs) -> f64 {
+        needs
+            .pages
+            .values()
+            .map(|pages| f64::from(*pages))
+            .sum::<f64>()
+            / self.interval.as_secs_f64()
+    }
+
+    fn stretch(&self, needs: &Needs) -> f64 {
+        (self.planned(needs) * 60.0 / f64::from(self.requests_per_minute.get())).max(1.0)
+    }
+
+    /// How often each target is polled: the configured interval, stretched to what the budget bears.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval.mul_f64(self.stretch(&self.needs()))
+    }
+
+    /// How old a listing may become before it is dropped.
+    #[must_use]
+    pub fn stale_after(&self) -> Duration {
+        self.stale_after.unwrap_or_else(|| self.interval() * 3)
+    }
+
+    /// The next planned time after `now`: whole intervals after the last, start to start, so an overrun
+    /// skips.
+    #[must_use]
+    pub fn next(&self, last: Instant, now: Instant) -> Instant {
+        let interval = self.interval();
+        let past = now.saturating_duration_since(last).as_nanos() / interval.as_nanos();
+        // Only an interval of a second over more than a century would not fit.
+        last + interval * u32::try_from(past + 1).unwrap_or(u32::MAX)
+    }
+
+    /// How long to wait after so many refusals in a row: twice the interval, four times, up to an hour.
+    #[must_use]
+    pub fn after_refusals(&self, refusals: u32) -> Duration {
+        let doubled = self.interval().saturating_mul(1 << refusals.min(16));
+        doubled.min(LONGEST_WAIT).max(self.interval())
+    }
+}
