@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::{HeaderMap, StatusCode, header};
 use reqwest::{RequestBuilder, Url, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 pub use pace::Pace;
@@ -20,10 +21,13 @@ use crate::clock::Clock;
 use crate::config::{Account, Poll};
 use crate::error::{PollError, Reason, harmless};
 use crate::metrics::AccountMetrics;
+use crate::token::Token;
 use crate::upstream::System;
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
+/// No token is taken to live longer, whatever its answer says.
+const LONGEST_LIFE: Duration = Duration::from_hours(48);
 /// How long a connection may take to be made; part of the request's own time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -251,7 +255,7 @@ impl Client {
         );
     }
 
-    /// Sends a request whose good answer is a 200; `refusal` reads the vendor's error bodies.
+    /// Sends a request whose good answer is a 200 or a 201; `refusal` reads the vendor's error bodies.
     pub async fn send(
         &self,
         endpoint: &'static str,
@@ -259,7 +263,7 @@ impl Client {
         refusal: fn(&Answer) -> Refusal,
     ) -> Result<Answer, PollError> {
         let answer = self.exchange(endpoint, request).await?;
-        if answer.status == StatusCode::OK {
+        if matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Ok(answer);
         }
         let Refusal { reason, codes } = refusal(&answer);
@@ -289,6 +293,24 @@ impl Answer {
     ) -> PollError {
         let error = PollError::new(reason, self.endpoint, detail);
         self.blame(PollError { codes, ..error })
+    }
+
+    /// The token that this answer brought, which lives for so many seconds, or for `unsaid`.
+    pub fn token<T>(
+        &self,
+        secret: SecretString,
+        expires_in: Option<f64>,
+        unsaid: Duration,
+        beside: T,
+    ) -> Result<Token<T>, PollError> {
+        if !secret.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+            let detail = "the token has characters that no header can carry";
+            return Err(self.error(Reason::Decode, detail, Vec::new()));
+        }
+        let lives = expires_in
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(unsaid);
+        Ok(Token::new(secret, lives.min(LONGEST_LIFE), beside))
     }
 
     /// The codes of an error body: `errors[].code`, `reasons[].code` and `error`, where they are harmless.

@@ -27,7 +27,7 @@ impl<'a> Plan<'a> {
         };
         Self {
             account,
-            per_day: polls + discoveries + f64::from(account.system.tokens_per_day),
+            per_day: polls + discoveries + account.connect.tokens_per_day() as f64,
         }
     }
 

@@ -46,8 +46,17 @@ struct State {
     windows: BTreeMap<&'static str, (Instant, u32)>,
     /// Tokens that Zuora's endpoint gave out, and when they end.
     issued: BTreeMap<String, Instant>,
+    /// Tokens that ZIS' endpoints gave out: whose they are, and when they end.
+    granted: BTreeMap<String, (Holder, Instant)>,
     answered: u64,
     without_header: u64,
+}
+
+/// Whom a token of ZIS' was given to.
+#[derive(Debug, PartialEq, Eq)]
+enum Holder {
+    Admin,
+    Integration(String),
 }
 
 /// How a limit stands.
@@ -85,6 +94,7 @@ impl Simulator {
             requests: BTreeMap::new(),
             windows: BTreeMap::new(),
             issued: BTreeMap::new(),
+            granted: BTreeMap::new(),
             answered: 0,
             without_header: 0,
         };
@@ -255,7 +265,7 @@ impl State {
     fn healthy(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
         match call.system {
             "zuora" => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
-            _ => zis::answer(&self.world.integrations, call, now, fault),
+            _ => zis::answer(&self.world, &mut self.granted, call, now, fault),
         }
     }
 
@@ -284,6 +294,7 @@ impl State {
             Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
             Kind::ExpiredToken | Kind::RevokedToken => {
                 self.issued.clear();
+                self.granted.clear();
                 self.healthy(call, now, Some(fault))
             }
             Kind::WrongTypes

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::error::PollError;
+use crate::error::{PollError, Reason};
 
 /// How long before its end a token is replaced; half of its life, if that is shorter.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
@@ -39,6 +39,11 @@ impl<T> Token<T> {
             minted: Instant::now(),
             lives: lives.max(SHORTEST_LIFE),
         }
+    }
+
+    /// How long it lives, from its making.
+    pub fn lives(&self) -> Duration {
+        self.lives
     }
 
     fn is_due(&self) -> bool {
@@ -82,6 +87,27 @@ impl<T> Default for Keeper<T> {
 }
 
 impl<T> Keeper<T> {
+    /// Calls with the kept token, and once more with a new one if that is refused.
+    pub async fn with<R, F, G>(
+        &self,
+        credential: Option<u64>,
+        mint: impl Fn() -> F,
+        call: impl Fn(Arc<Token<T>>) -> G,
+    ) -> Result<R, PollError>
+    where
+        F: Future<Output = Result<Token<T>, PollError>>,
+        G: Future<Output = Result<R, PollError>>,
+    {
+        let token = self.get(credential, &mint).await?;
+        match call(token.clone()).await {
+            Err(error) if error.reason == Reason::Unauthorized => {
+                let token = self.replace(&token, credential, &mint).await?;
+                call(token).await
+            }
+            answer => answer,
+        }
+    }
+
     /// The kept token, or a new one if it is about to end. If there is no new one to be had, the kept one
     /// serves until its end. `credential` tells what it would be minted from.
     pub async fn get<F>(
@@ -122,7 +148,7 @@ impl<T> Keeper<T> {
     }
 
     /// A token other than this one, which the vendor refused.
-    pub async fn replace<F>(
+    async fn replace<F>(
         &self,
         refused: &Arc<Token<T>>,
         credential: Option<u64>,
@@ -186,7 +212,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use super::*;
-    use crate::error::Reason;
 
     async fn mint(count: &AtomicU32, lives: u64) -> Result<Token<()>, PollError> {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -29,8 +29,6 @@ pub struct System {
     pub request_id_header: &'static str,
     /// What an answer's headers say of the quota.
     pub quotas: fn(&HeaderMap) -> Vec<Quota>,
-    /// Requests for tokens that an account makes in a day, at the vendor's usual life of a token.
-    pub tokens_per_day: u32,
 }
 
 /// The requests that a vendor publishes as allowed; `None` where it says nothing.
@@ -72,6 +70,11 @@ pub trait Connect: std::fmt::Debug + Send + Sync {
 
     /// What the vendor allows this account.
     fn limits(&self) -> Limits;
+
+    /// Requests for tokens that the account makes in a day.
+    fn tokens_per_day(&self) -> u64 {
+        0
+    }
 }
 
 /// One account of a system. A source lists; it never sleeps, retries, logs or caches a listing: the

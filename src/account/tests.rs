@@ -20,7 +20,6 @@ static TEST: System = System {
     connected: None,
     request_id_header: "x-request-id",
     quotas: |_| Vec::new(),
-    tokens_per_day: 0,
 };
 
 #[derive(Debug)]

@@ -203,6 +203,26 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A client's id, which is no secret and may stand in the file itself.
+    pub fn client_id(
+        &mut self,
+        id: Option<Text>,
+        file: Option<FileName>,
+        env: Option<EnvName>,
+    ) -> Option<Secret> {
+        match id {
+            Some(Text(id)) if file.is_none() && env.is_none() => Some(Secret::Value(id.into())),
+            Some(_) => {
+                self.problem(
+                    "client_id",
+                    "give client_id, client_id_file or client_id_env, and only one of them",
+                );
+                None
+            }
+            None => self.secret("client_id", file, env),
+        }
+    }
+
     /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
     fn shown<'n>(&self, name: &'n str) -> &'n str {
         let begins = ["/", "./", "../"]

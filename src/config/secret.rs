@@ -46,6 +46,13 @@ impl Secret {
         Some(KEYS.hash_one(self.read().ok()?.expose_secret()))
     }
 
+    /// The same of two that belong together.
+    #[must_use]
+    pub fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
+        // The one half turned, so that equal halves do not cancel out.
+        Some(one.fingerprint()? ^ other.fingerprint()?.rotate_left(1))
+    }
+
     /// Where it is, to begin a sentence with. Only for one that was read before: then its name is surely
     /// that of a file.
     #[must_use]

@@ -144,6 +144,18 @@ fn each_problem_has_its_place_and_its_remedy() {
         ),
         (integration("        token_env: TOKEN\n").replace("subdomain: acme", "interval: 5m"), "zis[0].subdomain: is missing".into()),
         ("zis:\n  - account: a\n    subdomain: acme\n".into(), "zis[0].integrations: is missing".into()),
+        ("zis:\n  - account: a\n    subdomain: acme\n    integrations: all\n".into(), "zis[0].integrations: all needs an admin_client, which may read the list of them".into()),
+        ("zis:\n  - account: a\n    subdomain: acme\n    integrations: some\n".into(), "zis[0].integrations: expected all, or a list of integrations".into()),
+        ("zis:\n  - account: a\n    subdomain: acme\n    integrations: [3]\n".into(), "zis[0].integrations[0]: expected the name of an integration, or a mapping of keys to values".into()),
+        ("zis:\n  - account: a\n    subdomain: acme\n    integrations: [x]\n".into(), "zis[0].integrations[0].token: is missing: give token_file or token_env".into()),
+        (
+            "zis:\n  - account: a\n    subdomain: acme\n    admin_client: {client_id: x, client_secret_env: TOKEN}\n    integrations: [{name: x, token_env: TOKEN}]\n".into(),
+            "zis[0].integrations[0].token: give a token here or an admin_client for all, not both".into(),
+        ),
+        (
+            "zis:\n  - account: a\n    subdomain: acme\n    admin_client: {client_id: x, client_secret: hunter2, client_secret_env: TOKEN}\n    integrations: all\n".into(),
+            "zis[0].admin_client.client_secret: a secret never stands in this file: use client_secret_file or client_secret_env".into(),
+        ),
         ("zis:\n  - account: a\n    subdomain: acme\n    integrations: []\n".into(), "zis[0].integrations: is empty: name at least one".into()),
         (
             integration("        token_env: TOKEN\n") + "      - name: n\n        token_env: TOKEN\n",

@@ -40,6 +40,8 @@ pub struct World {
     pub tenant: Tenant,
     /// ZIS' integrations.
     pub integrations: Vec<Integration>,
+    /// The id and the secret of an administrator's client.
+    pub admin: (String, String),
 }
 
 /// A Zuora tenant.
@@ -206,9 +208,11 @@ impl World {
             reach: usize::MAX,
             expires_in: 3599.0,
         };
+        let admin = ("connections_exporter".to_owned(), hex(&mut rng, 40));
         Self {
             tenant,
             integrations,
+            admin,
         }
     }
 

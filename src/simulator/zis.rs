@@ -1,32 +1,43 @@
 //! Zendesk Integration Services, as its reference describes it and its users report it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
-use super::world::{Integration, StoredConnection};
-use super::{Call, Limit};
+use super::world::{Integration, StoredConnection, World};
+use super::{Call, Holder, Limit};
 
 const LARGEST_PAGE: usize = 100;
 
 pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
-    let name = ask
-        .path
-        .strip_prefix("/api/services/zis/integrations/")?
-        .strip_suffix("/connections/all")?;
-    if ask.method != Method::GET {
-        return None;
-    }
-    let page = u32::try_from(start(ask)? / size(ask)? + 1).ok()?;
-    Some(Call {
+    let call = |endpoint, target: &str, page| Call {
         system: "zis",
-        endpoint: "connections_all",
-        target: name.to_owned(),
+        endpoint,
+        target: target.to_owned(),
         page,
         ask,
-    })
+    };
+    match (&ask.method, ask.path.as_str()) {
+        (&Method::POST, "/oauth/tokens") => Some(call("admin_token", "", 1)),
+        (&Method::POST, "/api/v2/oauth/tokens") => Some(call("integration_token", "", 1)),
+        (&Method::GET, "/api/services/zis/registry/integrations") => {
+            Some(call("integrations", "", 1))
+        }
+        (&Method::GET, path) => {
+            let name = path
+                .strip_prefix("/api/services/zis/integrations/")?
+                .strip_suffix("/connections/all")?;
+            let page = u32::try_from(start(ask)? / size(ask)? + 1).ok()?;
+            Some(call("connections_all", name, page))
+        }
+        _ => None,
+    }
 }
 
 fn size(ask: &Ask) -> Option<usize> {
@@ -43,7 +54,8 @@ fn start(ask: &Ask) -> Option<usize> {
 }
 
 pub(super) fn answer(
-    integrations: &[Integration],
+    world: &World,
+    granted: &mut BTreeMap<String, (Holder, Instant)>,
     call: &Call<'_>,
     now: Timestamp,
     fault: Option<&Fault>,
@@ -75,30 +87,136 @@ pub(super) fn answer(
         }
         _ => {}
     }
+    if call.endpoint == "admin_token" {
+        return admin_token(world, granted, call.ask);
+    }
     let Some(bearer) = call.ask.bearer() else {
         return Reply::text(StatusCode::UNAUTHORIZED, "Authentication failed");
     };
-    if !integrations
-        .iter()
-        .any(|integration| integration.token == bearer)
-    {
-        return refused(
+    let holder = granted
+        .get(bearer)
+        .filter(|(_, ends)| *ends > Instant::now())
+        .map(|(holder, _)| holder);
+    match call.endpoint {
+        "integrations" if holder == Some(&Holder::Admin) => registry(&world.integrations),
+        "integration_token" if holder == Some(&Holder::Admin) => {
+            integration_token(&world.integrations, granted, call.ask)
+        }
+        "connections_all" => {
+            let stored = world
+                .integrations
+                .iter()
+                .find(|integration| integration.token == bearer);
+            let owner = match holder {
+                Some(Holder::Integration(name)) => Some(name.as_str()),
+                _ => stored.map(|integration| integration.name.as_str()),
+            };
+            let Some(owner) = owner else {
+                return refused(
+                    StatusCode::UNAUTHORIZED,
+                    "InvalidCredentials",
+                    "Token length is invalid",
+                );
+            };
+            // A token belongs to one integration; one that does not exist is told apart by nothing.
+            match world
+                .integrations
+                .iter()
+                .find(|i| i.name == call.target && i.name == owner)
+            {
+                Some(integration) => page(integration, call, now, fault.map(|fault| fault.kind)),
+                None => Reply::text(
+                    StatusCode::UNAUTHORIZED,
+                    "Authorization failed due to integration mismatch",
+                ),
+            }
+        }
+        _ => Reply::json(
             StatusCode::UNAUTHORIZED,
-            "InvalidCredentials",
-            "Token length is invalid",
-        );
+            &json!({"errors": [{"code": "1001", "detail": "Unauthorized", "status": "401"}], "message": "Unauthorized"}),
+        ),
     }
-    // A token belongs to one integration; one that does not exist is told apart by nothing.
-    let Some(integration) = integrations
-        .iter()
-        .find(|i| i.name == call.target && i.token == bearer)
-    else {
-        return Reply::text(
-            StatusCode::UNAUTHORIZED,
-            "Authorization failed due to integration mismatch",
+}
+
+/// Gives out a token for as long as was asked, which is not told where nothing was asked.
+fn grant(
+    granted: &mut BTreeMap<String, (Holder, Instant)>,
+    holder: Holder,
+    expires_in: Option<u64>,
+) -> String {
+    let token = format!("{:064x}", fastrand::u128(..));
+    let life = Duration::from_secs(expires_in.unwrap_or(1800).clamp(1, 172_800));
+    granted.retain(|_, (_, ends)| *ends > Instant::now());
+    granted.insert(token.clone(), (holder, Instant::now() + life));
+    token
+}
+
+fn admin_token(
+    world: &World,
+    granted: &mut BTreeMap<String, (Holder, Instant)>,
+    ask: &Ask,
+) -> Reply {
+    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
+    let (id, secret) = &world.admin;
+    if body["grant_type"] != "client_credentials"
+        || body["client_id"] != **id
+        || body["client_secret"] != **secret
+    {
+        let body =
+            json!({"error": "invalid_client", "error_description": "Client authentication failed"});
+        return Reply::json(StatusCode::UNAUTHORIZED, &body);
+    }
+    let expires_in = body["expires_in"].as_u64();
+    let token = grant(granted, Holder::Admin, expires_in);
+    let mut answer = json!({"access_token": token, "token_type": "bearer", "scope": body["scope"]});
+    if let Some(expires_in) = expires_in {
+        answer["expires_in"] = json!(expires_in);
+    }
+    Reply::json(StatusCode::OK, &answer)
+}
+
+fn registry(integrations: &[Integration]) -> Reply {
+    let entry = |(n, integration): (usize, &Integration)| {
+        json!({
+            "name": integration.name,
+            "description": "",
+            "jwt_public_key": "",
+            "zendesk_oauth_client": {"id": 9000 + n, "identifier": format!("zis_{}", integration.name), "secret": "*****"},
+        })
+    };
+    Reply::json(
+        StatusCode::OK,
+        &json!({"integrations": integrations.iter().enumerate().map(entry).collect::<Vec<_>>()}),
+    )
+}
+
+fn integration_token(
+    integrations: &[Integration],
+    granted: &mut BTreeMap<String, (Holder, Instant)>,
+    ask: &Ask,
+) -> Reply {
+    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
+    let asked = &body["token"];
+    let place = asked["client_id"]
+        .as_u64()
+        .and_then(|id| usize::try_from(id.checked_sub(9000)?).ok());
+    let Some(integration) = place.and_then(|place| integrations.get(place)) else {
+        return Reply::json(
+            StatusCode::NOT_FOUND,
+            &json!({"error": "RecordNotFound", "description": "Not found"}),
         );
     };
-    page(integration, call, now, fault.map(|fault| fault.kind))
+    let expires_in = asked["expires_in"].as_u64();
+    let token = grant(
+        granted,
+        Holder::Integration(integration.name.clone()),
+        expires_in,
+    );
+    let mut answer = json!({"token": {"id": 1, "client_id": asked["client_id"], "full_token": token, "scopes": asked["scopes"]}});
+    if let Some(expires_in) = expires_in {
+        answer["token"]["expires_in"] = json!(expires_in);
+    }
+    Reply::json(StatusCode::CREATED, &answer)
 }
 
 fn page(integration: &Integration, call: &Call<'_>, now: Timestamp, fault: Option<Kind>) -> Reply {

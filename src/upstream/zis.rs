@@ -5,6 +5,7 @@
 //! users report from live accounts: the texts of a 401, which are no JSON; that a token belongs to one
 //! integration; that `after` can be there on the last page.
 
+mod admin;
 mod settings;
 mod wire;
 
@@ -13,13 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Connect, Limits, Source, System};
+use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts, Listing};
+use admin::{AdminClient, Minter};
 pub use settings::AccountSettings;
 
 const CONNECTIONS_ALL: &str = "connections_all";
@@ -38,7 +40,6 @@ static ZIS: System = System {
     connected: None,
     request_id_header: "x-request-id",
     quotas,
-    tokens_per_day: 0,
 };
 
 /// The window is a minute: of either family of headers, whichever is there.
@@ -57,15 +58,31 @@ fn quotas(headers: &HeaderMap) -> Vec<Quota> {
 /// How an account is reached.
 #[derive(Debug)]
 struct Access {
-    /// By integration.
-    tokens: BTreeMap<String, Secret>,
+    tokens: Tokens,
+    /// How many integrations are listed, at least.
+    targets: usize,
+}
+
+/// Where the token of an integration comes from.
+#[derive(Debug)]
+enum Tokens {
+    /// From a file or the environment, by integration.
+    Stored(BTreeMap<String, Secret>),
+    /// Made with an administrator's client.
+    Minted(AdminClient),
 }
 
 impl Connect for Access {
     fn connect(&self, client: Client) -> Box<dyn Source> {
+        let credentials = match &self.tokens {
+            Tokens::Stored(tokens) => Credentials::Stored(tokens.clone()),
+            Tokens::Minted(admin) => {
+                Credentials::Minted(Box::new(Minter::new(client.clone(), admin.clone())))
+            }
+        };
         Box::new(Zis {
             client,
-            tokens: self.tokens.clone(),
+            credentials,
         })
     }
 
@@ -77,25 +94,30 @@ impl Connect for Access {
             day: None,
         }
     }
+
+    fn tokens_per_day(&self) -> u64 {
+        match &self.tokens {
+            Tokens::Stored(_) => 0,
+            // One for the client itself, and one for each integration.
+            Tokens::Minted(_) => (self.targets as u64 + 1) * 86_400 / (admin::EXPIRES_IN - 300),
+        }
+    }
 }
 
 /// One subdomain.
 struct Zis {
     client: Client,
-    tokens: BTreeMap<String, Secret>,
+    credentials: Credentials,
+}
+
+enum Credentials {
+    Stored(BTreeMap<String, Secret>),
+    Minted(Box<Minter>),
 }
 
 #[async_trait]
 impl Source for Zis {
     async fn list(&self, target: &str) -> Result<Listing, PollError> {
-        let credential = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
-        let token = self
-            .tokens
-            .get(target)
-            .ok_or_else(|| credential("there is no token for this integration".to_owned()))?;
-        let token = token
-            .read()
-            .map_err(|error| credential(format!("{} {error}", token.place())))?;
         let mut draft = Draft::new(
             CONNECTIONS_ALL,
             self.client.max_connections(),
@@ -107,12 +129,7 @@ impl Source for Zis {
         loop {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
-            let request = self
-                .client
-                .get(&path)
-                .query(&query)
-                .bearer_auth(token.expose_secret());
-            let answer = self.client.send(CONNECTIONS_ALL, request, refusal).await?;
+            let answer = self.get(target, &path, &query).await?;
             let page: wire::Page = answer.json()?;
             let foreign =
                 |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
@@ -148,13 +165,65 @@ impl Source for Zis {
         }
     }
 
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        match &self.credentials {
+            Credentials::Stored(_) => Ok(Vec::new()),
+            Credentials::Minted(minter) => {
+                let names = minter.integrations().await?;
+                Ok(names
+                    .into_iter()
+                    .map(|id| Found { id, name: None })
+                    .collect())
+            }
+        }
+    }
+
     fn credential(&self, target: &str) -> Option<u64> {
-        self.tokens.get(target)?.fingerprint()
+        match &self.credentials {
+            Credentials::Stored(tokens) => tokens.get(target)?.fingerprint(),
+            Credentials::Minted(minter) => minter.credential(),
+        }
     }
 
     /// A connection of this name, whatever its type.
     fn satisfies(&self, _target: &str, connection: &Connection, expected: &str) -> bool {
         *connection.id == *expected
+    }
+}
+
+impl Zis {
+    async fn get(
+        &self,
+        target: &str,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Answer, PollError> {
+        let ask = async |token: &SecretString| {
+            let request = self
+                .client
+                .get(path)
+                .query(query)
+                .bearer_auth(token.expose_secret());
+            self.client.send(CONNECTIONS_ALL, request, refusal).await
+        };
+        match &self.credentials {
+            Credentials::Stored(tokens) => {
+                let missing =
+                    |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
+                let secret = tokens
+                    .get(target)
+                    .ok_or_else(|| missing("there is no token for this integration".to_owned()))?;
+                let token = secret
+                    .read()
+                    .map_err(|error| missing(format!("{} {error}", secret.place())))?;
+                ask(&token).await
+            }
+            Credentials::Minted(minter) => {
+                minter
+                    .with_token(target, async |token| ask(&token.secret).await)
+                    .await
+            }
+        }
     }
 }
 

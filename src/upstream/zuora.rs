@@ -8,13 +8,13 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
@@ -46,8 +46,6 @@ static ZUORA: System = System {
     connected: Some("connected"),
     request_id_header: "zuora-request-id",
     quotas,
-    // A token lives 3599 s and is renewed 300 s before its end.
-    tokens_per_day: 27,
 };
 
 /// The tenant's window that is closest to its end, and the requests at once. The token endpoint's own
@@ -142,6 +140,11 @@ impl Connect for Access {
                 27_000_000,
             ),
         }
+    }
+
+    /// A token lives 3599 s and is renewed 300 s before its end.
+    fn tokens_per_day(&self) -> u64 {
+        27
     }
 }
 
@@ -266,8 +269,7 @@ impl Source for Zuora {
     }
 
     fn credential(&self, _target: &str) -> Option<u64> {
-        // The one half of the pair turned, so that equal halves do not cancel out.
-        Some(self.client_id.fingerprint()? ^ self.client_secret.fingerprint()?.rotate_left(1))
+        Secret::pair_fingerprint(&self.client_id, &self.client_secret)
     }
 
     /// A connected row between the target and the expected entity, in either direction.
@@ -301,33 +303,21 @@ impl Zuora {
                 None => request,
             }
         };
-        let token = self.tokens.get(self.credential(""), || self.mint()).await?;
-        match self.ask(endpoint, request(), &token.secret).await {
-            Err(error) if error.reason == Reason::Unauthorized => {
-                let token = self
-                    .tokens
-                    .replace(&token, self.credential(""), || self.mint())
-                    .await?;
-                self.ask(endpoint, request(), &token.secret).await
-            }
-            answer => answer,
-        }
+        let call = |token: Arc<Token<BTreeSet<String>>>| {
+            let request = request().bearer_auth(token.secret.expose_secret());
+            self.ask(endpoint, request)
+        };
+        self.tokens
+            .with(self.credential(""), || self.mint(), call)
+            .await
     }
 
     async fn ask<T: wire::Judged>(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-        token: &SecretString,
     ) -> Result<(Answer, T), PollError> {
-        let answer = self
-            .client
-            .send(
-                endpoint,
-                request.bearer_auth(token.expose_secret()),
-                refusal,
-            )
-            .await?;
+        let answer = self.client.send(endpoint, request, refusal).await?;
         let page = answer.json::<T>();
         // A body that says it is a failure is one, whatever else is wrong with it.
         let success = match &page {
@@ -383,31 +373,16 @@ impl Zuora {
             .send(OAUTH_TOKEN, request, token_refusal)
             .await?;
         let token: wire::Token = answer.json()?;
-        if !token
-            .secret
-            .expose_secret()
-            .bytes()
-            .all(|b| b.is_ascii_graphic())
-        {
-            return Err(answer.error(
-                Reason::Decode,
-                "the token has characters that no header can carry",
-                Vec::new(),
-            ));
-        }
-        let lives = token
-            .expires_in
-            .and_then(|s| Duration::try_from_secs_f64(s).ok())
-            .map_or(UNSAID_LIFE, |life| life.min(Duration::from_hours(48)));
-        self.client
-            .metrics()
-            .credential_expires(OAUTH_TOKEN, self.client.clock().now() + lives);
         let scope = token.scope.unwrap_or_default();
         let reach = scope
             .split_whitespace()
             .filter_map(|word| entity_id(word.strip_prefix("entity.")?))
             .collect();
-        Ok(Token::new(token.secret, lives, reach))
+        let token = answer.token(token.secret, token.expires_in, UNSAID_LIFE, reach)?;
+        self.client
+            .metrics()
+            .credential_expires(OAUTH_TOKEN, self.client.clock().now() + token.lives());
+        Ok(token)
     }
 
     fn connection(

@@ -213,7 +213,7 @@ fn the_example_configuration_loads_and_its_plan_is_told() {
             .replace("/etc/ssl", &here),
     )
     .unwrap();
-    for secret in ["zuora", "acme_slack", "globex_crm"] {
+    for secret in ["zuora", "acme_slack", "globex_admin"] {
         fs::write(folder.path().join(secret), SECRET).unwrap();
     }
     fs::copy(

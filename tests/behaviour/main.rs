@@ -6,6 +6,7 @@
     reason = "counts and dates come through a page as they went in"
 )]
 
+mod admin;
 mod binary;
 mod documents;
 mod faults;

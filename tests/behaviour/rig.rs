@@ -24,6 +24,9 @@ pub(crate) const ONCE: &str = "  interval: 1h\n  first_poll_within: 0s\n  reques
 /// How long a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Names and values of environment variables.
+pub(crate) type Env = std::collections::BTreeMap<String, String>;
+
 pub(crate) struct Rig {
     pub(crate) simulator: Arc<Simulator>,
     pub(crate) vendor: SocketAddr,
@@ -66,11 +69,27 @@ impl Rig {
         poll: &str,
         limits: Limits,
     ) -> Self {
+        Self::configured(world, faults, per_minute, poll, limits, |text, env| {
+            (text, env)
+        })
+        .await
+    }
+
+    /// With the simulator's own configuration as `configure` makes it.
+    pub(crate) async fn configured(
+        world: World,
+        faults: Vec<Fault>,
+        per_minute: Option<u32>,
+        poll: &str,
+        limits: Limits,
+        configure: impl FnOnce(String, Env) -> (String, Env),
+    ) -> Self {
         let clock = Clock::system();
         let simulator = Simulator::new(world, faults, per_minute, clock.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);
+        let (text, env) = configure(text, env);
         let config = Config::parse(
             &text,
             "".as_ref(),

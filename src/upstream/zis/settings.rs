@@ -1,11 +1,15 @@
 //! What the configuration says of a subdomain.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Access, ZIS};
+use super::admin::AdminClient;
+use super::{Access, Tokens, ZIS};
 use crate::config::{
     Account, BaseUrl, Checker, Common, Discovery, EnvName, FileName, Period, Rate, Secret, Target,
     Text, base_url,
@@ -21,11 +25,32 @@ pub struct AccountSettings {
     requests_per_minute: Option<Rate>,
     interval: Option<Period>,
     ca_file: Option<FileName>,
-    integrations: Option<Vec<Option<IntegrationSettings>>>,
+    admin_client: Option<AdminClientSettings>,
+    integrations: Option<Integrations>,
 }
 
 #[derive(Debug, Deserialize)]
-struct IntegrationSettings {
+struct AdminClientSettings {
+    client_id: Option<Text>,
+    client_id_file: Option<FileName>,
+    client_id_env: Option<EnvName>,
+    client_secret_file: Option<FileName>,
+    client_secret_env: Option<EnvName>,
+    scope: Option<Text>,
+}
+
+#[derive(Debug)]
+enum Integrations {
+    /// Those that the registry lists.
+    All,
+    Listed(Vec<Option<IntegrationSettings>>),
+}
+
+#[derive(Debug)]
+struct IntegrationSettings(Keys);
+
+#[derive(Debug, Default, Deserialize)]
+struct Keys {
     name: Option<Text>,
     token_file: Option<FileName>,
     token_env: Option<EnvName>,
@@ -41,10 +66,9 @@ impl Settings for AccountSettings {
                 base_url(&format!("https://{subdomain}.zendesk.com")).ok()
             }
             (Some(_), None) => {
-                check.problem(
-                    "subdomain",
-                    "expected the part before .zendesk.com: a-z, 0-9 and -, not beginning with -",
-                );
+                let allowed =
+                    "expected the part before .zendesk.com: a-z, 0-9 and -, not beginning with -";
+                check.problem("subdomain", allowed);
                 None
             }
             (None, Some(BaseUrl(url))) => Some(url),
@@ -54,48 +78,108 @@ impl Settings for AccountSettings {
             }
             (None, None) => check.required("subdomain", None),
         };
-        let mut targets: Vec<Target> = Vec::new();
-        let mut tokens = BTreeMap::new();
-        let listed = check.required("integrations", self.integrations);
-        let none = listed.as_ref().is_some_and(Vec::is_empty);
-        for (index, integration) in listed.unwrap_or_default().into_iter().enumerate() {
-            let mut here = check.at(format!("integrations[{index}]"));
-            let checked = here
-                .entry(integration)
-                .and_then(|integration| integration.check(&mut here));
-            let Some((target, token)) = checked else {
-                continue;
-            };
-            if tokens.insert(target.id.clone(), token).is_some() {
-                here.problem(
-                    "name",
-                    "is the name of an earlier integration: each is polled once",
+        let has_admin = self.admin_client.is_some();
+        let admin = self
+            .admin_client
+            .and_then(|admin| admin.check(&mut check.at("admin_client")));
+        let (targets, tokens, discovery) = match check.required("integrations", self.integrations) {
+            Some(Integrations::All) if !has_admin => {
+                check.problem(
+                    "integrations",
+                    "all needs an admin_client, which may read the list of them",
                 );
+                (Vec::new(), BTreeMap::new(), Discovery::Targets)
             }
-            targets.push(target);
-        }
-        if none {
-            check.problem("integrations", "is empty: name at least one");
-        }
+            Some(Integrations::All) => (Vec::new(), BTreeMap::new(), Discovery::Targets),
+            Some(Integrations::Listed(list)) => {
+                let (targets, tokens) = listed(list, has_admin, check);
+                (targets, tokens, Discovery::Never)
+            }
+            None => (Vec::new(), BTreeMap::new(), Discovery::Never),
+        };
+        let tokens = if has_admin {
+            admin.map(Tokens::Minted)
+        } else {
+            Some(Tokens::Stored(tokens))
+        };
         let common = Common {
             account: self.account,
             requests_per_minute: self.requests_per_minute,
             interval: self.interval,
             ca_file: self.ca_file,
         };
-        check.account(
-            &ZIS,
-            common,
-            base_url,
-            (targets, Discovery::Never),
-            Some(Arc::new(Access { tokens })),
-        )
+        let connect = tokens.map(|tokens| {
+            Arc::new(Access {
+                tokens,
+                targets: targets.len().max(1),
+            }) as _
+        });
+        check.account(&ZIS, common, base_url, (targets, discovery), connect)
     }
 }
 
-impl IntegrationSettings {
-    fn check(self, check: &mut Checker<'_>) -> Option<(Target, Secret)> {
-        let token = check.secret("token", self.token_file, self.token_env);
+impl AdminClientSettings {
+    fn check(self, check: &mut Checker<'_>) -> Option<AdminClient> {
+        let id = check.client_id(self.client_id, self.client_id_file, self.client_id_env);
+        let secret = check.secret(
+            "client_secret",
+            self.client_secret_file,
+            self.client_secret_env,
+        );
+        let scope = self
+            .scope
+            .map_or_else(|| "read write".to_owned(), |scope| scope.0);
+        Some(AdminClient {
+            id: id?,
+            secret: secret?,
+            scope,
+        })
+    }
+}
+
+fn listed(
+    list: Vec<Option<IntegrationSettings>>,
+    has_admin: bool,
+    check: &mut Checker<'_>,
+) -> (Vec<Target>, BTreeMap<String, Secret>) {
+    let mut targets: Vec<Target> = Vec::new();
+    let mut tokens = BTreeMap::new();
+    if list.is_empty() {
+        check.problem("integrations", "is empty: name at least one");
+    }
+    for (index, integration) in list.into_iter().enumerate() {
+        let mut here = check.at(format!("integrations[{index}]"));
+        let checked = here
+            .entry(integration)
+            .and_then(|integration| integration.0.check(has_admin, &mut here));
+        let Some((target, token)) = checked else {
+            continue;
+        };
+        if targets.iter().any(|other| other.id == target.id) {
+            here.problem(
+                "name",
+                "is the name of an earlier integration: each is polled once",
+            );
+        }
+        tokens.extend(token.map(|token| (target.id.clone(), token)));
+        targets.push(target);
+    }
+    (targets, tokens)
+}
+
+impl Keys {
+    fn check(self, has_admin: bool, check: &mut Checker<'_>) -> Option<(Target, Option<Secret>)> {
+        let token = match (has_admin, &self.token_file, &self.token_env) {
+            (true, None, None) => None,
+            (true, ..) => {
+                check.problem(
+                    "token",
+                    "give a token here or an admin_client for all, not both",
+                );
+                None
+            }
+            (false, ..) => check.secret("token", self.token_file, self.token_env),
+        };
         let expect = check.unique("expect", self.expect, |text| Ok(text.to_owned()));
         let Text(name) = check.required("name", self.name)?;
         if !is_integration(&name) {
@@ -110,7 +194,7 @@ impl IntegrationSettings {
                 name: None,
                 expect,
             },
-            token?,
+            token,
         ))
     }
 }
@@ -123,9 +207,64 @@ fn is_subdomain(text: &str) -> bool {
     plain && !text.is_empty() && !text.starts_with('-')
 }
 
-fn is_integration(name: &str) -> bool {
+/// Names of integrations (Zendesk's reference); nothing else goes into a path.
+pub(super) fn is_integration(name: &str) -> bool {
     let plain = name
         .bytes()
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
     plain && (1..=64).contains(&name.len())
+}
+
+impl<'de> Deserialize<'de> for Integrations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AllOrList;
+        impl<'de> Visitor<'de> for AllOrList {
+            type Value = Integrations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("all, or a list of integrations")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Integrations, E> {
+                if text == "all" {
+                    Ok(Integrations::All)
+                } else {
+                    Err(E::invalid_type(de::Unexpected::Other("text"), &self))
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Integrations, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(Integrations::Listed)
+            }
+        }
+        deserializer.deserialize_any(AllOrList)
+    }
+}
+
+impl<'de> Deserialize<'de> for IntegrationSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrKeys;
+        impl<'de> Visitor<'de> for NameOrKeys {
+            type Value = IntegrationSettings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of an integration, or a mapping of keys to values")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<IntegrationSettings, E> {
+                Ok(IntegrationSettings(Keys {
+                    name: Some(Text(name.to_owned())),
+                    ..Keys::default()
+                }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                keys: A,
+            ) -> Result<IntegrationSettings, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(keys)).map(IntegrationSettings)
+            }
+        }
+        deserializer.deserialize_any(NameOrKeys)
+    }
 }

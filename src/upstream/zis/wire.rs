@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
 #[derive(serde::Deserialize)]
@@ -68,6 +69,41 @@ pub(super) struct Row {
     pub(super) created_at: Option<Loose>,
     pub(super) updated_at: Option<Loose>,
     pub(super) refresh_token: Option<Stored>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct Registry {
+    pub(super) integrations: Vec<RegisteredIntegration>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct RegisteredIntegration {
+    pub(super) name: String,
+    pub(super) zendesk_oauth_client: Option<OauthClient>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct OauthClient {
+    pub(super) id: Option<u64>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct AdminToken {
+    #[serde(rename = "access_token")]
+    pub(super) secret: SecretString,
+    pub(super) expires_in: Option<f64>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct IntegrationToken {
+    pub(super) token: MadeToken,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct MadeToken {
+    #[serde(rename = "full_token")]
+    pub(super) secret: SecretString,
+    pub(super) expires_in: Option<f64>,
 }
 
 /// A text, or something else where one was to be.

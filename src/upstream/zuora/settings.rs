@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::{Access, ZUORA, entity_id};
 use crate::config::{
-    Account, BaseUrl, Checker, Common, Discovery, EnvName, FileName, Period, Rate, Secret, Target,
-    Text,
+    Account, BaseUrl, Checker, Common, Discovery, EnvName, FileName, Period, Rate, Target, Text,
 };
 use crate::upstream::{Connect, Settings, System};
 
@@ -38,19 +37,7 @@ impl Settings for AccountSettings {
     const SYSTEM: &'static System = &ZUORA;
 
     fn check(self, check: &mut Checker<'_>) -> Option<Account> {
-        let client_id = match self.client_id {
-            Some(Text(id)) if self.client_id_file.is_none() && self.client_id_env.is_none() => {
-                Some(Secret::Value(id.into()))
-            }
-            Some(_) => {
-                check.problem(
-                    "client_id",
-                    "give client_id, client_id_file or client_id_env, and only one of them",
-                );
-                None
-            }
-            None => check.secret("client_id", self.client_id_file, self.client_id_env),
-        };
+        let client_id = check.client_id(self.client_id, self.client_id_file, self.client_id_env);
         let client_secret = check.secret(
             "client_secret",
             self.client_secret_file,

@@ -1,0 +1,220 @@
+//! Tokens for integrations, made from a confidential client of an administrator's: what a live account's
+//! users report to work without a person.
+//!
+//! The client gets a token for itself (`POST /oauth/tokens`), with which the registry tells the numeric id
+//! of each integration's own client, and a token of that client is asked for (`POST /api/v2/oauth/tokens`):
+//! the only kind of token that may list the integration's connections.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::settings::is_integration;
+use super::{refusal, wire};
+use crate::client::{Answer, Client, Refusal};
+use crate::config::Secret;
+use crate::error::{PollError, Reason};
+use crate::token::{Keeper, Token};
+
+const ADMIN_TOKEN: &str = "admin_token";
+const INTEGRATIONS: &str = "integrations";
+const INTEGRATION_TOKEN: &str = "integration_token";
+
+/// How long a token is asked to live, in seconds; the vendor takes 300 to 172800.
+pub(super) const EXPIRES_IN: u64 = 7200;
+/// How long it lives if the answer does not say so (field).
+const UNSAID_LIFE: Duration = Duration::from_mins(30);
+
+/// The client, as the configuration names it.
+#[derive(Debug, Clone)]
+pub(super) struct AdminClient {
+    pub(super) id: Secret,
+    pub(super) secret: Secret,
+    pub(super) scope: String,
+}
+
+/// Makes tokens, and keeps them.
+pub(super) struct Minter {
+    client: Client,
+    admin: AdminClient,
+    admin_token: Keeper<()>,
+    /// By integration.
+    tokens: Mutex<BTreeMap<String, Arc<Keeper<()>>>>,
+    /// The numeric id of each integration's own client, as the registry tells it.
+    clients: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Minter {
+    pub(super) fn new(client: Client, admin: AdminClient) -> Self {
+        Self {
+            client,
+            admin,
+            admin_token: Keeper::default(),
+            tokens: Mutex::default(),
+            clients: Mutex::default(),
+        }
+    }
+
+    pub(super) fn credential(&self) -> Option<u64> {
+        Secret::pair_fingerprint(&self.admin.id, &self.admin.secret)
+    }
+
+    /// Calls with a token of the integration.
+    pub(super) async fn with_token<R, F>(
+        &self,
+        integration: &str,
+        call: impl Fn(Arc<Token<()>>) -> F,
+    ) -> Result<R, PollError>
+    where
+        F: Future<Output = Result<R, PollError>>,
+    {
+        let keeper = locked(&self.tokens)
+            .entry(integration.to_owned())
+            .or_default()
+            .clone();
+        keeper
+            .with(self.credential(), || self.mint(integration), call)
+            .await
+    }
+
+    /// The names of all integrations that the registry lists.
+    pub(super) async fn integrations(&self) -> Result<Vec<String>, PollError> {
+        let call = |token: Arc<Token<()>>| async move {
+            let request = self.client.get("/api/services/zis/registry/integrations");
+            let request = request.bearer_auth(token.secret.expose_secret());
+            self.client.send(INTEGRATIONS, request, refusal).await
+        };
+        let answer = self
+            .admin_token
+            .with(self.credential(), || self.mint_admin(), call)
+            .await?;
+        let list: wire::Registry = answer.json()?;
+        let known = list
+            .integrations
+            .into_iter()
+            .filter(|integration| is_integration(&integration.name));
+        let clients: BTreeMap<_, _> = known
+            .map(|i| (i.name, i.zendesk_oauth_client.and_then(|client| client.id)))
+            .collect();
+        let names = clients.keys().cloned().collect();
+        *locked(&self.clients) = clients
+            .into_iter()
+            .filter_map(|(name, id)| Some((name, id?)))
+            .collect();
+        Ok(names)
+    }
+
+    /// The first step: a token of the administrator's client.
+    async fn mint_admin(&self) -> Result<Token<()>, PollError> {
+        let read = |secret: &Secret, what: &str| {
+            let problem = |error| format!("admin_client.{what}: {} {error}", secret.place());
+            secret
+                .read()
+                .map_err(|error| PollError::new(Reason::Credential, ADMIN_TOKEN, problem(error)))
+        };
+        let body = json!({
+            "grant_type": "client_credentials",
+            "client_id": read(&self.admin.id, "client_id")?.expose_secret(),
+            "client_secret": read(&self.admin.secret, "client_secret")?.expose_secret(),
+            "scope": self.admin.scope,
+            "expires_in": EXPIRES_IN,
+        });
+        let answer = self
+            .post("/oauth/tokens", ADMIN_TOKEN, None, &body, token_refusal)
+            .await?;
+        let token: wire::AdminToken = answer.json()?;
+        self.kept(&answer, ADMIN_TOKEN, token.secret, token.expires_in)
+    }
+
+    /// The second step: a token of the integration's own client.
+    async fn mint(&self, integration: &str) -> Result<Token<()>, PollError> {
+        let client = self.client_of(integration).await?;
+        let scopes: Vec<_> = self.admin.scope.split_whitespace().collect();
+        let body =
+            json!({"token": {"client_id": client, "scopes": scopes, "expires_in": EXPIRES_IN}});
+        let (body, path) = (&body, "/api/v2/oauth/tokens");
+        let call = |admin: Arc<Token<()>>| async move {
+            self.post(path, INTEGRATION_TOKEN, Some(&admin.secret), body, refusal)
+                .await
+        };
+        let answer = self
+            .admin_token
+            .with(self.credential(), || self.mint_admin(), call)
+            .await;
+        if answer.is_err() {
+            // An integration that was made anew has another client: the registry is asked again.
+            locked(&self.clients).remove(integration);
+        }
+        let answer = answer?;
+        let made: wire::IntegrationToken = answer.json()?;
+        self.kept(
+            &answer,
+            integration,
+            made.token.secret,
+            made.token.expires_in,
+        )
+    }
+
+    /// The numeric id of the integration's own client.
+    async fn client_of(&self, integration: &str) -> Result<u64, PollError> {
+        let known = || locked(&self.clients).get(integration).copied();
+        if known().is_none() {
+            self.integrations().await?;
+        }
+        let what = "the registry lists no client of this integration";
+        known().ok_or_else(|| PollError::new(Reason::NotFound, INTEGRATIONS, what))
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        endpoint: &'static str,
+        bearer: Option<&SecretString>,
+        body: &serde_json::Value,
+        refusal: fn(&Answer) -> Refusal,
+    ) -> Result<Answer, PollError> {
+        let mut request = self
+            .client
+            .post(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer.expose_secret());
+        }
+        self.client.send(endpoint, request, refusal).await
+    }
+
+    fn kept(
+        &self,
+        answer: &Answer,
+        name: &str,
+        secret: SecretString,
+        expires_in: Option<f64>,
+    ) -> Result<Token<()>, PollError> {
+        let token = answer.token(secret, expires_in, UNSAID_LIFE, ())?;
+        self.client
+            .metrics()
+            .credential_expires(name, self.client.clock().now() + token.lives());
+        Ok(token)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A wrong client is refused with 400 or 401.
+fn token_refusal(answer: &Answer) -> Refusal {
+    let refused = matches!(
+        answer.status,
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+    );
+    Refusal {
+        reason: refused.then_some(Reason::Unauthorized),
+        codes: answer.codes(),
+    }
+}
