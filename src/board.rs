@@ -1,8 +1,9 @@
 //! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -93,7 +94,7 @@ impl Board {
     }
 
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock()
     }
 
     /// The metrics of the process.

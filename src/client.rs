@@ -64,6 +64,22 @@ pub struct Refusal {
     pub codes: Vec<String>,
 }
 
+impl Refusal {
+    /// The refusal of a token endpoint: a wrong client gets a 400 or a 401; how the body looks is not
+    /// documented by either vendor.
+    #[must_use]
+    pub fn of_client(answer: &Answer) -> Self {
+        let refused = matches!(
+            answer.status,
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+        );
+        Self {
+            reason: refused.then_some(Reason::Unauthorized),
+            codes: answer.codes(),
+        }
+    }
+}
+
 impl Client {
     /// Makes the client of an account. Fails if the platform's certificates cannot be loaded.
     pub fn new(

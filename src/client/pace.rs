@@ -1,7 +1,6 @@
 //! The one place that paces an account: its limiter, its pauses, and the order of those who wait.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock as GovernorClock, Reference as _};
@@ -9,6 +8,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
@@ -114,7 +114,7 @@ impl Pace {
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+        self.budget.lock()
     }
 
     /// Waits until a request may be sent.
@@ -327,7 +327,7 @@ mod tests {
             tasks.spawn(async move {
                 for _ in 0..if target == "many pages" { 10 } else { 1 } {
                     pace.turn().await;
-                    order.lock().unwrap().push(target);
+                    order.lock().push(target);
                 }
             });
             tokio::task::yield_now().await;
@@ -341,7 +341,7 @@ mod tests {
             "another",
             "many pages",
         ];
-        assert_eq!(order.lock().unwrap()[..5], expected);
+        assert_eq!(order.lock()[..5], expected);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,10 @@
 //! What the exporter counts of one account: what it costs the vendor, and what the vendor says.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -198,10 +199,7 @@ impl AccountMetrics {
 
     /// Notes when the running pause ends.
     pub fn paused_until(&self, until: Timestamp) {
-        *self
-            .pause_ends
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(until);
+        *self.pause_ends.lock() = Some(until);
     }
 
     /// Notes what the schedule needs, in requests a second.
@@ -249,10 +247,7 @@ impl AccountMetrics {
     /// Everything, as of now.
     #[must_use]
     pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
-        let ends = *self
-            .pause_ends
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ends = *self.pause_ends.lock();
         self.paused_until
             .set(ends.filter(|ends| *ends > now).map_or(0.0, seconds));
         let (configured, effective) = self.pace.per_second();

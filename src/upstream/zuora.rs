@@ -7,12 +7,13 @@ mod settings;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 
@@ -173,7 +174,7 @@ impl Source for Zuora {
             self.client.max_connections(),
             PAGE_SIZE as usize,
         );
-        let entity = (locked(&self.headless).as_deref() != Some(target)).then_some(target);
+        let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
         let mut number = 1_u32;
         loop {
             let query = [
@@ -232,7 +233,7 @@ impl Source for Zuora {
                     1 => reach.first().cloned(),
                     _ => None,
                 };
-                locked(&self.headless).clone_from(&alone);
+                self.headless.lock().clone_from(&alone);
                 let found = alone
                     .filter(|_| self.follow)
                     .map(|id| vec![Found { id, name: None }]);
@@ -240,7 +241,7 @@ impl Source for Zuora {
             }
             Err(error) => return Err(error),
         };
-        *locked(&self.headless) = None;
+        *self.headless.lock() = None;
         let mut names = BTreeMap::new();
         let mut found = Vec::new();
         for entity in page.entities.unwrap_or_default() {
@@ -263,7 +264,7 @@ impl Source for Zuora {
             }
         }
         if !names.is_empty() {
-            *locked(&self.names) = names;
+            *self.names.lock() = names;
         }
         Ok(found)
     }
@@ -370,7 +371,7 @@ impl Zuora {
             .header("Zuora-Track-Id", self.track_id());
         let answer = self
             .client
-            .send(OAUTH_TOKEN, request, token_refusal)
+            .send(OAUTH_TOKEN, request, Refusal::of_client)
             .await?;
         let token: wire::Token = answer.json()?;
         let scope = token.scope.unwrap_or_default();
@@ -411,7 +412,7 @@ impl Zuora {
                 draft.unknown("status");
                 "other"
             });
-        let names = locked(&self.names);
+        let names = self.names.lock();
         let name = |id: &str| {
             self.configured_names
                 .get(id)
@@ -435,10 +436,6 @@ impl Zuora {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
 fn refusal(answer: &Answer) -> Refusal {
     let codes = answer.codes();
@@ -460,16 +457,4 @@ fn refusal(answer: &Answer) -> Refusal {
         kinds.into_iter().next()
     };
     Refusal { reason, codes }
-}
-
-/// The token endpoint refuses a wrong client with 400 or 401; how its body looks is not documented.
-fn token_refusal(answer: &Answer) -> Refusal {
-    let refused = matches!(
-        answer.status,
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-    );
-    Refusal {
-        reason: refused.then_some(Reason::Unauthorized),
-        codes: answer.codes(),
-    }
 }

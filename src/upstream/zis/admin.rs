@@ -6,10 +6,11 @@
 //! the only kind of token that may list the integration's connections.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::header;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
@@ -72,7 +73,9 @@ impl Minter {
     where
         F: Future<Output = Result<R, PollError>>,
     {
-        let keeper = locked(&self.tokens)
+        let keeper = self
+            .tokens
+            .lock()
             .entry(integration.to_owned())
             .or_default()
             .clone();
@@ -101,7 +104,7 @@ impl Minter {
             .map(|i| (i.name, i.zendesk_oauth_client.and_then(|client| client.id)))
             .collect();
         let names = clients.keys().cloned().collect();
-        *locked(&self.clients) = clients
+        *self.clients.lock() = clients
             .into_iter()
             .filter_map(|(name, id)| Some((name, id?)))
             .collect();
@@ -124,7 +127,13 @@ impl Minter {
             "expires_in": EXPIRES_IN,
         });
         let answer = self
-            .post("/oauth/tokens", ADMIN_TOKEN, None, &body, token_refusal)
+            .post(
+                "/oauth/tokens",
+                ADMIN_TOKEN,
+                None,
+                &body,
+                Refusal::of_client,
+            )
             .await?;
         let token: wire::AdminToken = answer.json()?;
         self.kept(&answer, ADMIN_TOKEN, token.secret, token.expires_in)
@@ -147,7 +156,7 @@ impl Minter {
             .await;
         if answer.is_err() {
             // An integration that was made anew has another client: the registry is asked again.
-            locked(&self.clients).remove(integration);
+            self.clients.lock().remove(integration);
         }
         let answer = answer?;
         let made: wire::IntegrationToken = answer.json()?;
@@ -161,7 +170,7 @@ impl Minter {
 
     /// The numeric id of the integration's own client.
     async fn client_of(&self, integration: &str) -> Result<u64, PollError> {
-        let known = || locked(&self.clients).get(integration).copied();
+        let known = || self.clients.lock().get(integration).copied();
         if known().is_none() {
             self.integrations().await?;
         }
@@ -200,21 +209,5 @@ impl Minter {
             .metrics()
             .credential_expires(name, self.client.clock().now() + token.lives());
         Ok(token)
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A wrong client is refused with 400 or 401.
-fn token_refusal(answer: &Answer) -> Refusal {
-    let refused = matches!(
-        answer.status,
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-    );
-    Refusal {
-        reason: refused.then_some(Reason::Unauthorized),
-        codes: answer.codes(),
     }
 }
