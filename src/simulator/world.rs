@@ -40,6 +40,9 @@ pub struct World {
     pub tenant: Tenant,
     /// ZIS' integrations.
     pub integrations: Vec<Integration>,
+    /// What stands in every field that holds a secret or a person, and in every error's text: whoever finds
+    /// it anywhere has found a leak.
+    pub planted: String,
     /// The id and the secret of an administrator's client.
     pub admin: (String, String),
 }
@@ -52,6 +55,8 @@ pub struct Tenant {
     pub client_secret: String,
     pub entities: Vec<Entity>,
     pub connections: Vec<Edge>,
+    /// What stands in the text of a refusal.
+    pub planted: String,
     /// How many of the entities a token reaches.
     pub reach: usize,
     /// How long a token lives, in seconds.
@@ -199,12 +204,14 @@ impl World {
                     .collect(),
             })
             .collect();
+        let planted = format!("planted{}", hex(&mut rng, 32));
         let client_id = hex(&mut rng, 36);
         let tenant = Tenant {
             client_id,
             client_secret: hex(&mut rng, 40),
             entities,
             connections,
+            planted: planted.clone(),
             reach: usize::MAX,
             expires_in: 3599.0,
         };
@@ -212,6 +219,7 @@ impl World {
         Self {
             tenant,
             integrations,
+            planted,
             admin,
         }
     }

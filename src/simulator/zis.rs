@@ -65,18 +65,21 @@ pub(super) fn answer(
             return refused(
                 StatusCode::UNAUTHORIZED,
                 "InvalidCredentials",
-                "Token is expired",
+                &format!("Token is expired {}", world.planted),
             );
         }
         Some(Kind::RevokedToken) => {
-            let body = json!({"error": "invalid_token", "error_description": "The access token provided is expired, revoked, malformed or invalid"});
+            let body = json!({"error": "invalid_token", "error_description": format!("The access token provided is expired, revoked, malformed or invalid {}", world.planted)});
             return Reply::json(StatusCode::UNAUTHORIZED, &body);
         }
         Some(Kind::Refuse) => {
             return refused(
                 StatusCode::FORBIDDEN,
                 "Forbidden",
-                "Cannot access this resource. Missing scope write",
+                &format!(
+                    "Cannot access this resource. Missing scope write {}",
+                    world.planted
+                ),
             );
         }
         Some(Kind::WrongTypes) => {
@@ -124,7 +127,13 @@ pub(super) fn answer(
                 .iter()
                 .find(|i| i.name == call.target && i.name == owner)
             {
-                Some(integration) => page(integration, call, now, fault.map(|fault| fault.kind)),
+                Some(integration) => page(
+                    integration,
+                    &world.planted,
+                    call,
+                    now,
+                    fault.map(|fault| fault.kind),
+                ),
                 None => Reply::text(
                     StatusCode::UNAUTHORIZED,
                     "Authorization failed due to integration mismatch",
@@ -219,7 +228,13 @@ fn integration_token(
     Reply::json(StatusCode::CREATED, &answer)
 }
 
-fn page(integration: &Integration, call: &Call<'_>, now: Timestamp, fault: Option<Kind>) -> Reply {
+fn page(
+    integration: &Integration,
+    planted: &str,
+    call: &Call<'_>,
+    now: Timestamp,
+    fault: Option<Kind>,
+) -> Reply {
     // Both were valid when the call was told.
     let (size, start) = (
         size(call.ask).unwrap_or(LARGEST_PAGE),
@@ -243,7 +258,7 @@ fn page(integration: &Integration, call: &Call<'_>, now: Timestamp, fault: Optio
         let rows = rows.iter().take(size).filter(|stored| stored.kind == kind);
         arrays.insert(
             kind.to_owned(),
-            rows.map(|stored| row(stored, now)).collect(),
+            rows.map(|stored| row(stored, planted, now)).collect(),
         );
     }
     let more = rows.len() > size || matches!(fault, Some(Kind::Endless | Kind::RepeatCursor));
@@ -272,40 +287,37 @@ fn named(stored: Option<&StoredConnection>, n: usize, now: Timestamp) -> StoredC
     }
 }
 
-fn row(stored: &StoredConnection, now: Timestamp) -> Value {
-    let (created, updated) = (
-        stored.created.to_string(),
-        (stored.created + std::time::Duration::from_millis(520)).to_string(),
-    );
+fn row(stored: &StoredConnection, planted: &str, now: Timestamp) -> Value {
+    let created = stored.created.to_string();
+    let updated = (stored.created + Duration::from_millis(520)).to_string();
     let mut row = match stored.kind {
         "api_key" => {
-            json!({"api_key": "*****", "header_name": "x-api-key", "allowed_domain": "search.example.test", "created_at": created, "updated_at": updated})
+            json!({"api_key": "*****", "header_name": "x-api-key", "allowed_domain": "search.example.test"})
         }
         "basic_auth" => {
-            json!({"username": "user@example.test", "password": "*****", "allowed_domain": "", "created_at": created, "updated_at": updated})
+            json!({"username": format!("{planted}@example.test"), "password": "*****", "allowed_domain": ""})
         }
-        "bearer_token" => {
-            json!({"token": "*****", "allowed_domain": "status.example.test", "created_at": created, "updated_at": updated})
-        }
-        _ => {
-            let access = format!("access-{}-{:016x}", stored.name, created.len());
-            let mut row = json!({
-                "access_token": access,
-                "created_by": "test_user",
-                "oauth_access_token_response_body": json!({"access_token": access}).to_string(),
-                "oauth_url_subdomain": "foobar",
-                "permission_scope": "read write",
-                "token_type": "bearer",
-                "uuid": format!("{:08x}-0c43-45f8-b221-9e085ce90418", crc32fast::hash(stored.name.as_bytes())),
-                "refresh_token": if stored.refresh_token { format!("refresh-{access}") } else { String::new() },
-            });
-            if let Some(expiry) = stored.token_expiry(now) {
-                row["token_expiry"] = expiry;
-            }
-            row
-        }
+        "bearer_token" => json!({"token": "*****", "allowed_domain": "status.example.test"}),
+        _ => json!({
+            "access_token": format!("{planted}-access"),
+            "created_by": planted,
+            "oauth_access_token_response_body": json!({"access_token": format!("{planted}-access")}).to_string(),
+            "oauth_url_subdomain": "foobar",
+            "permission_scope": "read write",
+            "token_type": "bearer",
+            "uuid": format!("{:08x}-0c43-45f8-b221-9e085ce90418", crc32fast::hash(stored.name.as_bytes())),
+            "refresh_token": if stored.refresh_token { format!("{planted}-refresh") } else { String::new() },
+        }),
     };
     row["name"] = json!(stored.name);
+    if stored.kind == "oauth" {
+        if let Some(expiry) = stored.token_expiry(now) {
+            row["token_expiry"] = expiry;
+        }
+    } else {
+        row["created_at"] = json!(created);
+        row["updated_at"] = json!(updated);
+    }
     row
 }
 

@@ -48,11 +48,7 @@ pub(super) fn answer(
         ..
     }) = fault
     {
-        return refused(
-            StatusCode::OK,
-            code.unwrap_or(50_000_030),
-            "refused on purpose",
-        );
+        return refused(StatusCode::OK, code.unwrap_or(50_000_030), &tenant.planted);
     }
     if matches!(
         fault,

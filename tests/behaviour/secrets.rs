@@ -1,0 +1,102 @@
+//! Nothing that a vendor's answer holds beyond what is shown leaves the parser, nor stays in memory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use connections_exporter::simulator::{Fault, Kind, Sizes};
+
+use crate::binary::{daemon_in_files, get, page_when};
+use crate::rig::{ONCE, Rig};
+
+/// How often the text stands in the memory of a process.
+fn in_memory(process: u32, text: &[u8]) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{process}/mem")).unwrap();
+    let mut found = 0;
+    for line in maps.lines().filter(|line| {
+        line.split_whitespace()
+            .nth(1)
+            .is_some_and(|may| may.starts_with("rw"))
+    }) {
+        let (from, to) = line
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .split_once('-')
+            .unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let length = usize::try_from(u64::from_str_radix(to, 16).unwrap() - from).unwrap();
+        let mut bytes = vec![0; length];
+        // Some special pages cannot be read.
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            found += bytes
+                .windows(text.len())
+                .filter(|window| *window == text)
+                .count();
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_a_vendor_sends_is_nowhere_two_seconds_after_a_poll() {
+    let sizes = Sizes {
+        integrations: 5,
+        integration_connections: 250,
+        ..Sizes::default()
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    let planted = rig.simulator.change(|world| world.planted.clone());
+    assert!(
+        in_memory(std::process::id(), planted.as_bytes()) > 0,
+        "the search finds what is there"
+    );
+    for fault in [
+        None,
+        Some(Kind::RevokedToken),
+        Some(Kind::ExpiredToken),
+        Some(Kind::Refuse),
+    ] {
+        rig.simulator.heal();
+        if let Some(kind) = fault {
+            for endpoint in ["connections_all", "entity_connections"] {
+                rig.simulator.fail(Fault {
+                    endpoint: Some(endpoint.to_owned()),
+                    ..Fault::new(kind)
+                });
+            }
+        }
+        let (folder, mut daemon) = daemon_in_files(&rig, "1h", &["--log.level=trace"]).await;
+        let polled = if fault.is_some() {
+            "polls_total{system=\"zis\",account=\"acme\",target=\"acme_slack\",outcome=\"failure\"} 1"
+        } else {
+            "outcome=\"success\"} 1"
+        };
+        page_when(daemon.address, |page| page.contains(polled)).await;
+        page_when(daemon.address, |page| {
+            page.matches("target_up{").count() == 9
+        })
+        .await;
+        tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+        let left = in_memory(daemon.id(), planted.as_bytes());
+        assert_eq!(
+            left, 0,
+            "{fault:?}: {left} times in the memory of the daemon"
+        );
+        let mut shown = get(daemon.address, "/metrics").await + &get(daemon.address, "/").await;
+        daemon.signal("TERM");
+        let (_, said, logged) = daemon.end();
+        shown.extend([said, logged]);
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            shown.push_str(&std::fs::read_to_string(file.unwrap().path()).unwrap());
+        }
+        assert!(
+            !shown.contains(&planted),
+            "{fault:?}: shown, logged or written"
+        );
+    }
+}
