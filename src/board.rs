@@ -226,3 +226,6 @@ impl Shelf {
         self.targets.iter().flat_map(BTreeMap::values)
     }
 }
+
+#[cfg(test)]
+mod tests;

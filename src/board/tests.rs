@@ -1,0 +1,221 @@
+//! Any listings, published in any order, read back from the page by a strict parser.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::client::Pace;
+use crate::listing::{Connection, Draft, Facts};
+use crate::state::Held;
+
+static SYSTEM: System = System {
+    name: "test",
+    documented: &[("oauth", ""), ("api_key", "")],
+    connected: Some("connected"),
+    request_id_header: "x-request-id",
+    quotas: |_| Vec::new(),
+};
+
+type Labels = BTreeMap<String, String>;
+
+/// Reads the text format as its specification has it: each family once, its two header lines first, all of
+/// its samples together, no series twice, every escape known, every value a number.
+fn parse(page: &str) -> BTreeMap<String, Vec<(Labels, f64)>> {
+    let mut families: BTreeMap<String, Vec<(Labels, f64)>> = BTreeMap::new();
+    let mut family = String::new();
+    let mut series = BTreeSet::new();
+    assert!(page.ends_with('\n'));
+    let mut lines = page.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split(' ').next().unwrap().to_owned();
+            let kind = lines
+                .next()
+                .unwrap()
+                .strip_prefix(&format!("# TYPE {family} "));
+            assert!(
+                matches!(kind, Some("gauge" | "counter" | "histogram")),
+                "{family}"
+            );
+            assert!(
+                families.insert(family.clone(), Vec::new()).is_none(),
+                "{family} comes twice"
+            );
+            continue;
+        }
+        if line.is_empty() {
+            assert!(lines.peek().is_none(), "an empty line");
+            continue;
+        }
+        let end = line.find(['{', ' ']).unwrap();
+        let (name, mut rest) = line.split_at(end);
+        assert!(
+            name.starts_with(&family),
+            "{name} among the samples of {family}"
+        );
+        let mut labels = Labels::new();
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = inside;
+            loop {
+                let (label, value) = rest.split_once("=\"").unwrap();
+                let (text, after) = unescape(value);
+                assert!(
+                    labels.insert(label.to_owned(), text).is_none(),
+                    "{label} comes twice"
+                );
+                rest = after;
+                match rest.split_at(1) {
+                    (",", more) => rest = more,
+                    ("}", more) => break rest = more,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let value: f64 = rest.strip_prefix(' ').unwrap().parse().unwrap();
+        assert!(value.is_finite(), "{line}");
+        assert!(
+            series.insert((name.to_owned(), labels.clone())),
+            "{line} comes twice"
+        );
+        families.get_mut(&family).unwrap().push((labels, value));
+    }
+    families
+}
+
+/// The text up to the closing quote, and what follows it.
+fn unescape(value: &str) -> (String, &str) {
+    let mut text = String::new();
+    let mut chars = value.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return (text, &value[at + 1..]),
+            '\\' => text.push(match chars.next().unwrap().1 {
+                'n' => '\n',
+                '\\' => '\\',
+                '"' => '"',
+                other => panic!("\\{other} is no escape"),
+            }),
+            other => text.push(other),
+        }
+    }
+    panic!("no closing quote");
+}
+
+fn connection() -> impl Strategy<Value = Connection> {
+    let text = || prop_oneof![any::<String>(), "[ab\"\\\\\n]{0,4}", Just("x".repeat(300))];
+    let date = || {
+        proptest::option::of(
+            (-1_000_000_000..100_000_000_000_i64).prop_map(|s| Timestamp::from_second(s).unwrap()),
+        )
+    };
+    let kind = proptest::sample::select(vec!["oauth", "api_key", "other"]);
+    let status = proptest::sample::select(vec!["", "connected", "other"]);
+    (
+        text(),
+        kind,
+        status,
+        text(),
+        text(),
+        date(),
+        proptest::option::of(any::<bool>()),
+    )
+        .prop_map(
+            |(id, kind, status, uuid, domain, expiry, renewable)| Connection {
+                id: id.into(),
+                kind,
+                status,
+                facts: Facts {
+                    uuid: uuid.into(),
+                    allowed_domain: domain.into(),
+                    ..Facts::default()
+                },
+                expiry,
+                renewable,
+                created: expiry,
+                updated: None,
+            },
+        )
+}
+
+fn board() -> (Arc<Board>, AccountBoard) {
+    let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
+    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+    let metrics = Arc::new(AccountMetrics::new(
+        "test",
+        "a \"quoted\" account",
+        pace,
+        board.own().durations(),
+    ));
+    let account = board.open(&SYSTEM, metrics);
+    (board, account)
+}
+
+fn text(page: &Page) -> String {
+    String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_page_reads_back_to_what_was_published_last(
+        names in proptest::collection::btree_map("[a-c]", any::<String>(), 1..4),
+        published in proptest::collection::vec(("[a-c]", proptest::collection::vec(connection(), 0..12)), 0..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _time = runtime.enter();
+        let (board, account) = board();
+        let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+        // Labels are made unique before they come here.
+        let labels: BTreeMap<_, _> = names.iter().map(|(id, name)| (id.clone(), format!("{name}{id}"))).collect();
+        account.set_targets(&labels, |_| start.clone());
+        let mut last = BTreeMap::new();
+        for (id, rows) in published {
+            let mut draft = Draft::new("list", 1000, 1000);
+            draft.page(rows, true).unwrap();
+            let listing = draft.finish();
+            let renewals = vec![0; listing.connections().len()];
+            let stale_at = Instant::now() + Duration::from_mins(5);
+            let held = Held { listing, renewals, expected: vec![("e\"".to_owned(), true)], stale_at };
+            let held = Arc::new(held);
+            account.publish(&id, State { held: Some(held.clone()), ..start.clone() });
+            if let Some(label) = labels.get(&id) {
+                last.insert(label.clone(), held);
+            }
+        }
+        let families = parse(&text(&board.page(Encoding::Plain)));
+        let rows = |family: &str| families.get(family).cloned().unwrap_or_default();
+        let by_identity = |rows: Vec<(Labels, f64)>| -> BTreeMap<_, _> {
+            rows.into_iter().map(|(labels, value)| ((labels["target"].clone(), labels["connection"].clone(), labels["connection_type"].clone()), (labels, value))).collect()
+        };
+        let infos = by_identity(rows("saas_connection_info"));
+        let expiries = by_identity(rows("saas_connection_token_expiry_timestamp_seconds"));
+        let left = by_identity(rows("saas_connection_token_expires_in_seconds"));
+        let (mut connections, mut expiring) = (0, 0);
+        for (target, held) in &last {
+            for connection in held.listing.connections() {
+                let identity = (target.clone(), connection.id.to_string(), connection.kind.to_owned());
+                let (labels, _) = &infos[&identity];
+                prop_assert_eq!(&labels["uuid"], &*connection.facts.uuid);
+                prop_assert_eq!(&labels["allowed_domain"], &*connection.facts.allowed_domain);
+                prop_assert_eq!(&labels["status"], connection.status);
+                if let Some(expiry) = connection.expiry {
+                    let seconds = expiry.as_second() as f64;
+                    prop_assert_eq!(expiries[&identity].1.to_bits(), seconds.to_bits());
+                    prop_assert_eq!(left[&identity].1.to_bits(), (seconds - 1.7e9).to_bits());
+                    expiring += 1;
+                }
+                connections += 1;
+            }
+        }
+        prop_assert_eq!((infos.len(), expiries.len(), left.len()), (connections, expiring, expiring));
+        let counted: f64 = rows("saas_connections").iter().map(|(_, value)| value).sum();
+        prop_assert!((counted - connections as f64).abs() < 0.5);
+        prop_assert_eq!(rows("connections_exporter_target_next_poll_timestamp_seconds").len(), labels.len());
+    }
+}
