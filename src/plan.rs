@@ -31,18 +31,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What the operator should change before starting.
+    /// What the operator should change.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let limits = self.account.connect.limits();
-        let budget = f64::from(self.account.requests_per_minute.get());
         let mut warnings = Vec::new();
-        if self.per_day > budget * MINUTES_PER_DAY {
-            warnings.push(format!(
-                "needs {} requests a minute, and the budget is {budget}: polls will come late; raise interval or requests_per_minute",
-                rounded(self.per_day / MINUTES_PER_DAY)
-            ));
-        }
         for (limit, window, per_window) in self.windows(&limits) {
             if limit.is_some_and(|limit| per_window > limit as f64) {
                 warnings.push(format!(
@@ -61,6 +54,17 @@ impl<'a> Plan<'a> {
             );
         }
         warnings
+    }
+
+    /// That the budget does not bear the plan, if it does not; the daemon says so itself once it knows the
+    /// number of pages.
+    fn over_budget(&self) -> Option<String> {
+        let budget = f64::from(self.account.requests_per_minute.get());
+        let needed = self.per_day / MINUTES_PER_DAY;
+        (needed > budget).then(|| {
+            let needed = rounded(needed);
+            format!("needs {needed} requests a minute, and the budget is {budget}: intervals will be stretched; raise interval or requests_per_minute")
+        })
     }
 
     fn windows(&self, limits: &crate::upstream::Limits) -> [(Option<u64>, &'static str, f64); 3] {
@@ -109,8 +113,9 @@ impl fmt::Display for Plan<'_> {
             writeln!(f, "  {window:10} {:>12} {limit:>14}", rounded(per_window))?;
         }
         writeln!(f, "  (limits of: {})", limits.of)?;
-        self.warnings()
-            .iter()
+        let warnings = self.over_budget().into_iter().chain(self.warnings());
+        warnings
+            .into_iter()
             .try_for_each(|warning| writeln!(f, "  warning: {warning}"))
     }
 }

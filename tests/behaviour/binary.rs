@@ -276,7 +276,7 @@ fn a_plan_that_breaks_the_quota_is_a_warning() {
     assert_eq!(
         warnings,
         [
-            "needs 7.1 requests a minute, and the budget is 6: polls will come late; raise interval or requests_per_minute",
+            "needs 7.1 requests a minute, and the budget is 6: intervals will be stretched; raise interval or requests_per_minute",
             "needs 10131 requests a day, and the vendor allows 10000 (API Sandbox), shared with everybody else: raise interval",
             "stale_after is less than two intervals: one failed poll will drop the listing",
         ]
