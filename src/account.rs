@@ -32,8 +32,9 @@ pub struct Account {
     clock: Clock,
     /// What the vendor last called each target.
     names: BTreeMap<String, String>,
-    /// Discoveries that were refused since one succeeded.
+    /// Discoveries that were refused since one succeeded, and the credential of the last.
     refusals: u32,
+    refused_credential: Option<u64>,
     running: BTreeMap<String, AbortHandle>,
     pollers: JoinSet<()>,
 }
@@ -82,6 +83,7 @@ impl Account {
             clock,
             names: BTreeMap::new(),
             refusals: 0,
+            refused_credential: None,
             running: BTreeMap::new(),
             pollers: JoinSet::new(),
         }
@@ -99,7 +101,7 @@ impl Account {
         let mut due = started + self.schedule.phase("");
         let mut reference = started;
         loop {
-            sleep_until(due).await;
+            self.until_discovery(due).await;
             let found = self.discover().await;
             due = Instant::now() + self.discover_again_after(found.is_some());
             let targets = match self.config.discovery {
@@ -121,6 +123,16 @@ impl Account {
         }
     }
 
+    /// Waits; after a refusal at each interval also for another credential to try.
+    async fn until_discovery(&self, due: Instant) {
+        if self.refusals == 0 {
+            return sleep_until(due).await;
+        }
+        while Instant::now() < due && self.source.credential("") == self.refused_credential {
+            sleep_until(due.min(Instant::now() + self.schedule.interval())).await;
+        }
+    }
+
     /// What is missing is asked for with the next polls; after refusals less and less often, up to an hour.
     fn discover_again_after(&self, found: bool) -> Duration {
         if found {
@@ -136,6 +148,7 @@ impl Account {
     async fn discover(&mut self) -> Option<Vec<String>> {
         let follows = self.config.discovery == Discovery::Targets;
         let (system, account) = self.metrics.account();
+        let credential = self.source.credential("");
         let result = self.source.discover().await;
         let found = match result {
             Ok(found) if found.is_empty() => {
@@ -148,12 +161,14 @@ impl Account {
             }
             Ok(found) => {
                 self.refusals = 0;
+                self.refused_credential = None;
                 Some(found)
             }
             Err(error) => {
                 self.metrics.failed(&error);
                 if error.reason.is_refusal() {
                     self.refusals += 1;
+                    self.refused_credential = credential;
                 }
                 tracing::warn!(
                     system,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 pub use pace::Pace;
 pub use quota::{Quota, number, ratelimit};
+pub use retry_after::reset;
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};
@@ -98,6 +99,8 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("connections-exporter/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // A request that the library sends again would pass the limiter by.
+            .retry(reqwest::retry::never())
             .referer(false)
             .timeout(poll.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(poll.request_timeout))
@@ -172,7 +175,7 @@ impl Client {
         self.metrics.waited(turn.waited);
         let begun = Instant::now();
         let result = match request.send().await {
-            Ok(response) => self.take(endpoint, response).await,
+            Ok(response) => self.take(endpoint, response, turn.since).await,
             Err(error) => Err((None, unanswered(endpoint, &error))),
         };
         let code = match &result {
@@ -189,9 +192,10 @@ impl Client {
         &self,
         endpoint: &'static str,
         mut response: reqwest::Response,
+        since: Instant,
     ) -> Result<(StatusCode, Answer), (Option<StatusCode>, PollError)> {
         let status = response.status();
-        self.heed(status, response.headers());
+        self.heed(status, response.headers(), since);
         let request_id = response
             .headers()
             .get(self.system.request_id_header)
@@ -225,7 +229,7 @@ impl Client {
         ))
     }
 
-    fn heed(&self, status: StatusCode, headers: &HeaderMap) {
+    fn heed(&self, status: StatusCode, headers: &HeaderMap, since: Instant) {
         let now = self.clock.now();
         let quotas = (self.system.quotas)(headers);
         for quota in &quotas {
@@ -235,7 +239,7 @@ impl Client {
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 self.metrics.rate_limited();
-                return self.pause(self.pace.back_off(wait), "the vendor answered 429");
+                return self.pause(self.pace.back_off(since, wait), "the vendor answered 429");
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(wait) = wait {

@@ -53,6 +53,8 @@ impl Poller {
                 continue;
             }
             let begun = Instant::now();
+            // Before the poll: one that changes while the poll waits for its turn is another one after it.
+            let credential = self.source.credential(&self.target.id);
             let result = self.source.list(&self.target.id).await;
             let duration = begun.elapsed();
             let error = match result {
@@ -65,7 +67,7 @@ impl Poller {
                     Some(error)
                 }
             };
-            refused = self.refused(refused, error.as_ref());
+            refused = self.refused(refused, error.as_ref(), due, credential);
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
             state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
@@ -85,18 +87,26 @@ impl Poller {
         })
     }
 
-    fn refused(&self, before: Option<Refused>, error: Option<&PollError>) -> Option<Refused> {
-        if !error?.reason.is_refused_credential() {
-            return None;
-        }
-        let credential = self.source.credential(&self.target.id);
-        let count = before
+    /// Counts refusals until a poll succeeds; waits are counted from when the poll was due.
+    fn refused(
+        &self,
+        before: Option<Refused>,
+        error: Option<&PollError>,
+        due: Instant,
+        credential: Option<u64>,
+    ) -> Option<Refused> {
+        let refusal = error?.reason.is_refused_credential();
+        let before = before
             .filter(|before| before.credential == credential)
-            .map_or(0, |before| before.count)
-            + 1;
+            .map(|before| before.count);
+        let count = if refusal {
+            before.unwrap_or(0) + 1
+        } else {
+            before?
+        };
         Some(Refused {
             count,
-            until: Instant::now() + self.schedule.after_refusals(count),
+            until: due + self.schedule.after_refusals(count),
             credential,
         })
     }

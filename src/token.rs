@@ -64,6 +64,10 @@ pub struct Keeper<T> {
 #[derive(Debug)]
 struct Kept<T> {
     token: Option<Arc<Token<T>>>,
+    /// What the kept token was minted from.
+    credential: Option<u64>,
+    /// When a token was refused that had just replaced a refused one: the next would be, too.
+    futile: Option<Instant>,
     /// The last failure, and the credential that it was of.
     failure: Option<Failure>,
 }
@@ -80,6 +84,8 @@ impl<T> Default for Keeper<T> {
         Self {
             kept: Mutex::new(Kept {
                 token: None,
+                credential: None,
+                futile: None,
                 failure: None,
             }),
         }
@@ -99,10 +105,24 @@ impl<T> Keeper<T> {
         G: Future<Output = Result<R, PollError>>,
     {
         let token = self.get(credential, &mint).await?;
+        let refused = |error: &PollError| {
+            matches!(
+                error.reason,
+                Reason::Unauthorized | Reason::IntegrationMismatch
+            )
+        };
         match call(token.clone()).await {
-            Err(error) if error.reason == Reason::Unauthorized => {
+            Err(error) if refused(&error) => {
+                let futile = self.kept.lock().await.futile;
+                if futile.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+                    return Err(error);
+                }
                 let token = self.replace(&token, credential, &mint).await?;
-                call(token).await
+                let answer = call(token).await;
+                if answer.as_ref().is_err_and(refused) {
+                    self.kept.lock().await.futile = Some(Instant::now());
+                }
+                answer
             }
             answer => answer,
         }
@@ -120,6 +140,9 @@ impl<T> Keeper<T> {
     {
         let asked = Instant::now();
         let mut kept = self.kept.lock().await;
+        if credential.is_some() && kept.credential != credential {
+            kept.token = None;
+        }
         match kept.token.clone() {
             Some(token) if !token.is_due() => Ok(token),
             Some(token) if !token.is_over() => {
@@ -192,6 +215,7 @@ impl<T> Kept<T> {
             Ok(token) => {
                 let token = Arc::new(token);
                 self.token = Some(token.clone());
+                self.credential = credential;
                 self.failure = None;
                 Ok(token)
             }
@@ -296,5 +320,26 @@ mod tests {
         keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
         assert_eq!(count.load(Relaxed), 2);
         keeper.get(Some(2), || mint(&count, 3600)).await.unwrap();
+        assert_eq!(count.load(Relaxed), 3);
+        keeper.get(Some(3), || mint(&count, 3600)).await.unwrap();
+        assert_eq!(
+            count.load(Relaxed),
+            4,
+            "a kept token is not that of another credential"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_new_token_does_not_mend_costs_one_token_a_minute() {
+        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        for _ in 0..50 {
+            let refused =
+                |_| async { Err::<(), _>(PollError::new(Reason::Unauthorized, "list", "no")) };
+            keeper
+                .with(Some(1), || mint(&count, 3600), refused)
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(count.load(Relaxed), 2);
     }
 }

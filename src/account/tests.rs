@@ -303,6 +303,11 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
     sleep(DISCOVERY_INTERVAL * 10).await;
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
     assert_eq!(rig.board.missing(), 1);
+    // Another credential is worth a try at the next interval.
+    rig.source.finds(&[("1", "One")]);
+    *rig.source.credential.lock().unwrap() = Some(1);
+    sleep(MINUTE * 2).await;
+    assert_eq!(rig.board.missing(), 0);
 }
 
 #[tokio::test(start_paused = true)]

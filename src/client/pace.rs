@@ -77,6 +77,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<N
 pub struct Turn<'a> {
     /// How long it waited.
     pub waited: Duration,
+    /// When it was let through.
+    pub since: Instant,
     pace: &'a Pace,
     _in_flight: Option<SemaphorePermit<'a>>,
 }
@@ -130,6 +132,7 @@ impl Pace {
         }
         Turn {
             waited: begun.elapsed(),
+            since: Instant::now(),
             pace: self,
             _in_flight: in_flight,
         }
@@ -212,14 +215,19 @@ impl Pace {
     }
 
     /// Pauses the account after a 429: for as long as the vendor said, else for a random part of a time
-    /// that doubles with each 429 in a row. And halves the rate, once for all who were in flight.
-    pub fn back_off(&self, wait: Option<Duration>) -> Duration {
+    /// that doubles with each 429 in a row. And halves the rate, once for all who were under way with the
+    /// refused request, which was let through at `since`.
+    pub fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
-        if budget.paused_until.is_none_or(|until| until <= now) {
-            let half = (self.rate(&budget, now) / 2.0).max(LOWEST_RATE);
-            budget.reduced = Some((half, now));
-        }
+        let rate = self.rate(&budget, now);
+        let halved = budget.reduced.is_some_and(|(_, at)| since <= at);
+        let rate = if halved {
+            rate
+        } else {
+            (rate / 2.0).max(LOWEST_RATE)
+        };
+        budget.reduced = Some((rate, now));
         let ceiling = FIRST_BACK_OFF
             .saturating_mul(1 << budget.refused.min(6))
             .min(LONGEST_BACK_OFF);
@@ -298,7 +306,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_pause_is_longer_than_an_hour() {
         assert_eq!(
-            pace(60).back_off(Some(Duration::from_hours(8760))),
+            pace(60).back_off(Instant::now(), Some(Duration::from_hours(8760))),
             Duration::from_hours(1)
         );
     }
@@ -309,7 +317,7 @@ mod tests {
         let mut ceiling = FIRST_BACK_OFF;
         for _ in 0..10 {
             tokio::time::advance(LONGEST_BACK_OFF).await;
-            assert!(pace.back_off(None) <= ceiling);
+            assert!(pace.back_off(Instant::now(), None) <= ceiling);
             ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
         }
         assert_eq!(pace.budget().refused, 10);
@@ -348,20 +356,23 @@ mod tests {
     async fn a_429_halves_the_rate_once_for_all_in_flight_and_it_grows_back() {
         let pace = pace(100);
         let rate = || pace.per_second().1 * 60.0;
+        let since = Instant::now();
         for _ in 0..4 {
-            pace.back_off(Some(Duration::from_secs(10)));
+            tokio::time::advance(Duration::from_millis(100)).await;
+            pace.back_off(since, Some(Duration::ZERO));
         }
         assert!((rate() - 50.0).abs() < 1e-9);
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!((rate() - 50.0).abs() < 1e-9, "not yet");
         tokio::time::advance(Duration::from_mins(1)).await;
         assert!((rate() - 60.0).abs() < 1e-9);
-        pace.back_off(Some(Duration::ZERO));
+        pace.back_off(Instant::now(), Some(Duration::ZERO));
         assert!((rate() - 30.0).abs() < 1e-9);
         tokio::time::advance(Duration::from_mins(10)).await;
         assert!((rate() - 100.0).abs() < 1e-9, "and no further");
         for _ in 0..20 {
-            pace.back_off(Some(Duration::ZERO));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            pace.back_off(Instant::now(), Some(Duration::ZERO));
         }
         assert!((rate() - LOWEST_RATE).abs() < 1e-9);
     }
@@ -374,7 +385,7 @@ mod tests {
             drop(pace.turn().await);
             sent.push(Instant::now());
             if n % 37 == 0 {
-                pace.back_off(Some(Duration::from_millis(10)));
+                pace.back_off(Instant::now(), Some(Duration::from_millis(10)));
             }
         }
         for window in sent.windows(61) {

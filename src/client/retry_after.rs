@@ -21,7 +21,8 @@ pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Durati
 }
 
 /// `ratelimit-reset`, in seconds.
-pub(super) fn reset(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn reset(headers: &HeaderMap) -> Option<Duration> {
     seconds(headers.get("ratelimit-reset")?.to_str().ok()?.trim())
 }
 

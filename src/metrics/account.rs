@@ -232,6 +232,12 @@ impl AccountMetrics {
             .set(seconds(at));
     }
 
+    /// Forgets a token of ours that is not used any more.
+    pub fn credential_gone(&self, credential: &str) {
+        // An error says that there was none.
+        let _ = self.credential_expiry.remove_label_values(&[credential]);
+    }
+
     /// Notes the end of a discovery, and whether it succeeded.
     pub fn discovered(&self, success: bool, at: Timestamp) {
         self.discovery_up

@@ -10,6 +10,7 @@ mod settings;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Connect, Found, Limits, Source, System};
-use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
+use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit, reset};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts, Listing};
@@ -42,16 +43,25 @@ static ZIS: System = System {
     quotas,
 };
 
-/// The window is a minute: of either family of headers, whichever is there.
+/// The window is a minute: of either family of headers, whichever is there. One that is used up and does
+/// not tell its end, ends within that minute.
 fn quotas(headers: &HeaderMap) -> Vec<Quota> {
-    let older = || Quota {
-        window: "60",
-        limit: number(headers, "x-rate-limit"),
-        remaining: number(headers, "x-rate-limit-remaining"),
-        reset: None,
+    let newer = ratelimit(headers, "60");
+    let limit = newer
+        .and_then(|quota| quota.limit)
+        .or_else(|| number(headers, "x-rate-limit"));
+    let remaining = newer
+        .and_then(|quota| quota.remaining)
+        .or_else(|| number(headers, "x-rate-limit-remaining"));
+    let told = limit.is_some() || remaining.is_some();
+    let used_up = (remaining == Some(0)).then_some(Duration::from_mins(1));
+    let window = newer.map_or("60", |quota| quota.window);
+    let quota = Quota {
+        window,
+        limit,
+        remaining,
+        reset: reset(headers).or(used_up),
     };
-    let quota = ratelimit(headers, "60").unwrap_or_else(older);
-    let told = quota.limit.is_some() || quota.remaining.is_some();
     told.then_some(quota).into_iter().collect()
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Minter {
     admin_token: Keeper<()>,
     /// By integration.
     tokens: Mutex<BTreeMap<String, Arc<Keeper<()>>>>,
+    /// Held by whoever asks the registry for ids: the others find them known.
+    registry: tokio::sync::Mutex<()>,
     /// The numeric id of each integration's own client, as the registry tells it.
     clients: Mutex<BTreeMap<String, u64>>,
 }
@@ -56,6 +58,7 @@ impl Minter {
             admin,
             admin_token: Keeper::default(),
             tokens: Mutex::default(),
+            registry: tokio::sync::Mutex::default(),
             clients: Mutex::default(),
         }
     }
@@ -103,6 +106,13 @@ impl Minter {
         let clients: BTreeMap<_, _> = known
             .map(|i| (i.name, i.zendesk_oauth_client.and_then(|client| client.id)))
             .collect();
+        self.tokens.lock().retain(|name, _| {
+            let stays = clients.contains_key(name);
+            if !stays {
+                self.client.metrics().credential_gone(name);
+            }
+            stays
+        });
         let names = clients.keys().cloned().collect();
         *self.clients.lock() = clients
             .into_iter()
@@ -154,7 +164,10 @@ impl Minter {
             .admin_token
             .with(self.credential(), || self.mint_admin(), call)
             .await;
-        if answer.is_err() {
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.reason.is_refusal())
+        {
             // An integration that was made anew has another client: the registry is asked again.
             self.clients.lock().remove(integration);
         }
@@ -171,6 +184,7 @@ impl Minter {
     /// The numeric id of the integration's own client.
     async fn client_of(&self, integration: &str) -> Result<u64, PollError> {
         let known = || self.clients.lock().get(integration).copied();
+        let _asking = self.registry.lock().await;
         if known().is_none() {
             self.integrations().await?;
         }
