@@ -98,10 +98,12 @@ impl Account {
         }
         // The first poll comes after the first answer, whatever that is: so a name that can be had is there
         // from the first listing on, and no target changes its label at each start.
+        let mut first = Some(started);
         let mut due = started + self.schedule.phase("");
-        let mut reference = started;
         loop {
             self.until_discovery(due).await;
+            // First polls are spread from the start on; those of targets found later, from then on.
+            let reference = first.take().unwrap_or_else(Instant::now);
             let found = self.discover().await;
             due = Instant::now() + self.discover_again_after(found.is_some());
             let targets = match self.config.discovery {
@@ -119,7 +121,6 @@ impl Account {
             if let Some(targets) = targets {
                 self.poll(targets, reference);
             }
-            reference = due;
         }
     }
 

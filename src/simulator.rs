@@ -294,8 +294,10 @@ impl State {
             Kind::Drip => with(Manner::Drip, self.healthy(call, now, None)),
             Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
             Kind::ExpiredToken | Kind::RevokedToken => {
-                self.issued.clear();
-                self.granted.clear();
+                match call.system {
+                    "zuora" => self.issued.clear(),
+                    _ => self.granted.clear(),
+                }
                 self.healthy(call, now, Some(fault))
             }
             Kind::WrongTypes
