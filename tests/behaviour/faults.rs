@@ -6,7 +6,7 @@ use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{OFTEN, Page, Rig, serve};
+use crate::rig::{OFTEN, Page, Rig, page_when, serve};
 
 const SIZES: Sizes = Sizes {
     entities: 2,
@@ -416,25 +416,12 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
     .unwrap();
     let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
     let _end = shutdown.drop_guard();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
-    let page = loop {
-        let page = Page(
-            reqwest::get(format!("http://{address}/metrics"))
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap(),
-        );
-        // After the last of them nothing is mounted, which is a 404.
-        if page
-            .value(&["target_failing{", "reason=\"not_found\""])
+    // After the last of them nothing is mounted, which is a 404.
+    let last = |page: &Page| {
+        page.value(&["target_failing{", "reason=\"not_found\""])
             .is_some()
-        {
-            break page;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{}", page.0);
     };
+    let page = page_when(address, last).await;
     assert_eq!(
         page.value(&["api_errors_total{", "reason=\"decode\""]),
         Some(bad.len() as f64)

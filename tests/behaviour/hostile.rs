@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{ONCE, Page, serve};
+use crate::rig::{ONCE, Page, page_when, serve};
 
 /// The page after one poll of an integration at this address; `more` are further lines of the account.
 async fn poll(base_url: &str, more: &str) -> Page {
@@ -32,21 +32,7 @@ async fn poll(base_url: &str, more: &str) -> Page {
     .unwrap();
     let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
     let _end = shutdown.drop_guard();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        let page = Page(
-            reqwest::get(format!("http://{address}/metrics"))
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap(),
-        );
-        if page.value(&["target_up{"]).is_some() {
-            return page;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "not polled");
-    }
+    page_when(address, |page| page.value(&["target_up{"]).is_some()).await
 }
 
 fn fails_with(page: &Page, reason: &str) {
@@ -156,23 +142,7 @@ async fn a_next_page_on_another_host_is_asked_of_our_own() {
     .unwrap();
     let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
     let _end = shutdown.drop_guard();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-    while reqwest::get(format!("http://{address}/-/ready"))
-        .await
-        .unwrap()
-        .status()
-        != 200
-    {
-        assert!(tokio::time::Instant::now() < deadline, "not ready");
-    }
-    let page = Page(
-        reqwest::get(format!("http://{address}/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap(),
-    );
+    let page = page_when(address, |page| page.value(&["target_up{"]).is_some()).await;
     assert_eq!(page.sum(&["saas_connections{"]), 2.0);
     assert!(
         thief.received_requests().await.unwrap().is_empty(),

@@ -126,19 +126,7 @@ impl Rig {
 
     /// The first page of which this is true.
     pub(crate) async fn page_when(&self, what: impl Fn(&Page) -> bool) -> Page {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let page = self.page().await;
-            if what(&page) {
-                return page;
-            }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "it did not come:\n{}",
-                page.0
-            );
-            tokio::task::yield_now().await;
-        }
+        page_when(self.address, what).await
     }
 
     /// Waits until every target was polled.
@@ -147,6 +135,28 @@ impl Rig {
         while self.get("/-/ready").await.status() != 200 {
             assert!(tokio::time::Instant::now() < deadline, "not ready");
         }
+    }
+}
+
+/// The first page at this address of which this is true.
+pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&Page) -> bool) -> Page {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = client
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await
+            .unwrap();
+        let page = Page(answer.text().await.unwrap());
+        if what(&page) {
+            return page;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it did not come:\n{}",
+            page.0
+        );
     }
 }
 
