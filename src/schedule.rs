@@ -12,7 +12,7 @@ use crate::config::{Account, Poll};
 use crate::metrics::AccountMetrics;
 
 /// After refusals, nothing is asked for less often than this.
-pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// The schedule of one account, which its pollers share.
 #[derive(Debug)]

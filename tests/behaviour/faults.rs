@@ -1,12 +1,10 @@
 //! Everything that a vendor or a network can do: a reason, and the last listing kept.
 
-use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{OFTEN, Page, Rig, page_when, serve};
+use crate::rig::{OFTEN, Page, Rig, page_when, serve_text};
 
 const SIZES: Sizes = Sizes {
     entities: 2,
@@ -407,15 +405,7 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
         "poll:\n{OFTEN}zis:\n  - account: a\n    base_url: {}\n    requests_per_minute: 60000\n    integrations:\n      - name: n\n        token_env: T\n",
         server.uri()
     );
-    let config = Config::parse(
-        &text,
-        "".as_ref(),
-        &|_| Some("t".to_owned()),
-        Problems::new("test"),
-    )
-    .unwrap();
-    let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
-    let _end = shutdown.drop_guard();
+    let (address, _end) = serve_text(&text).await;
     // After the last of them nothing is mounted, which is a 404.
     let last = |page: &Page| {
         page.value(&["target_failing{", "reason=\"not_found\""])

@@ -3,8 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
 use flate2::{Compress, Compression, FlushCompress};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,22 +14,14 @@ use tokio_util::task::AbortOnDropHandle;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{ONCE, Page, page_when, serve};
+use crate::rig::{ONCE, Page, page_when, serve_text};
 
 /// The page after one poll of an integration at this address; `more` are further lines of the account.
 async fn poll(base_url: &str, more: &str) -> Page {
     let text = format!(
         "poll:\n{ONCE}zis:\n  - account: a\n    base_url: {base_url}\n{more}    integrations:\n      - name: n\n        token_env: T\n"
     );
-    let config = Config::parse(
-        &text,
-        "".as_ref(),
-        &|_| Some("t".to_owned()),
-        Problems::new("test"),
-    )
-    .unwrap();
-    let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
-    let _end = shutdown.drop_guard();
+    let (address, _end) = serve_text(&text).await;
     page_when(address, |page| page.value(&["target_up{"]).is_some()).await
 }
 
@@ -133,15 +123,7 @@ async fn a_next_page_on_another_host_is_asked_of_our_own() {
         "poll:\n{ONCE}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {entity}}}]\n",
         vendor.uri()
     );
-    let config = Config::parse(
-        &text,
-        "".as_ref(),
-        &|_| Some("s".to_owned()),
-        Problems::new("test"),
-    )
-    .unwrap();
-    let (address, _daemon, shutdown) = serve(config, <_>::default(), Clock::system()).await;
-    let _end = shutdown.drop_guard();
+    let (address, _end) = serve_text(&text).await;
     let page = page_when(address, |page| page.value(&["target_up{"]).is_some()).await;
     assert_eq!(page.sum(&["saas_connections{"]), 2.0);
     assert!(

@@ -138,6 +138,19 @@ impl Rig {
     }
 }
 
+/// Runs the configuration of this text, whose every secret is `t`, until the guard is dropped.
+pub(crate) async fn serve_text(text: &str) -> (SocketAddr, DropGuard) {
+    let config = Config::parse(
+        text,
+        "".as_ref(),
+        &|_| Some("t".to_owned()),
+        Problems::new("test"),
+    )
+    .unwrap();
+    let (address, _, shutdown) = serve(config, Limits::default(), Clock::system()).await;
+    (address, shutdown.drop_guard())
+}
+
 /// The first page at this address of which this is true.
 pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&Page) -> bool) -> Page {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
