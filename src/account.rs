@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::{AccountBoard, Board};
-use crate::client::{Client, Pace};
-use crate::clock::Clock;
+use crate::client::{Client, KeptPace, Pace};
+use crate::clock::{Clock, until};
 use crate::config::{self, Discovery, Poll, Target};
-use crate::listing::cut;
+use crate::listing::{Listing, cut};
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
-use crate::poller::Poller;
+use crate::poller::{Poller, expected};
 use crate::schedule::Schedule;
-use crate::state::State;
+use crate::state::{Held, Kept, State};
+use crate::store::{AccountStore, Item, Store};
 use crate::upstream::{Found, Source};
 
 /// How often the vendor is asked which targets there are, and how they are called.
@@ -29,14 +32,32 @@ pub struct Account {
     source: Arc<dyn Source>,
     metrics: Arc<AccountMetrics>,
     board: AccountBoard,
+    store: AccountStore,
     clock: Clock,
-    /// What the vendor last called each target.
-    names: BTreeMap<String, String>,
+    known: Known,
     /// Discoveries that were refused since one succeeded, and the credential of the last.
     refusals: u32,
     refused_credential: Option<u64>,
+    max_connections: usize,
     running: BTreeMap<String, AbortHandle>,
     pollers: JoinSet<()>,
+}
+
+/// What is known of the account's targets; outlives the process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Known {
+    /// The ids that were found last, where targets are followed.
+    found: Vec<String>,
+    /// What the vendor last called each target.
+    names: BTreeMap<String, String>,
+    /// Whether the last discovery succeeded.
+    up: bool,
+    /// When one last did.
+    last_success: Option<Timestamp>,
+    /// When the next one is due.
+    next: Timestamp,
+    /// What the source learned with it.
+    memory: serde_json::Value,
 }
 
 impl Account {
@@ -46,6 +67,7 @@ impl Account {
         config: config::Account,
         poll: &Poll,
         board: &Arc<Board>,
+        store: &Store,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let system = config.system.name;
@@ -57,10 +79,19 @@ impl Account {
             pace.clone(),
             durations,
         ));
-        let client = Client::new(&config, poll, pace, metrics.clone(), clock.clone())?;
+        let store = store.account(system, &config.name, config.base_url.as_str());
+        go_on(&pace, &store, &metrics, clock.now());
+        let client = Client::new(
+            &config,
+            poll,
+            pace,
+            metrics.clone(),
+            store.clone(),
+            clock.clone(),
+        )?;
         let source = Arc::from(config.connect.connect(client));
         Ok(Self::with_source(
-            config, poll, board, metrics, source, clock,
+            config, poll, board, metrics, store, source, clock,
         ))
     }
 
@@ -69,6 +100,7 @@ impl Account {
         poll: &Poll,
         board: &Arc<Board>,
         metrics: Arc<AccountMetrics>,
+        store: AccountStore,
         source: Arc<dyn Source>,
         clock: Clock,
     ) -> Self {
@@ -80,8 +112,10 @@ impl Account {
             source,
             metrics,
             board,
+            store,
             clock,
-            names: BTreeMap::new(),
+            known: Known::default(),
+            max_connections: poll.max_connections,
             refusals: 0,
             refused_credential: None,
             running: BTreeMap::new(),
@@ -100,27 +134,57 @@ impl Account {
         // from the first listing on, and no target changes its label at each start.
         let mut first = Some(started);
         let mut due = started + self.schedule.phase("");
+        if let Some(wait) = self.restore() {
+            due = started + wait;
+            self.poll_known(&mut first);
+        }
         loop {
             self.until_discovery(due).await;
-            // First polls are spread from the start on; those of targets found later, from then on.
-            let reference = first.take().unwrap_or_else(Instant::now);
             let found = self.discover().await;
-            due = Instant::now() + self.discover_again_after(found.is_some());
-            let targets = match self.config.discovery {
-                Discovery::Targets => found.map(|ids| {
-                    ids.into_iter()
-                        .map(|id| Target {
-                            id,
-                            name: None,
-                            expect: Vec::new(),
-                        })
-                        .collect()
-                }),
-                Discovery::Names | Discovery::Never => Some(self.config.targets.clone()),
-            };
-            if let Some(targets) = targets {
-                self.poll(targets, reference);
+            let wait = self.discover_again_after(found);
+            due = Instant::now() + wait;
+            self.known.next = self.clock.now() + wait;
+            self.known.memory = self.source.memory();
+            self.store.write(Item::Discovery, self.known.clone());
+            if found || self.config.discovery == Discovery::Names {
+                self.poll_known(&mut first);
             }
+        }
+    }
+
+    /// Takes back what was known before a restart, and gives the time until the next discovery.
+    fn restore(&mut self) -> Option<Duration> {
+        self.known = self.store.read(&Item::Discovery)?;
+        self.source.remember(self.known.memory.clone());
+        if self.config.discovery == Discovery::Targets {
+            self.metrics
+                .discovered(self.known.up, self.known.last_success);
+        }
+        let wait = until(self.clock.now(), self.known.next);
+        // After refusals somebody may have mended what was wrong: that is what restarts are for.
+        let longest = self.discover_again_after(self.known.up);
+        Some(if wait.is_zero() {
+            self.schedule.phase("")
+        } else {
+            wait.min(longest)
+        })
+    }
+
+    /// Polls the targets that are known.
+    fn poll_known(&mut self, first: &mut Option<Instant>) {
+        let targets: Vec<_> = match self.config.discovery {
+            Discovery::Targets => self
+                .known
+                .found
+                .iter()
+                .map(|id| Target::found(id))
+                .collect(),
+            Discovery::Names | Discovery::Never => self.config.targets.clone(),
+        };
+        // A list that was never had is not an empty one.
+        if !targets.is_empty() {
+            // First polls are spread from the start on; those of targets found later, from then on.
+            self.poll(targets, first.take().unwrap_or_else(Instant::now));
         }
     }
 
@@ -146,7 +210,7 @@ impl Account {
     }
 
     /// Asks the vendor; a failure or an empty list is logged and counted, and changes nothing.
-    async fn discover(&mut self) -> Option<Vec<String>> {
+    async fn discover(&mut self) -> bool {
         let follows = self.config.discovery == Discovery::Targets;
         let (system, account) = self.metrics.account();
         let credential = self.source.credential("");
@@ -185,17 +249,24 @@ impl Account {
                 None
             }
         };
-        if follows {
-            self.metrics.discovered(found.is_some(), self.clock.now());
-        }
-        let mut ids = Vec::new();
-        for Found { id, name } in found? {
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                self.names.insert(id.clone(), name);
+        self.known.up = found.is_some();
+        if let Some(found) = found {
+            self.known.last_success = Some(self.clock.now());
+            self.known.found.clear();
+            for Found { id, name } in found {
+                if let Some(name) = name.filter(|name| !name.is_empty()) {
+                    self.known.names.insert(id.clone(), name);
+                }
+                if follows {
+                    self.known.found.push(id);
+                }
             }
-            ids.push(id);
         }
-        Some(ids)
+        if follows {
+            self.metrics
+                .discovered(self.known.up, self.known.last_success);
+        }
+        self.known.up
     }
 
     /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
@@ -204,12 +275,24 @@ impl Account {
     fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
-        let new = |id: &str| {
-            let wait =
-                (reference + self.schedule.phase(id)).saturating_duration_since(Instant::now());
-            State::new(self.schedule.interval(), self.clock.now() + wait)
-        };
-        self.board.set_targets(&labels(&targets, &self.names), new);
+        self.store
+            .keep_targets(targets.iter().map(|target| target.id.as_str()));
+        let new: Vec<_> = targets
+            .iter()
+            .filter(|target| !self.running.contains_key(&target.id))
+            .collect();
+        let kept: Vec<_> = new.iter().map(|target| self.kept(&target.id)).collect();
+        for (target, kept) in new.iter().zip(&kept) {
+            if let Some((_, Some(listing))) = kept {
+                self.schedule.needs_pages(&target.id, listing.pages);
+            }
+        }
+        let begun = new.into_iter().zip(kept);
+        let mut begun: BTreeMap<_, _> = begun
+            .map(|(target, kept)| (target.id.clone(), self.begin(target, reference, kept)))
+            .collect();
+        let labels = labels(&targets, &self.known.names);
+        self.board.set_targets(&labels, |id| begun[id].0.clone());
         let (system, account) = (self.config.system.name, self.config.name.clone());
         self.running.retain(|id, poller| {
             let stays = targets.iter().any(|target| target.id == *id);
@@ -222,23 +305,82 @@ impl Account {
         // The set keeps what has ended until it is asked for it.
         while self.pollers.try_join_next().is_some() {}
         for target in targets {
-            if self.running.contains_key(&target.id) {
-                continue;
-            }
             let id = target.id.clone();
-            let first = (reference + self.schedule.phase(&id)).max(Instant::now());
+            let Some((state, first)) = begun.remove(&id) else {
+                continue;
+            };
             let poller = Poller {
                 target,
                 source: self.source.clone(),
                 board: self.board.clone(),
+                store: self.store.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
                 schedule: self.schedule.clone(),
             };
             self.running
-                .insert(id, self.pollers.spawn(poller.run(first)));
+                .insert(id, self.pollers.spawn(poller.run(first, state)));
         }
     }
+
+    /// What was known of a target before a restart.
+    fn kept(&self, id: &str) -> Option<(Kept, Option<Listing>)> {
+        let item = Item::Target(id.to_owned());
+        let mut kept: Kept = self.store.read(&item)?;
+        match kept.listing(self.config.system, self.max_connections) {
+            Ok(listing) => Some((kept, listing)),
+            Err(problem) => {
+                self.store.ignored(&item, &problem);
+                None
+            }
+        }
+    }
+
+    /// The state that a target begins with, and when it is first polled: at its place in the spread, or when it
+    /// would have been due without a restart.
+    fn begin(
+        &self,
+        target: &Target,
+        reference: Instant,
+        kept: Option<(Kept, Option<Listing>)>,
+    ) -> (State, Instant) {
+        let (now, date) = (Instant::now(), self.clock.now());
+        let interval = self.schedule.interval();
+        let wait = kept
+            .as_ref()
+            .map(|(kept, _)| until(date, kept.next_poll).min(interval))
+            .filter(|wait| !wait.is_zero())
+            .unwrap_or_else(|| {
+                (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
+            });
+        let state = State::new(interval, date + wait);
+        let Some((kept, listing)) = kept else {
+            return (state, now + wait);
+        };
+        let held = listing.zip(kept.last_success).map(|(listing, taken)| {
+            let expected = expected(&*self.source, target, &listing);
+            let stale_after = self.schedule.stale_after();
+            let stale_at = now + stale_after.saturating_sub(until(taken, date));
+            Held::new(listing, None, expected, stale_at)
+        });
+        (state.restored(kept, held), now + wait)
+    }
+}
+
+/// Lets the pace go on where it was before a restart. The file is there before the first request is: without it
+/// the next process would not know that there was one.
+fn go_on(pace: &Pace, store: &AccountStore, metrics: &AccountMetrics, date: Timestamp) {
+    if store.has(&Item::Pace) {
+        let kept: Option<KeptPace> = store.read(&Item::Pace);
+        let paused = pace.go_on(kept.as_ref(), date);
+        if !paused.is_zero() {
+            let (system, account) = metrics.account();
+            let seconds = paused.as_secs_f64();
+            tracing::info!(system, account, seconds, "still paused after a restart");
+            metrics.paused_until(date + paused);
+        }
+    }
+    store.write_at_once(&Item::Pace, &pace.kept(date));
 }
 
 /// The label of each target by its id: the configured name, else the vendor's, else the id. A name that

@@ -77,6 +77,13 @@ pub struct Daemon {
     /// Answers in flight; more get 503.
     #[arg(long = "web.max-requests", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
+    /// Folder for what must outlive a restart; without it, nothing is written.
+    #[arg(
+        long = "state.dir",
+        value_name = "FOLDER",
+        env = "CONNECTIONS_EXPORTER_STATE_DIR"
+    )]
+    pub state_dir: Option<PathBuf>,
     /// Least level that is logged.
     #[arg(long = "log.level", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]

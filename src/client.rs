@@ -15,7 +15,7 @@ use reqwest::{RequestBuilder, Url, redirect};
 use tokio::time::Instant;
 
 pub use answer::{Answer, Refusal};
-pub use pace::Pace;
+pub use pace::{KeptPace, Pace};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::reset;
 
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Account, Poll};
 use crate::error::{PollError, Reason, harmless};
 use crate::metrics::AccountMetrics;
+use crate::store::{AccountStore, Item};
 use crate::upstream::System;
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
@@ -38,6 +39,7 @@ pub struct Client {
     system: &'static System,
     pace: Arc<Pace>,
     metrics: Arc<AccountMetrics>,
+    store: AccountStore,
     max_connections: usize,
     clock: Clock,
 }
@@ -49,6 +51,7 @@ impl Client {
         poll: &Poll,
         pace: Arc<Pace>,
         metrics: Arc<AccountMetrics>,
+        store: AccountStore,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
@@ -85,6 +88,7 @@ impl Client {
             system: account.system,
             pace,
             metrics,
+            store,
             max_connections: poll.max_connections,
             clock,
         })
@@ -225,7 +229,9 @@ impl Client {
     }
 
     fn pause(&self, wait: Duration, why: &str) {
-        self.metrics.paused_until(self.clock.now() + wait);
+        let now = self.clock.now();
+        self.metrics.paused_until(now + wait);
+        self.store.write(Item::Pace, self.pace.kept(now));
         let (system, account) = self.metrics.account();
         tracing::warn!(
             system,
@@ -279,6 +285,16 @@ fn unanswered(endpoint: &'static str, error: &reqwest::Error) -> PollError {
                 "the answer is not the gzip that it says it is ({})",
                 gzip.kind()
             ),
+        )
+    } else if let Some(http) = find::<hyper::Error>(error).filter(|http| http.is_parse()) {
+        let reason = if http.is_parse_too_large() {
+            Reason::TooLarge
+        } else {
+            Reason::Decode
+        };
+        (
+            reason,
+            format!("the answer's head is not HTTP that we take: {http}"),
         )
     } else if error.is_connect() {
         let detail = find::<io::Error>(error).map_or("no connection".to_owned(), |e| {

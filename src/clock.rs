@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -40,6 +41,12 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
+}
+
+/// From one date to a later one; nothing, if that is not later.
+#[must_use]
+pub fn until(now: Timestamp, then: Timestamp) -> Duration {
+    then.duration_since(now).try_into().unwrap_or_default()
 }
 
 /// Seconds since 1970, as samples carry them.

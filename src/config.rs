@@ -118,6 +118,18 @@ pub struct Target {
     pub expect: Vec<String>,
 }
 
+impl Target {
+    /// One that the vendor listed, of which the configuration says nothing.
+    #[must_use]
+    pub fn found(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: None,
+            expect: Vec::new(),
+        }
+    }
+}
+
 /// What the vendor is asked about an account's targets, once an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discovery {

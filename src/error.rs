@@ -1,9 +1,13 @@
 //! Why a poll failed, as data: a reason from a fixed list, and what an operator needs to ask the vendor.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The one word that says why a poll failed; the `reason` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No connection, or one that ended before the answer did.
     Unreachable,
@@ -138,12 +142,12 @@ impl Reason {
 
 /// A failed poll or a failed discovery. Holds nothing of a vendor's text but codes and a request id of
 /// harmless characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollError {
     /// Why.
     pub reason: Reason,
     /// The call that failed, as in the `endpoint` label.
-    pub endpoint: &'static str,
+    pub endpoint: Cow<'static, str>,
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
     /// The vendor's own error codes.
@@ -159,7 +163,7 @@ impl PollError {
     pub fn new(reason: Reason, endpoint: &'static str, detail: impl Into<String>) -> Self {
         Self {
             reason,
-            endpoint,
+            endpoint: endpoint.into(),
             status: None,
             codes: Vec::new(),
             request_id: None,

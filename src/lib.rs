@@ -17,6 +17,7 @@ pub mod error;
 pub mod listing;
 pub mod log;
 pub mod state;
+pub mod store;
 
 pub mod board;
 pub mod exposition;
@@ -25,6 +26,7 @@ pub mod server;
 
 pub mod simulator;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -37,6 +39,7 @@ use clock::Clock;
 use config::Config;
 use metrics::OwnMetrics;
 use server::{Limits, Server};
+use store::Store;
 
 /// Where and how the page is served.
 #[derive(Debug)]
@@ -49,17 +52,26 @@ pub struct Web {
     pub limits: Limits,
 }
 
-/// Polls and serves until `shutdown`. Fails only before it begins: if certificates cannot be loaded.
+/// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one. Fails only
+/// before it begins: if certificates cannot be loaded, or another process uses the folder.
 pub async fn run(
     config: Config,
     web: Web,
     clock: Clock,
+    state_dir: Option<&Path>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let own = OwnMetrics::new(clock.now());
+    let store = match state_dir {
+        Some(folder) => Store::open(folder, own.state_write_failures())?,
+        None => Store::default(),
+    };
+    let accounts = config.accounts.iter();
+    store.keep_accounts(accounts.map(|account| (account.system.name, account.name.as_str())));
+    let board = Arc::new(Board::new(own, clock.clone()));
     let mut accounts = JoinSet::new();
     for account in config.accounts {
-        let account = Account::open(account, &config.poll, &board, clock.clone())?;
+        let account = Account::open(account, &config.poll, &board, &store, clock.clone())?;
         accounts.spawn(account.run());
     }
     for listener in &web.listeners {

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{PollError, Reason};
 
 /// One row that a target's listing returned. Holds no secret, and no person's name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Connection {
     /// The `connection` label: the id (Zuora) or the name (ZIS).
     pub id: Box<str>,
@@ -68,7 +69,8 @@ impl Connection {
 }
 
 /// Labels of `saas_connection_info`; what a system lacks stays empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "each field is the label of the same name")]
 pub struct Facts {
     pub uuid: Box<str>,

@@ -31,11 +31,33 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 /// How the demo polls: so often that one can watch.
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// What is still to be written to the state folder at the end has this long: a disk that hangs must not keep
+/// the process.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
     let cli = Cli::parse();
     log(&cli.daemon);
-    let result = match &cli.command {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = runtime.context("starting the runtime").and_then(|runtime| {
+        let result = runtime.block_on(command(&cli));
+        runtime.shutdown_timeout(LAST_WRITES);
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line for each problem of a configuration; all else is one line.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
         None if cli.daemon.config_check => check(&cli.daemon),
         None => daemon(&cli.daemon).await,
         Some(Command::Demo { simulator }) => demo(&cli.daemon, simulator).await,
@@ -44,14 +66,6 @@ async fn main() -> ExitCode {
             listen_address,
         }) => simulate(simulator, *listen_address).await,
         Some(Command::Healthcheck) => healthcheck(&cli.daemon).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One line for each problem of a configuration; all else is one line.
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 
@@ -106,7 +120,8 @@ async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
             );
         }
     }
-    run(config, web(flags)?, Clock::system(), shutdown).await
+    let state_dir = flags.state_dir.as_deref();
+    run(config, web(flags)?, Clock::system(), state_dir, shutdown).await
 }
 
 async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
@@ -134,7 +149,7 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
     );
     println!("Ctrl-C ends both.");
     tokio::spawn(simulator.serve(listener));
-    run(config, web, Clock::system(), shutdown).await
+    run(config, web, Clock::system(), None, shutdown).await
 }
 
 async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {

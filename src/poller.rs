@@ -13,7 +13,8 @@ use crate::listing::Listing;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
 use crate::schedule::Schedule;
-use crate::state::{Attempt, Change, Held, State, changes, renewals};
+use crate::state::{Attempt, Change, Held, State, changes};
+use crate::store::{AccountStore, Item};
 use crate::upstream::Source;
 
 /// Polls one target for as long as it is a target.
@@ -24,12 +25,27 @@ pub struct Poller {
     pub source: Arc<dyn Source>,
     /// Where its state is published.
     pub board: AccountBoard,
+    /// Where its state outlives the process.
+    pub store: AccountStore,
     /// What the account counts.
     pub metrics: Arc<AccountMetrics>,
     /// What date it is.
     pub clock: Clock,
     /// How often it is polled, and how old its listing may become.
     pub schedule: Arc<Schedule>,
+}
+
+/// What the configuration expects of a target, and whether the listing has it.
+#[must_use]
+pub fn expected(source: &dyn Source, target: &Target, listing: &Listing) -> Vec<(String, bool)> {
+    let there = |expected: &str| {
+        let mut connections = listing.connections().iter();
+        connections.any(|connection| source.satisfies(&target.id, connection, expected))
+    };
+    let expected = target.expect.iter();
+    expected
+        .map(|expected| (expected.clone(), there(expected)))
+        .collect()
 }
 
 /// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
@@ -40,10 +56,9 @@ struct Refused {
 }
 
 impl Poller {
-    /// Polls at `first`, then at every whole interval after it; one that is still polling then, skips it.
+    /// Polls at `first`, then at every whole interval after it, beginning with what is known already; one that is still polling then, skips it.
     /// Ends only by being dropped, which loses nothing: a state is published in one step.
-    pub async fn run(self, first: Instant) {
-        let mut state = State::new(self.schedule.interval(), self.date_of(first));
+    pub async fn run(self, first: Instant, mut state: State) {
         let mut refused = None;
         let mut due = first;
         loop {
@@ -77,6 +92,8 @@ impl Poller {
                 error,
             });
             self.board.publish(&self.target.id, state.clone());
+            let item = Item::Target(self.target.id.clone());
+            self.store.write(item, state.clone());
         }
     }
 
@@ -156,27 +173,12 @@ impl Poller {
                 self.log(&target, change);
             }
         }
-        let there = |expected: &String| {
-            listing
-                .connections()
-                .iter()
-                .any(|c| self.source.satisfies(&self.target.id, c, expected))
-        };
-        let expected = self
-            .target
-            .expect
-            .iter()
-            .map(|expected| (expected.clone(), there(expected)))
-            .collect();
-        let renewals = renewals(state.held.as_deref(), &listing);
+        let expected = expected(&*self.source, &self.target, &listing);
         self.schedule.needs_pages(&self.target.id, listing.pages);
         let stale_at = Instant::now() + self.schedule.stale_after();
-        state.held = Some(Arc::new(Held {
-            listing,
-            renewals,
-            expected,
-            stale_at,
-        }));
+        let held = Held::new(listing, state.held.as_deref(), expected, stale_at);
+        state.held = Some(Arc::new(held));
+        state.restored = false;
         state.last_success = Some(self.clock.now());
         state.consecutive_failures = 0;
         state.successes += 1;

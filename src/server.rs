@@ -134,7 +134,7 @@ impl Server {
         match self.board.missing() {
             0 => text(
                 StatusCode::OK,
-                "connections-exporter is ready: every target was polled.\n",
+                "connections-exporter is ready: every target was polled, or restored.\n",
             ),
             missing => text(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -1,14 +1,18 @@
 //! What is known of one target: its last listing, and how far that can be believed.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::PollError;
 use crate::listing::{Connection, Listing};
+pub use kept::Kept;
 
 /// What a poller publishes. A value that is not known has no sample.
 #[derive(Debug, Clone)]
@@ -31,10 +35,12 @@ pub struct State {
     pub changes: ChangeCounts,
     /// The last complete listing.
     pub held: Option<Arc<Held>>,
+    /// Whether that listing comes from the state folder.
+    pub restored: bool,
 }
 
 /// A poll that is over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Attempt {
     /// When it ended.
     pub at: Timestamp,
@@ -91,6 +97,25 @@ impl State {
             failures: 0,
             changes: ChangeCounts::default(),
             held: None,
+            restored: false,
+        }
+    }
+}
+
+impl Held {
+    /// A listing, after the one that was held before it.
+    #[must_use]
+    pub fn new(
+        listing: Listing,
+        before: Option<&Self>,
+        expected: Vec<(String, bool)>,
+        stale_at: Instant,
+    ) -> Self {
+        Self {
+            renewals: renewals(before, &listing),
+            listing,
+            expected,
+            stale_at,
         }
     }
 }
@@ -150,8 +175,7 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
 }
 
 /// How often each connection's expiry moved forward, given the counts of the listing before.
-#[must_use]
-pub fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
+fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
     let earlier: BTreeMap<_, _> = before
         .iter()
         .flat_map(|held| held.listing.connections().iter().zip(&held.renewals))

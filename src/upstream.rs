@@ -96,4 +96,15 @@ pub trait Source: Send + Sync {
 
     /// Whether this row of the target is what an `expect` entry of the configuration waits for.
     fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool;
+
+    /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
+    /// credential.
+    fn memory(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes back what [`memory`](Self::memory) gave before a restart. What it does not understand, it lets be.
+    fn remember(&self, memory: serde_json::Value) {
+        drop(memory);
+    }
 }

@@ -8,9 +8,13 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
+
+use crate::clock::until;
 
 /// No pause is longer, whatever the vendor says: a date a year ahead would end the polling in silence.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
@@ -71,6 +75,16 @@ struct Budget {
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// What of a pace outlives the process: dates, since the clock that waits does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptPace {
+    paused_until: Option<Timestamp>,
+    /// Requests a minute, and when a 429 left that.
+    reduced: Option<(f64, Timestamp)>,
+    /// 429 answers in a row.
+    refused: u32,
+}
 
 /// A request that may be sent now; the place in flight is free again once this is dropped.
 #[derive(Debug)]
@@ -236,6 +250,51 @@ impl Pace {
         budget.pause(wait)
     }
 
+    /// What outlives the process, as of this date.
+    #[must_use]
+    pub fn kept(&self, date: Timestamp) -> KeptPace {
+        let now = Instant::now();
+        let budget = self.budget();
+        KeptPace {
+            paused_until: budget
+                .paused_until
+                .filter(|until| *until > now)
+                .map(|until| date + (until - now)),
+            reduced: budget
+                .reduced
+                .filter(|_| self.rate(&budget, now) < self.configured)
+                .map(|(rate, at)| (rate, date - (now - at))),
+            refused: budget.refused,
+        }
+    }
+
+    /// Goes on where an earlier process ended, and returns how long the account is still paused.
+    ///
+    /// When that one sent its last request is not known: it may have been killed, and the date may have been
+    /// set since. So the first request waits for a whole period.
+    pub fn go_on(&self, kept: Option<&KeptPace>, date: Timestamp) -> Duration {
+        let now = Instant::now();
+        let mut budget = self.budget();
+        budget.last = Some(now);
+        let Some(kept) = kept else {
+            return Duration::ZERO;
+        };
+        budget.refused = kept.refused;
+        budget.reduced = kept
+            .reduced
+            .filter(|(rate, _)| rate.is_finite())
+            .map(|(rate, at)| {
+                let at = now.checked_sub(until(at, date)).unwrap_or(now);
+                (
+                    rate.clamp(LOWEST_RATE, self.configured.max(LOWEST_RATE)),
+                    at,
+                )
+            });
+        let left = kept.paused_until.map(|end| until(date, end));
+        left.filter(|left| !left.is_zero())
+            .map_or(Duration::ZERO, |left| budget.pause(left))
+    }
+
     /// Notes an answer that was not a 429.
     pub fn answered(&self) {
         self.budget().refused = 0;
@@ -267,163 +326,4 @@ fn limiter(rate: f64, clock: &TokioClock) -> Limiter {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn pace(requests_per_minute: u32) -> Pace {
-        Pace::new(NonZeroU32::new(requests_per_minute).unwrap(), 1)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_minute_sees_more_than_the_budget() {
-        let pace = pace(30);
-        let mut sent = Vec::new();
-        for _ in 0..200 {
-            pace.turn().await;
-            sent.push(Instant::now());
-        }
-        for window in sent.windows(31) {
-            assert!(window[30] - window[0] >= Duration::from_mins(1));
-        }
-        assert!(
-            sent[199] - sent[0] <= Duration::from_secs(2 * 199 + 1),
-            "and the budget can be used up"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_back_everybody_and_a_longer_one_wins() {
-        let pace = pace(6000);
-        pace.pause(Duration::from_secs(10));
-        pace.pause(Duration::from_secs(5));
-        let begun = Instant::now();
-        pace.turn().await;
-        assert!(begun.elapsed() >= Duration::from_secs(10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_pause_is_longer_than_an_hour() {
-        assert_eq!(
-            pace(60).back_off(Instant::now(), Some(Duration::from_hours(8760))),
-            Duration::from_hours(1)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_word_from_the_vendor_the_wait_doubles_up_to_a_minute() {
-        let pace = pace(60);
-        let mut ceiling = FIRST_BACK_OFF;
-        for _ in 0..10 {
-            tokio::time::advance(LONGEST_BACK_OFF).await;
-            assert!(pace.back_off(Instant::now(), None) <= ceiling);
-            ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
-        }
-        assert_eq!(pace.budget().refused, 10);
-        pace.answered();
-        assert_eq!(pace.budget().refused, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_asks_first_goes_first() {
-        let pace = Arc::new(pace(60));
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = tokio::task::JoinSet::new();
-        for target in ["many pages", "one page", "another"] {
-            let (pace, order) = (pace.clone(), order.clone());
-            tasks.spawn(async move {
-                for _ in 0..if target == "many pages" { 10 } else { 1 } {
-                    pace.turn().await;
-                    order.lock().push(target);
-                }
-            });
-            tokio::task::yield_now().await;
-        }
-        tasks.join_all().await;
-        // The first task got its first turn before the others came, and waits for its second.
-        let expected = [
-            "many pages",
-            "many pages",
-            "one page",
-            "another",
-            "many pages",
-        ];
-        assert_eq!(order.lock()[..5], expected);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_429_halves_the_rate_once_for_all_in_flight_and_it_grows_back() {
-        let pace = pace(100);
-        let rate = || pace.per_second().1 * 60.0;
-        let since = Instant::now();
-        for _ in 0..4 {
-            tokio::time::advance(Duration::from_millis(100)).await;
-            pace.back_off(since, Some(Duration::ZERO));
-        }
-        assert!((rate() - 50.0).abs() < 1e-9);
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert!((rate() - 50.0).abs() < 1e-9, "not yet");
-        tokio::time::advance(Duration::from_mins(1)).await;
-        assert!((rate() - 60.0).abs() < 1e-9);
-        pace.back_off(Instant::now(), Some(Duration::ZERO));
-        assert!((rate() - 30.0).abs() < 1e-9);
-        tokio::time::advance(Duration::from_mins(10)).await;
-        assert!((rate() - 100.0).abs() < 1e-9, "and no further");
-        for _ in 0..20 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            pace.back_off(Instant::now(), Some(Duration::ZERO));
-        }
-        assert!((rate() - LOWEST_RATE).abs() < 1e-9);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_changing_rate_never_lets_more_through_than_the_configured_one() {
-        let pace = pace(60);
-        let mut sent = Vec::new();
-        for n in 0..400 {
-            drop(pace.turn().await);
-            sent.push(Instant::now());
-            if n % 37 == 0 {
-                pace.back_off(Instant::now(), Some(Duration::from_millis(10)));
-            }
-        }
-        for window in sent.windows(61) {
-            assert!(window[60] - window[0] >= Duration::from_mins(1));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_than_four_are_in_flight() {
-        let pace = pace(60_000);
-        let mut turns = Vec::new();
-        for _ in 0..MOST_IN_FLIGHT {
-            turns.push(pace.turn().await);
-        }
-        let fifth = tokio::time::timeout(Duration::from_mins(1), pace.turn()).await;
-        assert!(fifth.is_err());
-        turns.pop();
-        pace.turn().await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
-        let pace = pace(60_000);
-        let (first, second) = (pace.turn().await, pace.turn().await);
-        pace.quota_left(2, Duration::from_mins(1));
-        drop(first);
-        let third = pace.turn().await;
-        let soon = Duration::from_secs(10);
-        assert!(
-            tokio::time::timeout(soon, pace.turn()).await.is_err(),
-            "two are left, and two are under way"
-        );
-        drop((second, third));
-        let begun = Instant::now();
-        drop(pace.turn().await);
-        assert!(
-            (Duration::from_secs(49)..Duration::from_secs(51)).contains(&begun.elapsed()),
-            "whole again"
-        );
-    }
-}
+mod tests;

@@ -238,12 +238,12 @@ impl AccountMetrics {
         let _ = self.credential_expiry.remove_label_values(&[credential]);
     }
 
-    /// Notes the end of a discovery, and whether it succeeded.
-    pub fn discovered(&self, success: bool, at: Timestamp) {
+    /// Notes whether the last discovery succeeded, and when one last did.
+    pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
         self.discovery_up
             .with_label_values::<&str>(&[])
             .set(f64::from(u8::from(success)));
-        if success {
+        if let Some(at) = last_success {
             self.discovery_last_success
                 .with_label_values::<&str>(&[])
                 .set(seconds(at));

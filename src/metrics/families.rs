@@ -79,6 +79,8 @@ families! {
         "Polls of the target that failed since the last successful one.";
     FAILING = GAUGE "connections_exporter_target_failing" ["system", "account", "target", "reason"]
         "Always 1, and only there while the last poll of the target failed; the label says why.";
+    RESTORED = GAUGE "connections_exporter_target_restored" ["system", "account", "target"]
+        "Whether the listing shown was taken before a restart, and read from the state folder.";
     POLLS = COUNTER "connections_exporter_polls_total" ["system", "account", "target", "outcome"]
         "Polls of the target, by outcome.";
 }
@@ -295,6 +297,7 @@ pub fn freshness(
         labels,
         f64::from(state.consecutive_failures),
     );
+    samples.add(&RESTORED, labels, truth(state.restored));
     samples.add(&POLLS, with("success"), state.successes as f64);
     samples.add(&POLLS, with("failure"), state.failures as f64);
     for (change, count) in [

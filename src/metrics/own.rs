@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
 
 use super::account::{AccountMetrics, register};
 use crate::clock::seconds;
@@ -19,6 +19,7 @@ pub struct OwnMetrics {
     durations: HistogramVec,
     page_bytes: GaugeVec,
     page_series: GaugeVec,
+    state_write_failures: IntCounter,
 }
 
 impl OwnMetrics {
@@ -72,6 +73,13 @@ impl OwnMetrics {
             "Series on the page that was served before this one.",
             &[],
         );
+        let state_write_failures = register(
+            &registry,
+            IntCounter::new(
+                "connections_exporter_state_write_failures_total",
+                "Files of the state folder that could not be written or removed.",
+            ),
+        );
         #[cfg(target_os = "linux")]
         // Registered once, so it cannot be refused; without it the page would lack only these.
         let _ = registry.register(Box::new(
@@ -82,7 +90,14 @@ impl OwnMetrics {
             durations,
             page_bytes,
             page_series,
+            state_write_failures,
         }
+    }
+
+    /// Counts what of the state folder could not be written.
+    #[must_use]
+    pub fn state_write_failures(&self) -> IntCounter {
+        self.state_write_failures.clone()
     }
 
     /// The histogram of request durations, which all accounts share: it has no label for them.

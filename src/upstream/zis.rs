@@ -195,6 +195,23 @@ impl Source for Zis {
         }
     }
 
+    fn memory(&self) -> serde_json::Value {
+        match &self.credentials {
+            Credentials::Stored(_) => serde_json::Value::Null,
+            Credentials::Minted(minter) => {
+                serde_json::to_value(minter.clients()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn remember(&self, memory: serde_json::Value) {
+        if let (Credentials::Minted(minter), Ok(clients)) =
+            (&self.credentials, serde_json::from_value(memory))
+        {
+            minter.remember(clients);
+        }
+    }
+
     /// A connection of this name, whatever its type.
     fn satisfies(&self, _target: &str, connection: &Connection, expected: &str) -> bool {
         *connection.id == *expected

@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
 
 use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
@@ -149,6 +150,13 @@ impl Connect for Access {
     }
 }
 
+/// What discovery learned and listings need.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    names: BTreeMap<String, String>,
+    headless: Option<String>,
+}
+
 /// One tenant.
 struct Zuora {
     client: Client,
@@ -267,6 +275,21 @@ impl Source for Zuora {
             *self.names.lock() = names;
         }
         Ok(found)
+    }
+
+    fn memory(&self) -> serde_json::Value {
+        let memory = Memory {
+            names: self.names.lock().clone(),
+            headless: self.headless.lock().clone(),
+        };
+        serde_json::to_value(memory).unwrap_or_default()
+    }
+
+    fn remember(&self, memory: serde_json::Value) {
+        if let Ok(Memory { names, headless }) = serde_json::from_value(memory) {
+            *self.names.lock() = names;
+            *self.headless.lock() = headless;
+        }
     }
 
     fn credential(&self, _target: &str) -> Option<u64> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -412,19 +413,22 @@ pub(crate) async fn daemon_in_files(
         text = text.replace(&format!("_env: {name}"), &format!("_file: {name}"));
     }
     fs::write(folder.path().join("config.yaml"), text).unwrap();
+    let daemon = daemon_in(folder.path(), arguments).await;
+    (folder, daemon)
+}
+
+/// A daemon on the configuration in this folder.
+pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
     let port = free_port();
     let mut command = exporter(&[
         "--config.file",
-        folder.path().join("config.yaml").to_str().unwrap(),
+        folder.join("config.yaml").to_str().unwrap(),
         "--web.listen-address",
     ]);
     command.arg(format!("127.0.0.1:{port}")).args(arguments);
-    let daemon = tokio::task::spawn_blocking(move || {
-        Daemon::start(&mut command, ([127, 0, 0, 1], port).into())
-    })
-    .await
-    .unwrap();
-    (folder, daemon)
+    tokio::task::spawn_blocking(move || Daemon::start(&mut command, ([127, 0, 0, 1], port).into()))
+        .await
+        .unwrap()
 }
 
 /// The first page of metrics of which this is true.

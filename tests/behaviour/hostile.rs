@@ -71,6 +71,44 @@ async fn gzip_that_is_none_is_not_an_answer() {
     fails_with(&poll(&vendor.uri(), "").await, "decode");
 }
 
+/// A server that answers every request with these bytes, again and again.
+async fn babbler(first: &'static str, again: &'static str) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let mut sent = stream.write_all(first.as_bytes()).await;
+                while sent.is_ok() && !again.is_empty() {
+                    sent = stream.write_all(again.as_bytes()).await;
+                }
+            });
+        }
+    });
+    (address, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn headers_without_end_and_heads_that_are_none_end_at_once() {
+    let cases = [
+        // Many of them, one that does not end, one whose name is none, and no HTTP at all.
+        ("HTTP/1.1 200 OK\r\n", "x-more: and more\r\n", "too_large"),
+        (
+            "HTTP/1.1 200 OK\r\nx-long: ",
+            "and more and more ",
+            "too_large",
+        ),
+        ("HTTP/1.1 200 OK\r\n\u{1}: x\r\n\r\n", "", "decode"),
+        ("SSH-2.0-OpenSSH_9.6\r\n", "", "decode"),
+    ];
+    for (first, again, reason) in cases {
+        let (address, _server) = babbler(first, again).await;
+        fails_with(&poll(&format!("http://{address}"), "").await, reason);
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_to_another_host_is_not_followed() {
     let (vendor, thief) = (MockServer::start().await, MockServer::start().await);

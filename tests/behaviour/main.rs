@@ -15,6 +15,7 @@ mod hostile;
 mod listings;
 mod page;
 mod prometheus;
+mod restarts;
 mod rig;
 mod secrets;
 mod server;

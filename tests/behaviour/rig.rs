@@ -191,7 +191,8 @@ pub(crate) async fn serve(
         limits,
     };
     let shutdown = CancellationToken::new();
-    let daemon = tokio::spawn(run(config, web, clock, shutdown.clone()));
+    let token = shutdown.clone();
+    let daemon = tokio::spawn(async move { run(config, web, clock, None, token).await });
     (address, daemon, shutdown)
 }
 

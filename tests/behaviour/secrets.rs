@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use connections_exporter::config::{Config, Problems};
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 
 use crate::binary::{daemon_in_files, get, page_when};
+use crate::restarts::files;
 use crate::rig::{ONCE, Rig};
 
 /// How often the text stands in the memory of a process.
@@ -68,7 +71,10 @@ async fn what_a_vendor_sends_is_nowhere_two_seconds_after_a_poll() {
                 });
             }
         }
-        let (folder, mut daemon) = daemon_in_files(&rig, "1h", &["--log.level=trace"]).await;
+        let state = tempfile::tempdir().unwrap();
+        let flag = format!("--state.dir={}", state.path().display());
+        let arguments = ["--log.level=trace", &flag];
+        let (_folder, mut daemon) = daemon_in_files(&rig, "1h", &arguments).await;
         let polled = if fault.is_some() {
             "polls_total{system=\"zis\",account=\"acme\",target=\"acme_slack\",outcome=\"failure\"} 1"
         } else {
@@ -87,16 +93,45 @@ async fn what_a_vendor_sends_is_nowhere_two_seconds_after_a_poll() {
             left, 0,
             "{fault:?}: {left} times in the memory of the daemon"
         );
-        let mut shown = get(daemon.address, "/metrics").await + &get(daemon.address, "/").await;
+        let mut shown = String::new();
+        for path in ["/metrics", "/", "/-/ready", "/-/healthy", "/nowhere"] {
+            shown += &get(daemon.address, path).await;
+        }
         daemon.signal("TERM");
         let (_, said, logged) = daemon.end();
         shown.extend([said, logged]);
-        for file in std::fs::read_dir(folder.path()).unwrap() {
-            shown.push_str(&std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let written = files(state.path());
+        assert!(written.len() > 10, "{written:?}");
+        for file in written {
+            shown += &std::fs::read_to_string(file).unwrap();
         }
-        assert!(
-            !shown.contains(&planted),
-            "{fault:?}: shown, logged or written"
-        );
+        let own = rig.simulator.change(|world| {
+            let tokens = world
+                .integrations
+                .iter()
+                .map(|integration| &integration.token);
+            let own = tokens.chain([&world.tenant.client_secret]);
+            own.cloned().collect::<Vec<_>>()
+        });
+        for secret in [planted.clone()].iter().chain(&own) {
+            assert!(
+                !shown.contains(secret),
+                "{fault:?}: {secret} was shown, logged or written"
+            );
+        }
     }
+}
+
+#[test]
+fn a_panic_that_prints_the_configuration_prints_no_secret() {
+    const SECRET: &str = "planted-own-secret-7d1e";
+    let text = "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id_env: S\n    client_secret_env: S\nzis:\n  - account: b\n    subdomain: b\n    integrations:\n      - name: n\n        token_env: S\n  - account: c\n    subdomain: c\n    admin_client: {client_id_env: S, client_secret_env: S}\n    integrations: all\n";
+    let env = |_: &str| Some(SECRET.to_owned());
+    let config = Config::parse(text, "".as_ref(), &env, Problems::new("test")).unwrap();
+    assert_eq!(config.accounts.len(), 3);
+    let panic = std::panic::catch_unwind(AssertUnwindSafe(|| panic!("{config:?} {config:#?}")))
+        .unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("requests_per_minute"));
+    assert!(!message.contains(SECRET), "{message}");
 }

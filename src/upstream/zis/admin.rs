@@ -67,6 +67,16 @@ impl Minter {
         Secret::pair_fingerprint(&self.admin.id, &self.admin.secret)
     }
 
+    /// The numeric ids of the integrations' clients, as far as they are known.
+    pub(super) fn clients(&self) -> BTreeMap<String, u64> {
+        self.clients.lock().clone()
+    }
+
+    /// Takes ids that were known before a restart. One that is wrong by now is asked for again once it is refused.
+    pub(super) fn remember(&self, clients: BTreeMap<String, u64>) {
+        *self.clients.lock() = clients;
+    }
+
     /// Calls with a token of the integration.
     pub(super) async fn with_token<R, F>(
         &self,

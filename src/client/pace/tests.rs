@@ -1,0 +1,193 @@
+//! The pace under paused time.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn pace(requests_per_minute: u32) -> Pace {
+    Pace::new(NonZeroU32::new(requests_per_minute).unwrap(), 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_minute_sees_more_than_the_budget() {
+    let pace = pace(30);
+    let mut sent = Vec::new();
+    for _ in 0..200 {
+        pace.turn().await;
+        sent.push(Instant::now());
+    }
+    for window in sent.windows(31) {
+        assert!(window[30] - window[0] >= Duration::from_mins(1));
+    }
+    assert!(
+        sent[199] - sent[0] <= Duration::from_secs(2 * 199 + 1),
+        "and the budget can be used up"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_back_everybody_and_a_longer_one_wins() {
+    let pace = pace(6000);
+    pace.pause(Duration::from_secs(10));
+    pace.pause(Duration::from_secs(5));
+    let begun = Instant::now();
+    pace.turn().await;
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pause_is_longer_than_an_hour() {
+    assert_eq!(
+        pace(60).back_off(Instant::now(), Some(Duration::from_hours(8760))),
+        Duration::from_hours(1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_word_from_the_vendor_the_wait_doubles_up_to_a_minute() {
+    let pace = pace(60);
+    let mut ceiling = FIRST_BACK_OFF;
+    for _ in 0..10 {
+        tokio::time::advance(LONGEST_BACK_OFF).await;
+        assert!(pace.back_off(Instant::now(), None) <= ceiling);
+        ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
+    }
+    assert_eq!(pace.budget().refused, 10);
+    pace.answered();
+    assert_eq!(pace.budget().refused, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_first_goes_first() {
+    let pace = Arc::new(pace(60));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for target in ["many pages", "one page", "another"] {
+        let (pace, order) = (pace.clone(), order.clone());
+        tasks.spawn(async move {
+            for _ in 0..if target == "many pages" { 10 } else { 1 } {
+                pace.turn().await;
+                order.lock().push(target);
+            }
+        });
+        tokio::task::yield_now().await;
+    }
+    tasks.join_all().await;
+    // The first task got its first turn before the others came, and waits for its second.
+    let expected = [
+        "many pages",
+        "many pages",
+        "one page",
+        "another",
+        "many pages",
+    ];
+    assert_eq!(order.lock()[..5], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_halves_the_rate_once_for_all_in_flight_and_it_grows_back() {
+    let pace = pace(100);
+    let rate = || pace.per_second().1 * 60.0;
+    let since = Instant::now();
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        pace.back_off(since, Some(Duration::ZERO));
+    }
+    assert!((rate() - 50.0).abs() < 1e-9);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert!((rate() - 50.0).abs() < 1e-9, "not yet");
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert!((rate() - 60.0).abs() < 1e-9);
+    pace.back_off(Instant::now(), Some(Duration::ZERO));
+    assert!((rate() - 30.0).abs() < 1e-9);
+    tokio::time::advance(Duration::from_mins(10)).await;
+    assert!((rate() - 100.0).abs() < 1e-9, "and no further");
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        pace.back_off(Instant::now(), Some(Duration::ZERO));
+    }
+    assert!((rate() - LOWEST_RATE).abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changing_rate_never_lets_more_through_than_the_configured_one() {
+    let pace = pace(60);
+    let mut sent = Vec::new();
+    for n in 0..400 {
+        drop(pace.turn().await);
+        sent.push(Instant::now());
+        if n % 37 == 0 {
+            pace.back_off(Instant::now(), Some(Duration::from_millis(10)));
+        }
+    }
+    for window in sent.windows(61) {
+        assert!(window[60] - window[0] >= Duration::from_mins(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_four_are_in_flight() {
+    let pace = pace(60_000);
+    let mut turns = Vec::new();
+    for _ in 0..MOST_IN_FLIGHT {
+        turns.push(pace.turn().await);
+    }
+    let fifth = tokio::time::timeout(Duration::from_mins(1), pace.turn()).await;
+    assert!(fifth.is_err());
+    turns.pop();
+    pace.turn().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
+    let pace = pace(60_000);
+    let (first, second) = (pace.turn().await, pace.turn().await);
+    pace.quota_left(2, Duration::from_mins(1));
+    drop(first);
+    let third = pace.turn().await;
+    let soon = Duration::from_secs(10);
+    assert!(
+        tokio::time::timeout(soon, pace.turn()).await.is_err(),
+        "two are left, and two are under way"
+    );
+    drop((second, third));
+    let begun = Instant::now();
+    drop(pace.turn().await);
+    assert!(
+        (Duration::from_secs(49)..Duration::from_secs(51)).contains(&begun.elapsed()),
+        "whole again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_request() {
+    let date: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    let before = pace(60);
+    drop(before.turn().await);
+    before.back_off(Instant::now(), Some(Duration::from_secs(30)));
+    let kept = before.kept(date);
+
+    let after = pace(60);
+    assert_eq!(
+        after.go_on(Some(&kept), date + Duration::from_secs(10)),
+        Duration::from_secs(20)
+    );
+    assert!((after.per_second().1 * 60.0 - 30.0).abs() < 1e-9);
+    let begun = Instant::now();
+    drop(after.turn().await);
+    assert!(begun.elapsed() >= Duration::from_secs(20));
+
+    // Whatever became of the file and of the clock: a whole period, and no pause beyond an hour.
+    for (kept, date) in [
+        (None, date),
+        (Some(&kept), date + Duration::from_hours(1000)),
+        (Some(&kept), date - Duration::from_hours(1000)),
+    ] {
+        let after = pace(60);
+        let paused = after.go_on(kept, date);
+        assert!(paused <= LONGEST_PAUSE);
+        let begun = Instant::now();
+        drop(after.turn().await);
+        assert!(begun.elapsed() >= Duration::from_secs(1).max(paused));
+    }
+}

@@ -1,0 +1,131 @@
+//! A state as it outlives the process. What counts since the start is not in it, nor is any credential.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Attempt, Held, State};
+use crate::listing::{Connection, Draft, Facts, Listing};
+use crate::upstream::System;
+
+/// What is read from a file.
+#[derive(Debug, Deserialize)]
+pub struct Kept {
+    /// When the next poll is due.
+    pub next_poll: Timestamp,
+    /// The last poll.
+    pub last_attempt: Attempt,
+    /// The end of the last poll that gave a listing.
+    pub last_success: Option<Timestamp>,
+    /// Polls that failed since.
+    pub consecutive_failures: u32,
+    listing: Option<KeptListing<Vec<Row>>>,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct Keep<'a> {
+    next_poll: Timestamp,
+    last_attempt: &'a Option<Attempt>,
+    last_success: Option<Timestamp>,
+    consecutive_failures: u32,
+    listing: Option<KeptListing<&'a [Connection]>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptListing<C> {
+    pages: u32,
+    connections: C,
+}
+
+/// A [`Connection`], before its type and status are known to be ones of the system's.
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: Box<str>,
+    kind: String,
+    status: String,
+    facts: Facts,
+    expiry: Option<Timestamp>,
+    renewable: Option<bool>,
+    created: Option<Timestamp>,
+    updated: Option<Timestamp>,
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let listing = self
+            .held
+            .as_deref()
+            .map(|Held { listing, .. }| KeptListing {
+                pages: listing.pages,
+                connections: listing.connections(),
+            });
+        let keep = Keep {
+            next_poll: self.next_poll,
+            last_attempt: &self.last_attempt,
+            last_success: self.last_success,
+            consecutive_failures: self.consecutive_failures,
+            listing,
+        };
+        keep.serialize(serializer)
+    }
+}
+
+impl Kept {
+    /// Takes the listing out, which passes through the same gate as one that was polled. The error is a
+    /// sentence's end.
+    pub fn listing(
+        &mut self,
+        system: &System,
+        max_connections: usize,
+    ) -> Result<Option<Listing>, String> {
+        let Some(KeptListing { pages, connections }) = self.listing.take() else {
+            return Ok(None);
+        };
+        let rows = connections
+            .into_iter()
+            .map(|row| row.connection(system))
+            .collect::<Option<Vec<_>>>()
+            .ok_or("holds a type or a status that this version does not know")?;
+        let mut draft = Draft::new("state", max_connections, rows.len().max(1));
+        draft.page(rows, true).map_err(|error| error.detail)?;
+        let mut listing = draft.finish();
+        listing.pages = pages;
+        Ok(Some(listing))
+    }
+}
+
+impl Row {
+    fn connection(self, system: &System) -> Option<Connection> {
+        let known = |text: &str, words: &mut dyn Iterator<Item = &'static str>| {
+            words.chain(["other", ""]).find(|word| *word == text)
+        };
+        let documented = system.documented.iter();
+        Some(Connection {
+            kind: known(&self.kind, &mut documented.clone().map(|(kind, _)| *kind))?,
+            status: known(&self.status, &mut documented.map(|(_, status)| *status))?,
+            id: self.id,
+            facts: self.facts,
+            expiry: self.expiry,
+            renewable: self.renewable,
+            created: self.created,
+            updated: self.updated,
+        })
+    }
+}
+
+impl State {
+    /// The state that was kept, with this listing.
+    #[must_use]
+    pub fn restored(self, kept: Kept, held: Option<Held>) -> Self {
+        Self {
+            last_attempt: Some(kept.last_attempt),
+            last_success: kept.last_success,
+            consecutive_failures: kept.consecutive_failures,
+            restored: held.is_some(),
+            held: held.map(Arc::new),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The state folder: files that outlive the process, each written whole or not at all.
+//!
+//! A folder for each account holds `pace.json`, `discovery.json` and `target.ID.json`. A file is two lines of
+//! JSON: whose it is, with a checksum, and the content. What is not exactly that is reported and left unread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::bail;
+use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use prometheus::IntCounter;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+/// Raised when files of an earlier version cannot be read any more.
+const FORMAT: u32 = 1;
+/// More than any listing that is allowed by default takes.
+const LARGEST_FILE: u64 = 256 * 1024 * 1024;
+/// The first line of a file names an account and a target, and little else.
+const LONGEST_HEADER: u64 = 64 * 1024;
+/// Files on their way, which a process that was killed leaves behind.
+const UNFINISHED: (&str, &str) = (".unfinished-", ".tmp");
+/// Held by the process that uses the folder.
+const LOCK: &str = "lock";
+/// Beyond it, a piece of a file's name is cut: file systems end at 255 bytes.
+const LONGEST_PIECE: usize = 120;
+/// What stays as it is in a file's name.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+/// Where state is kept; without a folder, nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Store(Option<Arc<Folder>>);
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    failures: IntCounter,
+    queue: Mutex<Queue>,
+    /// Released by the system at the end of the process, however that comes.
+    _lock: Option<File>,
+}
+
+/// What is still to be done, by file: only the last wish for a file counts, so a slow disk cannot make it grow.
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: BTreeMap<PathBuf, Job>,
+    /// Whether somebody is at it.
+    busy: bool,
+    /// Files that could not be written when last tried.
+    failing: BTreeSet<PathBuf>,
+}
+
+enum Job {
+    /// Makes the two lines of the file.
+    Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
+    Remove,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write(_) => "Write",
+            Self::Remove => "Remove",
+        })
+    }
+}
+
+/// The files of one account.
+#[derive(Debug, Clone)]
+pub struct AccountStore {
+    store: Store,
+    system: &'static str,
+    account: String,
+    host: String,
+}
+
+/// What a file is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// The pauses and the rate of the account.
+    Pace,
+    /// Which targets the account has, and how they are called.
+    Discovery,
+    /// What is known of the target with this id.
+    Target(String),
+}
+
+/// The first line of a file.
+#[derive(Debug, Serialize)]
+struct Header<'a> {
+    connections_exporter_state: u32,
+    system: &'a str,
+    account: &'a str,
+    host: &'a str,
+    item: &'a Item,
+    crc32: u32,
+}
+
+/// What of it is read on its own.
+#[derive(Debug, Deserialize)]
+struct Format {
+    connections_exporter_state: u32,
+    crc32: Option<u32>,
+}
+
+impl Store {
+    /// Uses this folder, which is made if need be. Fails if another process uses it, or if it is none; one that
+    /// cannot be written is a warning, since what it is for must not depend on a disk.
+    pub fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
+        if path.exists() && !path.is_dir() {
+            bail!("--state.dir={}: is not a folder", path.display());
+        }
+        let lock = make_folder(path).and_then(|()| {
+            File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path.join(LOCK))
+        });
+        let lock = match lock.map(|file| (file.try_lock(), file)) {
+            Ok((Ok(()), file)) => Some(file),
+            Ok((Err(TryLockError::WouldBlock), _)) => bail!(
+                "--state.dir={}: another process uses this folder: end it, or choose another one",
+                path.display()
+            ),
+            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
+                failures.inc();
+                tracing::warn!(folder = %path.display(), %error, "the state folder cannot be locked: what it holds is read, and may not be written");
+                None
+            }
+        };
+        let folder = Folder {
+            path: path.to_owned(),
+            failures,
+            queue: Mutex::default(),
+            _lock: lock,
+        };
+        Ok(Self(Some(Arc::new(folder))))
+    }
+
+    /// Removes what is kept of accounts other than these, by system and name, and what a process that was killed
+    /// in the middle of a write left behind. Leaves alone what this program did not write.
+    pub fn keep_accounts<'a>(&self, accounts: impl Iterator<Item = (&'static str, &'a str)>) {
+        let Some(folder) = &self.0 else { return };
+        let kept: BTreeSet<_> = accounts
+            .map(|(system, account)| folder_name(system, account))
+            .collect();
+        for entry in entries(&folder.path).filter(|path| path.is_dir()) {
+            let gone = entry
+                .file_name()
+                .is_none_or(|name| name.to_str().is_none_or(|name| !kept.contains(name)));
+            for file in entries(&entry) {
+                if is_unfinished(&file) || (gone && is_ours(&file)) {
+                    folder.remove(&file);
+                }
+            }
+            if gone {
+                // Refused where something else is left in it.
+                let _ = fs::remove_dir(&entry);
+            }
+        }
+    }
+
+    /// The files of an account; `host` is where it is reached: what was kept of another one is not its own.
+    #[must_use]
+    pub fn account(&self, system: &'static str, account: &str, host: &str) -> AccountStore {
+        AccountStore {
+            store: self.clone(),
+            system,
+            account: account.to_owned(),
+            host: host.to_owned(),
+        }
+    }
+}
+
+impl AccountStore {
+    fn file(&self, item: &Item) -> PathBuf {
+        let name = match item {
+            Item::Pace => "pace.json".to_owned(),
+            Item::Discovery => "discovery.json".to_owned(),
+            Item::Target(id) => format!("target.{}.json", piece(id)),
+        };
+        Path::new(&folder_name(self.system, &self.account)).join(name)
+    }
+
+    fn header<'a>(&'a self, item: &'a Item, content: &[u8]) -> Header<'a> {
+        Header {
+            connections_exporter_state: FORMAT,
+            system: self.system,
+            account: &self.account,
+            host: &self.host,
+            item,
+            crc32: crc32fast::hash(content),
+        }
+    }
+
+    /// What was kept of this; `None` if nothing was, or nothing that can be used, which is logged.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self, item: &Item) -> Option<T> {
+        let folder = self.store.0.as_ref()?;
+        let path = folder.path.join(self.file(item));
+        let read = File::open(&path)
+            .map_err(|error| (error.kind(), format!("cannot be read: {error}")))
+            .and_then(|file| {
+                self.parse(item, file)
+                    .map_err(|problem| (io::ErrorKind::InvalidData, problem))
+            });
+        match read {
+            Ok(content) => Some(content),
+            Err((io::ErrorKind::NotFound, _)) => None,
+            Err((_, problem)) => {
+                self.ignored(item, &problem);
+                None
+            }
+        }
+    }
+
+    /// Says that a file is not used, and why.
+    pub fn ignored(&self, item: &Item, problem: &str) {
+        if let Some(folder) = &self.store.0 {
+            let file = folder.path.join(self.file(item));
+            tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
+        }
+    }
+
+    /// Whether something was kept of this, whatever it is worth.
+    #[must_use]
+    pub fn has(&self, item: &Item) -> bool {
+        let folder = self.store.0.as_ref();
+        folder.is_some_and(|folder| folder.path.join(self.file(item)).exists())
+    }
+
+    /// Reads a file of this item. The error follows the file's name in a sentence.
+    pub fn parse<T: DeserializeOwned>(
+        &self,
+        item: &Item,
+        file: impl io::Read,
+    ) -> Result<T, String> {
+        let mut bytes = Vec::new();
+        file.take(LARGEST_FILE + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(format!("is larger than {LARGEST_FILE} bytes"));
+        }
+        let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+        let (header, content) = (lines.next().unwrap_or_default(), lines.next());
+        let format: Format = serde_json::from_slice(header)
+            .map_err(|_| "is damaged, or not of this program".to_owned())?;
+        if format.connections_exporter_state != FORMAT {
+            return Err(format!(
+                "is of format {}, and this version reads {FORMAT}",
+                format.connections_exporter_state
+            ));
+        }
+        let content = content
+            .and_then(|content| content.strip_suffix(b"\n"))
+            .filter(|content| format.crc32 == Some(crc32fast::hash(content)))
+            .ok_or("is damaged or only half written: its checksum is another one")?;
+        // One spelling for each header: what differs is about something else.
+        let expected = serde_json::to_vec(&self.header(item, content));
+        if expected.ok().as_deref() != Some(header) {
+            return Err("belongs to another account, host or target".to_owned());
+        }
+        serde_json::from_slice(content)
+            .map_err(|error| format!("holds something else than expected: {error}"))
+    }
+
+    /// Writes this, soon, on a thread for such things. A failure is logged and counted.
+    pub fn write(&self, item: Item, content: impl Serialize + Send + 'static) {
+        let Some(folder) = &self.store.0 else { return };
+        let (this, file) = (self.clone(), self.file(&item));
+        folder.later(
+            file,
+            Job::Write(Box::new(move || this.lines(&item, &content))),
+        );
+    }
+
+    /// Writes this before it returns.
+    pub fn write_at_once(&self, item: &Item, content: &impl Serialize) {
+        if let Some(folder) = &self.store.0 {
+            folder.write(&self.file(item), self.lines(item, content));
+        }
+    }
+
+    fn lines(&self, item: &Item, content: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+        let content = serde_json::to_vec(content)?;
+        let mut lines = serde_json::to_vec(&self.header(item, &content))?;
+        lines.reserve(content.len() + 2);
+        lines.push(b'\n');
+        lines.extend_from_slice(&content);
+        lines.push(b'\n');
+        Ok(lines)
+    }
+
+    /// Removes what is kept of targets other than these.
+    pub fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+        let Some(folder) = &self.store.0 else { return };
+        let here = PathBuf::from(folder_name(self.system, &self.account));
+        let kept: BTreeSet<_> = ids
+            .map(|id| self.file(&Item::Target(id.to_owned())))
+            .chain([self.file(&Item::Pace), self.file(&Item::Discovery)])
+            .collect();
+        folder
+            .queue
+            .lock()
+            .jobs
+            .retain(|file, _| !file.starts_with(&here) || kept.contains(file));
+        for path in entries(&folder.path.join(&here)) {
+            let Some(file) = path.file_name().map(|name| here.join(name)) else {
+                continue;
+            };
+            if !kept.contains(&file) && is_ours(&path) {
+                folder.later(file, Job::Remove);
+            }
+        }
+    }
+}
+
+impl Folder {
+    /// Does this on a thread for such things, one job after another, so that a hanging disk holds up only them.
+    fn later(self: &Arc<Self>, file: PathBuf, job: Job) {
+        let mut queue = self.queue.lock();
+        queue.jobs.insert(file, job);
+        if !std::mem::replace(&mut queue.busy, true) {
+            let folder = self.clone();
+            spawn_blocking(move || folder.work());
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let next = {
+                let mut queue = self.queue.lock();
+                let next = queue.jobs.pop_first();
+                queue.busy = next.is_some();
+                next
+            };
+            match next {
+                Some((file, Job::Write(lines))) => self.write(&file, lines()),
+                Some((file, Job::Remove)) => self.remove(&self.path.join(file)),
+                None => return,
+            }
+        }
+    }
+
+    /// Logs once when writing begins to fail, and once when it works again.
+    fn write(&self, file: &Path, lines: serde_json::Result<Vec<u8>>) {
+        let result = lines
+            .map_err(io::Error::from)
+            .and_then(|lines| replace(&self.path.join(file), &lines));
+        let failing = &mut self.queue.lock().failing;
+        match result {
+            Ok(()) => {
+                if failing.remove(file) && failing.is_empty() {
+                    tracing::info!(folder = %self.path.display(), "the state folder is written again");
+                }
+            }
+            Err(error) => {
+                self.failures.inc();
+                if failing.is_empty() {
+                    tracing::warn!(file = %self.path.join(file).display(), %error, "the state folder cannot be written: after a restart what was known is lost");
+                }
+                failing.insert(file.to_owned());
+            }
+        }
+    }
+
+    fn remove(&self, file: &Path) {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.failures.inc();
+                tracing::warn!(file = %file.display(), %error, "a file of the state folder cannot be removed");
+            }
+            _ => tracing::debug!(file = %file.display(), "removed from the state folder"),
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    // For nobody else to read (0600), which is what this library makes.
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED.0)
+        .suffix(UNFINISHED.1)
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The paths of what is in a folder; nothing, if it cannot be read.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1))
+}
+
+/// Whether this program wrote the file, in whatever format.
+fn is_ours(path: &Path) -> bool {
+    let header = || -> io::Result<String> {
+        let mut header = String::new();
+        BufReader::new(File::open(path)?.take(LONGEST_HEADER)).read_line(&mut header)?;
+        Ok(header)
+    };
+    header().is_ok_and(|header| serde_json::from_str::<Format>(&header).is_ok())
+}
+
+fn folder_name(system: &str, account: &str) -> String {
+    format!("{system}.{}", piece(account))
+}
+
+/// A text as a piece of a file's name. One that had to be cut tells by a hash what it was.
+fn piece(text: &str) -> String {
+    let mut piece = utf8_percent_encode(text, PLAIN).to_string();
+    if piece.len() > LONGEST_PIECE {
+        piece.truncate(LONGEST_PIECE);
+        return format!("{piece}~{:08x}", crc32fast::hash(text.as_bytes()));
+    }
+    piece
+}
+
+#[cfg(test)]
+mod tests;

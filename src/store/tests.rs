@@ -1,0 +1,199 @@
+//! Files that are what they should be, and files that are not.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn failures() -> IntCounter {
+    IntCounter::new("failures", "failures").unwrap()
+}
+
+fn account(folder: &Path) -> AccountStore {
+    Store::open(folder, failures())
+        .unwrap()
+        .account("zis", "acme", "https://acme.test/")
+}
+
+fn target(id: &str) -> Item {
+    Item::Target(id.to_owned())
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    entries(folder)
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_was_written_is_read_by_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made/on/the/way");
+    let store = account(&path);
+    assert_eq!(store.read::<Vec<u32>>(&target("t")), None);
+    store.write_at_once(&target("t"), &[1, 2]);
+    store.write_at_once(&target("t"), &[3]);
+    assert_eq!(store.read::<Vec<u32>>(&target("t")), Some(vec![3]));
+    let file = path.join("zis.acme/target.t.json");
+    assert_eq!(
+        (mode(&path), mode(&path.join("zis.acme")), mode(&file)),
+        (0o700, 0o700, 0o600)
+    );
+    assert_eq!(
+        names(&path.join("zis.acme")).len(),
+        1,
+        "nothing unfinished is left"
+    );
+}
+
+#[tokio::test]
+async fn the_last_of_many_wishes_is_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = account(folder.path());
+    for n in 0..1000 {
+        store.write(target("t"), [n]);
+    }
+    // Blocking threads run one after another's end only if there is one of them.
+    while store.store.0.as_ref().unwrap().queue.lock().busy {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.read::<Vec<u32>>(&target("t")), Some(vec![999]));
+}
+
+#[test]
+fn no_damage_goes_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = account(folder.path());
+    let item = target("t");
+    let whole = store.lines(&item, &["text", "2026-01-02"]).unwrap();
+    let read = |bytes: &[u8]| store.parse::<Vec<String>>(&item, bytes);
+    assert!(read(&whole).is_ok());
+    for end in 0..whole.len() {
+        assert!(read(&whole[..end]).is_err(), "cut at {end}");
+    }
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut other = whole.clone();
+            other[at] ^= 1 << bit;
+            assert!(read(&other).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+    assert!(read(&[&whole[..], b"more\n"].concat()).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = account(folder.path());
+    let lines = store.lines(&target("t"), &[1]).unwrap();
+    let says = |store: &AccountStore, id: &str, bytes: &[u8]| {
+        store.parse::<Vec<u32>>(&target(id), bytes).unwrap_err()
+    };
+    let future = String::from_utf8(lines.clone()).unwrap();
+    let future = future.replacen("state\":1", "state\":2", 1);
+    assert_eq!(
+        says(&store, "t", future.as_bytes()),
+        "is of format 2, and this version reads 1"
+    );
+    assert_eq!(
+        says(&store, "t", b"# somebody's notes\n"),
+        "is damaged, or not of this program"
+    );
+    assert_eq!(
+        says(&store, "t", &lines[..lines.len() - 2]),
+        "is damaged or only half written: its checksum is another one"
+    );
+    let foreign = "belongs to another account, host or target";
+    assert_eq!(says(&store, "other", &lines), foreign);
+    let other_host = store.store.account("zis", "acme", "https://else.test/");
+    assert_eq!(says(&other_host, "t", &lines), foreign);
+    let text = store.lines(&target("t"), &["text"]).unwrap();
+    assert!(says(&store, "t", &text).starts_with("holds something else than expected"));
+}
+
+#[test]
+fn a_folder_in_use_is_refused_and_so_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Store::open(folder.path(), failures()).unwrap();
+    let refused = Store::open(folder.path(), failures())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.ends_with("another process uses this folder: end it, or choose another one"));
+    drop(first);
+    assert!(Store::open(folder.path(), failures()).is_ok());
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = Store::open(&file, failures()).unwrap_err().to_string();
+    assert!(refused.ends_with("is not a folder"), "{refused}");
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = failures();
+    let store = Store::open(folder.path(), count.clone()).unwrap();
+    // A file where the account's folder should be.
+    let in_the_way = folder.path().join("zis.acme");
+    fs::write(&in_the_way, "somebody's").unwrap();
+    let store = store.account("zis", "acme", "h");
+    store.write_at_once(&Item::Pace, &1);
+    store.write_at_once(&Item::Discovery, &1);
+    assert_eq!(count.get(), 2);
+    assert_eq!(fs::read_to_string(&in_the_way).unwrap(), "somebody's");
+    fs::remove_file(&in_the_way).unwrap();
+    store.write_at_once(&Item::Pace, &1);
+    assert_eq!((count.get(), store.read(&Item::Pace)), (2, Some(1)));
+}
+
+#[tokio::test]
+async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), failures()).unwrap();
+    for name in ["acme", "gone"] {
+        let account = store.account("zis", name, "h");
+        for item in [Item::Pace, Item::Discovery, target("a"), target("b")] {
+            account.write_at_once(&item, &1);
+        }
+    }
+    let acme = folder.path().join("zis.acme");
+    fs::write(acme.join(".unfinished-x.tmp"), "half").unwrap();
+    fs::write(acme.join("notes.txt"), "somebody's").unwrap();
+    fs::create_dir(folder.path().join("else")).unwrap();
+    fs::write(folder.path().join("else/notes.txt"), "somebody's").unwrap();
+
+    store.keep_accounts([("zis", "acme")].into_iter());
+    assert_eq!(
+        names(folder.path()),
+        ["else", "lock", "zis.acme"].map(str::to_owned).into()
+    );
+    let account = store.account("zis", "acme", "h");
+    account.keep_targets(["b"].into_iter());
+    while store.0.as_ref().unwrap().queue.lock().busy {
+        tokio::task::yield_now().await;
+    }
+    let left = ["discovery.json", "notes.txt", "pace.json", "target.b.json"];
+    assert_eq!(names(&acme), left.map(str::to_owned).into());
+    assert_eq!(names(&folder.path().join("else")).len(), 1);
+}
+
+#[test]
+fn every_name_is_one_file_inside_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(400);
+    let other = format!("{long}y");
+    let odd = ["../../etc", "a/b", "a%2Fb", "", ".", "ä \n", &long, &other];
+    for (n, name) in odd.iter().enumerate() {
+        let account = account(folder.path());
+        let account = account.store.account("zis", name, "h");
+        account.write_at_once(&target(name), &n);
+    }
+    let account = account(folder.path());
+    for (n, name) in odd.iter().enumerate() {
+        let account = account.store.account("zis", name, "h");
+        assert_eq!(account.read(&target(name)), Some(n), "{name:?}");
+    }
+    assert_eq!(names(folder.path()).len(), odd.len() + 1);
+}

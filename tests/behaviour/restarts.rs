@@ -1,0 +1,223 @@
+//! The real process, killed and started again on its state folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+
+use crate::binary::{daemon_in, daemon_in_files, get, page_when};
+use crate::rig::{ONCE, Page, Rig};
+
+const ENDPOINTS: [&str; 4] = [
+    "oauth_token",
+    "entities",
+    "entity_connections",
+    "connections_all",
+];
+
+/// How many targets a simulator of the default sizes has: three integrations, and four of five entities.
+const TARGETS: f64 = 7.0;
+
+fn asked(rig: &Rig) -> [u64; 4] {
+    ENDPOINTS.map(|endpoint| rig.simulator.requests(endpoint))
+}
+
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+/// The samples of listings.
+fn listings(page: &str) -> Vec<String> {
+    let lines = page.lines().filter(|line| {
+        line.starts_with("saas_connection")
+            && !line.contains("_expires_in_")
+            && !line.starts_with("saas_connection_changes_total")
+    });
+    lines.map(str::to_owned).collect()
+}
+
+async fn all_up(address: std::net::SocketAddr, targets: f64) -> String {
+    page_when(address, |page| {
+        Page(page.to_owned()).sum(&["target_up{"]) == targets
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().join("state").display());
+    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let before = all_up(daemon.address, TARGETS).await;
+    // Dropping it kills it; what it still had to write was written in the meantime.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(daemon);
+    let asked_before = asked(&rig);
+    for _ in 0..3 {
+        let mut daemon = daemon_in(folder.path(), &[&flag]).await;
+        let ready = get(daemon.address, "/-/ready").await;
+        assert!(ready.contains("is ready"), "{ready}");
+        let page = get(daemon.address, "/metrics").await;
+        assert_eq!(listings(&page), listings(&before));
+        assert_eq!(Page(page).sum(&["target_restored{"]), TARGETS);
+        daemon.signal("KILL");
+        let (_, _, logged) = daemon.end();
+        assert!(!logged.contains("level=warn"), "{logged}");
+    }
+    assert_eq!(asked(&rig), asked_before);
+    // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
+    let kept = files(state.path());
+    assert_eq!(kept.len() as f64, TARGETS + 4.0, "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_pause_outlives_the_process() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    rig.simulator.fail(Fault {
+        endpoint: Some("connections_all".to_owned()),
+        retry_after: Some(RetryAfter::Seconds(600)),
+        ..Fault::new(Kind::TooManyRequests)
+    });
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (folder, daemon) = daemon_in_files(&rig, "1s", &[&flag]).await;
+    let paused = |page: &str| {
+        let page = Page(page.to_owned());
+        page.value(&["paused_until", "zis"]).filter(|at| *at > 0.0)
+    };
+    page_when(daemon.address, |page| paused(page).is_some()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let until = paused(&get(daemon.address, "/metrics").await);
+    drop(daemon);
+    let asked = rig.simulator.requests("connections_all");
+    rig.simulator.heal();
+    let daemon = daemon_in(folder.path(), &[&flag]).await;
+    // The other account goes on.
+    let page = page_when(daemon.address, |page| {
+        Page(page.to_owned()).sum(&["polls_total{", "zuora", "success"]) > 5.0
+    })
+    .await;
+    let now = paused(&page).unwrap();
+    assert!((now - until.unwrap()).abs() < 1.0, "{now} and {until:?}");
+    assert_eq!(rig.simulator.requests("connections_all"), asked);
+    let budget = |kind| Page(page.clone()).value(&["budget_requests_per_second", "zis", kind]);
+    let (effective, configured) = (budget("effective"), budget("configured"));
+    assert!(
+        effective.unwrap() < configured.unwrap() * 0.6,
+        "{effective:?}"
+    );
+}
+
+#[tokio::test]
+async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    all_up(daemon.address, TARGETS).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(daemon);
+    let targets: Vec<_> = files(state.path())
+        .into_iter()
+        .filter(|file| file.display().to_string().contains("/target."))
+        .collect();
+    let text = |n: usize| fs::read_to_string(&targets[n]).unwrap();
+    let half = text(0);
+    fs::write(&targets[0], &half[..half.len() / 2]).unwrap();
+    fs::write(&targets[1], text(2)).unwrap();
+    let future = text(3).replacen("_state\":1", "_state\":2", 1);
+    fs::write(&targets[3], future).unwrap();
+    fs::write(&targets[4], [0_u8, 159, 146, 150]).unwrap();
+    let mut daemon = daemon_in(folder.path(), &[&flag]).await;
+    let page = Page(all_up(daemon.address, TARGETS).await);
+    assert_eq!(page.sum(&["target_restored{"]), TARGETS - 4.0);
+    daemon.signal("TERM");
+    let (_, _, logged) = daemon.end();
+    let ignored: Vec<_> = logged
+        .lines()
+        .filter(|line| line.contains("is ignored"))
+        .collect();
+    assert_eq!(ignored.len(), 4, "{logged}");
+    for (n, problem) in [
+        (0, "only half written"),
+        (1, "belongs to another"),
+        (3, "of format 2"),
+        (4, "not of this program"),
+    ] {
+        let file = targets[n].display().to_string();
+        assert!(
+            ignored
+                .iter()
+                .any(|line| line.contains(&file) && line.contains(problem)),
+            "{problem}: {ignored:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn however_often_it_is_killed_while_it_writes_no_file_is_half_of_one() {
+    let sizes = Sizes {
+        integrations: 4,
+        integration_connections: 300,
+        ..Sizes::default()
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (folder, daemon) = daemon_in_files(&rig, "1s", &[&flag]).await;
+    drop(daemon);
+    for round in 0..12_u64 {
+        let mut daemon = daemon_in(folder.path(), &[&flag]).await;
+        let polled = |page: &str| Page(page.to_owned()).sum(&["polls_total{", "success"]) > 2.0;
+        page_when(daemon.address, polled).await;
+        // At another moment of the writing each time.
+        tokio::time::sleep(Duration::from_micros(700 * round)).await;
+        daemon.signal("KILL");
+        let (_, _, logged) = daemon.end();
+        assert!(!logged.contains("is ignored"), "{logged}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_one_sentence() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (folder, _daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let config = folder.path().join("config.yaml").display().to_string();
+    let second = crate::binary::exporter(&[
+        "--config.file",
+        &config,
+        &flag,
+        "--web.listen-address=127.0.0.1:0",
+    ])
+    .output()
+    .unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(
+        (second.status.code(), said.as_str()),
+        (
+            Some(1),
+            format!("{flag}: another process uses this folder: end it, or choose another one\n")
+                .as_str()
+        )
+    );
+}
