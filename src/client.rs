@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use answer::{Answer, Refusal};
 pub use pace::{KeptPace, Pace};
 pub use quota::{Quota, number, ratelimit};
-pub use retry_after::reset;
+pub use retry_after::{from_headers as retry_after, reset};
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};

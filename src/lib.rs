@@ -26,6 +26,9 @@ pub mod server;
 
 pub mod simulator;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -291,7 +291,12 @@ impl AccountStore {
         }
     }
 
-    fn lines(&self, item: &Item, content: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    /// The lines of the file.
+    pub(crate) fn lines(
+        &self,
+        item: &Item,
+        content: &impl Serialize,
+    ) -> serde_json::Result<Vec<u8>> {
         let content = serde_json::to_vec(content)?;
         let mut lines = serde_json::to_vec(&self.header(item, &content))?;
         lines.reserve(content.len() + 2);

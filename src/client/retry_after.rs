@@ -8,7 +8,8 @@ use jiff::Timestamp;
 /// How long to wait, by the first of the two headers that makes sense; `None` without one.
 ///
 /// A date in the past, and an hour or more of either, are the caller's to judge.
-pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| {
         headers
             .get(name)

@@ -140,33 +140,9 @@ impl Source for Zis {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
             let answer = self.get(target, &path, &query).await?;
-            let page: wire::Page = answer.json()?;
-            let foreign =
-                |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
-            if page.is_foreign() {
-                return Err(foreign("none of the documented arrays, or errors"));
-            }
-            let (more, cursor) = match &page.meta {
-                None => (false, String::new()),
-                Some(wire::Meta {
-                    has_more: Some(more),
-                    after,
-                }) => (*more, after.clone().unwrap_or_default()),
-                Some(wire::Meta {
-                    has_more: None,
-                    after,
-                }) if after.as_deref().unwrap_or_default().is_empty() => (false, String::new()),
-                Some(_) => return Err(foreign("a cursor, and does not say whether there is more")),
-            };
-            let rows = connections(page, &mut draft)
-                .ok_or_else(|| foreign("a connection without a name"))?;
-            draft
-                .page(rows, !more)
-                .map_err(|error| answer.blame(error))?;
-            // Only has_more ends it: a sibling of this endpoint gives a cursor on its last page, too.
-            if !more {
+            let Some(cursor) = take(&answer, &mut draft)? else {
                 return Ok(draft.finish());
-            }
+            };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
                 let error = draft.stuck("announced more with an empty or repeated cursor");
                 return Err(answer.blame(error));
@@ -254,6 +230,33 @@ impl Zis {
     }
 }
 
+/// Takes a page into the draft, and gives the cursor of the next one, if more was announced.
+pub(crate) fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
+    let page: wire::Page = answer.json()?;
+    let foreign = |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
+    if page.is_foreign() {
+        return Err(foreign("none of the documented arrays, or errors"));
+    }
+    // Only has_more ends it: a sibling of this endpoint gives a cursor on its last page, too.
+    let next = match &page.meta {
+        None => None,
+        Some(wire::Meta {
+            has_more: Some(more),
+            after,
+        }) => more.then(|| after.clone().unwrap_or_default()),
+        Some(wire::Meta {
+            has_more: None,
+            after,
+        }) if after.as_deref().unwrap_or_default().is_empty() => None,
+        Some(_) => return Err(foreign("a cursor, and does not say whether there is more")),
+    };
+    let rows = connections(page, draft).ok_or_else(|| foreign("a connection without a name"))?;
+    draft
+        .page(rows, next.is_none())
+        .map_err(|error| answer.blame(error))?;
+    Ok(next)
+}
+
 /// The rows of a page; `None` if one of a documented type has no name.
 fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
     let known = [
@@ -339,7 +342,7 @@ fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
 
 /// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does
 /// not exist, give the same 401 "Authorization failed due to integration mismatch".
-fn refusal(answer: &Answer) -> Refusal {
+pub(crate) fn refusal(answer: &Answer) -> Refusal {
     let start = &answer.body[..answer.body.len().min(1024)];
     let mismatch = String::from_utf8_lossy(start)
         .to_ascii_lowercase()

@@ -4,7 +4,7 @@
 //! token", "Rate limits", "Error handling"), as of January 2026.
 
 mod settings;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -183,6 +183,10 @@ impl Source for Zuora {
             PAGE_SIZE as usize,
         );
         let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
+        let names = Names {
+            configured: Some(&self.configured_names),
+            told: self.names.lock().clone(),
+        };
         let mut number = 1_u32;
         loop {
             let query = [
@@ -192,32 +196,7 @@ impl Source for Zuora {
             let (answer, page): (_, wire::EntityConnections) = self
                 .get(ENTITY_CONNECTIONS, "/v1/entity-connections", &query, entity)
                 .await?;
-            let rows = match (page.rows, page.success) {
-                (Some(rows), _) => rows,
-                (None, Some(true)) => Vec::new(),
-                (None, _) => {
-                    return Err(answer.error(
-                        Reason::Decode,
-                        "the answer has no entityConnections",
-                        Vec::new(),
-                    ));
-                }
-            };
-            let (empty, full) = (rows.is_empty(), rows.len() >= PAGE_SIZE as usize);
-            // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there
-            // is more, never where. Where it is missing, a full page is worth one more request.
-            let more = page.next_page.is_some_and(|url| !url.is_empty()) || full;
-            let rows = rows
-                .into_iter()
-                .map(|row| self.connection(target, row, &mut draft))
-                .collect();
-            let progress = draft
-                .page(rows, !more)
-                .map_err(|error| answer.blame(error))?;
-            if !progress && !empty {
-                return Err(answer.blame(draft.stuck("holds only connections of earlier pages")));
-            }
-            if !more {
+            if !take(&answer, page, target, &names, &mut draft)? {
                 return Ok(draft.finish());
             }
             number += 1;
@@ -342,24 +321,8 @@ impl Zuora {
         request: RequestBuilder,
     ) -> Result<(Answer, T), PollError> {
         let answer = self.client.send(endpoint, request, refusal).await?;
-        let page = answer.json::<T>();
-        // A body that says it is a failure is one, whatever else is wrong with it.
-        let success = match &page {
-            Ok(page) => page.success(),
-            Err(_) => answer
-                .json::<wire::Outcome>()
-                .ok()
-                .and_then(|outcome| outcome.success),
-        };
-        if success == Some(false) {
-            let Refusal { reason, codes } = refusal(&answer);
-            return Err(answer.error(
-                reason.unwrap_or(Reason::Refused),
-                "HTTP 200 with success: false",
-                codes,
-            ));
-        }
-        page.map(|page| (answer, page))
+        let page = judge(&answer)?;
+        Ok((answer, page))
     }
 
     /// At most 64 characters, none of `: ; " '`; by it the vendor's support can tell our requests from others'.
@@ -408,59 +371,125 @@ impl Zuora {
             .credential_expires(OAUTH_TOKEN, self.client.clock().now() + token.lives());
         Ok(token)
     }
+}
 
-    fn connection(
-        &self,
-        target: &str,
-        row: wire::EntityConnection,
-        draft: &mut Draft,
-    ) -> Connection {
-        let (source, other) = (
-            normal(&row.source_entity_id.unwrap_or_default()),
-            normal(&row.target_entity_id.unwrap_or_default()),
-        );
-        let kind = match (source == target, other == target) {
-            (true, _) => "outbound",
-            (false, true) => "inbound",
-            (false, false) => {
-                draft.unknown("entity");
-                "other"
-            }
-        };
-        let status = row.status.unwrap_or_default();
-        let status = ["connected", "pending", "disconnected"]
-            .into_iter()
-            .find(|known| status.eq_ignore_ascii_case(known))
-            .unwrap_or_else(|| {
-                draft.unknown("status");
-                "other"
-            });
-        let names = self.names.lock();
-        let name = |id: &str| {
-            self.configured_names
-                .get(id)
-                .or_else(|| names.get(id))
-                .map(|n| n.as_str().into())
-                .unwrap_or_default()
-        };
-        Connection {
-            id: row.id.unwrap_or_else(|| format!("{source}-{other}")).into(),
-            kind,
-            status,
-            facts: Facts {
-                source_entity_name: name(&source),
-                target_entity_name: name(&other),
-                source_entity: source.into(),
-                target_entity: other.into(),
-                ..Facts::default()
-            },
-            ..Connection::default()
+/// Reads a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
+pub(crate) fn judge<T: wire::Judged>(answer: &Answer) -> Result<T, PollError> {
+    let page = answer.json::<T>();
+    let success = match &page {
+        Ok(page) => page.success(),
+        Err(_) => answer
+            .json::<wire::Outcome>()
+            .ok()
+            .and_then(|outcome| outcome.success),
+    };
+    if success == Some(false) {
+        let Refusal { reason, codes } = refusal(answer);
+        return Err(answer.error(
+            reason.unwrap_or(Reason::Refused),
+            "HTTP 200 with success: false",
+            codes,
+        ));
+    }
+    page
+}
+
+/// Takes a page into the draft, and says whether there is more.
+pub(crate) fn take(
+    answer: &Answer,
+    page: wire::EntityConnections,
+    target: &str,
+    names: &Names<'_>,
+    draft: &mut Draft,
+) -> Result<bool, PollError> {
+    let rows = match (page.rows, page.success) {
+        (Some(rows), _) => rows,
+        (None, Some(true)) => Vec::new(),
+        (None, _) => {
+            return Err(answer.error(
+                Reason::Decode,
+                "the answer has no entityConnections",
+                Vec::new(),
+            ));
         }
+    };
+    let (empty, full) = (rows.is_empty(), rows.len() >= PAGE_SIZE as usize);
+    // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
+    // never where. Where it is missing, a full page is worth one more request.
+    let more = page.next_page.is_some_and(|url| !url.is_empty()) || full;
+    let rows = rows
+        .into_iter()
+        .map(|row| connection(target, row, names, draft))
+        .collect();
+    let progress = draft
+        .page(rows, !more)
+        .map_err(|error| answer.blame(error))?;
+    if !progress && !empty {
+        return Err(answer.blame(draft.stuck("holds only connections of earlier pages")));
+    }
+    Ok(more)
+}
+
+/// What entities are called.
+#[derive(Default)]
+pub(crate) struct Names<'a> {
+    configured: Option<&'a BTreeMap<String, String>>,
+    told: BTreeMap<String, String>,
+}
+
+impl Names<'_> {
+    fn of(&self, id: &str) -> Box<str> {
+        let configured = self.configured.and_then(|names| names.get(id));
+        configured
+            .or_else(|| self.told.get(id))
+            .map(|name| name.as_str().into())
+            .unwrap_or_default()
+    }
+}
+
+fn connection(
+    target: &str,
+    row: wire::EntityConnection,
+    names: &Names<'_>,
+    draft: &mut Draft,
+) -> Connection {
+    let (source, other) = (
+        normal(&row.source_entity_id.unwrap_or_default()),
+        normal(&row.target_entity_id.unwrap_or_default()),
+    );
+    let kind = match (source == target, other == target) {
+        (true, _) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => {
+            draft.unknown("entity");
+            "other"
+        }
+    };
+    let status = row.status.unwrap_or_default();
+    let status = ["connected", "pending", "disconnected"]
+        .into_iter()
+        .find(|known| status.eq_ignore_ascii_case(known))
+        .unwrap_or_else(|| {
+            draft.unknown("status");
+            "other"
+        });
+    Connection {
+        id: row.id.unwrap_or_else(|| format!("{source}-{other}")).into(),
+        kind,
+        status,
+        facts: Facts {
+            source_entity_name: names.of(&source),
+            target_entity_name: names.of(&other),
+            source_entity: source.into(),
+            target_entity: other.into(),
+            ..Facts::default()
+        },
+        ..Connection::default()
     }
 }
 
 /// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
-fn refusal(answer: &Answer) -> Refusal {
+pub(crate) fn refusal(answer: &Answer) -> Refusal {
     let codes = answer.codes();
     let kinds = codes
         .iter()

@@ -14,6 +14,7 @@ mod golden;
 mod hostile;
 mod listings;
 mod page;
+mod paging;
 mod prometheus;
 mod restarts;
 mod rig;

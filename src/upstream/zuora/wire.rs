@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// A body that says whether it is a failure.
-pub(super) trait Judged: DeserializeOwned {
+pub(crate) trait Judged: DeserializeOwned {
     fn success(&self) -> Option<bool>;
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Outcome {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EntityConnections {
+pub(crate) struct EntityConnections {
     #[serde(rename = "entityConnections")]
     pub(super) rows: Option<Vec<EntityConnection>>,
     pub(super) success: Option<bool>,

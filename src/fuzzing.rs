@@ -1,0 +1,223 @@
+//! What the fuzz targets in `fuzz/` drive: each takes bytes from outside, and panics where a promise is broken.
+
+#![expect(clippy::missing_panics_doc, reason = "it is what they are for")]
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+
+use crate::client::{Answer, KeptPace, Refusal, retry_after};
+use crate::config::{Config, Problems};
+use crate::error::{PollError, Reason, harmless};
+use crate::listing::{Connection, Draft, Listing, cut};
+use crate::state::{Kept, State};
+use crate::store::{Item, Store};
+use crate::upstream::{Settings, zis, zuora};
+
+/// A target of any targets; the simulator's first entity has this id.
+const ENTITY: &str = "00000000000000000000000000000001";
+
+fn answer(status: StatusCode, body: &[u8]) -> Answer {
+    Answer {
+        endpoint: "fuzz",
+        status,
+        request_id: None,
+        body: body.to_vec(),
+    }
+}
+
+/// What holds of every listing: no identity twice, no label too long.
+fn look_at(listing: &Listing) {
+    let connections = listing.connections();
+    let identities = connections.iter().map(Connection::identity);
+    assert!(identities.is_sorted_by(|a, b| a < b));
+    for connection in connections {
+        assert_eq!(cut(&connection.id), *connection.id);
+        assert_eq!(listing.find(connection.identity()), Some(connection));
+    }
+}
+
+/// Ends in a listing, or in an error that says nothing of the body.
+fn judge(end: Result<Draft, PollError>) {
+    match end {
+        Ok(draft) => look_at(&draft.finish()),
+        Err(error) => {
+            assert!(error.codes.iter().all(|code| harmless(code).is_some()));
+            assert!(
+                error.detail.is_ascii() && error.detail.len() < 200,
+                "{error}"
+            );
+        }
+    }
+}
+
+/// The same body as each page, until the paging ends or is cut off.
+pub fn zuora_answer(body: &[u8]) {
+    let answer = answer(StatusCode::OK, body);
+    let pages = || {
+        let mut draft = Draft::new("fuzz", 1000, 300);
+        let names = zuora::Names::default();
+        for _ in 0..20 {
+            let page = zuora::judge(&answer)?;
+            if !zuora::take(&answer, page, ENTITY, &names, &mut draft)? {
+                return Ok(draft);
+            }
+        }
+        panic!("pages without end")
+    };
+    judge(pages());
+}
+
+/// The same body as each page, until the paging ends or is cut off.
+pub fn zis_answer(body: &[u8]) {
+    let answer = answer(StatusCode::OK, body);
+    let pages = || {
+        let mut draft = Draft::new("fuzz", 1000, 100);
+        for _ in 0..30 {
+            if zis::take(&answer, &mut draft)?.is_none() {
+                return Ok(draft);
+            }
+        }
+        panic!("pages without end")
+    };
+    judge(pages());
+}
+
+/// The first two bytes are the status, the rest is the body.
+pub fn error_body(data: &[u8]) {
+    let Some((status, body)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let Ok(status) = StatusCode::from_u16(u16::from_be_bytes(*status)) else {
+        return;
+    };
+    let answer = answer(status, body);
+    for refusal in [zuora::refusal, zis::refusal, Refusal::of_client] {
+        let Refusal { reason, codes } = refusal(&answer);
+        assert!(codes.len() <= 8 && codes.iter().all(|code| harmless(code).is_some()));
+        // A 401 is always worth a new token.
+        let renews = [
+            None,
+            Some(Reason::Unauthorized),
+            Some(Reason::IntegrationMismatch),
+        ];
+        assert!(status != StatusCode::UNAUTHORIZED || renews.contains(&reason));
+    }
+}
+
+/// Lines of `name: value`.
+fn headers(data: &[u8]) -> HeaderMap {
+    let line = |line: &[u8]| {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..at]).ok()?;
+        Some((name, HeaderValue::from_bytes(&line[at + 1..]).ok()?))
+    };
+    data.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+/// Headers that tell a quota.
+pub fn rate_headers(data: &[u8]) {
+    let headers = headers(data);
+    let windows = ["60", "3600", "86400", "concurrency", "unknown"];
+    for system in [
+        <zuora::AccountSettings as Settings>::SYSTEM,
+        <zis::AccountSettings as Settings>::SYSTEM,
+    ] {
+        for quota in (system.quotas)(&headers) {
+            assert!(windows.contains(&quota.window), "{}", quota.window);
+            assert!(quota.limit.is_some() || quota.remaining.is_some());
+        }
+    }
+}
+
+/// A value of `Retry-After`.
+pub fn retry_after_value(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let now = Timestamp::UNIX_EPOCH;
+    if let Some(wait) = retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]), now) {
+        // Nothing that is added to a date or an instant overflows it.
+        assert!(now.checked_add(wait).is_ok());
+    }
+}
+
+/// A configuration whose every environment variable is set.
+pub fn configuration(data: &[u8]) {
+    const SECRET: &str = "planted-own-secret-2b7f";
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    // No file but those of an empty place is read.
+    let folder = "/nonexistent".as_ref();
+    let env = |_: &str| Some(SECRET.to_owned());
+    match Config::parse(text, folder, &env, Problems::new("fuzz")) {
+        Ok(config) => {
+            assert!(!config.accounts.is_empty());
+            assert!(!format!("{config:?}").contains(SECRET));
+        }
+        Err(problems) => {
+            let said = problems.to_string();
+            assert!(said.lines().all(|line| line.starts_with("fuzz")), "{said}");
+            assert!(!said.contains(SECRET));
+        }
+    }
+}
+
+/// A file of the state folder: as it is, and with what it holds behind a header that is right.
+pub fn state_file(data: &[u8]) {
+    let store = Store::default().account("zis", "acme", "https://acme.zendesk.com/");
+    let item = Item::Target("t".to_owned());
+    let _ = store.parse::<Kept>(&item, data);
+    let _ = serde_json::from_slice::<KeptPace>(data);
+    let Ok(mut kept) = serde_json::from_slice::<Kept>(data) else {
+        return;
+    };
+    let system = <zis::AccountSettings as Settings>::SYSTEM;
+    if let Ok(Some(listing)) = kept.listing(system, 1000) {
+        look_at(&listing);
+        // What was read is written and read again as the same.
+        let held = crate::state::Held::new(listing, None, Vec::new(), tokio::time::Instant::now());
+        let state = State::new(std::time::Duration::ZERO, kept.next_poll);
+        let state = state.restored(kept, Some(held));
+        let again = store.lines(&item, &state).expect("a state can be written");
+        let mut again: Kept = store
+            .parse(&item, &again[..])
+            .expect("what was written can be read");
+        let again = again.listing(system, 1000).expect("as before");
+        let before = state.held.as_ref().map(|held| &held.listing);
+        assert_eq!(
+            again.as_ref().map(Listing::connections),
+            before.map(Listing::connections)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Target = fn(&[u8]);
+
+    /// What fuzzing found worth keeping, run without it.
+    #[test]
+    fn the_corpus_breaks_no_promise() {
+        let targets: [(&str, Target); 7] = [
+            ("zuora_answer", zuora_answer),
+            ("zis_answer", zis_answer),
+            ("error_body", error_body),
+            ("rate_headers", rate_headers),
+            ("retry_after", retry_after_value),
+            ("configuration", configuration),
+            ("state_file", state_file),
+        ];
+        for (name, target) in targets {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/").to_owned() + name;
+            let mut files = 0;
+            for file in std::fs::read_dir(&folder).unwrap() {
+                target(&std::fs::read(file.unwrap().path()).unwrap());
+                files += 1;
+            }
+            assert!(files > 0, "{folder}");
+        }
+    }
+}
