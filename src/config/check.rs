@@ -10,6 +10,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::{Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text};
+use crate::log::OneLine;
 use crate::upstream::{Connect, System};
 
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,9 +67,10 @@ impl fmt::Display for Problems {
             if n > 0 {
                 writeln!(f)?;
             }
+            let what = OneLine(&problem.what);
             match problem.path.as_str() {
-                "" => write!(f, "{}: {}", self.file, problem.what)?,
-                path => write!(f, "{}: {path}: {}", self.file, problem.what)?,
+                "" => write!(f, "{}: {what}", self.file)?,
+                path => write!(f, "{}: {}: {what}", self.file, OneLine(path))?,
             }
         }
         Ok(())
