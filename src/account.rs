@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::{AccountBoard, Board};
-use crate::client::{Client, KeptPace, Pace};
+use crate::client::{Client, KeptPace, Pace, Transport};
 use crate::clock::{Clock, until};
 use crate::config::{self, Discovery, Poll, Target};
 use crate::listing::{Listing, cut};
@@ -54,6 +54,8 @@ struct Known {
     up: bool,
     /// When one last did.
     last_success: Option<Timestamp>,
+    /// When the last one ended.
+    last_attempt: Timestamp,
     /// When the next one is due.
     next: Timestamp,
     /// What the source learned with it.
@@ -61,15 +63,15 @@ struct Known {
 }
 
 impl Account {
-    /// Makes the account's client and gives it its place on the board. Fails if the platform's
-    /// certificates cannot be loaded.
+    /// Makes the account's client and gives it its place on the board.
     pub fn open(
+        transport: Arc<dyn Transport>,
         config: config::Account,
         poll: &Poll,
         board: &Arc<Board>,
         store: &Store,
         clock: Clock,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let system = config.system.name;
         let pace = Arc::new(Pace::new(config.requests_per_minute, fastrand::u64(..)));
         let durations = board.own().durations();
@@ -82,17 +84,16 @@ impl Account {
         let store = store.account(system, &config.name, config.base_url.as_str());
         go_on(&pace, &store, &metrics, clock.now());
         let client = Client::new(
+            transport,
             &config,
             poll,
             pace,
             metrics.clone(),
             store.clone(),
             clock.clone(),
-        )?;
+        );
         let source = Arc::from(config.connect.connect(client));
-        Ok(Self::with_source(
-            config, poll, board, metrics, store, source, clock,
-        ))
+        Self::with_source(config, poll, board, metrics, store, source, clock)
     }
 
     fn with_source(
@@ -143,7 +144,8 @@ impl Account {
             let found = self.discover().await;
             let wait = self.discover_again_after(found);
             due = Instant::now() + wait;
-            self.known.next = self.clock.now() + wait;
+            self.known.last_attempt = self.clock.now();
+            self.known.next = self.known.last_attempt + wait;
             self.known.memory = self.source.memory();
             self.store.write(Item::Discovery, self.known.clone());
             if found || self.config.discovery == Discovery::Names {
@@ -160,14 +162,12 @@ impl Account {
             self.metrics
                 .discovered(self.known.up, self.known.last_success);
         }
-        let wait = until(self.clock.now(), self.known.next);
-        // After refusals somebody may have mended what was wrong: that is what restarts are for.
-        let longest = self.discover_again_after(self.known.up);
-        Some(if wait.is_zero() {
-            self.schedule.phase("")
-        } else {
-            wait.min(longest)
-        })
+        let interval = self.discover_again_after(self.known.up);
+        let Known {
+            last_attempt, next, ..
+        } = self.known;
+        let wait = still_to_wait(self.clock.now(), last_attempt, next, interval);
+        Some(wait.unwrap_or_else(|| self.schedule.phase("")))
     }
 
     /// Polls the targets that are known.
@@ -348,8 +348,9 @@ impl Account {
         let interval = self.schedule.interval();
         let wait = kept
             .as_ref()
-            .map(|(kept, _)| until(date, kept.next_poll).min(interval))
-            .filter(|wait| !wait.is_zero())
+            .and_then(|(kept, _)| {
+                still_to_wait(date, kept.last_attempt.at, kept.next_poll, interval)
+            })
             .unwrap_or_else(|| {
                 (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
             });
@@ -365,6 +366,21 @@ impl Account {
         });
         (state.restored(kept, held), now + wait)
     }
+}
+
+/// How long what was planned for `next` still waits after a restart; `None` if it is overdue, or if the clock was
+/// set back, so that nobody knows.
+///
+/// Never later than an interval after the last time, though refusals made it so: a restart is what somebody
+/// does who mended their cause.
+fn still_to_wait(
+    date: Timestamp,
+    last: Timestamp,
+    next: Timestamp,
+    interval: Duration,
+) -> Option<Duration> {
+    let next = next.min(last + interval);
+    (last <= date && date < next).then(|| until(date, next))
 }
 
 /// Lets the pace go on where it was before a restart. The file is there before the first request is: without it

@@ -4,20 +4,20 @@ mod answer;
 mod pace;
 mod quota;
 mod retry_after;
+mod transport;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use http::{HeaderMap, StatusCode, header};
-use reqwest::{RequestBuilder, Url, redirect};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{RequestBuilder, Url};
 use tokio::time::Instant;
 
 pub use answer::{Answer, Refusal};
 pub use pace::{KeptPace, Pace};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};
+pub use transport::{Failure, Network, Transport};
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};
@@ -28,13 +28,11 @@ use crate::upstream::System;
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
-/// How long a connection may take to be made; part of the request's own time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the requests of one account, one place for its limiter, its headers and its metrics.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<dyn Transport>,
     base_url: Url,
     system: &'static System,
     pace: Arc<Pace>,
@@ -45,45 +43,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes the client of an account. Fails if the platform's certificates cannot be loaded.
+    /// Makes the client of an account.
+    #[must_use]
     pub fn new(
+        transport: Arc<dyn Transport>,
         account: &Account,
         poll: &Poll,
         pace: Arc<Pace>,
         metrics: Arc<AccountMetrics>,
         store: AccountStore,
         clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::ACCEPT,
-            header::HeaderValue::from_static("application/json"),
-        );
-        let mut builder = reqwest::Client::builder()
-            .default_headers(headers)
-            .user_agent(concat!("connections-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            // A request that the library sends again would pass the limiter by.
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .timeout(poll.request_timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(poll.request_timeout))
-            .https_only(account.base_url.scheme() == "https");
-        if account.base_url.scheme() == "http" {
-            // Plain http is for loopback; a proxy would carry the credential elsewhere in clear.
-            builder = builder.no_proxy();
-        }
-        if !account.certificates.is_empty() {
-            builder = builder.tls_certs_merge(account.certificates.clone());
-        }
-        let http = builder.build().with_context(|| {
-            format!(
-                "making the HTTP client of {} {}",
-                account.system.name, account.name
-            )
-        })?;
-        Ok(Self {
-            http,
+    ) -> Self {
+        Self {
+            transport,
             base_url: account.base_url.clone(),
             system: account.system,
             pace,
@@ -91,7 +63,7 @@ impl Client {
             store,
             max_connections: poll.max_connections,
             clock,
-        })
+        }
     }
 
     /// The most connections that a listing may have.
@@ -114,12 +86,12 @@ impl Client {
 
     /// Begins a GET of a path on the account's own host.
     pub fn get(&self, path: &str) -> RequestBuilder {
-        self.http.get(self.url(path))
+        self.transport.begin(Method::GET, self.url(path))
     }
 
     /// Begins a POST to a path on the account's own host.
     pub fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(self.url(path))
+        self.transport.begin(Method::POST, self.url(path))
     }
 
     fn url(&self, path: &str) -> Url {
@@ -139,9 +111,9 @@ impl Client {
         let turn = self.pace.turn().await;
         self.metrics.waited(turn.waited);
         let begun = Instant::now();
-        let result = match request.send().await {
+        let result = match self.transport.send(request).await {
             Ok(response) => self.take(endpoint, response, turn.since).await,
-            Err(error) => Err((None, unanswered(endpoint, &error))),
+            Err(failure) => Err((None, failure.blame(endpoint))),
         };
         let code = match &result {
             Ok((status, _)) => Some(*status),
@@ -180,7 +152,7 @@ impl Client {
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
-                Err(error) => return Err(fail(unanswered(endpoint, &error))),
+                Err(error) => return Err(fail(Failure::from(&error).blame(endpoint))),
             }
         }
         Ok((
@@ -268,71 +240,4 @@ fn by_status(status: StatusCode) -> Reason {
         500..=599 => Reason::ServerError,
         _ => Reason::UnexpectedStatus,
     }
-}
-
-/// A request without an answer, or with half of one. reqwest's own text names the URL; ours does not.
-fn unanswered(endpoint: &'static str, error: &reqwest::Error) -> PollError {
-    let (reason, detail) = if error.is_timeout() {
-        (Reason::Timeout, "no complete answer in time".to_owned())
-    } else if let Some(tls) = find::<rustls::Error>(error) {
-        (Reason::Tls, tls.to_string())
-    } else if let Some(gzip) =
-        find::<io::Error>(error).filter(|e| error.is_decode() && broken_gzip(e))
-    {
-        (
-            Reason::Decode,
-            format!(
-                "the answer is not the gzip that it says it is ({})",
-                gzip.kind()
-            ),
-        )
-    } else if let Some(http) = find::<hyper::Error>(error).filter(|http| http.is_parse()) {
-        let reason = if http.is_parse_too_large() {
-            Reason::TooLarge
-        } else {
-            Reason::Decode
-        };
-        (
-            reason,
-            format!("the answer's head is not HTTP that we take: {http}"),
-        )
-    } else if error.is_connect() {
-        let detail = find::<io::Error>(error).map_or("no connection".to_owned(), |e| {
-            format!("no connection: {e}")
-        });
-        (Reason::Unreachable, detail)
-    } else {
-        (
-            Reason::Unreachable,
-            "the connection ended before the answer did".to_owned(),
-        )
-    };
-    PollError::new(reason, endpoint, detail)
-}
-
-fn broken_gzip(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-    ) && find::<hyper::Error>(error).is_none()
-}
-
-/// The first cause of this type; also inside of an `io::Error`, which hides what it holds from `source`.
-fn find<'a, E: std::error::Error + 'static>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = match cause
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
-            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
-            None => cause.source(),
-        };
-    }
-    None
 }

@@ -4,9 +4,11 @@
 //! is put together from blocks: a deflate block that ends in a full flush refers to nothing before it and
 //! ends on a byte, so blocks can follow each other in any order and still are one gzip member.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
+use std::thread::LocalKey;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
@@ -16,10 +18,18 @@ use prometheus::proto::{Metric, MetricFamily};
 
 use crate::metrics::{ALL, COUNTDOWN, Header};
 
-/// Blocks are deflated once and sent often.
-const BLOCK_LEVEL: u32 = 6;
-/// The tail is deflated at each scrape.
-const TAIL_LEVEL: u32 = 1;
+thread_local! {
+    /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
+    static BLOCKS: Deflater = deflater(6);
+    /// The tail is deflated at each scrape.
+    static TAIL: Deflater = deflater(1);
+}
+
+type Deflater = RefCell<Compress>;
+
+fn deflater(level: u32) -> Deflater {
+    RefCell::new(Compress::new(Compression::new(level), false))
+}
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +65,7 @@ impl Block {
         let mut crc = crc32fast::Hasher::new();
         crc.update(text.as_bytes());
         Self {
-            deflated: deflate(text.as_bytes(), BLOCK_LEVEL).into(),
+            deflated: deflate(text.as_bytes(), &BLOCKS).into(),
             crc,
             series: series(&text),
             plain: text.into(),
@@ -68,8 +78,14 @@ fn series(text: &str) -> u64 {
 }
 
 /// Deflates into blocks that end with a full flush.
-fn deflate(text: &[u8], level: u32) -> Vec<u8> {
-    let mut compress = Compress::new(Compression::new(level), false);
+fn deflate(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {
+    deflater.with_borrow_mut(|compress| {
+        compress.reset();
+        deflate_with(text, compress)
+    })
+}
+
+fn deflate_with(text: &[u8], compress: &mut Compress) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 8 + 64);
     loop {
         let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
@@ -262,7 +278,7 @@ impl PageBuilder {
             Encoding::Plain => self.push(tail.into()),
             Encoding::Gzip => {
                 self.crc.update(tail.as_bytes());
-                self.push(deflate(tail.as_bytes(), TAIL_LEVEL).into());
+                self.push(deflate(tail.as_bytes(), &TAIL).into());
             }
         }
         if self.encoding == Encoding::Gzip {

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use account::Account;
 use board::Board;
+use client::Network;
 use clock::Clock;
 use config::Config;
 use metrics::OwnMetrics;
@@ -74,7 +75,15 @@ pub async fn run(
     let board = Arc::new(Board::new(own, clock.clone()));
     let mut accounts = JoinSet::new();
     for account in config.accounts {
-        let account = Account::open(account, &config.poll, &board, &store, clock.clone())?;
+        let network = Arc::new(Network::new(&account, &config.poll)?);
+        let account = Account::open(
+            network,
+            account,
+            &config.poll,
+            &board,
+            &store,
+            clock.clone(),
+        );
         accounts.spawn(account.run());
     }
     for listener in &web.listeners {

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ::http::{Method, StatusCode};
+use ::http::{Method, Request, Response, StatusCode};
+use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -151,6 +152,19 @@ impl Simulator {
         poll: &str,
     ) -> (String, BTreeMap<String, String>) {
         self.with(|state| state.world.configuration(address, poll))
+    }
+
+    /// Answers a request that came by no socket; `None` where a fault is that there is no whole answer.
+    pub fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let reply = self.answer(&Ask::from(request));
+        if !matches!(reply.manner, Manner::Well) {
+            return None;
+        }
+        let mut response = Response::builder().status(reply.status);
+        for (name, value) in reply.headers {
+            response = response.header(name, value);
+        }
+        response.body(reply.body.into()).ok()
     }
 
     /// Answers one request.

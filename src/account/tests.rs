@@ -693,7 +693,7 @@ async fn after_a_restart_a_refused_credential_is_worth_a_try_an_interval_after_t
     drop(rig);
     let rig = restarts.start();
     sleep(MINUTE * 4).await;
-    assert_eq!(minutes(&rig, "1")[5..], [32, 34]);
+    assert_eq!(minutes(&rig, "1")[5..], [31, 33]);
 }
 
 #[test]

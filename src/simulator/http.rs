@@ -34,6 +34,20 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
 }
 
+impl From<Request<Bytes>> for Ask {
+    fn from(request: Request<Bytes>) -> Self {
+        let (head, body) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        Self {
+            path: head.uri.path().to_owned(),
+            query: serde_urlencoded::from_str(query).unwrap_or_default(),
+            method: head.method,
+            headers: head.headers,
+            body,
+        }
+    }
+}
+
 impl Ask {
     pub(super) fn query(&self, key: &str) -> Option<&str> {
         self.query
@@ -152,13 +166,8 @@ async fn handle(
     request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
-    let ask = Ask {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: serde_urlencoded::from_str(head.uri.query().unwrap_or_default()).unwrap_or_default(),
-        headers: head.headers,
-        body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
-    };
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let ask = Ask::from(Request::from_parts(head, body));
     let mut reply = simulator.answer(&ask);
     if reply.body.len() > COMPRESS_FROM
         && ask

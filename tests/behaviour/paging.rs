@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use connections_exporter::client::{Client, Pace};
+use connections_exporter::client::{Client, Network, Pace};
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::error::Reason;
@@ -100,8 +100,16 @@ impl Rig {
         let durations = OwnMetrics::new(Timestamp::now()).durations();
         let metrics = AccountMetrics::new(account.system.name, "a", pace.clone(), durations);
         let store = Store::default().account("test", "a", "");
-        let client =
-            Client::new(account, &config.poll, pace, Arc::new(metrics), store, clock).unwrap();
+        let network = Arc::new(Network::new(account, &config.poll).unwrap());
+        let client = Client::new(
+            network,
+            account,
+            &config.poll,
+            pace,
+            Arc::new(metrics),
+            store,
+            clock,
+        );
         Self {
             source: account.connect.connect(client),
             pages,

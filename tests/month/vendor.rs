@@ -1,0 +1,205 @@
+//! The vendors without their sockets: the simulator answers, late or not at all, and every request is written down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use connections_exporter::client::{Failure, Transport};
+use connections_exporter::clock::Clock;
+use connections_exporter::error::Reason;
+use connections_exporter::simulator::{Expiry, Simulator, Sizes, World};
+use fastrand::Rng;
+use http::{Method, Request};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{RequestBuilder, Response, Url};
+use tokio::time::{Instant, sleep};
+
+/// As configured: `poll.request_timeout`.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Both APIs of one simulator: a Zuora tenant and a ZIS subdomain.
+pub(crate) struct Vendor {
+    pub(crate) simulator: Arc<Simulator>,
+    /// The longest that an answer takes now.
+    pub(crate) slow: Mutex<Duration>,
+    /// When the last trouble ended; `None` while there is some.
+    pub(crate) healthy_since: Mutex<Option<Instant>>,
+    random: Mutex<Rng>,
+    versions: Mutex<i64>,
+    start: Timestamp,
+}
+
+/// What one account sent, and what it was given.
+pub(crate) struct Ledger {
+    pub(crate) requests_per_minute: usize,
+    last_minute: VecDeque<Instant>,
+    /// When a process began that could not know of the request before.
+    pub(crate) forgot_at: Option<Instant>,
+    /// Since when the processes know what was before them.
+    pub(crate) knows_since: Instant,
+    /// By target, the version of its last whole listing, and when that was served.
+    pub(crate) served: BTreeMap<String, (i64, Instant)>,
+    pub(crate) requests: u64,
+    /// A hash of every request and its time.
+    pub(crate) trace: u32,
+    /// What must not have been.
+    pub(crate) broken: Vec<String>,
+}
+
+/// What one account sends its requests through.
+pub(crate) struct Line {
+    pub(crate) vendor: Arc<Vendor>,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
+    pub(crate) http: reqwest::Client,
+    pub(crate) began: Instant,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Line")
+    }
+}
+
+impl Vendor {
+    pub(crate) fn new(sizes: Sizes, seed: u64, clock: Clock) -> Arc<Self> {
+        let start = clock.now();
+        Arc::new(Self {
+            simulator: Simulator::new(World::new(sizes, seed, start), Vec::new(), None, clock),
+            slow: Mutex::new(Duration::from_secs(1)),
+            healthy_since: Mutex::new(Some(Instant::now())),
+            random: Mutex::new(Rng::with_seed(seed)),
+            versions: Mutex::default(),
+            start,
+        })
+    }
+
+    /// Gives every row of the target a mark by which this listing can be told from any other.
+    fn mark(&self, target: &str) -> i64 {
+        let mut version = self.versions.lock().unwrap();
+        *version += 1;
+        let date = self.start + SignedDuration::from_secs(*version);
+        self.simulator.change(|world| {
+            for edge in &mut world.tenant.connections {
+                if edge.source == target || edge.target == target {
+                    let name = edge.id.split('-').next().unwrap_or_default();
+                    edge.id = format!("{name}-{version}");
+                }
+            }
+            let integrations = world.integrations.iter_mut();
+            for integration in integrations.filter(|integration| integration.name == target) {
+                for stored in &mut integration.connections {
+                    stored.created = date;
+                    if stored.kind == "oauth" {
+                        stored.expiry = Expiry::At(date);
+                    }
+                }
+            }
+        });
+        *version
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(requests_per_minute: usize) -> Self {
+        Self {
+            requests_per_minute,
+            last_minute: VecDeque::new(),
+            forgot_at: None,
+            knows_since: Instant::now(),
+            served: BTreeMap::new(),
+            requests: 0,
+            trace: 0,
+            broken: Vec::new(),
+        }
+    }
+
+    /// Writes a request down; more than the budget in any minute is a break.
+    fn sent(&mut self, what: &str, began: Instant) {
+        let now = Instant::now();
+        self.requests += 1;
+        let line = format!("{} {what} {:?}", self.trace, now - began);
+        self.trace = crc32fast::hash(line.as_bytes());
+        while self
+            .last_minute
+            .front()
+            .is_some_and(|at| now - *at >= MINUTE)
+        {
+            self.last_minute.pop_front();
+        }
+        self.last_minute.push_back(now);
+        let forgot = self.forgot_at.is_some_and(|at| now - at < MINUTE);
+        let allowed = self.requests_per_minute + usize::from(forgot);
+        if self.last_minute.len() > allowed {
+            let sent = self.last_minute.len();
+            self.broken.push(format!(
+                "{sent} requests in a minute, and {allowed} were allowed"
+            ));
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Line {
+    fn begin(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = request.build().unwrap();
+        let path = request.url().path().to_owned();
+        self.ledger.lock().unwrap().sent(&path, self.began);
+        let fail = |reason| Failure {
+            reason,
+            detail: "no answer".to_owned(),
+        };
+        let slow = *self.vendor.slow.lock().unwrap();
+        let (takes, hangs) = {
+            let mut random = self.vendor.random.lock().unwrap();
+            (slow.mul_f64(random.f64()), random.bool())
+        };
+        sleep(takes.min(TIMEOUT)).await;
+        if takes >= TIMEOUT {
+            return Err(fail(Reason::Timeout));
+        }
+        let target = request
+            .headers()
+            .get("zuora-entity-ids")
+            .map(|id| id.to_str().unwrap().replace('-', ""))
+            .filter(|_| path == "/v1/entity-connections")
+            .or_else(|| {
+                let integration = path.strip_suffix("/connections/all")?;
+                Some(integration.rsplit('/').next()?.to_owned())
+            });
+        let first = !request.url().as_str().contains("after")
+            && request
+                .url()
+                .query_pairs()
+                .all(|(key, value)| key != "page" || value == "1");
+        let version = target
+            .as_ref()
+            .filter(|_| first)
+            .map(|target| self.vendor.mark(target));
+        let body = request.body().and_then(|body| body.as_bytes());
+        let mut copy = Request::builder()
+            .method(request.method())
+            .uri(request.url().as_str())
+            .body(Bytes::copy_from_slice(body.unwrap_or_default()))
+            .unwrap();
+        copy.headers_mut().clone_from(request.headers());
+        let Some(response) = self.vendor.simulator.respond(copy) else {
+            if hangs {
+                sleep(TIMEOUT.saturating_sub(takes)).await;
+                return Err(fail(Reason::Timeout));
+            }
+            return Err(fail(Reason::Unreachable));
+        };
+        if let (Some(target), Some(version), 200) = (target, version, response.status().as_u16()) {
+            let served = &mut self.ledger.lock().unwrap().served;
+            served.insert(target, (version, Instant::now()));
+        }
+        Ok(response.into())
+    }
+}
