@@ -176,14 +176,13 @@ impl Client {
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 self.metrics.rate_limited();
-                return self.pause(self.pace.back_off(since, wait), "the vendor answered 429");
+                let pause = self.pace.back_off(since, wait);
+                return self.paused(pause, wait, "the vendor answered 429");
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(wait) = wait {
-                    self.pause(
-                        self.pace.pause(wait),
-                        "the vendor answered 503 and said when to come back",
-                    );
+                    let why = "the vendor answered 503 and said when to come back";
+                    self.paused(self.pace.pause(wait), Some(wait), why);
                 }
             }
             _ => self.pace.answered(),
@@ -195,12 +194,13 @@ impl Client {
         if let Some((remaining, reset)) = left {
             self.pace.quota_left(remaining, reset);
             if remaining == 0 {
-                self.pause(self.pace.pause(reset), "the quota is used up");
+                self.paused(self.pace.pause(reset), Some(reset), "the quota is used up");
             }
         }
     }
 
-    fn pause(&self, wait: Duration, why: &str) {
+    /// Says that the account pauses, and for how long it was asked to: no pause is longer than an hour.
+    fn paused(&self, wait: Duration, asked: Option<Duration>, why: &str) {
         let now = self.clock.now();
         self.metrics.paused_until(now + wait);
         self.store.write(Item::Pace, self.pace.kept(now));
@@ -209,6 +209,7 @@ impl Client {
             system,
             account,
             seconds = wait.as_secs_f64(),
+            asked = asked.map(|asked| asked.as_secs_f64()),
             why,
             "account paused"
         );

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
 
+use tokio::runtime::Handle;
+
 use super::account::{AccountMetrics, register};
 use crate::clock::seconds;
 
@@ -20,6 +22,7 @@ pub struct OwnMetrics {
     page_bytes: GaugeVec,
     page_series: GaugeVec,
     state_write_failures: IntCounter,
+    tasks: Gauge,
 }
 
 impl OwnMetrics {
@@ -80,6 +83,10 @@ impl OwnMetrics {
                 "Files of the state folder that could not be written or removed.",
             ),
         );
+        let tasks = gauge(
+            "connections_exporter_tasks",
+            "Tasks that are alive: one for each account, target and client, and few others.",
+        );
         #[cfg(target_os = "linux")]
         // Registered once, so it cannot be refused; without it the page would lack only these.
         let _ = registry.register(Box::new(
@@ -91,6 +98,7 @@ impl OwnMetrics {
             page_bytes,
             page_series,
             state_write_failures,
+            tasks,
         }
     }
 
@@ -123,6 +131,9 @@ impl OwnMetrics {
         accounts: impl Iterator<Item = &'a AccountMetrics>,
         now: Timestamp,
     ) -> Vec<MetricFamily> {
+        if let Ok(runtime) = Handle::try_current() {
+            self.tasks.set(runtime.metrics().num_alive_tasks() as f64);
+        }
         let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
         for mut family in accounts
             .flat_map(|account| account.gather(now))

@@ -20,3 +20,4 @@ mod restarts;
 mod rig;
 mod secrets;
 mod server;
+mod soak;

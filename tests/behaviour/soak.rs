@@ -1,0 +1,177 @@
+//! A hostile vendor, failing authentication and clients without manners, for minutes: nothing grows.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::binary::daemon_in_files;
+use crate::rig::{ONCE, Page, Rig};
+
+const WARM: Duration = Duration::from_mins(1);
+const FAULTS: [Kind; 13] = [
+    Kind::ExpiredToken,
+    Kind::TooManyRequests,
+    Kind::RevokedToken,
+    Kind::Reset,
+    Kind::Drip,
+    Kind::Truncate,
+    Kind::ExpiredToken,
+    Kind::Hang,
+    Kind::Html,
+    Kind::WrongTypes,
+    Kind::Endless,
+    Kind::RepeatCursor,
+    Kind::InternalServerError,
+];
+
+/// What must stay level, at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    resident_kib: u64,
+    descriptors: u64,
+    tasks: u64,
+}
+
+async fn level(process: u32, address: SocketAddr) -> Level {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .count();
+    let page = Page(crate::binary::get(address, "/metrics").await);
+    let tasks = page.value(&["connections_exporter_tasks"]).unwrap();
+    Level {
+        resident_kib: resident
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .unwrap(),
+        descriptors: descriptors as u64,
+        tasks: format!("{tasks}").parse().unwrap(),
+    }
+}
+
+/// The median of each over ten seconds: clients come and go.
+async fn levels(process: u32, address: SocketAddr) -> Level {
+    let mut levels = Vec::new();
+    for _ in 0..20 {
+        levels.push(level(process, address).await);
+        sleep(Duration::from_millis(500)).await;
+    }
+    let median = |of: fn(&Level) -> u64| {
+        let mut values: Vec<_> = levels.iter().map(of).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    Level {
+        resident_kib: median(|level| level.resident_kib),
+        descriptors: median(|level| level.descriptors),
+        tasks: median(|level| level.tasks),
+    }
+}
+
+/// Asks for pages as fast as they come.
+async fn scrapes(address: SocketAddr, gzip: bool) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    loop {
+        let mut request = client.get(format!("http://{address}/metrics"));
+        if gzip {
+            request = request.header("accept-encoding", "gzip");
+        }
+        if let Ok(answer) = request.send().await {
+            let _ = answer.bytes().await;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Begins requests and never ends them; asks for pages and does not read them; comes and goes at once.
+async fn bad_manners(address: SocketAddr) {
+    let mut ticks = interval(Duration::from_millis(200));
+    let mut open = Vec::new();
+    for n in 0_u64.. {
+        ticks.tick().await;
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            continue;
+        };
+        let text: &[u8] = match n % 3 {
+            0 => b"GET /metrics HTTP/1.1\r\nhost: x\r\nx-never: ",
+            1 => {
+                b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\nGET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
+            }
+            _ => b"nonsense\r\n\r\n",
+        };
+        let _ = stream.write_all(text).await;
+        let _ = timeout(Duration::from_millis(5), stream.read(&mut [0; 64])).await;
+        open.push(stream);
+        // As many at a time, always.
+        if open.len() > 30 {
+            open.remove(0);
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "takes two minutes, which make test has"]
+async fn nothing_grows_while_everything_goes_wrong() {
+    let seconds = std::env::var("SOAK_SECONDS").map_or(120, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let sizes = Sizes {
+        integrations: 10,
+        integration_connections: 120,
+        ..Sizes::default()
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (_folder, mut daemon) = daemon_in_files(&rig, "1s", &["--log.level=error", &flag]).await;
+    let (process, address) = (daemon.id(), daemon.address);
+    let _clients = [
+        AbortOnDropHandle::new(tokio::spawn(scrapes(address, true))),
+        AbortOnDropHandle::new(tokio::spawn(scrapes(address, false))),
+        AbortOnDropHandle::new(tokio::spawn(bad_manners(address))),
+    ];
+    let simulator = rig.simulator.clone();
+    let _faults = AbortOnDropHandle::new(tokio::spawn(async move {
+        for kind in FAULTS.iter().cycle() {
+            simulator.fail(Fault {
+                retry_after: Some(RetryAfter::Seconds(1)),
+                ..Fault::new(*kind)
+            });
+            sleep(Duration::from_secs(2)).await;
+            simulator.heal();
+            sleep(Duration::from_secs(1)).await;
+        }
+    }));
+    sleep(WARM).await;
+    let before = levels(process, address).await;
+    sleep(end.saturating_duration_since(Instant::now() + Duration::from_secs(10))).await;
+    let after = levels(process, address).await;
+    println!("after a minute {before:?}, after {seconds} s {after:?}");
+    let page = Page(crate::binary::get(address, "/metrics").await);
+    let (succeeded, failed) = (
+        page.sum(&["polls_total{", "success"]),
+        page.sum(&["polls_total{", "failure"]),
+    );
+    println!("{succeeded} polls succeeded, {failed} failed");
+    assert!(succeeded > 30.0 && failed > 30.0);
+    let most = before.resident_kib + (before.resident_kib / 20).max(2048);
+    assert!(after.resident_kib <= most, "{before:?}, {after:?}");
+    // What clients have open differs from one moment to the next.
+    assert!(
+        after.descriptors <= before.descriptors + 10,
+        "{before:?}, {after:?}"
+    );
+    assert!(after.tasks <= before.tasks + 10, "{before:?}, {after:?}");
+    daemon.signal("TERM");
+    assert!(daemon.end().0.success());
+}
