@@ -27,7 +27,7 @@ soak:
 
 ## fuzz: each target for ten minutes, two at a time; needs cargo-fuzz
 fuzz:
-	cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz build
+	RUSTC_BOOTSTRAP=1 cargo fuzz build
 	ls fuzz/corpus | RUSTC_BOOTSTRAP=1 xargs -P 2 -I{} cargo fuzz run {} -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
 
 ## tools: prometheus and promtool by apt, unpacked below target/ so that no service starts

@@ -105,6 +105,16 @@ impl Account {
     pub fn first_poll_within(&self, poll: &Poll) -> Duration {
         poll.first_poll_within.min(self.interval)
     }
+
+    /// Requests for tokens and for lists of targets, in a day.
+    #[must_use]
+    pub fn besides_listings_per_day(&self) -> f64 {
+        let discoveries = match self.discovery {
+            Discovery::Never => 0.0,
+            Discovery::Names | Discovery::Targets => 24.0,
+        };
+        discoveries + self.connect.tokens_per_day() as f64
+    }
 }
 
 /// One entity or one integration: the unit of polling.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
-use crate::config::{Account, Discovery};
+use crate::config::Account;
 
 const MINUTES_PER_DAY: f64 = 1440.0;
 
@@ -20,14 +20,9 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn of(account: &'a Account) -> Self {
         let polls = account.targets.len().max(1) as f64 * 86_400.0 / account.interval.as_secs_f64();
-        let discoveries = if account.discovery == Discovery::Never {
-            0.0
-        } else {
-            24.0
-        };
         Self {
             account,
-            per_day: polls + discoveries + account.connect.tokens_per_day() as f64,
+            per_day: polls + account.besides_listings_per_day(),
         }
     }
 

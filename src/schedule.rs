@@ -1,7 +1,6 @@
 //! When the targets of an account are polled: spread at the start, and no more often than its budget bears.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,9 @@ pub struct Schedule {
     interval: Duration,
     first_poll_within: Duration,
     stale_after: Option<Duration>,
-    requests_per_minute: NonZeroU32,
+    /// Requests a second: the budget, and what of it is spent on other things than listings.
+    budget: f64,
+    besides: f64,
     metrics: Arc<AccountMetrics>,
     needs: Mutex<Needs>,
 }
@@ -43,7 +44,8 @@ impl Schedule {
             interval: account.interval,
             first_poll_within: account.first_poll_within(poll),
             stale_after: account.stale_after,
-            requests_per_minute: account.requests_per_minute,
+            budget: f64::from(account.requests_per_minute.get()) / 60.0,
+            besides: account.besides_listings_per_day() / 86_400.0,
             metrics,
             needs: Mutex::default(),
         }
@@ -83,7 +85,7 @@ impl Schedule {
 
     /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
     fn plan(&self, needs: &mut Needs) {
-        self.metrics.planned(self.planned(needs));
+        self.metrics.planned(self.listings(needs) + self.besides);
         let stretch = self.stretch(needs);
         let (system, account) = self.metrics.account();
         if stretch > 1.0 && !needs.warned {
@@ -100,8 +102,8 @@ impl Schedule {
         needs.warned = stretch > 1.0;
     }
 
-    /// Requests a second, at the configured interval.
-    fn planned(&self, needs: &Needs) -> f64 {
+    /// Requests a second for listings, at the configured interval.
+    fn listings(&self, needs: &Needs) -> f64 {
         needs
             .pages
             .values()
@@ -111,7 +113,9 @@ impl Schedule {
     }
 
     fn stretch(&self, needs: &Needs) -> f64 {
-        (self.planned(needs) * 60.0 / f64::from(self.requests_per_minute.get())).max(1.0)
+        // A budget that tokens alone would use up leaves a tenth for what they are for.
+        let left = (self.budget - self.besides).max(self.budget / 10.0);
+        (self.listings(needs) / left).max(1.0)
     }
 
     /// How often each target is polled: the configured interval, stretched to what the budget bears.
