@@ -1,26 +1,28 @@
 //! One account: which targets it has, and a poller for each.
 
+mod restart;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::{AccountBoard, Board};
-use crate::client::{Client, KeptPace, Pace, Transport};
-use crate::clock::{Clock, until};
+use crate::client::{Client, Pace, Transport};
+use crate::clock::Clock;
 use crate::config::{self, Discovery, Poll, Target};
-use crate::listing::{Listing, cut};
+use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
-use crate::poller::{Poller, expected};
+use crate::poller::Poller;
 use crate::schedule::Schedule;
-use crate::state::{Held, Kept, State};
 use crate::store::{AccountStore, Item, Store};
 use crate::upstream::{Found, Source};
+use restart::Known;
+#[cfg(any(test, fuzzing))]
+pub(crate) use restart::time_left;
 
 /// How often the vendor is asked which targets there are, and how they are called.
 const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
@@ -43,25 +45,6 @@ pub struct Account {
     pollers: JoinSet<()>,
 }
 
-/// What is known of the account's targets; outlives the process.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Known {
-    /// The ids that were found last, where targets are followed.
-    found: Vec<String>,
-    /// What the vendor last called each target.
-    names: BTreeMap<String, String>,
-    /// Whether the last discovery succeeded.
-    up: bool,
-    /// When one last did.
-    last_success: Option<Timestamp>,
-    /// When the last one ended.
-    last_attempt: Timestamp,
-    /// When the next one is due.
-    next: Timestamp,
-    /// What the source learned with it.
-    memory: serde_json::Value,
-}
-
 impl Account {
     /// Makes the account's client and gives it its place on the board.
     pub fn open(
@@ -82,7 +65,7 @@ impl Account {
             durations,
         ));
         let store = store.account(system, &config.name, config.base_url.as_str());
-        go_on(&pace, &store, &metrics, clock.now());
+        restart::resume(&pace, &store, &metrics, clock.now());
         let client = Client::new(
             transport,
             &config,
@@ -128,7 +111,7 @@ impl Account {
     pub async fn run(mut self) {
         let started = Instant::now();
         if self.config.discovery == Discovery::Never {
-            self.poll(self.config.targets.clone(), started);
+            self.poll(self.config.targets.clone(), started).await;
             return std::future::pending().await;
         }
         // The first poll comes after the first answer, whatever that is: so a name that can be had is there
@@ -137,7 +120,7 @@ impl Account {
         let mut due = started + self.schedule.phase("");
         if let Some(wait) = self.restore() {
             due = started + wait;
-            self.poll_known(&mut first);
+            self.poll_known(&mut first).await;
         }
         loop {
             self.until_discovery(due).await;
@@ -149,29 +132,13 @@ impl Account {
             self.known.memory = self.source.memory();
             self.store.write(Item::Discovery, self.known.clone());
             if found || self.config.discovery == Discovery::Names {
-                self.poll_known(&mut first);
+                self.poll_known(&mut first).await;
             }
         }
     }
 
-    /// Takes back what was known before a restart, and gives the time until the next discovery.
-    fn restore(&mut self) -> Option<Duration> {
-        self.known = self.store.read(&Item::Discovery)?;
-        self.source.remember(self.known.memory.clone());
-        if self.config.discovery == Discovery::Targets {
-            self.metrics
-                .discovered(self.known.up, self.known.last_success);
-        }
-        let interval = self.discover_again_after(self.known.up);
-        let Known {
-            last_attempt, next, ..
-        } = self.known;
-        let wait = still_to_wait(self.clock.now(), last_attempt, next, interval);
-        Some(wait.unwrap_or_else(|| self.schedule.phase("")))
-    }
-
     /// Polls the targets that are known.
-    fn poll_known(&mut self, first: &mut Option<Instant>) {
+    async fn poll_known(&mut self, first: &mut Option<Instant>) {
         let targets: Vec<_> = match self.config.discovery {
             Discovery::Targets => self
                 .known
@@ -184,7 +151,8 @@ impl Account {
         // A list that was never had is not an empty one.
         if !targets.is_empty() {
             // First polls are spread from the start on; those of targets found later, from then on.
-            self.poll(targets, first.take().unwrap_or_else(Instant::now));
+            self.poll(targets, first.take().unwrap_or_else(Instant::now))
+                .await;
         }
     }
 
@@ -272,7 +240,7 @@ impl Account {
     /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
     ///
     /// First polls are spread from `reference` on; what is past by now is due now.
-    fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
+    async fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
         self.store
@@ -281,15 +249,16 @@ impl Account {
             .iter()
             .filter(|target| !self.running.contains_key(&target.id))
             .collect();
-        let kept: Vec<_> = new.iter().map(|target| self.kept(&target.id)).collect();
-        for (target, kept) in new.iter().zip(&kept) {
-            if let Some((_, Some(listing))) = kept {
+        let ids = new.iter().map(|target| target.id.clone()).collect();
+        let snapshots = self.snapshots(ids).await;
+        for (target, snapshot) in new.iter().zip(&snapshots) {
+            if let Some((_, Some(listing))) = snapshot {
                 self.schedule.needs_pages(&target.id, listing.pages);
             }
         }
-        let begun = new.into_iter().zip(kept);
+        let begun = new.into_iter().zip(snapshots);
         let mut begun: BTreeMap<_, _> = begun
-            .map(|(target, kept)| (target.id.clone(), self.begin(target, reference, kept)))
+            .map(|(target, snapshot)| (target.id.clone(), self.begin(target, reference, snapshot)))
             .collect();
         let labels = labels(&targets, &self.known.names);
         self.board.set_targets(&labels, |id| begun[id].0.clone());
@@ -322,81 +291,6 @@ impl Account {
                 .insert(id, self.pollers.spawn(poller.run(first, state)));
         }
     }
-
-    /// What was known of a target before a restart.
-    fn kept(&self, id: &str) -> Option<(Kept, Option<Listing>)> {
-        let item = Item::Target(id.to_owned());
-        let mut kept: Kept = self.store.read(&item)?;
-        match kept.listing(self.config.system, self.max_connections) {
-            Ok(listing) => Some((kept, listing)),
-            Err(problem) => {
-                self.store.ignored(&item, &problem);
-                None
-            }
-        }
-    }
-
-    /// The state that a target begins with, and when it is first polled: at its place in the spread, or when it
-    /// would have been due without a restart.
-    fn begin(
-        &self,
-        target: &Target,
-        reference: Instant,
-        kept: Option<(Kept, Option<Listing>)>,
-    ) -> (State, Instant) {
-        let (now, date) = (Instant::now(), self.clock.now());
-        let interval = self.schedule.interval();
-        let wait = kept
-            .as_ref()
-            .and_then(|(kept, _)| {
-                still_to_wait(date, kept.last_attempt.at, kept.next_poll, interval)
-            })
-            .unwrap_or_else(|| {
-                (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
-            });
-        let state = State::new(interval, date + wait);
-        let Some((kept, listing)) = kept else {
-            return (state, now + wait);
-        };
-        let held = listing.zip(kept.last_success).map(|(listing, taken)| {
-            let expected = expected(&*self.source, target, &listing);
-            let stale_after = self.schedule.stale_after();
-            let stale_at = now + stale_after.saturating_sub(until(taken, date));
-            Held::new(listing, None, expected, stale_at)
-        });
-        (state.restored(kept, held), now + wait)
-    }
-}
-
-/// How long what was planned for `next` still waits after a restart; `None` if it is overdue, or if the clock was
-/// set back, so that nobody knows.
-///
-/// Never later than an interval after the last time, though refusals made it so: a restart is what somebody
-/// does who mended their cause.
-fn still_to_wait(
-    date: Timestamp,
-    last: Timestamp,
-    next: Timestamp,
-    interval: Duration,
-) -> Option<Duration> {
-    let next = next.min(last + interval);
-    (last <= date && date < next).then(|| until(date, next))
-}
-
-/// Lets the pace go on where it was before a restart. The file is there before the first request is: without it
-/// the next process would not know that there was one.
-fn go_on(pace: &Pace, store: &AccountStore, metrics: &AccountMetrics, date: Timestamp) {
-    if store.has(&Item::Pace) {
-        let kept: Option<KeptPace> = store.read(&Item::Pace);
-        let paused = pace.go_on(kept.as_ref(), date);
-        if !paused.is_zero() {
-            let (system, account) = metrics.account();
-            let seconds = paused.as_secs_f64();
-            tracing::info!(system, account, seconds, "still paused after a restart");
-            metrics.paused_until(date + paused);
-        }
-    }
-    store.write_at_once(&Item::Pace, &pace.kept(date));
 }
 
 /// The label of each target by its id: the configured name, else the vendor's, else the id. A name that

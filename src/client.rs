@@ -14,7 +14,7 @@ use reqwest::{RequestBuilder, Url};
 use tokio::time::Instant;
 
 pub use answer::{Answer, Refusal};
-pub use pace::{KeptPace, Pace};
+pub use pace::{Pace, PaceSnapshot};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};
 pub use transport::{Failure, Network, Transport};
@@ -203,7 +203,7 @@ impl Client {
     fn paused(&self, wait: Duration, asked: Option<Duration>, why: &str) {
         let now = self.clock.now();
         self.metrics.paused_until(now + wait);
-        self.store.write(Item::Pace, self.pace.kept(now));
+        self.store.write(Item::Pace, self.pace.snapshot(now));
         let (system, account) = self.metrics.account();
         tracing::warn!(
             system,

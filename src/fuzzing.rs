@@ -2,14 +2,18 @@
 
 #![expect(clippy::missing_panics_doc, reason = "it is what they are for")]
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
-use crate::client::{Answer, KeptPace, Refusal, retry_after};
+use crate::account::time_left;
+use crate::client::{Answer, Pace, PaceSnapshot, Refusal, retry_after};
 use crate::config::{Config, Problems};
 use crate::error::{PollError, Reason, harmless};
 use crate::listing::{Connection, Draft, Listing, cut};
-use crate::state::{Kept, State};
+use crate::state::{Held, Snapshot, State};
 use crate::store::{Item, Store};
 use crate::upstream::{Settings, zis, zuora};
 
@@ -36,7 +40,7 @@ fn look_at(listing: &Listing) {
     }
 }
 
-/// Ends in a listing, or in an error that says nothing of the body.
+/// Ends in a listing, or in an error of our own words.
 fn judge(end: Result<Draft, PollError>) {
     match end {
         Ok(draft) => look_at(&draft.finish()),
@@ -149,7 +153,7 @@ pub fn configuration(data: &[u8]) {
     let Some(text) = text.filter(|text| !text.contains(SECRET)) else {
         return;
     };
-    // No file but those of an empty place is read.
+    // Relative paths lead nowhere.
     let folder = "/nonexistent".as_ref();
     let env = |_: &str| Some(SECRET.to_owned());
     match Config::parse(text, folder, &env, Problems::new("fuzz")) {
@@ -169,20 +173,32 @@ pub fn configuration(data: &[u8]) {
 pub fn state_file(data: &[u8]) {
     let store = Store::default().account("zis", "acme", "https://acme.zendesk.com/");
     let item = Item::Target("t".to_owned());
-    let _ = store.parse::<Kept>(&item, data);
-    let _ = serde_json::from_slice::<KeptPace>(data);
-    let Ok(mut kept) = serde_json::from_slice::<Kept>(data) else {
+    let _ = store.parse::<Snapshot>(&item, data);
+    let now = Timestamp::UNIX_EPOCH;
+    if let Ok(snapshot) = serde_json::from_slice::<PaceSnapshot>(data) {
+        let pace = Pace::new(NonZeroU32::MIN, 1);
+        let paused = pace.resume(Some(&snapshot), now);
+        assert!(paused <= Duration::from_hours(1));
+        let (configured, effective) = pace.per_second();
+        assert!(effective > 0.0 && effective <= configured);
+        let _ = pace.snapshot(now);
+    }
+    let Ok(mut snapshot) = serde_json::from_slice::<Snapshot>(data) else {
         return;
     };
+    let (last, next) = (snapshot.last_attempt.at, snapshot.next_poll);
+    let hour = Duration::from_hours(1);
+    assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
     let system = <zis::AccountSettings as Settings>::SYSTEM;
-    if let Ok(Some(listing)) = kept.listing(system, 1000) {
+    if let Ok(Some(listing)) = snapshot.listing(system, 1000) {
         look_at(&listing);
+        assert!(listing.pages as usize <= listing.connections().len() + 1);
         // What was read is written and read again as the same.
-        let held = crate::state::Held::new(listing, None, Vec::new(), tokio::time::Instant::now());
-        let state = State::new(std::time::Duration::ZERO, kept.next_poll);
-        let state = state.restored(kept, Some(held));
+        let held = Held::new(listing, None, Vec::new(), tokio::time::Instant::now());
+        let state = State::new(Duration::ZERO, snapshot.next_poll);
+        let state = state.restored(snapshot, Some(held));
         let again = store.lines(&item, &state).expect("a state can be written");
-        let mut again: Kept = store
+        let mut again: Snapshot = store
             .parse(&item, &again[..])
             .expect("what was written can be read");
         let again = again.listing(system, 1000).expect("as before");

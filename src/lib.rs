@@ -31,9 +31,11 @@ pub mod fuzzing;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use account::Account;
@@ -44,6 +46,9 @@ use config::Config;
 use metrics::OwnMetrics;
 use server::{Limits, Server};
 use store::Store;
+
+/// What is still to be written to the state folder at the end has this long.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Where and how the page is served.
 #[derive(Debug)]
@@ -102,5 +107,10 @@ pub async fn run(
     Server::new(board, web.telemetry_path, web.limits)
         .serve(web.listeners, shutdown)
         .await;
+    drop(accounts);
+    // A disk that hangs must not keep the process.
+    if timeout(LAST_WRITES, store.flush()).await.is_err() {
+        tracing::warn!("not all could be written to the state folder in time");
+    }
     Ok(())
 }

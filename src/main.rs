@@ -31,10 +31,6 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 /// How the demo polls: so often that one can watch.
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
-/// What is still to be written to the state folder at the end has this long: a disk that hangs must not keep
-/// the process.
-const LAST_WRITES: Duration = Duration::from_secs(2);
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log(&cli.daemon);
@@ -43,7 +39,8 @@ fn main() -> ExitCode {
         .build();
     let result = runtime.context("starting the runtime").and_then(|runtime| {
         let result = runtime.block_on(command(&cli));
-        runtime.shutdown_timeout(LAST_WRITES);
+        // Not waiting for a thread that a hanging disk holds.
+        runtime.shutdown_background();
         result
     });
     match result {

@@ -56,8 +56,8 @@ struct Refused {
 }
 
 impl Poller {
-    /// Polls at `first`, then at every whole interval after it, beginning with what is known already; one that is still polling then, skips it.
-    /// Ends only by being dropped, which loses nothing: a state is published in one step.
+    /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
+    /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
     pub async fn run(self, first: Instant, mut state: State) {
         let mut refused = None;
         let mut due = first;
@@ -92,6 +92,8 @@ impl Poller {
                 error,
             });
             self.board.publish(&self.target.id, state.clone());
+            // After a failure, too, at the price of writing the listing again: the next process must know when the
+            // next poll is due.
             let item = Item::Target(self.target.id.clone());
             self.store.write(item, state.clone());
         }

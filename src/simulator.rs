@@ -143,6 +143,19 @@ impl Simulator {
         self.with(|state| state.without_header)
     }
 
+    /// Every token that was given out and is not taken back.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<String> {
+        self.with(|state| {
+            state
+                .issued
+                .keys()
+                .chain(state.granted.keys())
+                .cloned()
+                .collect()
+        })
+    }
+
     /// A configuration that polls all of this simulator at its address, and the environment that holds
     /// its secrets; `poll` is the text of that key's lines.
     #[must_use]

@@ -1,6 +1,6 @@
 //! What is known of one target: its last listing, and how far that can be believed.
 
-mod kept;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::PollError;
 use crate::listing::{Connection, Listing};
-pub use kept::Kept;
+pub use snapshot::Snapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
 #[derive(Debug, Clone)]

@@ -3,11 +3,11 @@
 //! A folder for each account holds `pace.json`, `discovery.json` and `target.ID.json`. A file is two lines of
 //! JSON: whose it is, with a checksum, and the content. What is not exactly that is reported and left unread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,11 +17,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus::IntCounter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
 /// Raised when files of an earlier version cannot be read any more.
 const FORMAT: u32 = 1;
-/// More than any listing that is allowed by default takes.
+/// More than a listing of as many connections as are allowed by default takes, unless a vendor fills each text with what
+/// JSON has to escape.
 const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 /// The first line of a file names an account and a target, and little else.
 const LONGEST_HEADER: u64 = 64 * 1024;
@@ -43,13 +45,17 @@ struct Folder {
     path: PathBuf,
     failures: IntCounter,
     queue: Mutex<Queue>,
+    /// Told when nothing is left to do.
+    idle: Notify,
     /// Released by the system at the end of the process, however that comes.
     _lock: Option<File>,
 }
 
-/// What is still to be done, by file: only the last wish for a file counts, so a slow disk cannot make it grow.
+/// What is still to be done, in the order in which it was first wished for. Only the last wish for a file counts, so
+/// a slow disk cannot make it grow.
 #[derive(Debug, Default)]
 struct Queue {
+    order: VecDeque<PathBuf>,
     jobs: BTreeMap<PathBuf, Job>,
     /// Whether somebody is at it.
     busy: bool,
@@ -60,14 +66,15 @@ struct Queue {
 enum Job {
     /// Makes the two lines of the file.
     Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
-    Remove,
+    /// Removes our files from the folder, but for these.
+    Sweep(BTreeSet<PathBuf>),
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Write(_) => "Write",
-            Self::Remove => "Remove",
+            Self::Sweep(_) => "Sweep",
         })
     }
 }
@@ -123,6 +130,7 @@ impl Store {
                 .create(true)
                 .truncate(false)
                 .write(true)
+                .mode(0o600)
                 .open(path.join(LOCK))
         });
         let lock = match lock.map(|file| (file.try_lock(), file)) {
@@ -141,6 +149,7 @@ impl Store {
             path: path.to_owned(),
             failures,
             queue: Mutex::default(),
+            idle: Notify::new(),
             _lock: lock,
         };
         Ok(Self(Some(Arc::new(folder))))
@@ -157,15 +166,25 @@ impl Store {
             let gone = entry
                 .file_name()
                 .is_none_or(|name| name.to_str().is_none_or(|name| !kept.contains(name)));
+            let mut removed = 0;
             for file in entries(&entry) {
                 if is_unfinished(&file) || (gone && is_ours(&file)) {
                     folder.remove(&file);
+                    removed += 1;
                 }
             }
-            if gone {
+            if gone && removed > 0 {
                 // Refused where something else is left in it.
                 let _ = fs::remove_dir(&entry);
             }
+        }
+    }
+
+    /// Waits until all that was wished for is written, or could not be.
+    pub async fn flush(&self) {
+        let Some(folder) = &self.0 else { return };
+        while folder.queue.lock().busy {
+            folder.idle.notified().await;
         }
     }
 
@@ -314,19 +333,13 @@ impl AccountStore {
             .map(|id| self.file(&Item::Target(id.to_owned())))
             .chain([self.file(&Item::Pace), self.file(&Item::Discovery)])
             .collect();
-        folder
-            .queue
-            .lock()
-            .jobs
-            .retain(|file, _| !file.starts_with(&here) || kept.contains(file));
-        for path in entries(&folder.path.join(&here)) {
-            let Some(file) = path.file_name().map(|name| here.join(name)) else {
-                continue;
-            };
-            if !kept.contains(&file) && is_ours(&path) {
-                folder.later(file, Job::Remove);
-            }
+        {
+            let mut queue = folder.queue.lock();
+            let stays = |file: &PathBuf| !file.starts_with(&here) || kept.contains(file);
+            queue.jobs.retain(|file, _| stays(file));
+            queue.failing.retain(stays);
         }
+        folder.later(here, Job::Sweep(kept));
     }
 }
 
@@ -334,7 +347,9 @@ impl Folder {
     /// Does this on a thread for such things, one job after another, so that a hanging disk holds up only them.
     fn later(self: &Arc<Self>, file: PathBuf, job: Job) {
         let mut queue = self.queue.lock();
-        queue.jobs.insert(file, job);
+        if queue.jobs.insert(file.clone(), job).is_none() {
+            queue.order.push_back(file);
+        }
         if !std::mem::replace(&mut queue.busy, true) {
             let folder = self.clone();
             spawn_blocking(move || folder.work());
@@ -345,14 +360,14 @@ impl Folder {
         loop {
             let next = {
                 let mut queue = self.queue.lock();
-                let next = queue.jobs.pop_first();
+                let next = queue.next();
                 queue.busy = next.is_some();
                 next
             };
             match next {
                 Some((file, Job::Write(lines))) => self.write(&file, lines()),
-                Some((file, Job::Remove)) => self.remove(&self.path.join(file)),
-                None => return,
+                Some((folder, Job::Sweep(kept))) => self.sweep(&folder, &kept),
+                None => return self.idle.notify_one(),
             }
         }
     }
@@ -379,6 +394,15 @@ impl Folder {
         }
     }
 
+    fn sweep(&self, folder: &Path, kept: &BTreeSet<PathBuf>) {
+        for path in entries(&self.path.join(folder)) {
+            let name = path.file_name().map(|name| folder.join(name));
+            if name.is_some_and(|name| !kept.contains(&name)) && is_ours(&path) {
+                self.remove(&path);
+            }
+        }
+    }
+
     fn remove(&self, file: &Path) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -390,6 +414,18 @@ impl Folder {
     }
 }
 
+impl Queue {
+    fn next(&mut self) -> Option<(PathBuf, Job)> {
+        loop {
+            let file = self.order.pop_front()?;
+            // What is not wished for any more has kept its place only.
+            if let Some(job) = self.jobs.remove(&file) {
+                return Some((file, job));
+            }
+        }
+    }
+}
+
 fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -397,7 +433,12 @@ fn make_folder(path: &Path) -> io::Result<()> {
 /// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    make_folder(folder)?;
+    if !folder.is_dir() {
+        make_folder(folder)?;
+        if let Some(parent) = folder.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+    }
     // For nobody else to read (0600), which is what this library makes.
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED.0)

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::{advance, sleep};
 
 use super::*;
@@ -599,8 +600,9 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
     drop(rig);
     for _ in 0..10 {
         // A crash loop.
-        drop(restarts.start());
+        let rig = restarts.start();
         sleep(Duration::from_secs(1)).await;
+        drop(rig);
     }
     let rig = restarts.start();
     sleep(Duration::from_secs(1)).await;
@@ -681,6 +683,45 @@ async fn a_clock_that_was_set_meanwhile_delays_nothing_beyond_the_interval() {
         sleep(DISCOVERY_INTERVAL).await;
         assert!(restarts.asked().1 >= 2, "{hours} h");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_follows_its_targets_from_now_on_asks_for_them_at_once() {
+    let mut restarts = Restarts::new(vec![target("1")], Discovery::Names);
+    restarts.source.finds(&[("1", "One"), ("2", "Two")]);
+    restarts.source.lists(&["a"]);
+    let rig = restarts.start();
+    sleep(MINUTE / 2).await;
+    drop(rig);
+    (restarts.targets, restarts.discovery) = (Vec::new(), Discovery::Targets);
+    let rig = restarts.start();
+    sleep(MINUTE).await;
+    assert_eq!(rig.targets(), set(&["One", "Two"]));
+}
+
+#[test]
+fn no_date_of_a_file_is_too_far_away() {
+    let (now, hour) = (Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    assert_eq!(time_left(now, at(-60), at(60), hour), Some(MINUTE));
+    assert_eq!(
+        time_left(now, at(-60), Timestamp::MAX, hour),
+        Some(MINUTE * 59)
+    );
+    assert_eq!(
+        time_left(now, at(-7200), Timestamp::MAX, hour),
+        None,
+        "overdue"
+    );
+    assert_eq!(
+        time_left(now, at(1), Timestamp::MAX, hour),
+        None,
+        "the clock was set"
+    );
+    assert_eq!(
+        time_left(Timestamp::MAX, Timestamp::MAX, Timestamp::MAX, hour),
+        None
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<N
 
 /// What of a pace outlives the process: dates, since the clock that waits does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KeptPace {
+pub struct PaceSnapshot {
     paused_until: Option<Timestamp>,
     /// Requests a minute, and when a 429 left that.
     reduced: Option<(f64, Timestamp)>,
@@ -252,10 +252,10 @@ impl Pace {
 
     /// What outlives the process, as of this date.
     #[must_use]
-    pub fn kept(&self, date: Timestamp) -> KeptPace {
+    pub fn snapshot(&self, date: Timestamp) -> PaceSnapshot {
         let now = Instant::now();
         let budget = self.budget();
-        KeptPace {
+        PaceSnapshot {
             paused_until: budget
                 .paused_until
                 .filter(|until| *until > now)
@@ -272,15 +272,15 @@ impl Pace {
     ///
     /// When that one sent its last request is not known: it may have been killed, and the date may have been
     /// set since. So the first request waits for a whole period.
-    pub fn go_on(&self, kept: Option<&KeptPace>, date: Timestamp) -> Duration {
+    pub fn resume(&self, snapshot: Option<&PaceSnapshot>, date: Timestamp) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
         budget.last = Some(now);
-        let Some(kept) = kept else {
+        let Some(snapshot) = snapshot else {
             return Duration::ZERO;
         };
-        budget.refused = kept.refused;
-        budget.reduced = kept
+        budget.refused = snapshot.refused;
+        budget.reduced = snapshot
             .reduced
             .filter(|(rate, _)| rate.is_finite())
             .map(|(rate, at)| {
@@ -290,7 +290,7 @@ impl Pace {
                     at,
                 )
             });
-        let left = kept.paused_until.map(|end| until(date, end));
+        let left = snapshot.paused_until.map(|end| until(date, end));
         left.filter(|left| !left.is_zero())
             .map_or(Duration::ZERO, |left| budget.pause(left))
     }

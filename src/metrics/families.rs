@@ -80,7 +80,7 @@ families! {
     FAILING = GAUGE "connections_exporter_target_failing" ["system", "account", "target", "reason"]
         "Always 1, and only there while the last poll of the target failed; the label says why.";
     RESTORED = GAUGE "connections_exporter_target_restored" ["system", "account", "target"]
-        "Whether the listing shown was taken before a restart, and read from the state folder.";
+        "Whether the last known listing was taken before a restart, and read from the state folder.";
     POLLS = COUNTER "connections_exporter_polls_total" ["system", "account", "target", "outcome"]
         "Polls of the target, by outcome.";
 }

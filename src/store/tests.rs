@@ -56,10 +56,7 @@ async fn the_last_of_many_wishes_is_what_is_written() {
     for n in 0..1000 {
         store.write(target("t"), [n]);
     }
-    // Blocking threads run one after another's end only if there is one of them.
-    while store.store.0.as_ref().unwrap().queue.lock().busy {
-        tokio::task::yield_now().await;
-    }
+    store.store.flush().await;
     assert_eq!(store.read::<Vec<u32>>(&target("t")), Some(vec![999]));
 }
 
@@ -163,17 +160,18 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     fs::write(acme.join("notes.txt"), "somebody's").unwrap();
     fs::create_dir(folder.path().join("else")).unwrap();
     fs::write(folder.path().join("else/notes.txt"), "somebody's").unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
 
     store.keep_accounts([("zis", "acme")].into_iter());
     assert_eq!(
         names(folder.path()),
-        ["else", "lock", "zis.acme"].map(str::to_owned).into()
+        ["else", "lock", "lost+found", "zis.acme"]
+            .map(str::to_owned)
+            .into()
     );
     let account = store.account("zis", "acme", "h");
     account.keep_targets(["b"].into_iter());
-    while store.0.as_ref().unwrap().queue.lock().busy {
-        tokio::task::yield_now().await;
-    }
+    store.flush().await;
     let left = ["discovery.json", "notes.txt", "pace.json", "target.b.json"];
     assert_eq!(names(&acme), left.map(str::to_owned).into());
     assert_eq!(names(&folder.path().join("else")).len(), 1);

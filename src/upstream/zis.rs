@@ -133,6 +133,10 @@ impl Source for Zis {
             self.client.max_connections(),
             PAGE_SIZE as usize,
         );
+        if !settings::is_integration(target) {
+            let what = "this is no name of an integration";
+            return Err(PollError::new(Reason::NotFound, CONNECTIONS_ALL, what));
+        }
         let path = format!("/api/services/zis/integrations/{target}/connections/all");
         let mut cursors = BTreeSet::new();
         let mut after = None;

@@ -182,6 +182,10 @@ impl Source for Zuora {
             self.client.max_connections(),
             PAGE_SIZE as usize,
         );
+        if entity_id(target).as_deref() != Some(target) {
+            let what = "this is no id of an entity";
+            return Err(PollError::new(Reason::NotFound, ENTITY_CONNECTIONS, what));
+        }
         let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
         let names = Names {
             configured: Some(&self.configured_names),
@@ -267,7 +271,8 @@ impl Source for Zuora {
     fn remember(&self, memory: serde_json::Value) {
         if let Ok(Memory { names, headless }) = serde_json::from_value(memory) {
             *self.names.lock() = names;
-            *self.headless.lock() = headless;
+            *self.headless.lock() =
+                headless.filter(|id| self.follow || self.only.as_ref() == Some(id));
         }
     }
 

@@ -399,22 +399,22 @@ pub(crate) async fn daemon_in_files(
     interval: &str,
     arguments: &[&str],
 ) -> (tempfile::TempDir, Daemon) {
+    let folder = configured_in_files(rig, interval);
+    let daemon = daemon_in(folder.path(), arguments).await;
+    (folder, daemon)
+}
+
+/// A folder with the simulator's configuration, and its secrets in files beside that.
+pub(crate) fn configured_in_files(rig: &Rig, interval: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (mut text, env) = rig.simulator.configuration(
-        rig.vendor,
-        &format!(
-            "  interval: {interval}
-  first_poll_within: 0s
-"
-        ),
-    );
+    let poll = format!("  interval: {interval}\n  first_poll_within: 0s\n");
+    let (mut text, env) = rig.simulator.configuration(rig.vendor, &poll);
     for (name, value) in &env {
         fs::write(folder.path().join(name), format!("{value}\n")).unwrap();
         text = text.replace(&format!("_env: {name}"), &format!("_file: {name}"));
     }
     fs::write(folder.path().join("config.yaml"), text).unwrap();
-    let daemon = daemon_in(folder.path(), arguments).await;
-    (folder, daemon)
+    folder
 }
 
 /// A daemon on the configuration in this folder.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
 
@@ -39,6 +39,38 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Waits until the state folder holds this of a file whose name ends so.
+async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let all = files(folder);
+        let files = all
+            .iter()
+            .filter(|file| file.display().to_string().ends_with(name));
+        // One on its way has another name by the time it is read.
+        let mut texts = files.filter_map(|file| fs::read_to_string(file).ok());
+        if texts.any(|text| what(&text)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name} was not written: {all:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until all that a daemon knows of its targets is in the state folder.
+async fn all_written(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let kept = |files: &[PathBuf]| {
+        let names = files.iter().map(|file| file.display().to_string());
+        // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
+        names.filter(|name| !name.contains(".unfinished")).count() as f64 == TARGETS + 4.0
+    };
+    while !kept(&files(folder)) {
+        assert!(Instant::now() < deadline, "{:?}", files(folder));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// The samples of listings.
 fn listings(page: &str) -> Vec<String> {
     let lines = page.lines().filter(|line| {
@@ -64,8 +96,8 @@ async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
     let flag = format!("--state.dir={}", state.path().join("state").display());
     let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
     let before = all_up(daemon.address, TARGETS).await;
-    // Dropping it kills it; what it still had to write was written in the meantime.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    all_written(state.path()).await;
+    // Dropping it kills it.
     drop(daemon);
     let asked_before = asked(&rig);
     for _ in 0..3 {
@@ -80,9 +112,6 @@ async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
         assert!(!logged.contains("level=warn"), "{logged}");
     }
     assert_eq!(asked(&rig), asked_before);
-    // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
-    let kept = files(state.path());
-    assert_eq!(kept.len() as f64, TARGETS + 4.0, "{kept:?}");
 }
 
 #[tokio::test]
@@ -102,7 +131,10 @@ async fn a_pause_outlives_the_process() {
         page.value(&["paused_until", "zis"]).filter(|at| *at > 0.0)
     };
     page_when(daemon.address, |page| paused(page).is_some()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    written(state.path(), "zis.acme/pace.json", |text| {
+        !text.contains("\"paused_until\":null")
+    })
+    .await;
     let until = paused(&get(daemon.address, "/metrics").await);
     drop(daemon);
     let asked = rig.simulator.requests("connections_all");
@@ -132,7 +164,7 @@ async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
     let flag = format!("--state.dir={}", state.path().display());
     let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
     all_up(daemon.address, TARGETS).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    all_written(state.path()).await;
     drop(daemon);
     let targets: Vec<_> = files(state.path())
         .into_iter()
@@ -197,11 +229,28 @@ async fn however_often_it_is_killed_while_it_writes_no_file_is_half_of_one() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_written_is_a_warning_and_a_metric() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let (_folder, mut daemon) = daemon_in_files(&rig, "1h", &["--state.dir=/proc/nowhere"]).await;
+    let page = Page(all_up(daemon.address, TARGETS).await);
+    assert!(page.value(&["state_write_failures_total"]).unwrap() > 2.0);
+    daemon.signal("TERM");
+    let (status, _, logged) = daemon.end();
+    assert!(status.success());
+    for warning in ["cannot be locked", "cannot be written"] {
+        assert_eq!(logged.matches(warning).count(), 1, "{logged}");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_one_sentence() {
     let rig = Rig::start(Sizes::default(), ONCE).await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, _daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    // Its port is open before it has the folder.
+    get(daemon.address, "/-/healthy").await;
     let config = folder.path().join("config.yaml").display().to_string();
     let second = crate::binary::exporter(&[
         "--config.file",

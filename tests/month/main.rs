@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use page::{Key, Page};
-use vendor::{Ledger, Line, TIMEOUT, Vendor};
+use vendor::{Ledger, Line, Vendor};
 
 const VENDORS: usize = 10;
 /// Entities, and integrations, of each vendor.
@@ -42,6 +42,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// One run of the daemon.
 struct Process {
     board: Arc<Board>,
+    clock: Clock,
     accounts: JoinSet<()>,
     before: Page,
 }
@@ -75,6 +76,7 @@ struct Seen {
     fresh: u32,
     found: u32,
     failing: u32,
+    kept: u32,
 }
 
 /// What ends a trouble.
@@ -157,7 +159,7 @@ impl Month {
                 ledger.forgot_at = Some(Instant::now());
             }
             if !(with_state && self.up_to_date) {
-                ledger.knows_since = Instant::now();
+                ledger.forget();
             }
         }
         self.remembered |= with_state;
@@ -191,25 +193,54 @@ impl Month {
         }
         self.process = Some(Process {
             board,
+            clock,
             accounts,
             before: Page::default(),
         });
     }
 
-    async fn kill(&mut self) {
+    /// Ends the process, and gives the last page that it showed.
+    async fn kill(&mut self) -> Page {
+        let mut last = Page::default();
         if let Some(mut process) = self.process.take() {
+            last = Page::of(&process.board, seconds(self.start));
             process.accounts.shutdown().await;
             drop(process);
             // Until the tasks of its targets are gone, and what was being written is written.
             sleep(Duration::from_millis(10)).await;
         }
+        last
     }
 
     async fn restart(&mut self, with_state: bool) {
-        self.kill().await;
-        // A state folder that an earlier process left does not know of requests of one without.
+        let last = self.kill().await;
+        let knows = with_state && self.up_to_date;
         self.boot(with_state);
         self.seen.restarts += 1;
+        // Dates from before a clock that was set may make a listing look stale.
+        if knows && (self.set_at == self.began || self.set_at.elapsed() > HOUR * 25) {
+            sleep(Duration::from_millis(10)).await;
+            let process = self.process.as_ref().unwrap();
+            let now = Page::of(&process.board, seconds(self.start));
+            let date = seconds(process.clock.now());
+            for (key, shown) in &last.targets {
+                let restored = &now.targets[key];
+                assert!(
+                    !restored.restored || restored.versions == shown.versions,
+                    "{key:?} showed {:?} before a restart, and {:?} after it",
+                    shown.versions,
+                    restored.versions
+                );
+                // What was put off after refusals is tried again, an interval after the last time.
+                let planned = shown.next.min(shown.last + shown.interval);
+                assert!(
+                    restored.next > planned - 2.0 || planned < date,
+                    "{key:?} was due at {planned}, and is polled at {} after a restart",
+                    restored.next
+                );
+                self.seen.kept += u32::from(!shown.versions.is_empty());
+            }
+        }
     }
 
     /// One of the things that happen.
@@ -261,6 +292,9 @@ impl Month {
                 let off = self.random.i64(-most..most);
                 self.off.store(off, Ordering::Relaxed);
                 self.set_at = Instant::now();
+                for (_, line) in &self.accounts {
+                    line.ledger.lock().unwrap().forget();
+                }
             }
             _ => {}
         }
@@ -408,9 +442,7 @@ fn fresh(
     let ledger = line.ledger.lock().unwrap();
     // A process that knows nothing, or only what was before another one, has to ask first.
     let since = since.max(ledger.knows_since);
-    let period = MINUTE.div_f64(ledger.requests_per_minute as f64);
-    // A token, a registry and a listing for each target, in turn, at a rate that had time to grow back.
-    let forced = period * 50 + TIMEOUT;
+    let forced = ledger.forced();
     // The longest pause, the longest wait after refusals, the next planned time.
     let interval = account.interval;
     let recovers = HOUR + HOUR.max(interval) + interval + forced;
@@ -575,7 +607,7 @@ fn whatever_happens_in_a_month_it_neither_overruns_nor_lies_nor_falls_behind() {
                         Ok((seen, requests, trace)) => {
                             println!("seed {seed}, {days} days: {requests} requests, trace {trace:08x}, {seen:?}, {:?}", begun.elapsed());
                             // A month in which nothing happened would prove nothing.
-                            assert!(days < 30 || (seen.fresh > 1000 && seen.restored > 20 && seen.faults > 100 && seen.failing > 100), "{seen:?}");
+                            assert!(days < 30 || (seen.fresh > 1000 && seen.restored > 20 && seen.faults > 100 && seen.failing > 100 && seen.kept > 1000), "{seen:?}");
                         }
                         Err(panic) => {
                             eprintln!("seed {seed} failed. To replay it: MONTH_SEED={seed} MONTH_DAYS={days} cargo test --test month");

@@ -17,7 +17,9 @@ pub(crate) struct Page {
 }
 
 /// The families that are more than a counter to it.
-const LOOKED_AT: [&str; 8] = [
+const LOOKED_AT: [&str; 10] = [
+    "connections_exporter_target_last_attempt_timestamp_seconds",
+    "connections_exporter_target_next_poll_timestamp_seconds",
     "saas_connections",
     "saas_connection_info",
     "saas_connection_connected",
@@ -32,6 +34,8 @@ const LOOKED_AT: [&str; 8] = [
 #[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) interval: f64,
+    pub(crate) last: f64,
+    pub(crate) next: f64,
     pub(crate) restored: bool,
     pub(crate) up: bool,
     /// Connections as they are counted, and as each of them is shown.
@@ -83,6 +87,8 @@ impl Page {
                     shown.versions.insert(mark(value));
                 }
                 "connections_exporter_target_poll_interval_seconds" => shown.interval = value,
+                "connections_exporter_target_last_attempt_timestamp_seconds" => shown.last = value,
+                "connections_exporter_target_next_poll_timestamp_seconds" => shown.next = value,
                 "connections_exporter_target_restored" => shown.restored = value > 0.0,
                 "connections_exporter_target_up" => shown.up = value > 0.0,
                 _ => {}

@@ -11,13 +11,15 @@ use connections_exporter::clock::Clock;
 use connections_exporter::error::Reason;
 use connections_exporter::simulator::{Expiry, Simulator, Sizes, World};
 use fastrand::Rng;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{RequestBuilder, Response, Url};
 use tokio::time::{Instant, sleep};
 
 /// As configured: `poll.request_timeout`.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+/// What is asked for beyond it is cut.
+const LONGEST_SILENCE: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Both APIs of one simulator: a Zuora tenant and a ZIS subdomain.
@@ -38,8 +40,10 @@ pub(crate) struct Ledger {
     last_minute: VecDeque<Instant>,
     /// When a process began that could not know of the request before.
     pub(crate) forgot_at: Option<Instant>,
-    /// Since when the processes know what was before them.
+    /// Since when the processes know what was before them, by dates that can be trusted.
     pub(crate) knows_since: Instant,
+    /// Until when the vendor asked for silence.
+    silence_until: Option<Instant>,
     /// By target, the version of its last whole listing, and when that was served.
     pub(crate) served: BTreeMap<String, (i64, Instant)>,
     pub(crate) requests: u64,
@@ -106,6 +110,7 @@ impl Ledger {
     pub(crate) fn new(requests_per_minute: usize) -> Self {
         Self {
             requests_per_minute,
+            silence_until: None,
             last_minute: VecDeque::new(),
             forgot_at: None,
             knows_since: Instant::now(),
@@ -116,7 +121,33 @@ impl Ledger {
         }
     }
 
-    /// Writes a request down; more than the budget in any minute is a break.
+    /// What is not asked for again sooner: tokens and listings of all targets, one after another.
+    pub(crate) fn forced(&self) -> Duration {
+        MINUTE.div_f64(self.requests_per_minute as f64) * 50 + TIMEOUT
+    }
+
+    /// From now on nothing is known of what was before.
+    pub(crate) fn forget(&mut self) {
+        self.knows_since = Instant::now();
+        self.silence_until = None;
+    }
+
+    /// Writes down for how long the vendor asked for silence.
+    fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let seconds = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
+        let wait = match (headers.contains_key("retry-after"), status.as_u16()) {
+            (true, 429 | 503) => seconds("retry-after"),
+            (false, 429) => seconds("ratelimit-reset"),
+            _ => None,
+        };
+        if let Some(wait) = wait {
+            let until = Instant::now() + Duration::from_secs(wait).min(LONGEST_SILENCE);
+            self.silence_until = self.silence_until.max(Some(until));
+        }
+    }
+
+    /// Writes a request down; one that was not to come is a break, and so are more than the budget in any
+    /// minute.
     fn sent(&mut self, what: &str, began: Instant) {
         let now = Instant::now();
         self.requests += 1;
@@ -130,6 +161,10 @@ impl Ledger {
             self.last_minute.pop_front();
         }
         self.last_minute.push_back(now);
+        if self.silence_until.is_some_and(|until| now < until) {
+            self.broken
+                .push(format!("{what} was asked for during a pause"));
+        }
         let forgot = self.forgot_at.is_some_and(|at| now - at < MINUTE);
         let allowed = self.requests_per_minute + usize::from(forgot);
         if self.last_minute.len() > allowed {
@@ -196,9 +231,10 @@ impl Transport for Line {
             }
             return Err(fail(Reason::Unreachable));
         };
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.answered(response.status(), response.headers());
         if let (Some(target), Some(version), 200) = (target, version, response.status().as_u16()) {
-            let served = &mut self.ledger.lock().unwrap().served;
-            served.insert(target, (version, Instant::now()));
+            ledger.served.insert(target, (version, Instant::now()));
         }
         Ok(response.into())
     }

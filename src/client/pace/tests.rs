@@ -165,11 +165,11 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
     let before = pace(60);
     drop(before.turn().await);
     before.back_off(Instant::now(), Some(Duration::from_secs(30)));
-    let kept = before.kept(date);
+    let kept = before.snapshot(date);
 
     let after = pace(60);
     assert_eq!(
-        after.go_on(Some(&kept), date + Duration::from_secs(10)),
+        after.resume(Some(&kept), date + Duration::from_secs(10)),
         Duration::from_secs(20)
     );
     assert!((after.per_second().1 * 60.0 - 30.0).abs() < 1e-9);
@@ -184,7 +184,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
         (Some(&kept), date - Duration::from_hours(1000)),
     ] {
         let after = pace(60);
-        let paused = after.go_on(kept, date);
+        let paused = after.resume(kept, date);
         assert!(paused <= LONGEST_PAUSE);
         let begun = Instant::now();
         drop(after.turn().await);

@@ -11,7 +11,7 @@ use crate::upstream::System;
 
 /// What is read from a file.
 #[derive(Debug, Deserialize)]
-pub struct Kept {
+pub struct Snapshot {
     /// When the next poll is due.
     pub next_poll: Timestamp,
     /// The last poll.
@@ -20,21 +20,21 @@ pub struct Kept {
     pub last_success: Option<Timestamp>,
     /// Polls that failed since.
     pub consecutive_failures: u32,
-    listing: Option<KeptListing<Vec<Row>>>,
+    listing: Option<ListingOf<Vec<Row>>>,
 }
 
 /// The same, as it is written.
 #[derive(Serialize)]
-struct Keep<'a> {
+struct Written<'a> {
     next_poll: Timestamp,
     last_attempt: &'a Option<Attempt>,
     last_success: Option<Timestamp>,
     consecutive_failures: u32,
-    listing: Option<KeptListing<&'a [Connection]>>,
+    listing: Option<ListingOf<&'a [Connection]>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct KeptListing<C> {
+struct ListingOf<C> {
     pages: u32,
     connections: C,
 }
@@ -54,25 +54,22 @@ struct Row {
 
 impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let listing = self
-            .held
-            .as_deref()
-            .map(|Held { listing, .. }| KeptListing {
-                pages: listing.pages,
-                connections: listing.connections(),
-            });
-        let keep = Keep {
+        let listing = self.held.as_deref().map(|Held { listing, .. }| ListingOf {
+            pages: listing.pages,
+            connections: listing.connections(),
+        });
+        let written = Written {
             next_poll: self.next_poll,
             last_attempt: &self.last_attempt,
             last_success: self.last_success,
             consecutive_failures: self.consecutive_failures,
             listing,
         };
-        keep.serialize(serializer)
+        written.serialize(serializer)
     }
 }
 
-impl Kept {
+impl Snapshot {
     /// Takes the listing out, which passes through the same gate as one that was polled. The error is a
     /// sentence's end.
     pub fn listing(
@@ -80,7 +77,7 @@ impl Kept {
         system: &System,
         max_connections: usize,
     ) -> Result<Option<Listing>, String> {
-        let Some(KeptListing { pages, connections }) = self.listing.take() else {
+        let Some(ListingOf { pages, connections }) = self.listing.take() else {
             return Ok(None);
         };
         let rows = connections
@@ -91,7 +88,9 @@ impl Kept {
         let mut draft = Draft::new("state", max_connections, rows.len().max(1));
         draft.page(rows, true).map_err(|error| error.detail)?;
         let mut listing = draft.finish();
-        listing.pages = pages;
+        // Every page but the last brought a row.
+        let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);
+        listing.pages = pages.clamp(1, most.saturating_add(1));
         Ok(Some(listing))
     }
 }
@@ -118,11 +117,11 @@ impl Row {
 impl State {
     /// The state that was kept, with this listing.
     #[must_use]
-    pub fn restored(self, kept: Kept, held: Option<Held>) -> Self {
+    pub fn restored(self, snapshot: Snapshot, held: Option<Held>) -> Self {
         Self {
-            last_attempt: Some(kept.last_attempt),
-            last_success: kept.last_success,
-            consecutive_failures: kept.consecutive_failures,
+            last_attempt: Some(snapshot.last_attempt),
+            last_success: snapshot.last_success,
+            consecutive_failures: snapshot.consecutive_failures,
             restored: held.is_some(),
             held: held.map(Arc::new),
             ..self

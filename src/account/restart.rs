@@ -1,0 +1,154 @@
+//! What an account takes back from the state folder: its pace, its targets, and what was known of each.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::Account;
+use crate::client::{Pace, PaceSnapshot};
+use crate::clock::until;
+use crate::config::{Discovery, Target};
+use crate::listing::Listing;
+use crate::metrics::AccountMetrics;
+use crate::poller::expected;
+use crate::state::{Held, Snapshot, State};
+use crate::store::{AccountStore, Item};
+
+/// What is known of the account's targets; outlives the process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// The ids that were found last, where targets are followed.
+    pub(super) found: Vec<String>,
+    /// What the vendor last called each target.
+    pub(super) names: BTreeMap<String, String>,
+    /// Whether the last discovery succeeded.
+    pub(super) up: bool,
+    /// When one last did.
+    pub(super) last_success: Option<Timestamp>,
+    /// When the last one ended.
+    pub(super) last_attempt: Timestamp,
+    /// When the next one is due.
+    pub(super) next: Timestamp,
+    /// What the source learned with it.
+    pub(super) memory: serde_json::Value,
+}
+
+/// Lets the pace go on where it was before a restart. The file is there before the first request is: without it
+/// the next process would not know that there was one.
+pub(super) fn resume(pace: &Pace, store: &AccountStore, metrics: &AccountMetrics, date: Timestamp) {
+    if !store.has(&Item::Pace) {
+        return store.write_at_once(&Item::Pace, &pace.snapshot(date));
+    }
+    let snapshot: Option<PaceSnapshot> = store.read(&Item::Pace);
+    let paused = pace.resume(snapshot.as_ref(), date);
+    if !paused.is_zero() {
+        let (system, account) = metrics.account();
+        let seconds = paused.as_secs_f64();
+        tracing::info!(system, account, seconds, "still paused after a restart");
+        metrics.paused_until(date + paused);
+    }
+}
+
+/// How long what was planned for `next` still waits after a restart; `None` if it is overdue, or if the clock was
+/// set back, so that nobody knows.
+///
+/// Never later than an interval after the last time, though refusals made it so: a restart is what somebody
+/// does who mended their cause.
+pub(crate) fn time_left(
+    date: Timestamp,
+    last: Timestamp,
+    next: Timestamp,
+    interval: Duration,
+) -> Option<Duration> {
+    let next = next.min(last.checked_add(interval).unwrap_or(Timestamp::MAX));
+    (last <= date && date < next).then(|| until(date, next))
+}
+
+impl Account {
+    /// Takes back what was known before a restart, and gives the time until the next discovery.
+    pub(super) fn restore(&mut self) -> Option<Duration> {
+        self.known = self.store.read(&Item::Discovery)?;
+        self.source.remember(self.known.memory.clone());
+        let Known {
+            up,
+            last_success,
+            last_attempt,
+            next,
+            ..
+        } = self.known;
+        let at_once = self.schedule.phase("");
+        if self.config.discovery == Discovery::Targets {
+            self.metrics.discovered(up, last_success);
+            if up && self.known.found.is_empty() {
+                // They were named by the configuration until now.
+                return Some(at_once);
+            }
+        }
+        let interval = self.discover_again_after(up);
+        let left = time_left(self.clock.now(), last_attempt, next, interval);
+        Some(left.unwrap_or(at_once))
+    }
+
+    /// What was known of these targets before a restart.
+    ///
+    /// At the start it is there before the first scrape is answered. Later it is read on a thread for such things:
+    /// a disk that hangs then must not hold up anything else.
+    pub(super) async fn snapshots(
+        &self,
+        ids: Vec<String>,
+    ) -> Vec<Option<(Snapshot, Option<Listing>)>> {
+        let (store, system, most) = (self.store.clone(), self.config.system, self.max_connections);
+        let read = move |id: &String| {
+            let item = Item::Target(id.clone());
+            let mut snapshot: Snapshot = store.read(&item)?;
+            match snapshot.listing(system, most) {
+                Ok(listing) => Some((snapshot, listing)),
+                Err(problem) => {
+                    store.ignored(&item, &problem);
+                    None
+                }
+            }
+        };
+        if self.running.is_empty() {
+            return ids.iter().map(read).collect();
+        }
+        let count = ids.len();
+        let read = spawn_blocking(move || ids.iter().map(read).collect());
+        // It cannot fail but by a panic, which ends the process.
+        read.await
+            .unwrap_or_else(|_| (0..count).map(|_| None).collect())
+    }
+
+    /// The state that a target begins with, and when it is first polled: at its place in the spread, or when it
+    /// would have been due without a restart.
+    pub(super) fn begin(
+        &self,
+        target: &Target,
+        reference: Instant,
+        snapshot: Option<(Snapshot, Option<Listing>)>,
+    ) -> (State, Instant) {
+        let (now, date) = (Instant::now(), self.clock.now());
+        let interval = self.schedule.interval();
+        let left = snapshot.as_ref().and_then(|(snapshot, _)| {
+            time_left(date, snapshot.last_attempt.at, snapshot.next_poll, interval)
+        });
+        let wait = left.unwrap_or_else(|| {
+            (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
+        });
+        let state = State::new(interval, date + wait);
+        let Some((snapshot, listing)) = snapshot else {
+            return (state, now + wait);
+        };
+        let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
+            let expected = expected(&*self.source, target, &listing);
+            let stale_after = self.schedule.stale_after();
+            let stale_at = now + stale_after.saturating_sub(until(taken, date));
+            Held::new(listing, None, expected, stale_at)
+        });
+        (state.restored(snapshot, held), now + wait)
+    }
+}
