@@ -253,6 +253,11 @@ impl Month {
                 self.vendors[n].simulator.fail(fault);
                 self.trouble(n, lasts, Mend::Heal);
                 self.seen.faults += 1;
+                if self.random.u32(..3) == 0 {
+                    // In the middle of it.
+                    sleep(HOUR.mul_f64(self.random.f64())).await;
+                    self.restart(true).await;
+                }
             }
             30..36 => {
                 *self.vendors[n].slow.lock().unwrap() = MINUTE;
@@ -398,7 +403,7 @@ impl Month {
         if tasks > VENDORS * 2 + VENDORS * TARGETS * 2 + 50 {
             broken.push(format!("{tasks} tasks"));
         }
-        if page.bytes > 4_000_000 {
+        if page.bytes > 20_000_000 {
             broken.push(format!("a page of {} bytes", page.bytes));
         }
         let shown = page.targets.values();
