@@ -59,10 +59,10 @@ pub fn zuora_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
         let mut draft = Draft::new("fuzz", 1000, 300);
-        let names = zuora::Names::default();
+        let names = zuora::page::Names::default();
         for _ in 0..20 {
-            let page = zuora::judge(&answer)?;
-            if !zuora::take(&answer, page, ENTITY, &names, &mut draft)? {
+            let page = zuora::page::judge(&answer)?;
+            if !zuora::page::take(&answer, page, ENTITY, &names, &mut draft)? {
                 return Ok(draft);
             }
         }
@@ -95,7 +95,7 @@ pub fn error_body(data: &[u8]) {
         return;
     };
     let answer = answer(status, body);
-    for refusal in [zuora::refusal, zis::refusal, Refusal::of_client] {
+    for refusal in [zuora::page::refusal, zis::refusal, Refusal::of_client] {
         let Refusal { reason, codes } = refusal(&answer);
         assert!(codes.len() <= 8 && codes.iter().all(|code| harmless(code).is_some()));
         // A 401 is always worth a new token.

@@ -3,22 +3,20 @@
 //! A folder for each account holds `pace.json`, `discovery.json` and `target.ID.json`. A file is two lines of
 //! JSON: whose it is, with a checksum, and the content. What is not exactly that is reported and left unread.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod folder;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::bail;
-use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus::IntCounter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+
+use folder::{Folder, Job, entries, is_unfinished};
 
 /// Raised when files of an earlier version cannot be read any more.
 const FORMAT: u32 = 1;
@@ -27,10 +25,6 @@ const FORMAT: u32 = 1;
 const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 /// The first line of a file names an account and a target, and little else.
 const LONGEST_HEADER: u64 = 64 * 1024;
-/// Files on their way, which a process that was killed leaves behind.
-const UNFINISHED: (&str, &str) = (".unfinished-", ".tmp");
-/// Held by the process that uses the folder.
-const LOCK: &str = "lock";
 /// Beyond it, a piece of a file's name is cut: file systems end at 255 bytes.
 const LONGEST_PIECE: usize = 120;
 /// What stays as it is in a file's name.
@@ -39,45 +33,6 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 /// Where state is kept; without a folder, nowhere.
 #[derive(Debug, Clone, Default)]
 pub struct Store(Option<Arc<Folder>>);
-
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    failures: IntCounter,
-    queue: Mutex<Queue>,
-    /// Told when nothing is left to do.
-    idle: Notify,
-    /// Released by the system at the end of the process, however that comes.
-    _lock: Option<File>,
-}
-
-/// What is still to be done, in the order in which it was first wished for. Only the last wish for a file counts, so
-/// a slow disk cannot make it grow.
-#[derive(Debug, Default)]
-struct Queue {
-    order: VecDeque<PathBuf>,
-    jobs: BTreeMap<PathBuf, Job>,
-    /// Whether somebody is at it.
-    busy: bool,
-    /// Files that could not be written when last tried.
-    failing: BTreeSet<PathBuf>,
-}
-
-enum Job {
-    /// Makes the two lines of the file.
-    Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
-    /// Removes our files from the folder, but for these.
-    Sweep(BTreeSet<PathBuf>),
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Write(_) => "Write",
-            Self::Sweep(_) => "Sweep",
-        })
-    }
-}
 
 /// The files of one account.
 #[derive(Debug, Clone)]
@@ -122,37 +77,7 @@ impl Store {
     /// Uses this folder, which is made if need be. Fails if another process uses it, or if it is none; one that
     /// cannot be written is a warning, since what it is for must not depend on a disk.
     pub fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
-        if path.exists() && !path.is_dir() {
-            bail!("--state.dir={}: is not a folder", path.display());
-        }
-        let lock = make_folder(path).and_then(|()| {
-            File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(path.join(LOCK))
-        });
-        let lock = match lock.map(|file| (file.try_lock(), file)) {
-            Ok((Ok(()), file)) => Some(file),
-            Ok((Err(TryLockError::WouldBlock), _)) => bail!(
-                "--state.dir={}: another process uses this folder: end it, or choose another one",
-                path.display()
-            ),
-            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                failures.inc();
-                tracing::warn!(folder = %path.display(), %error, "the state folder cannot be locked: what it holds is read, and may not be written");
-                None
-            }
-        };
-        let folder = Folder {
-            path: path.to_owned(),
-            failures,
-            queue: Mutex::default(),
-            idle: Notify::new(),
-            _lock: lock,
-        };
-        Ok(Self(Some(Arc::new(folder))))
+        Ok(Self(Some(Arc::new(Folder::open(path, failures)?))))
     }
 
     /// Removes what is kept of accounts other than these, by system and name, and what a process that was killed
@@ -341,125 +266,6 @@ impl AccountStore {
         }
         folder.later(here, Job::Sweep(kept));
     }
-}
-
-impl Folder {
-    /// Does this on a thread for such things, one job after another, so that a hanging disk holds up only them.
-    fn later(self: &Arc<Self>, file: PathBuf, job: Job) {
-        let mut queue = self.queue.lock();
-        if queue.jobs.insert(file.clone(), job).is_none() {
-            queue.order.push_back(file);
-        }
-        if !std::mem::replace(&mut queue.busy, true) {
-            let folder = self.clone();
-            spawn_blocking(move || folder.work());
-        }
-    }
-
-    fn work(&self) {
-        loop {
-            let next = {
-                let mut queue = self.queue.lock();
-                let next = queue.next();
-                queue.busy = next.is_some();
-                next
-            };
-            match next {
-                Some((file, Job::Write(lines))) => self.write(&file, lines()),
-                Some((folder, Job::Sweep(kept))) => self.sweep(&folder, &kept),
-                None => return self.idle.notify_one(),
-            }
-        }
-    }
-
-    /// Logs once when writing begins to fail, and once when it works again.
-    fn write(&self, file: &Path, lines: serde_json::Result<Vec<u8>>) {
-        let result = lines
-            .map_err(io::Error::from)
-            .and_then(|lines| replace(&self.path.join(file), &lines));
-        let failing = &mut self.queue.lock().failing;
-        match result {
-            Ok(()) => {
-                if failing.remove(file) && failing.is_empty() {
-                    tracing::info!(folder = %self.path.display(), "the state folder is written again");
-                }
-            }
-            Err(error) => {
-                self.failures.inc();
-                if failing.is_empty() {
-                    tracing::warn!(file = %self.path.join(file).display(), %error, "the state folder cannot be written: after a restart what was known is lost");
-                }
-                failing.insert(file.to_owned());
-            }
-        }
-    }
-
-    fn sweep(&self, folder: &Path, kept: &BTreeSet<PathBuf>) {
-        for path in entries(&self.path.join(folder)) {
-            let name = path.file_name().map(|name| folder.join(name));
-            if name.is_some_and(|name| !kept.contains(&name)) && is_ours(&path) {
-                self.remove(&path);
-            }
-        }
-    }
-
-    fn remove(&self, file: &Path) {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.failures.inc();
-                tracing::warn!(file = %file.display(), %error, "a file of the state folder cannot be removed");
-            }
-            _ => tracing::debug!(file = %file.display(), "removed from the state folder"),
-        }
-    }
-}
-
-impl Queue {
-    fn next(&mut self) -> Option<(PathBuf, Job)> {
-        loop {
-            let file = self.order.pop_front()?;
-            // What is not wished for any more has kept its place only.
-            if let Some(job) = self.jobs.remove(&file) {
-                return Some((file, job));
-            }
-        }
-    }
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        make_folder(folder)?;
-        if let Some(parent) = folder.parent() {
-            File::open(parent)?.sync_all()?;
-        }
-    }
-    // For nobody else to read (0600), which is what this library makes.
-    let mut file = tempfile::Builder::new()
-        .prefix(UNFINISHED.0)
-        .suffix(UNFINISHED.1)
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(folder)?.sync_all()
-}
-
-/// The paths of what is in a folder; nothing, if it cannot be read.
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path()))
-}
-
-fn is_unfinished(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1))
 }
 
 /// Whether this program wrote the file, in whatever format.

@@ -8,10 +8,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod configure;
+mod look;
 mod page;
 mod vendor;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use std::time::Duration;
 use connections_exporter::account::Account;
 use connections_exporter::board::Board;
 use connections_exporter::clock::{Clock, seconds};
-use connections_exporter::config::{self, Config, Poll, Problems};
+use connections_exporter::config::{self, Poll};
 use connections_exporter::metrics::OwnMetrics;
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
 use connections_exporter::store::Store;
@@ -30,7 +31,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use page::{Key, Page};
+use configure::configure;
+use look::{fresh, walk};
+use page::Page;
 use vendor::{Ledger, Line, Vendor};
 
 const VENDORS: usize = 10;
@@ -429,134 +432,6 @@ impl Month {
         let files = walk(self.folder.path());
         assert!(files <= VENDORS * (TARGETS * 2 + 4) + 1, "{files} files");
     }
-}
-
-/// While the vendor is well, each target is as it should be: there, and no older than its interval and what the budget
-/// forces.
-fn fresh(
-    account: &config::Account,
-    line: &Line,
-    page: &Page,
-    set_at: Instant,
-    seen: &mut Seen,
-    broken: &mut Vec<String>,
-) {
-    let Some(since) = *line.vendor.healthy_since.lock().unwrap() else {
-        return;
-    };
-    let ledger = line.ledger.lock().unwrap();
-    // A process that knows nothing, or only what was before another one, has to ask first.
-    let since = since.max(ledger.knows_since);
-    let forced = ledger.forced();
-    // The longest pause, the longest wait after refusals, the next planned time.
-    let interval = account.interval;
-    let recovers = HOUR + HOUR.max(interval) + interval + forced;
-    if since.elapsed() < recovers {
-        return;
-    }
-    let (system, account) = (account.system.name, &account.name);
-    let of = |key: &&Key| key.0 == system && key.1 == *account;
-    let shown: BTreeSet<_> = page
-        .targets
-        .keys()
-        .filter(of)
-        .map(|key| key.2.clone())
-        .collect();
-    // By label, the id.
-    let there: BTreeMap<String, String> = line.vendor.simulator.change(|world| {
-        let entities = world
-            .tenant
-            .entities
-            .iter()
-            .filter(|entity| entity.provisioned);
-        let entities = entities.map(|entity| (entity.name.clone(), entity.id.clone()));
-        let integrations = world.integrations.iter();
-        let integrations = integrations.map(|i| (i.name.clone(), i.name.clone()));
-        if system == "zuora" {
-            entities.collect()
-        } else {
-            integrations.collect()
-        }
-    });
-    if shown != there.keys().cloned().collect() {
-        broken.push(format!("{system} {account} shows {shown:?} of {there:?}"));
-        return;
-    }
-    seen.found += 1;
-    for (label, id) in there {
-        let key = (system.to_owned(), account.clone(), label);
-        let shown = &page.targets[&key];
-        let Some((version, served)) = ledger.served.get(&id) else {
-            broken.push(format!("{key:?} was never polled"));
-            continue;
-        };
-        // After a restart a clock that was set back makes the last poll look younger than it is.
-        let intervals = if *served < set_at { 2.0 } else { 1.0 };
-        let allowed = Duration::from_secs_f64(shown.interval * intervals) + forced;
-        if served.elapsed() > allowed {
-            let age = served.elapsed();
-            broken.push(format!(
-                "{key:?} is {age:?} old, and {allowed:?} is allowed"
-            ));
-        }
-        // Unless it was served a moment ago, or to a process that left nothing to restore.
-        let current = shown.versions.first().is_none_or(|shown| shown == version);
-        if !current && !shown.restored && served.elapsed() > forced {
-            broken.push(format!("{key:?} shows {:?} of {version}", shown.versions));
-        }
-        seen.fresh += 1;
-    }
-}
-
-fn walk(folder: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .map(|path| if path.is_dir() { walk(&path) } else { 1 })
-        .sum()
-}
-
-/// Follows the tenant's entities; follows the integrations of every other vendor, and names those of the rest.
-fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
-    let tight = random.u32(..4) == 0;
-    let mut draw = |list: &[&str]| list[random.usize(..list.len())].to_owned();
-    let (rates, intervals) = (["2", "6", "30", "60"], ["2h", "4h", "8h"]);
-    let common = |rate: String, interval: String| {
-        format!(
-            "    base_url: http://127.0.0.1:{}\n    requests_per_minute: {rate}\n    interval: {interval}\n",
-            9000 + n
-        )
-    };
-    // In some months one account wants more than its budget bears.
-    let zuora = if n == 0 && tight {
-        common("1".to_owned(), "9m".to_owned())
-    } else {
-        common(draw(&rates), draw(&intervals))
-    };
-    let zis = common(draw(&rates), draw(&intervals));
-    vendor.simulator.change(|world| {
-        let mut env = BTreeMap::from([
-            ("ID".to_owned(), world.tenant.client_id.clone()),
-            ("SECRET".to_owned(), world.tenant.client_secret.clone()),
-            ("ADMIN".to_owned(), world.admin.0.clone()),
-            ("ADMIN_SECRET".to_owned(), world.admin.1.clone()),
-        ]);
-        let integrations = if n % 2 == 1 {
-            "    admin_client: {client_id_env: ADMIN, client_secret_env: ADMIN_SECRET}\n    integrations: all\n".to_owned()
-        } else {
-            let integrations = world.integrations.iter().map(|integration| {
-                let name = &integration.name;
-                env.insert(name.to_uppercase(), integration.token.clone());
-                format!("      - {{name: {name}, token_env: {}}}\n", name.to_uppercase())
-            });
-            format!("    integrations:\n{}", integrations.collect::<String>())
-        };
-        let text = format!(
-            "poll: {{first_poll_within: 10m, request_timeout: 30s, max_connections: 500}}\nzuora:\n  - account: z{n}\n    client_id_env: ID\n    client_secret_env: SECRET\n{zuora}zis:\n  - account: s{n}\n{zis}{integrations}"
-        );
-        let env = |name: &str| env.get(name).cloned();
-        Config::parse(&text, "".as_ref(), &env, Problems::new("month")).unwrap()
-    })
 }
 
 /// Runs a seed, and gives what was seen, and a hash of all requests and their times.

@@ -1,0 +1,207 @@
+//! Restarts on a state folder.
+
+use super::*;
+
+/// A folder, the clock, and what starts a daemon on both.
+struct Restarts {
+    _folder: tempfile::TempDir,
+    store: Store,
+    clock: Clock,
+    source: Arc<Fake>,
+    targets: Vec<Target>,
+    discovery: Discovery,
+}
+
+impl Restarts {
+    fn new(targets: Vec<Target>, discovery: Discovery) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = prometheus::IntCounter::new("failures", "failures").unwrap();
+        Self {
+            store: Store::open(folder.path(), failures).unwrap(),
+            _folder: folder,
+            clock: Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap()),
+            source: Arc::default(),
+            targets,
+            discovery,
+        }
+    }
+
+    fn start(&self) -> Rig {
+        self.start_at(self.clock.clone())
+    }
+
+    fn start_at(&self, clock: Clock) -> Rig {
+        let (targets, source) = (self.targets.clone(), self.source.clone());
+        start_on(
+            &self.store,
+            1000,
+            targets,
+            self.discovery,
+            Duration::ZERO,
+            source,
+            clock,
+        )
+    }
+
+    fn asked(&self) -> (usize, u32) {
+        let polls = self.source.polls.lock().unwrap().len();
+        (polls, *self.source.discoveries.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
+    let restarts = Restarts::new(Vec::new(), Discovery::Targets);
+    restarts.source.finds(&[("1", "One"), ("2", "Two")]);
+    restarts.source.lists(&["a", "b"]);
+    let rig = restarts.start();
+    sleep(MINUTE / 2).await;
+    let families = |rig: &Rig| {
+        let page = rig.page();
+        let of_targets = page.lines().filter(|line| {
+            line.starts_with("saas_") || line.starts_with("connections_exporter_discovery")
+        });
+        let same = of_targets.filter(|line| !line.contains("_changes_total"));
+        same.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (before, asked) = (families(&rig), restarts.asked());
+    assert_eq!(asked, (2, 1));
+    drop(rig);
+    for _ in 0..10 {
+        // A crash loop.
+        let rig = restarts.start();
+        sleep(Duration::from_secs(1)).await;
+        drop(rig);
+    }
+    let rig = restarts.start();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((families(&rig), restarts.asked()), (before, asked));
+    assert_eq!(rig.board.missing(), 0, "it is ready");
+    assert_eq!(rig.value(&["target_restored{", "One"]), Some(1.0));
+    assert_eq!(rig.value(&["target_up{", "One"]), Some(1.0));
+    assert_eq!(rig.value(&["polls_total{", "One", "success"]), Some(0.0));
+
+    restarts.source.lists(&["b", "c"]);
+    sleep(MINUTE / 2).await;
+    assert_eq!(
+        restarts.asked(),
+        (4, 1),
+        "polled when it would have been due"
+    );
+    assert_eq!(rig.value(&["target_restored{", "One"]), Some(0.0));
+    let changed = |kind| rig.value(&["changes_total{", "One", kind]);
+    assert_eq!(
+        (changed("added"), changed("removed")),
+        (Some(1.0), Some(1.0)),
+        "what changed meanwhile"
+    );
+    sleep(MINUTE * 59).await;
+    assert_eq!(
+        restarts.asked().1,
+        2,
+        "discovered when it would have been due"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_after_the_interval_polls_and_does_not_show_what_is_stale() {
+    let restarts = Restarts::new(vec![target("1")], Discovery::Never);
+    restarts.source.lists(&["a"]);
+    let rig = restarts.start();
+    sleep(MINUTE / 2).await;
+    drop(rig);
+    sleep(MINUTE * 2).await;
+    restarts.source.fails();
+    let rig = restarts.start();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(restarts.asked().0, 2);
+    assert_eq!(
+        rig.value(&["saas_connections{"]),
+        Some(1.0),
+        "not stale yet"
+    );
+    assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
+    sleep(MINUTE).await;
+    assert_eq!(rig.value(&["saas_connections{"]), None);
+    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
+    drop(rig);
+    let rig = restarts.start();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
+    assert_eq!(rig.value(&["target_failing{", "server_error"]), Some(1.0));
+    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
+    assert_eq!(rig.value(&["saas_connections{"]), None);
+    assert!(rig.value(&["last_success_timestamp"]).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_meanwhile_delays_nothing_beyond_the_interval() {
+    for hours in [-1000, 1000] {
+        let restarts = Restarts::new(Vec::new(), Discovery::Targets);
+        restarts.source.finds(&[("1", "One")]);
+        restarts.source.lists(&["a"]);
+        let rig = restarts.start();
+        sleep(MINUTE / 2).await;
+        drop(rig);
+        let clock = restarts.clock.clone();
+        let set = Clock::new(move || clock.now() + jiff::SignedDuration::from_hours(hours));
+        let rig = restarts.start_at(set);
+        sleep(MINUTE + Duration::from_secs(1)).await;
+        assert!(restarts.asked().0 >= 2, "{hours} h");
+        assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
+        sleep(DISCOVERY_INTERVAL).await;
+        assert!(restarts.asked().1 >= 2, "{hours} h");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_follows_its_targets_from_now_on_asks_for_them_at_once() {
+    let mut restarts = Restarts::new(vec![target("1")], Discovery::Names);
+    restarts.source.finds(&[("1", "One"), ("2", "Two")]);
+    restarts.source.lists(&["a"]);
+    let rig = restarts.start();
+    sleep(MINUTE / 2).await;
+    drop(rig);
+    (restarts.targets, restarts.discovery) = (Vec::new(), Discovery::Targets);
+    let rig = restarts.start();
+    sleep(MINUTE).await;
+    assert_eq!(rig.targets(), set(&["One", "Two"]));
+}
+
+#[test]
+fn no_date_of_a_file_is_too_far_away() {
+    let (now, hour) = (Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    assert_eq!(time_left(now, at(-60), at(60), hour), Some(MINUTE));
+    assert_eq!(
+        time_left(now, at(-60), Timestamp::MAX, hour),
+        Some(MINUTE * 59)
+    );
+    assert_eq!(
+        time_left(now, at(-7200), Timestamp::MAX, hour),
+        None,
+        "overdue"
+    );
+    assert_eq!(
+        time_left(now, at(1), Timestamp::MAX, hour),
+        None,
+        "the clock was set"
+    );
+    assert_eq!(
+        time_left(Timestamp::MAX, Timestamp::MAX, Timestamp::MAX, hour),
+        None
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_a_refused_credential_is_worth_a_try_an_interval_after_the_last() {
+    let restarts = Restarts::new(vec![target("1")], Discovery::Never);
+    *restarts.source.refuses.lock().unwrap() = true;
+    let rig = restarts.start();
+    sleep(MINUTE * 31).await;
+    assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30]);
+    drop(rig);
+    let rig = restarts.start();
+    sleep(MINUTE * 4).await;
+    assert_eq!(minutes(&rig, "1")[5..], [31, 33]);
+}
