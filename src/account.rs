@@ -13,6 +13,7 @@ use crate::board::{AccountBoard, Board};
 use crate::client::{Client, Pace, Transport};
 use crate::clock::Clock;
 use crate::config::{self, Discovery, Poll, Target};
+use crate::error::{PollError, Reason};
 use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
@@ -190,11 +191,15 @@ impl Account {
                     account,
                     "the vendor listed no target: the earlier ones are kept"
                 );
+                let nothing = "the vendor listed no target";
+                let error = PollError::new(Reason::NotFound, "discovery", nothing);
+                self.board.discovered(Some(error));
                 None
             }
             Ok(found) => {
                 self.refusals = 0;
                 self.refused_credential = None;
+                self.board.discovered(None);
                 Some(found)
             }
             Err(error) => {
@@ -214,6 +219,7 @@ impl Account {
                     cost = if follows { "the earlier targets are kept" } else { "targets without a configured name show their last known name or their id" },
                     "discovery failed"
                 );
+                self.board.discovered(Some(error));
                 None
             }
         };

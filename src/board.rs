@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::error::PollError;
 use crate::exposition::{Countdown, Encoding, Fragment, Page, PageBuilder};
 use crate::metrics::{self, AccountMetrics, OwnMetrics};
 use crate::state::State;
@@ -27,6 +28,21 @@ struct Shelf {
     metrics: Arc<AccountMetrics>,
     /// `None` until it is known which there are.
     targets: Option<BTreeMap<String, Shown>>,
+    /// How the last discovery failed.
+    undiscovered: Option<PollError>,
+}
+
+/// What is known of one account, as it is.
+#[derive(Debug)]
+pub struct AccountSeen {
+    /// The `system` label.
+    pub system: &'static str,
+    /// The `account` label.
+    pub account: String,
+    /// Label and state of each target; `None` until it is known which there are.
+    pub targets: Option<Vec<(String, State)>>,
+    /// How the last discovery failed.
+    pub undiscovered: Option<PollError>,
 }
 
 /// What is shown of one target: its state, rendered.
@@ -115,6 +131,7 @@ impl Board {
             system,
             metrics,
             targets: None,
+            undiscovered: None,
         };
         self.accounts().insert(key.clone(), account);
         AccountBoard {
@@ -145,6 +162,24 @@ impl Board {
         let page = page.finish();
         self.own.served(encoding.label(), page.bytes, page.series);
         page
+    }
+
+    /// What is known of every account.
+    #[must_use]
+    pub fn seen(&self) -> Vec<AccountSeen> {
+        let accounts = self.accounts();
+        let seen = |((system, account), shelf): (&(&'static str, String), &Shelf)| AccountSeen {
+            system,
+            account: account.clone(),
+            targets: shelf.targets.as_ref().map(|targets| {
+                let states = targets.values();
+                states
+                    .map(|shown| (shown.label.clone(), shown.state.clone()))
+                    .collect()
+            }),
+            undiscovered: shelf.undiscovered.clone(),
+        };
+        accounts.iter().map(seen).collect()
     }
 
     /// How many targets were never polled, and accounts whose targets were never listed.
@@ -193,6 +228,11 @@ impl AccountBoard {
             }
             shelf.targets = Some(targets);
         });
+    }
+
+    /// Notes how the last discovery failed, or that it did not.
+    pub fn discovered(&self, error: Option<PollError>) {
+        self.with_shelf(|shelf, _| shelf.undiscovered = error);
     }
 
     /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.

@@ -27,6 +27,17 @@ pub struct Cli {
 /// What runs; the daemon, if nothing is named.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed.
+    Check {
+        /// For people, or for programs.
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            default_value = "table",
+            env = "CONNECTIONS_EXPORTER_FORMAT"
+        )]
+        format: CheckFormat,
+    },
     /// Run the daemon against the built-in simulator: no credentials, no file.
     Demo {
         #[command(flatten)]
@@ -97,6 +108,15 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_LOG_FORMAT"
     )]
     pub log_format: LogFormat,
+}
+
+/// How what `check` found is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// A line for each target.
+    Table,
+    /// One JSON object.
+    Json,
 }
 
 /// How log lines are written.

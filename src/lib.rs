@@ -6,6 +6,8 @@ pub mod clock;
 pub mod config;
 pub mod plan;
 
+pub mod check;
+
 pub mod account;
 pub mod client;
 pub mod poller;

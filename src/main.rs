@@ -1,6 +1,7 @@
 //! The `connections-exporter` command: arguments, logging, signals, exit code.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use connections_exporter::cli::{Cli, Command, Daemon, LogFormat, SimulatorFlags};
+use connections_exporter::check;
+use connections_exporter::cli::{CheckFormat, Cli, Command, Daemon, LogFormat, SimulatorFlags};
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::plan::Plan;
@@ -33,7 +35,9 @@ const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_tim
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(&cli.daemon);
+    // Its report says what the log would.
+    let quiet = matches!(cli.command, Some(Command::Check { .. }));
+    log(&cli.daemon, quiet);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -55,8 +59,9 @@ fn main() -> ExitCode {
 
 async fn command(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        None if cli.daemon.config_check => check(&cli.daemon),
+        None if cli.daemon.config_check => config_check(&cli.daemon),
         None => daemon(&cli.daemon).await,
+        Some(Command::Check { format }) => check_all(&cli.daemon, *format).await,
         Some(Command::Demo { simulator }) => demo(&cli.daemon, simulator).await,
         Some(Command::Simulate {
             simulator,
@@ -67,9 +72,14 @@ async fn command(cli: &Cli) -> anyhow::Result<()> {
 }
 
 /// Logs what this program says, and nothing of what its libraries say: theirs could hold headers.
-fn log(flags: &Daemon) {
+///
+/// A command that is `quiet` logs only what was asked for: more than `info`, or less.
+fn log(flags: &Daemon, quiet: bool) {
     // clap lets only names of levels through.
-    let level = flags.log_level.parse().unwrap_or(LevelFilter::INFO);
+    let level = match flags.log_level.parse().unwrap_or(LevelFilter::INFO) {
+        LevelFilter::INFO if quiet => LevelFilter::ERROR,
+        level => level,
+    };
     let ours = Targets::new().with_target("connections_exporter", level);
     let registry = tracing_subscriber::registry().with(ours);
     match flags.log_format {
@@ -95,13 +105,38 @@ fn load(flags: &Daemon) -> Result<Config, Problems> {
     Config::load(&flags.config_file, &|name| std::env::var(name).ok())
 }
 
-fn check(flags: &Daemon) -> anyhow::Result<()> {
+fn config_check(flags: &Daemon) -> anyhow::Result<()> {
     let config = load(flags)?;
     for account in &config.accounts {
         print!("{}", Plan::of(account));
     }
     println!("{}: no problems", flags.config_file.display());
     Ok(())
+}
+
+/// Polls every target once. Fails, after its report, if not all were listed.
+async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
+    let config = load(flags)?;
+    let shown = std::io::stderr().is_terminal();
+    let progress = |polled: usize, known: usize| {
+        if shown {
+            eprint!("\r{polled} of {known} targets polled ");
+        }
+    };
+    let report = check::check(config, Clock::system(), progress).await?;
+    if shown {
+        // The line is cleared before the report begins.
+        eprint!("\r\u{1b}[K");
+    }
+    match format {
+        CheckFormat::Table => anstream::print!("{report}"),
+        CheckFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    if report.is_good() {
+        Ok(())
+    } else {
+        bail!("not every target could be listed")
+    }
 }
 
 async fn daemon(flags: &Daemon) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 
 mod admin;
 mod binary;
+mod check;
 mod documents;
 mod faults;
 mod golden;

@@ -1,0 +1,319 @@
+//! `check`: every target polled once, and a table of what was found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::account::Account;
+use crate::board::{AccountSeen, Board};
+use crate::client::Network;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::PollError;
+use crate::log::ForLog;
+use crate::metrics::OwnMetrics;
+use crate::state::State;
+use crate::store::Store;
+
+/// How often to look whether all was polled.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Each target that is configured or was discovered.
+    pub targets: Vec<Polled>,
+    /// Each account whose targets, or whose targets' names, could not be listed.
+    pub discoveries: Vec<Undiscovered>,
+}
+
+/// A target after its poll.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is the label of the same name")]
+pub struct Polled {
+    pub system: &'static str,
+    pub account: String,
+    pub target: String,
+    /// How many connections it holds, by type, or by type and status (`inbound connected`).
+    pub connections: BTreeMap<String, u64>,
+    /// How many pages its listing took.
+    pub pages: u32,
+    /// How long the poll took, waiting for the budget included.
+    pub seconds: f64,
+    /// What the configuration expects and is not there.
+    pub missing: Vec<String>,
+    /// Why there is no listing.
+    pub failure: Option<Failure>,
+}
+
+/// An account whose discovery failed.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is the label of the same name")]
+pub struct Undiscovered {
+    pub system: &'static str,
+    pub account: String,
+    /// Whether its targets are known all the same: then only their names are missing.
+    pub only_names: bool,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What went wrong, and what to do.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is as in the log")]
+pub struct Failure {
+    pub reason: &'static str,
+    pub error: String,
+    pub status: Option<u16>,
+    pub request_id: Option<String>,
+    pub remedy: &'static str,
+}
+
+impl From<&PollError> for Failure {
+    fn from(error: &PollError) -> Self {
+        Self {
+            reason: error.reason.label(),
+            error: error.to_string(),
+            status: error.status,
+            request_id: error.request_id.clone(),
+            remedy: error.reason.remedy(),
+        }
+    }
+}
+
+/// Polls each target once, inside the budget of its account. `progress` is told how many were polled, of how many
+/// that are known so far.
+pub async fn check(
+    mut config: Config,
+    clock: Clock,
+    progress: impl Fn(usize, usize),
+) -> anyhow::Result<Report> {
+    config.poll.first_poll_within = Duration::ZERO;
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let mut accounts = JoinSet::new();
+    for account in config.accounts {
+        let network = Arc::new(Network::new(&account, &config.poll)?);
+        let store = Store::default();
+        let account = Account::open(
+            network,
+            account,
+            &config.poll,
+            &board,
+            &store,
+            clock.clone(),
+        );
+        accounts.spawn(account.run());
+    }
+    loop {
+        let seen = board.seen();
+        let targets = || {
+            seen.iter()
+                .flat_map(|account| account.targets.iter().flatten())
+        };
+        let polled = targets()
+            .filter(|(_, state)| state.last_attempt.is_some())
+            .count();
+        let known = targets().count();
+        progress(polled, known);
+        let listed = seen
+            .iter()
+            .all(|account| account.targets.is_some() || account.undiscovered.is_some());
+        if listed && polled == known {
+            return Ok(Report::of(seen));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+impl Report {
+    fn of(accounts: Vec<AccountSeen>) -> Self {
+        let mut report = Self {
+            targets: Vec::new(),
+            discoveries: Vec::new(),
+        };
+        for seen in accounts {
+            if let Some(error) = &seen.undiscovered {
+                report.discoveries.push(Undiscovered {
+                    system: seen.system,
+                    account: seen.account.clone(),
+                    only_names: seen.targets.is_some(),
+                    failure: error.into(),
+                });
+            }
+            for (target, state) in seen.targets.into_iter().flatten() {
+                report
+                    .targets
+                    .push(Polled::of(seen.system, &seen.account, target, &state));
+            }
+        }
+        report
+    }
+
+    /// Whether every target was listed.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.targets.iter().all(|target| target.failure.is_none())
+            && self.discoveries.iter().all(|account| account.only_names)
+    }
+}
+
+impl Polled {
+    fn of(system: &'static str, account: &str, target: String, state: &State) -> Self {
+        let attempt = state.last_attempt.as_ref();
+        let held = state.held.as_deref();
+        let mut connections = BTreeMap::new();
+        for connection in held.iter().flat_map(|held| held.listing.connections()) {
+            let what = format!("{} {}", connection.kind, connection.status);
+            *connections.entry(what.trim_end().to_owned()).or_default() += 1;
+        }
+        let expected = held.iter().flat_map(|held| &held.expected);
+        Self {
+            system,
+            account: account.to_owned(),
+            target,
+            connections,
+            pages: held.map_or(0, |held| held.listing.pages),
+            seconds: attempt.map_or(0.0, |attempt| attempt.duration.as_secs_f64()),
+            missing: expected
+                .filter(|(_, there)| !there)
+                .map(|(name, _)| name.clone())
+                .collect(),
+            failure: attempt.and_then(|attempt| Some(attempt.error.as_ref()?.into())),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    /// For people: a line for each target, totals, and what to do about each failure. Colours are for whoever prints it
+    /// to take out where there is no terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        table.set_header([
+            "SYSTEM",
+            "ACCOUNT",
+            "TARGET",
+            "STATE",
+            "CONNECTIONS",
+            "PAGES",
+            "SECONDS",
+            "OF WHICH",
+        ]);
+        let (mut connections, mut pages) = (0, 0);
+        for target in &self.targets {
+            let count: u64 = target.connections.values().sum();
+            let of_which = target
+                .connections
+                .iter()
+                .map(|(what, count)| format!("{count} {what}"));
+            let state = match (&target.failure, target.missing.is_empty()) {
+                (Some(failure), _) => failure.reason.to_owned(),
+                (None, false) => format!("listed, misses {}", target.missing.join(", ")),
+                (None, true) => "listed".to_owned(),
+            };
+            table.add_row([
+                target.system.to_owned(),
+                ForLog(&target.account).to_string(),
+                ForLog(&target.target).to_string(),
+                state,
+                count.to_string(),
+                target.pages.to_string(),
+                format!("{:.1}", target.seconds),
+                of_which.collect::<Vec<_>>().join(", "),
+            ]);
+            connections += count;
+            pages += target.pages;
+        }
+        let failed = self
+            .targets
+            .iter()
+            .filter(|target| target.failure.is_some())
+            .count();
+        table.add_row([
+            "total".to_owned(),
+            String::new(),
+            format!("{}", self.targets.len()),
+            format!("{failed} failed"),
+            connections.to_string(),
+            pages.to_string(),
+        ]);
+        for column in [4, 5, 6] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        // A line for each target, after the heading.
+        let wrong = |target: &Polled| target.failure.is_some() || !target.missing.is_empty();
+        let wrong = std::iter::once(false).chain(self.targets.iter().map(wrong));
+        for (line, wrong) in table.lines().zip(wrong.chain([failed > 0])) {
+            let (red, off) = if wrong {
+                ("\u{1b}[31m", "\u{1b}[0m")
+            } else {
+                ("", "")
+            };
+            writeln!(f, "{red}{}{off}", line.trim_end())?;
+        }
+        for Undiscovered {
+            system,
+            account,
+            only_names,
+            failure,
+        } in &self.discoveries
+        {
+            let what = if *only_names {
+                "the names of its targets"
+            } else {
+                "its targets"
+            };
+            failure.write(
+                f,
+                &format!("{system} {}: {what} could not be listed", ForLog(account)),
+            )?;
+        }
+        for target in &self.targets {
+            if let Some(failure) = &target.failure {
+                let Polled {
+                    system,
+                    account,
+                    target,
+                    ..
+                } = target;
+                failure.write(
+                    f,
+                    &format!("{system} {} {}", ForLog(account), ForLog(target)),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Failure {
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        let Self {
+            reason,
+            error,
+            status,
+            request_id,
+            remedy,
+        } = self;
+        let status = status
+            .map(|status| format!(" (HTTP {status})"))
+            .unwrap_or_default();
+        let id = request_id
+            .as_ref()
+            .map(|id| format!(", the vendor's request id is {id}"))
+            .unwrap_or_default();
+        writeln!(
+            f,
+            "\n{what}: {reason}{status}\n  {error}{id}\n  To do: {remedy}"
+        )
+    }
+}
