@@ -10,9 +10,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::{AccountBoard, Board};
-use crate::client::{Client, Pace, Transport};
+use crate::client::{Client, Network, Pace, Transport};
 use crate::clock::Clock;
-use crate::config::{self, Discovery, Poll, Target};
+use crate::config::{self, Config, Discovery, Poll, Target};
 use crate::error::{PollError, Reason};
 use crate::listing::cut;
 use crate::log::ForLog;
@@ -27,6 +27,24 @@ pub(crate) use restart::time_left;
 
 /// How often the vendor is asked which targets there are, and how they are called.
 const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Begins to poll every account over the network, until the set is dropped. Fails if the platform's certificates
+/// cannot be loaded.
+pub fn start(
+    config: Config,
+    board: &Arc<Board>,
+    store: &Store,
+    clock: &Clock,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut accounts = JoinSet::new();
+    for account in config.accounts {
+        let network = Arc::new(Network::new(&account, &config.poll)?);
+        let poll = &config.poll;
+        let account = Account::open(network, account, poll, board, store, clock.clone());
+        accounts.spawn(account.run());
+    }
+    Ok(accounts)
+}
 
 /// An account that is ready to be polled.
 pub struct Account {

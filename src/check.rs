@@ -8,12 +8,10 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::account::Account;
+use crate::account;
 use crate::board::{AccountSeen, Board};
-use crate::client::Network;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::PollError;
@@ -97,20 +95,7 @@ pub async fn check(
 ) -> anyhow::Result<Report> {
     config.poll.first_poll_within = Duration::ZERO;
     let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
-    let mut accounts = JoinSet::new();
-    for account in config.accounts {
-        let network = Arc::new(Network::new(&account, &config.poll)?);
-        let store = Store::default();
-        let account = Account::open(
-            network,
-            account,
-            &config.poll,
-            &board,
-            &store,
-            clock.clone(),
-        );
-        accounts.spawn(account.run());
-    }
+    let _accounts = account::start(config, &board, &Store::default(), &clock)?;
     loop {
         let seen = board.seen();
         let targets = || {

@@ -36,13 +36,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use account::Account;
 use board::Board;
-use client::Network;
 use clock::Clock;
 use config::Config;
 use metrics::OwnMetrics;
@@ -77,22 +74,10 @@ pub async fn run(
         Some(folder) => Store::open(folder, own.state_write_failures())?,
         None => Store::default(),
     };
-    let accounts = config.accounts.iter();
-    store.keep_accounts(accounts.map(|account| (account.system.name, account.name.as_str())));
+    let names = config.accounts.iter();
+    store.keep_accounts(names.map(|account| (account.system.name, account.name.as_str())));
     let board = Arc::new(Board::new(own, clock.clone()));
-    let mut accounts = JoinSet::new();
-    for account in config.accounts {
-        let network = Arc::new(Network::new(&account, &config.poll)?);
-        let account = Account::open(
-            network,
-            account,
-            &config.poll,
-            &board,
-            &store,
-            clock.clone(),
-        );
-        accounts.spawn(account.run());
-    }
+    let accounts = account::start(config, &board, &store, &clock)?;
     for listener in &web.listeners {
         let address = listener
             .local_addr()
