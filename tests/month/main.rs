@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod configure;
+mod events;
 mod look;
 mod page;
 mod vendor;
@@ -23,7 +24,7 @@ use connections_exporter::board::Board;
 use connections_exporter::clock::{Clock, seconds};
 use connections_exporter::config::{self, Poll};
 use connections_exporter::metrics::OwnMetrics;
-use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+use connections_exporter::simulator::Sizes;
 use connections_exporter::store::Store;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use configure::configure;
+use events::Mend;
 use look::{fresh, walk};
 use page::Page;
 use vendor::{Ledger, Line, Vendor};
@@ -80,14 +82,6 @@ struct Seen {
     found: u32,
     failing: u32,
     kept: u32,
-}
-
-/// What ends a trouble.
-enum Mend {
-    Heal,
-    Speed,
-    Secret(String),
-    Appear(Vec<connections_exporter::simulator::Integration>),
 }
 
 impl Month {
@@ -242,141 +236,6 @@ impl Month {
                     restored.next
                 );
                 self.seen.kept += u32::from(!shown.versions.is_empty());
-            }
-        }
-    }
-
-    /// One of the things that happen.
-    async fn event(&mut self) {
-        let n = self.random.usize(..VENDORS);
-        let lasts = MINUTE.mul_f64(1.0 + self.random.f64().powi(3) * 600.0);
-        match self.random.u32(..100) {
-            0..30 => {
-                let fault = self.fault();
-                self.vendors[n].simulator.fail(fault);
-                self.trouble(n, lasts, Mend::Heal);
-                self.seen.faults += 1;
-                if self.random.u32(..3) == 0 {
-                    // In the middle of it.
-                    sleep(HOUR.mul_f64(self.random.f64())).await;
-                    self.restart(true).await;
-                }
-            }
-            30..36 => {
-                *self.vendors[n].slow.lock().unwrap() = MINUTE;
-                self.trouble(n, lasts, Mend::Speed);
-            }
-            36..42 => {
-                let changed = "changed".to_owned();
-                let secret = self.vendors[n]
-                    .simulator
-                    .change(|world| std::mem::replace(&mut world.tenant.client_secret, changed));
-                if secret != "changed" {
-                    self.trouble(n, lasts, Mend::Secret(secret));
-                }
-            }
-            42..50 => {
-                let place = self.random.usize(..TARGETS);
-                // Only where integrations are followed is one that vanishes no refusal.
-                let follows = n % 2 == 1;
-                let gone = self.vendors[n].simulator.change(|world| {
-                    let entity = &mut world.tenant.entities[place];
-                    entity.provisioned = !entity.provisioned;
-                    let there = follows && place < world.integrations.len();
-                    there.then(|| world.integrations.remove(place))
-                });
-                self.trouble(n, lasts, Mend::Appear(gone.into_iter().collect()));
-            }
-            50..58 => self.restart(true).await,
-            58..61 => self.restart(false).await,
-            61..63 => {
-                for _ in 0..self.random.u32(3..15) {
-                    self.restart(true).await;
-                    sleep(Duration::from_millis(self.random.u64(1..20_000))).await;
-                }
-            }
-            63..66 => {
-                let most = [10, 3600, 200_000][self.random.usize(..3)];
-                let off = self.random.i64(-most..most);
-                self.off.store(off, Ordering::Relaxed);
-                self.set_at = Instant::now();
-                for (_, line) in &self.accounts {
-                    line.ledger.lock().unwrap().forget();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn fault(&mut self) -> Fault {
-        let kinds = [
-            Kind::TooManyRequests,
-            Kind::TooManyRequests,
-            Kind::TooManyRequests,
-            Kind::InternalServerError,
-            Kind::ServiceUnavailable,
-            Kind::Html,
-            Kind::Hang,
-            Kind::Reset,
-            Kind::WrongTypes,
-            Kind::Refuse,
-            Kind::ForeignNextPage,
-            Kind::RepeatCursor,
-            Kind::Endless,
-            Kind::ExpiredToken,
-            Kind::RevokedToken,
-        ];
-        let wait = self.random.u64(..10_000);
-        let waits = [
-            None,
-            Some(RetryAfter::Seconds(wait)),
-            Some(RetryAfter::Date(wait)),
-            Some(RetryAfter::Reset(wait)),
-        ];
-        let endpoints = [
-            None,
-            Some("entity_connections"),
-            Some("connections_all"),
-            Some("oauth_token"),
-            Some("integrations"),
-        ];
-        Fault {
-            retry_after: waits[self.random.usize(..4)],
-            endpoint: endpoints[self.random.usize(..5)].map(str::to_owned),
-            times: self.random.bool().then(|| self.random.u32(1..20)),
-            ..Fault::new(kinds[self.random.usize(..kinds.len())])
-        }
-    }
-
-    fn trouble(&mut self, n: usize, lasts: Duration, mend: Mend) {
-        *self.vendors[n].healthy_since.lock().unwrap() = None;
-        self.mends.push((Instant::now() + lasts, n, mend));
-    }
-
-    /// Ends the troubles that are over, or all of them.
-    fn mend(&mut self, all: bool) {
-        let now = Instant::now();
-        let (over, rest) = std::mem::take(&mut self.mends)
-            .into_iter()
-            .partition(|(until, ..)| all || *until <= now);
-        self.mends = rest;
-        let over: Vec<(Instant, usize, Mend)> = over;
-        for (_, n, mend) in over {
-            let vendor = &self.vendors[n];
-            match mend {
-                Mend::Heal => vendor.simulator.heal(),
-                Mend::Speed => *vendor.slow.lock().unwrap() = Duration::from_secs(1),
-                Mend::Secret(secret) => {
-                    vendor
-                        .simulator
-                        .change(|world| world.tenant.client_secret = secret);
-                }
-                Mend::Appear(integrations) => vendor
-                    .simulator
-                    .change(|world| world.integrations.extend(integrations)),
-            }
-            if !self.mends.iter().any(|(_, other, _)| *other == n) {
-                *vendor.healthy_since.lock().unwrap() = Some(now);
             }
         }
     }
