@@ -267,6 +267,16 @@ impl Account {
     async fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
+        let (system, account) = (self.config.system.name, self.config.name.clone());
+        self.running.retain(|id, poller| {
+            let stays = targets.iter().any(|target| target.id == *id);
+            if !stays {
+                tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
+                poller.abort();
+            }
+            stays
+        });
+        // After the last write of those that are gone.
         self.store
             .keep_targets(targets.iter().map(|target| target.id.as_str()));
         let new: Vec<_> = targets
@@ -286,15 +296,6 @@ impl Account {
             .collect();
         let labels = labels(&targets, &self.known.names);
         self.board.set_targets(&labels, |id| begun[id].0.clone());
-        let (system, account) = (self.config.system.name, self.config.name.clone());
-        self.running.retain(|id, poller| {
-            let stays = targets.iter().any(|target| target.id == *id);
-            if !stays {
-                tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
-                poller.abort();
-            }
-            stays
-        });
         // The set keeps what has ended until it is asked for it.
         while self.pollers.try_join_next().is_some() {}
         for target in targets {

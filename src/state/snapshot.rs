@@ -86,7 +86,9 @@ impl Snapshot {
             .collect::<Option<Vec<_>>>()
             .ok_or("holds a type or a status that this version does not know")?;
         let mut draft = Draft::new("state", max_connections, rows.len().max(1));
-        draft.page(rows, true).map_err(|error| error.detail)?;
+        draft
+            .page(rows, true)
+            .map_err(|error| format!("holds {}", error.detail))?;
         let mut listing = draft.finish();
         // Every page but the last brought a row.
         let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::is_ours;
 
 /// Files on their way, which a process that was killed leaves behind.
-const UNFINISHED: (&str, &str) = (".unfinished-", ".tmp");
+const UNFINISHED: (&str, &str) = (".connections-exporter-", ".tmp");
 /// Held by the process that uses the folder.
 const LOCK: &str = "lock";
 

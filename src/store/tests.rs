@@ -156,11 +156,12 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
         }
     }
     let acme = folder.path().join("zis.acme");
-    fs::write(acme.join(".unfinished-x.tmp"), "half").unwrap();
+    fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
     fs::write(acme.join("notes.txt"), "somebody's").unwrap();
     fs::create_dir(folder.path().join("else")).unwrap();
     fs::write(folder.path().join("else/notes.txt"), "somebody's").unwrap();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("else/.unfinished-x.tmp"), "somebody's").unwrap();
 
     store.keep_accounts([("zis", "acme")].into_iter());
     assert_eq!(
@@ -174,7 +175,7 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     store.flush().await;
     let left = ["discovery.json", "notes.txt", "pace.json", "target.b.json"];
     assert_eq!(names(&acme), left.map(str::to_owned).into());
-    assert_eq!(names(&folder.path().join("else")).len(), 1);
+    assert_eq!(names(&folder.path().join("else")).len(), 2);
 }
 
 #[test]

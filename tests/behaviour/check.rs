@@ -4,7 +4,7 @@ use std::process::Output;
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 
-use crate::binary::{configured_in_files, exporter};
+use crate::daemon::{configured_in_files, exporter};
 use crate::rig::{ONCE, Rig};
 
 async fn check(rig: &Rig, arguments: &[&str]) -> (i32, String, String) {

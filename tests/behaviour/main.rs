@@ -9,6 +9,7 @@
 mod admin;
 mod binary;
 mod check;
+mod daemon;
 mod documents;
 mod faults;
 mod golden;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::binary::{Daemon, exporter, free_port};
+use crate::daemon::{Daemon, exporter, free_port};
 
 /// The answer; null for one that is not JSON, as of a Prometheus that is not ready yet.
 async fn json(url: &str) -> Value {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
 
-use crate::binary::{daemon_in, daemon_in_files, get, page_when};
+use crate::daemon::{daemon_in, daemon_in_files, get, page_when};
 use crate::rig::{ONCE, Page, Rig};
 
 const ENDPOINTS: [&str; 4] = [
@@ -63,7 +63,10 @@ async fn all_written(folder: &Path) {
     let kept = |files: &[PathBuf]| {
         let names = files.iter().map(|file| file.display().to_string());
         // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
-        names.filter(|name| !name.contains(".unfinished")).count() as f64 == TARGETS + 4.0
+        names
+            .filter(|name| !name.contains(".connections-exporter-"))
+            .count() as f64
+            == TARGETS + 4.0
     };
     while !kept(&files(folder)) {
         assert!(Instant::now() < deadline, "{:?}", files(folder));
@@ -252,7 +255,7 @@ async fn a_folder_in_use_is_one_sentence() {
     // Its port is open before it has the folder.
     get(daemon.address, "/-/healthy").await;
     let config = folder.path().join("config.yaml").display().to_string();
-    let second = crate::binary::exporter(&[
+    let second = crate::daemon::exporter(&[
         "--config.file",
         &config,
         &flag,

@@ -9,7 +9,7 @@ use connections_exporter::config::{Config, Problems};
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use memchr::memmem;
 
-use crate::binary::{configured_in_files, daemon_in, get, page_when};
+use crate::daemon::{configured_in_files, daemon_in, get, page_when};
 use crate::restarts::files;
 use crate::rig::{ONCE, Rig};
 

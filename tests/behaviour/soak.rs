@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::binary::daemon_in_files;
+use crate::daemon::daemon_in_files;
 use crate::rig::{ONCE, Page, Rig};
 
 const WARM: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ async fn level(process: u32, address: SocketAddr) -> Level {
     let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"))
         .unwrap()
         .count();
-    let page = Page(crate::binary::get(address, "/metrics").await);
+    let page = Page(crate::daemon::get(address, "/metrics").await);
     let tasks = page.value(&["connections_exporter_tasks"]).unwrap();
     Level {
         resident_kib: resident
@@ -165,7 +165,7 @@ async fn nothing_grows_while_everything_goes_wrong() {
     sleep(end.saturating_duration_since(Instant::now() + ROUND)).await;
     let after = levels(process, address).await;
     println!("after a minute {before:?}, after {seconds} s {after:?}");
-    let page = Page(crate::binary::get(address, "/metrics").await);
+    let page = Page(crate::daemon::get(address, "/metrics").await);
     let (succeeded, failed) = (
         page.sum(&["polls_total{", "success"]),
         page.sum(&["polls_total{", "failure"]),
