@@ -321,9 +321,13 @@ impl State {
             Kind::Drip => with(Manner::Drip, self.healthy(call, now, None)),
             Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
             Kind::ExpiredToken | Kind::RevokedToken => {
-                match call.system {
-                    "zuora" => self.issued.clear(),
-                    _ => self.granted.clear(),
+                // A token that a configuration holds ends nothing of those who ask for theirs.
+                let token = call.ask.bearer().unwrap_or_default();
+                if self.issued.contains_key(token) {
+                    self.issued.clear();
+                }
+                if self.granted.contains_key(token) {
+                    self.granted.clear();
                 }
                 self.healthy(call, now, Some(fault))
             }
