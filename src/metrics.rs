@@ -6,4 +6,4 @@ mod own;
 
 pub use account::AccountMetrics;
 pub use families::{ALL, COUNTDOWN, Header, freshness, listing, token_expires_in};
-pub use own::OwnMetrics;
+pub use own::{LastReload, OwnMetrics};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
 
@@ -23,6 +24,25 @@ pub struct OwnMetrics {
     page_series: GaugeVec,
     state_write_failures: IntCounter,
     tasks: Gauge,
+    configuration: Reloads,
+    web_configuration: Gauge,
+}
+
+/// How the configuration file was read last, and when it was last taken up.
+#[derive(Debug)]
+struct Reloads {
+    successful: Gauge,
+    taken_up: Gauge,
+    last: Mutex<LastReload>,
+}
+
+/// How the last reading of the configuration file ended.
+#[derive(Debug, Clone, Copy)]
+pub struct LastReload {
+    /// Whether it was taken up.
+    pub successful: bool,
+    /// When one last was: at the start, or at a reload.
+    pub taken_up: Timestamp,
 }
 
 impl OwnMetrics {
@@ -45,16 +65,27 @@ impl OwnMetrics {
             env!("BUILD_RUSTC"),
         ])
         .set(1.0);
-        gauge(
-            "connections_exporter_config_last_reload_successful",
-            "Whether the configuration file was taken up when it was last read.",
-        )
-        .set(1.0);
-        gauge(
-            "connections_exporter_config_last_reload_success_timestamp_seconds",
-            "When the configuration file was last taken up.",
-        )
-        .set(seconds(loaded));
+        let configuration = Reloads {
+            successful: gauge(
+                "connections_exporter_config_last_reload_successful",
+                "Whether the configuration file was taken up when it was last read.",
+            ),
+            taken_up: gauge(
+                "connections_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration file was last taken up.",
+            ),
+            last: Mutex::new(LastReload {
+                successful: true,
+                taken_up: loaded,
+            }),
+        };
+        configuration.successful.set(1.0);
+        configuration.taken_up.set(seconds(loaded));
+        let web_configuration = gauge(
+            "connections_exporter_web_config_last_reload_successful",
+            "Whether the web configuration file was taken up when it was last read; 1 without one.",
+        );
+        web_configuration.set(1.0);
         let durations = register(
             &registry,
             HistogramVec::new(
@@ -99,7 +130,36 @@ impl OwnMetrics {
             page_series,
             state_write_failures,
             tasks,
+            configuration,
+            web_configuration,
         }
+    }
+
+    /// Notes that the configuration file was read again: when it was taken up, or that it was not.
+    pub fn reloaded(&self, taken_up: Option<Timestamp>) {
+        let Reloads {
+            successful,
+            taken_up: date,
+            last,
+        } = &self.configuration;
+        let mut last = last.lock();
+        last.successful = taken_up.is_some();
+        successful.set(f64::from(last.successful));
+        if let Some(now) = taken_up {
+            last.taken_up = now;
+            date.set(seconds(now));
+        }
+    }
+
+    /// How the configuration file was read last.
+    #[must_use]
+    pub fn last_reload(&self) -> LastReload {
+        *self.configuration.last.lock()
+    }
+
+    /// Notes whether the web configuration file was taken up when it was read again.
+    pub fn web_config_reloaded(&self, taken_up: bool) {
+        self.web_configuration.set(f64::from(taken_up));
     }
 
     /// Counts what of the state folder could not be written.
