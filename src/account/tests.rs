@@ -126,7 +126,11 @@ impl Source for Fake {
         } else {
             Reason::ServerError
         };
-        let found = self.found.lock().unwrap().clone();
+        let (takes, found) = (
+            *self.takes.lock().unwrap(),
+            self.found.lock().unwrap().clone(),
+        );
+        sleep(takes).await;
         found.ok_or_else(|| PollError::new(reason, "entities", "no"))
     }
 

@@ -202,3 +202,31 @@ async fn a_target_without_a_name_is_shown_once_it_has_one() {
     assert_eq!(rig.targets(), set(&["Three"]));
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 2, "all is named");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_waits_for_no_vendor_and_breaks_off_nothing() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
+        source.lists(&["a"]);
+        source.finds(&[("1", "1")]);
+    });
+    sleep(MINUTE / 2).await;
+    *rig.source.takes.lock().unwrap() = MINUTE;
+    // In the middle of a poll, and of a discovery.
+    for middle in [MINUTE, MINUTE * 59] {
+        sleep(middle).await;
+        let begun = Instant::now();
+        rig.reload(|config, _| config.interval = MINUTE * 3).await;
+        assert_eq!(Instant::now(), begun);
+    }
+    let (polls, discoveries) = (rig.polls(), *rig.source.discoveries.lock().unwrap());
+    assert_eq!(discoveries, 2);
+    sleep(MINUTE * 3).await;
+    assert_eq!(
+        rig.polls(),
+        polls + 1,
+        "each poll was finished, and begun once"
+    );
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), discoveries);
+    assert_eq!(rig.value(&["polls_total{", "failure"]), Some(0.0));
+    assert_eq!(rig.value(&["discovery_up{"]), Some(1.0));
+}
