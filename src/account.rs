@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -19,7 +20,7 @@ use crate::error::{PollError, Reason};
 use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
-use crate::poller::{Poller, Setup};
+use crate::poller::{Poller, Setup, SharedSetup};
 use crate::schedule::Schedule;
 use crate::store::{AccountStore, Item, Store};
 use crate::upstream::{Found, Source};
@@ -38,7 +39,7 @@ type Discovered = (Option<u64>, Result<Vec<Found>, PollError>);
 pub struct Account {
     config: config::Account,
     schedule: Arc<Schedule>,
-    setup: watch::Sender<Arc<Setup>>,
+    setup: SharedSetup,
     pace: Arc<Pace>,
     metrics: Arc<AccountMetrics>,
     board: AccountBoard,
@@ -51,8 +52,14 @@ pub struct Account {
     refusals: u32,
     refused_credential: Option<u64>,
     max_connections: usize,
-    running: BTreeMap<String, AbortHandle>,
+    running: BTreeMap<String, Running>,
     pollers: JoinSet<()>,
+}
+
+/// The poller of one target.
+struct Running {
+    task: AbortHandle,
+    reloaded: Arc<Notify>,
 }
 
 impl Account {
@@ -109,7 +116,7 @@ impl Account {
         Self {
             config,
             schedule,
-            setup: watch::Sender::new(Arc::new(Setup { source, targets })),
+            setup: Arc::new(Mutex::new(Arc::new(Setup { source, targets }))),
             pace,
             metrics,
             board,
@@ -126,7 +133,7 @@ impl Account {
     }
 
     fn source(&self) -> Arc<dyn Source> {
-        self.setup.borrow().source.clone()
+        self.setup.lock().source.clone()
     }
 
     /// Asks for targets once an hour, polls each of them, and takes up what a reload changes. Ends only by being
@@ -136,6 +143,8 @@ impl Account {
         let mut discovery = Box::pin(self.discovery(due));
         loop {
             tokio::select! {
+                // In one order, so that a test can have the same month twice.
+                biased;
                 (credential, result) = &mut discovery => {
                     due = Some(self.discovered(credential, result).await);
                     discovery = Box::pin(self.discovery(due));
@@ -315,7 +324,7 @@ impl Account {
             let stays = targets.iter().any(|target| target.id == *id);
             if !stays {
                 tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
-                poller.abort();
+                poller.task.abort();
             }
             stays
         });
@@ -346,17 +355,19 @@ impl Account {
             let Some((state, first)) = begun.remove(&id) else {
                 continue;
             };
+            let reloaded = Arc::new(Notify::new());
             let poller = Poller {
                 id: target.id,
-                setup: self.setup.subscribe(),
+                setup: self.setup.clone(),
+                reloaded: reloaded.clone(),
                 board: self.board.clone(),
                 store: self.store.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
                 schedule: self.schedule.clone(),
             };
-            self.running
-                .insert(id, self.pollers.spawn(poller.run(first, state)));
+            let task = self.pollers.spawn(poller.run(first, state));
+            self.running.insert(id, Running { task, reloaded });
         }
     }
 }

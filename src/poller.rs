@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::board::AccountBoard;
@@ -23,7 +24,9 @@ pub struct Poller {
     /// What identifies the target to the vendor.
     pub id: String,
     /// Who lists it, and what is expected of it; another one after a reload.
-    pub setup: watch::Receiver<Arc<Setup>>,
+    pub setup: SharedSetup,
+    /// Told after a reload.
+    pub reloaded: Arc<Notify>,
     /// Where its state is published.
     pub board: AccountBoard,
     /// Where its state outlives the process.
@@ -35,6 +38,9 @@ pub struct Poller {
     /// How often it is polled, and how old its listing may become.
     pub schedule: Arc<Schedule>,
 }
+
+/// The setup as of now, which an account and its pollers share.
+pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
 
 /// Who lists the targets of an account, and what the configuration says of them.
 pub struct Setup {
@@ -70,33 +76,27 @@ struct Refused {
 impl Poller {
     /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
     /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
-    pub async fn run(mut self, first: Instant, mut state: State) {
+    pub async fn run(self, first: Instant, mut state: State) {
         let mut refused = None;
         let mut last = None;
         let mut due = first;
         let mut stale_after = self.schedule.stale_after();
         loop {
             // A poll under way ends as it began; what changed meanwhile is seen here, after it.
-            match timeout_at(due, self.setup.changed()).await {
-                Err(_) => {}
-                Ok(Ok(())) => {
-                    // A reload is what somebody does who mended the cause of a refusal.
-                    let replan =
-                        refused.take().is_some() || self.schedule.interval() != state.interval;
-                    if replan {
-                        due = self.replanned(last, due);
-                        state.interval = self.schedule.interval();
-                        state.next_poll = self.date_of(due);
-                    }
-                    let held = self.reconfigured(&state, &mut stale_after);
-                    if replan || held.is_some() {
-                        state.held = held.or(state.held);
-                        self.publish(&state);
-                    }
-                    continue;
+            if timeout_at(due, self.reloaded.notified()).await.is_ok() {
+                // A reload is what somebody does who mended the cause of a refusal.
+                let replan = refused.take().is_some() || self.schedule.interval() != state.interval;
+                if replan {
+                    due = self.replanned(last, due);
+                    state.interval = self.schedule.interval();
+                    state.next_poll = self.date_of(due);
                 }
-                // There is no account any more.
-                Ok(Err(_)) => return,
+                let held = self.reconfigured(&state, &mut stale_after);
+                if replan || held.is_some() {
+                    state.held = held.or(state.held);
+                    self.publish(&state);
+                }
+                continue;
             }
             if self.is_held_back(refused.as_ref(), due) {
                 due = self.schedule.next(due, Instant::now());
@@ -133,8 +133,12 @@ impl Poller {
         }
     }
 
+    fn setup(&self) -> Arc<Setup> {
+        self.setup.lock().clone()
+    }
+
     fn source(&self) -> Arc<dyn Source> {
-        self.setup.borrow().source.clone()
+        self.setup().source.clone()
     }
 
     /// Shows the state, and writes it, after a failure, too, at the price of writing the listing again: the next
@@ -155,11 +159,10 @@ impl Poller {
     }
 
     /// What a reload changes of the listing that is held: what is expected of it, how old it may become.
-    fn reconfigured(&mut self, state: &State, stale_after: &mut Duration) -> Option<Arc<Held>> {
-        let setup = self.setup.borrow_and_update().clone();
+    fn reconfigured(&self, state: &State, stale_after: &mut Duration) -> Option<Arc<Held>> {
         let before = std::mem::replace(stale_after, self.schedule.stale_after());
         let held = state.held.as_ref()?;
-        let expected = setup.expected(&self.id, &held.listing);
+        let expected = self.setup().expected(&self.id, &held.listing);
         let taken = held.stale_at.checked_sub(before);
         let stale_at = taken.map_or(held.stale_at, |taken| taken + *stale_after);
         (expected != held.expected || stale_at != held.stale_at).then(|| {
@@ -248,7 +251,7 @@ impl Poller {
                 self.log(&target, change);
             }
         }
-        let expected = self.setup.borrow().expected(&self.id, &listing);
+        let expected = self.setup().expected(&self.id, &listing);
         self.schedule.needs_pages(&self.id, listing.pages);
         let stale_at = Instant::now() + self.schedule.stale_after();
         let held = Held::new(listing, state.held.as_deref(), expected, stale_at);

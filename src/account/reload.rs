@@ -58,9 +58,11 @@ impl Account {
         self.max_connections = change.poll.max_connections;
         let before = std::mem::replace(&mut self.config, change.config).discovery;
         let targets = self.config.targets.clone();
-        // Before the targets: those that begin now look only at what comes after it.
-        self.setup.send_replace(Arc::new(Setup { source, targets }));
+        *self.setup.lock() = Arc::new(Setup { source, targets });
         let due = self.rediscover(before, due);
+        for poller in self.running.values() {
+            poller.reloaded.notify_one();
+        }
         self.show(before).await;
         due
     }

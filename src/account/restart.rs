@@ -143,7 +143,7 @@ impl Account {
             return (state, now + wait);
         };
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
-            let expected = self.setup.borrow().expected(&target.id, &listing);
+            let expected = self.setup.lock().expected(&target.id, &listing);
             let stale_after = self.schedule.stale_after();
             let stale_at = now + stale_after.saturating_sub(until(taken, date));
             Held::new(listing, None, expected, stale_at)

@@ -19,6 +19,7 @@ pub(crate) enum Mend {
 impl Month {
     /// One of the things that happen.
     pub(crate) async fn event(&mut self) {
+        self.crash_loop = Duration::ZERO;
         let n = self.random.usize(..VENDORS);
         let lasts = MINUTE.mul_f64(1.0 + self.random.f64().powi(3) * 600.0);
         match self.random.u32(..100) {
@@ -61,10 +62,12 @@ impl Month {
             50..58 => self.restart(true).await,
             58..61 => self.restart(false).await,
             61..63 => {
+                let begun = Instant::now();
                 for _ in 0..self.random.u32(3..15) {
                     self.restart(true).await;
                     sleep(Duration::from_millis(self.random.u64(1..20_000))).await;
                 }
+                self.crash_loop = begun.elapsed();
             }
             63..66 => {
                 let most = [10, 3600, 200_000][self.random.usize(..3)];
@@ -75,6 +78,7 @@ impl Month {
                     line.ledger.lock().unwrap().forget();
                 }
             }
+            66..76 => self.reload().await,
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ pub(crate) fn fresh(
     line: &Line,
     page: &Page,
     set_at: Instant,
+    crash_loop: Duration,
     seen: &mut Seen,
     broken: &mut Vec<String>,
 ) {
@@ -27,7 +28,7 @@ pub(crate) fn fresh(
     let ledger = line.ledger.lock().unwrap();
     // A process that knows nothing, or only what was before another one, has to ask first.
     let since = since.max(ledger.knows_since);
-    let forced = ledger.forced();
+    let forced = ledger.forced() + crash_loop;
     // The longest pause, the longest wait after refusals, the next planned time.
     let interval = account.interval;
     let recovers = HOUR + HOUR.max(interval) + interval + forced;

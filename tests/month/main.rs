@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connections_exporter::account::Account;
+use connections_exporter::account::{Account, Change};
 use connections_exporter::board::Board;
 use connections_exporter::clock::{Clock, seconds};
 use connections_exporter::config::{self, Poll};
@@ -29,7 +29,7 @@ use connections_exporter::store::Store;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -50,6 +50,7 @@ struct Process {
     board: Arc<Board>,
     clock: Clock,
     accounts: JoinSet<()>,
+    changes: Vec<mpsc::Sender<Change>>,
     before: Page,
 }
 
@@ -60,6 +61,8 @@ struct Month {
     /// By how many seconds the daemon's clock is wrong, and since when.
     off: Arc<AtomicI64>,
     set_at: Instant,
+    /// How long no process has lived through a poll for certain.
+    crash_loop: Duration,
     folder: tempfile::TempDir,
     poll: Poll,
     accounts: Vec<(config::Account, Arc<Line>)>,
@@ -77,6 +80,7 @@ struct Month {
 #[derive(Debug, Default)]
 struct Seen {
     restarts: u32,
+    reloads: u32,
     faults: u32,
     restored: u32,
     fresh: u32,
@@ -103,6 +107,7 @@ impl Month {
             began,
             off: Arc::default(),
             set_at: began,
+            crash_loop: Duration::ZERO,
             folder: folder.unwrap(),
             poll: Poll::default(),
             accounts: Vec::new(),
@@ -178,6 +183,7 @@ impl Month {
         store.keep_accounts(names.map(|(account, _)| (account.system.name, account.name.as_str())));
         let board = Arc::new(Board::new(own, clock.clone()));
         let mut accounts = JoinSet::new();
+        let mut changes = Vec::new();
         for (account, line) in &self.accounts {
             let account = Account::open(
                 line.clone(),
@@ -187,13 +193,15 @@ impl Month {
                 &store,
                 clock.clone(),
             );
-            let (_, no_reloads) = mpsc::channel(1);
-            accounts.spawn(account.run(no_reloads));
+            let (change, received) = mpsc::channel(1);
+            changes.push(change);
+            accounts.spawn(account.run(received));
         }
         self.process = Some(Process {
             board,
             clock,
             accounts,
+            changes,
             before: Page::default(),
         });
     }
@@ -242,6 +250,29 @@ impl Month {
         }
     }
 
+    /// Reloads a configuration that says what it said, with another source for each account or with those that there
+    /// are; nobody waits for a vendor meanwhile.
+    async fn reload(&mut self) {
+        let anew = self.random.bool();
+        let Some(process) = &self.process else { return };
+        let mut under_way = Vec::new();
+        for ((config, line), account) in self.accounts.iter().zip(&process.changes) {
+            let (done, ends) = oneshot::channel();
+            let change = Change {
+                config: config.clone(),
+                poll: self.poll,
+                transport: anew.then(|| line.clone() as _),
+                done,
+            };
+            account.send(change).await.unwrap();
+            under_way.push(ends);
+        }
+        for done in under_way {
+            done.await.unwrap_err();
+        }
+        self.seen.reloads += 1;
+    }
+
     /// Whatever happened, this holds.
     fn look(&mut self) {
         let Some(process) = &mut self.process else {
@@ -258,6 +289,7 @@ impl Month {
                 line,
                 &page,
                 self.set_at,
+                self.crash_loop,
                 &mut self.seen,
                 &mut broken,
             );
