@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::{Account, Change};
@@ -70,6 +71,8 @@ impl Accounts {
         for account in config.accounts {
             let step = self.step(&account, &config.poll)?;
             steps.push((account, step));
+            // A client takes milliseconds to make, and there may be a thousand: scrapes come in between.
+            yield_now().await;
         }
         let mut difference = Difference {
             removed: self.end_all_but(&steps).await,
