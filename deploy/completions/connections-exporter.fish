@@ -1,27 +1,9 @@
-# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
-function __fish_connections_exporter_global_optspecs
-    string join \n config.file= config.check web.listen-address= web.telemetry-path= web.max-requests= state.dir= log.level= log.format= h/help V/version
-end
-
 function __fish_connections_exporter_needs_command
-    # Figure out if the current invocation already has a command.
-    set -l cmd (commandline -opc)
-    set -e cmd[1]
-    argparse -s (__fish_connections_exporter_global_optspecs) -- $cmd 2>/dev/null
-    or return
-    if set -q argv[1]
-        # Also print the command, so this can be used to figure out what it is.
-        echo $argv[1]
-        return 1
-    end
-    return 0
+    not __fish_seen_subcommand_from check demo simulate healthcheck
 end
 
 function __fish_connections_exporter_using_subcommand
-    set -l cmd (__fish_connections_exporter_needs_command)
-    test -z "$cmd"
-    and return 1
-    contains -- $cmd[1] $argv
+    __fish_seen_subcommand_from $argv
 end
 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.file -d 'Configuration file' -r -F

@@ -54,8 +54,9 @@ pub(crate) fn not_null(schema: &mut Schema, key: &str) {
 
 /// There is something to poll.
 pub(super) fn some_account(schema: &mut Schema) {
-    let systems = ["zuora", "zis"].map(
-        |key| json!({"required": [key], "properties": {key: {"type": "array", "minItems": 1}}}),
-    );
-    rule(schema, json!({ "anyOf": systems }));
+    let keys = schema.ensure_object()["properties"].as_object().unwrap();
+    let lists = keys.iter().filter(|(_, of)| of.get("items").is_some());
+    let some = lists.map(|(key, _)| json!({"required": [key], "properties": {key: {"type": "array", "minItems": 1}}}));
+    let some: Vec<_> = some.collect();
+    rule(schema, json!({ "anyOf": some }));
 }

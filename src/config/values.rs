@@ -137,6 +137,9 @@ fn plain_name(text: &str) -> Result<(), String> {
 
 /// Reads a vendor's base URL: `https`, or `http` for a loopback host; no user, path or query.
 pub fn base_url(text: &str) -> Result<Url, String> {
+    if !text.contains("://") {
+        return Err("expected https:// and a host, such as https://rest.zuora.com".to_owned());
+    }
     let url = Url::parse(text)
         .map_err(|error| format!("expected a URL such as https://rest.zuora.com: {error}"))?;
     let host = url.host_str().ok_or("expected a URL with a host")?;

@@ -119,6 +119,14 @@ Why a poll failed, or a discovery: in `connections_exporter_target_failing` whil
 
 #[test]
 fn the_page_of_metrics_is_what_the_code_says() {
+    let schema = crate::config::schema::schema();
+    for (key, of) in schema["properties"].as_object().unwrap() {
+        let told = SYSTEMS.iter().any(|system| system.name == key);
+        assert!(
+            told || of.get("items").is_none(),
+            "{key} is not among SYSTEMS"
+        );
+    }
     let all = described::all();
     for family in described::from_the_start() {
         let name = family.name();
