@@ -61,6 +61,12 @@ fn against(schema: &jsonschema::Validator, text: &str) -> Option<Vec<String>> {
     )
 }
 
+/// The configuration of this text, which the schema takes, too: every one that a test writes passes here.
+pub(crate) fn taken(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Config {
+    assert_eq!(against(&schema(), text), Some(Vec::new()), "{text}");
+    Config::parse(text, "".as_ref(), env, Problems::new("test")).unwrap()
+}
+
 #[test]
 fn each_bad_configuration_is_refused_with_its_sentences() {
     let files = configurations("bad");
@@ -191,8 +197,7 @@ fn the_documented_costs_are_the_plan_that_is_printed() {
     assert!(examples.len() >= 3);
     for text in examples {
         let anything = |_: &str| Some("anything".to_owned());
-        let config = Config::parse(&text, root(), &anything, Problems::new("the example")).unwrap();
-        for account in &config.accounts {
+        for account in &taken(&text, &anything).accounts {
             let plan = connections_exporter::plan::Plan::of(account).to_string();
             assert!(
                 page.contains(&format!("```text\n{plan}```\n")),
