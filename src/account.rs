@@ -1,26 +1,29 @@
 //! One account: which targets it has, and a poller for each.
 
+mod reload;
 mod restart;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::{AccountBoard, Board};
-use crate::client::{Client, Network, Pace, Transport};
+use crate::client::{Client, Pace, Transport};
 use crate::clock::Clock;
-use crate::config::{self, Config, Discovery, Poll, Target};
+use crate::config::{self, Discovery, Poll, Target};
 use crate::error::{PollError, Reason};
 use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
-use crate::poller::Poller;
+use crate::poller::{Poller, Setup};
 use crate::schedule::Schedule;
 use crate::store::{AccountStore, Item, Store};
 use crate::upstream::{Found, Source};
+pub use reload::Change;
 use restart::Known;
 #[cfg(any(test, fuzzing))]
 pub(crate) use restart::time_left;
@@ -28,34 +31,22 @@ pub(crate) use restart::time_left;
 /// How often the vendor is asked which targets there are, and how they are called.
 const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Begins to poll every account over the network, until the set is dropped. Fails if the platform's certificates
-/// cannot be loaded.
-pub fn start(
-    config: Config,
-    board: &Arc<Board>,
-    store: &Store,
-    clock: &Clock,
-) -> anyhow::Result<JoinSet<()>> {
-    let mut accounts = JoinSet::new();
-    for account in config.accounts {
-        let network = Arc::new(Network::new(&account, &config.poll)?);
-        let poll = &config.poll;
-        let account = Account::open(network, account, poll, board, store, clock.clone());
-        accounts.spawn(account.run());
-    }
-    Ok(accounts)
-}
+/// What a discovery gave, and the credential that it was asked with.
+type Discovered = (Option<u64>, Result<Vec<Found>, PollError>);
 
 /// An account that is ready to be polled.
 pub struct Account {
     config: config::Account,
     schedule: Arc<Schedule>,
-    source: Arc<dyn Source>,
+    setup: watch::Sender<Arc<Setup>>,
+    pace: Arc<Pace>,
     metrics: Arc<AccountMetrics>,
     board: AccountBoard,
     store: AccountStore,
     clock: Clock,
     known: Known,
+    /// From when on the first polls are spread, until they are.
+    first: Option<Instant>,
     /// Discoveries that were refused since one succeeded, and the credential of the last.
     refusals: u32,
     refused_credential: Option<u64>,
@@ -89,19 +80,24 @@ impl Account {
             transport,
             &config,
             poll,
-            pace,
+            pace.clone(),
             metrics.clone(),
             store.clone(),
             clock.clone(),
         );
         let source = Arc::from(config.connect.connect(client));
-        Self::with_source(config, poll, board, metrics, store, source, clock)
+        Self::with_source(config, poll, board, pace, metrics, store, source, clock)
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts that open makes, or a test"
+    )]
     fn with_source(
         config: config::Account,
         poll: &Poll,
         board: &Arc<Board>,
+        pace: Arc<Pace>,
         metrics: Arc<AccountMetrics>,
         store: AccountStore,
         source: Arc<dyn Source>,
@@ -109,15 +105,18 @@ impl Account {
     ) -> Self {
         let board = board.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
+        let targets = config.targets.clone();
         Self {
             config,
             schedule,
-            source,
+            setup: watch::Sender::new(Arc::new(Setup { source, targets })),
+            pace,
             metrics,
             board,
             store,
             clock,
             known: Known::default(),
+            first: Some(Instant::now()),
             max_connections: poll.max_connections,
             refusals: 0,
             refused_credential: None,
@@ -126,38 +125,53 @@ impl Account {
         }
     }
 
-    /// Asks for targets once an hour, and polls each of them. Ends only by being dropped.
-    pub async fn run(mut self) {
-        let started = Instant::now();
-        if self.config.discovery == Discovery::Never {
-            self.poll(self.config.targets.clone(), started).await;
-            return std::future::pending().await;
-        }
-        // The first poll comes after the first answer, whatever that is: so a name that can be had is there
-        // from the first listing on, and no target changes its label at each start.
-        let mut first = Some(started);
-        let mut due = started + self.schedule.phase("");
-        if let Some(wait) = self.restore() {
-            due = started + wait;
-            self.poll_known(&mut first).await;
-        }
+    fn source(&self) -> Arc<dyn Source> {
+        self.setup.borrow().source.clone()
+    }
+
+    /// Asks for targets once an hour, polls each of them, and takes up what a reload changes. Ends only by being
+    /// dropped.
+    pub async fn run(mut self, mut changes: mpsc::Receiver<Change>) {
+        let mut due = self.start().await;
+        let mut discovery = Box::pin(self.discovery(due));
         loop {
-            self.until_discovery(due).await;
-            let found = self.discover().await;
-            let wait = self.discover_again_after(found);
-            due = Instant::now() + wait;
-            self.known.last_attempt = self.clock.now();
-            self.known.next = self.known.last_attempt + wait;
-            self.known.memory = self.source.memory();
-            self.store.write(Item::Discovery, self.known.clone());
-            if found || self.config.discovery == Discovery::Names {
-                self.poll_known(&mut first).await;
+            tokio::select! {
+                (credential, result) = &mut discovery => {
+                    due = Some(self.discovered(credential, result).await);
+                    discovery = Box::pin(self.discovery(due));
+                }
+                Some(change) = changes.recv() => {
+                    let another_source = change.transport.is_some();
+                    let next = self.take_up(change, due).await;
+                    // One under way with the same source goes on: it was due.
+                    if another_source || next != due {
+                        due = next;
+                        discovery = Box::pin(self.discovery(due));
+                    }
+                }
             }
         }
     }
 
+    /// Begins to poll what is known already, and says when the first discovery is due; never, where there is
+    /// nothing to discover.
+    async fn start(&mut self) -> Option<Instant> {
+        if self.config.discovery == Discovery::Never {
+            self.poll(self.config.targets.clone()).await;
+            return None;
+        }
+        // The first poll comes after the first answer, whatever that is: so a name that can be had is there
+        // from the first listing on, and no target changes its label at each start.
+        let now = Instant::now();
+        let Some(wait) = self.restore() else {
+            return Some(now + self.schedule.phase(""));
+        };
+        self.poll_known().await;
+        Some(now + wait)
+    }
+
     /// Polls the targets that are known.
-    async fn poll_known(&mut self, first: &mut Option<Instant>) {
+    async fn poll_known(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
             Discovery::Targets => self
                 .known
@@ -169,19 +183,29 @@ impl Account {
         };
         // A list that was never had is not an empty one.
         if !targets.is_empty() {
-            // First polls are spread from the start on; those of targets found later, from then on.
-            self.poll(targets, first.take().unwrap_or_else(Instant::now))
-                .await;
+            self.poll(targets).await;
         }
     }
 
-    /// Waits; after a refusal at each interval also for another credential to try.
-    async fn until_discovery(&self, due: Instant) {
-        if self.refusals == 0 {
-            return sleep_until(due).await;
-        }
-        while Instant::now() < due && self.source.credential("") == self.refused_credential {
-            sleep_until(due.min(Instant::now() + self.schedule.interval())).await;
+    /// Waits until a discovery is due, after a refusal at each interval also for another credential to try, and asks
+    /// the vendor.
+    fn discovery(&self, due: Option<Instant>) -> impl Future<Output = Discovered> + use<> {
+        let (source, schedule) = (self.source(), self.schedule.clone());
+        let refused = (self.refusals > 0).then_some(self.refused_credential);
+        async move {
+            let Some(due) = due else {
+                return std::future::pending().await;
+            };
+            match refused {
+                None => sleep_until(due).await,
+                Some(refused) => {
+                    while Instant::now() < due && source.credential("") == refused {
+                        sleep_until(due.min(Instant::now() + schedule.interval())).await;
+                    }
+                }
+            }
+            let credential = source.credential("");
+            (credential, source.discover().await)
         }
     }
 
@@ -196,12 +220,29 @@ impl Account {
         }
     }
 
-    /// Asks the vendor; a failure or an empty list is logged and counted, and changes nothing.
-    async fn discover(&mut self) -> bool {
+    /// Takes a discovery's result over, and says when the next one is due. A failure or an empty list is logged and
+    /// counted, and changes nothing.
+    async fn discovered(
+        &mut self,
+        credential: Option<u64>,
+        result: Result<Vec<Found>, PollError>,
+    ) -> Instant {
+        let found = self.found(credential, result);
+        let wait = self.discover_again_after(found);
+        self.known.last_attempt = self.clock.now();
+        self.known.next = self.known.last_attempt + wait;
+        self.known.memory = self.source().memory();
+        self.store.write(Item::Discovery, self.known.clone());
+        if found || self.config.discovery == Discovery::Names {
+            self.poll_known().await;
+        }
+        Instant::now() + wait
+    }
+
+    /// Notes what was found; `false` if nothing was.
+    fn found(&mut self, credential: Option<u64>, result: Result<Vec<Found>, PollError>) -> bool {
         let follows = self.config.discovery == Discovery::Targets;
         let (system, account) = self.metrics.account();
-        let credential = self.source.credential("");
-        let result = self.source.discover().await;
         let found = match result {
             Ok(found) if found.is_empty() => {
                 tracing::warn!(
@@ -263,8 +304,10 @@ impl Account {
 
     /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
     ///
-    /// First polls are spread from `reference` on; what is past by now is due now.
-    async fn poll(&mut self, targets: Vec<Target>, reference: Instant) {
+    /// First polls are spread from the start on, those of targets found later from now on; what is past by now is due
+    /// now.
+    async fn poll(&mut self, targets: Vec<Target>) {
+        let reference = self.first.take().unwrap_or_else(Instant::now);
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
         let (system, account) = (self.config.system.name, self.config.name.clone());
@@ -304,8 +347,8 @@ impl Account {
                 continue;
             };
             let poller = Poller {
-                target,
-                source: self.source.clone(),
+                id: target.id,
+                setup: self.setup.subscribe(),
                 board: self.board.clone(),
                 store: self.store.clone(),
                 metrics: self.metrics.clone(),

@@ -140,6 +140,11 @@ impl Board {
         }
     }
 
+    /// Takes an account off the board. Nobody may publish for it any more.
+    pub fn close(&self, system: &'static str, account: &str) {
+        self.accounts().remove(&(system, account.to_owned()));
+    }
+
     /// The page, as of now.
     #[must_use]
     pub fn page(&self, encoding: Encoding) -> Page {

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::account;
+use crate::accounts::Accounts;
 use crate::board::{AccountSeen, Board};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -95,7 +95,8 @@ pub async fn check(
 ) -> anyhow::Result<Report> {
     config.poll.first_poll_within = Duration::ZERO;
     let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
-    let _accounts = account::start(config, &board, &Store::default(), &clock)?;
+    let mut accounts = Accounts::new(board.clone(), Store::default(), clock);
+    accounts.take_up(config).await?;
     loop {
         let seen = board.seen();
         let targets = || {

@@ -85,6 +85,13 @@ pub struct Daemon {
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
     pub web_telemetry_path: String,
+    /// Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does.
+    #[arg(
+        long = "web.enable-lifecycle",
+        global = true,
+        env = "CONNECTIONS_EXPORTER_WEB_ENABLE_LIFECYCLE"
+    )]
+    pub web_enable_lifecycle: bool,
     /// Answers in flight; more get 503.
     #[arg(long = "web.max-requests", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
@@ -205,7 +212,7 @@ const VERSION: &str = concat!(
 const ENDS: &str = "\
 Exit codes: 0 well; 1 refused, with one line on standard error for each problem: file, place, what is wrong, what is allowed; 2 bad usage.
 
-SIGTERM and SIGINT let answers in flight end, for 5 s at most; a second one ends at once.";
+SIGTERM and SIGINT let answers in flight end, for 5 s at most; a second one ends at once. SIGHUP reads the configuration again.";
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ mod secret;
 mod values;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde::Deserialize;
+use serde_yaml::Value;
 
 pub use check::{Checker, Common, Problem, Problems};
 pub use secret::{Secret, SecretError};
@@ -121,6 +123,22 @@ pub struct Account {
     pub discovery: Discovery,
     /// How it is reached.
     pub connect: Arc<dyn Connect>,
+    /// What the file says of it.
+    pub written: Written,
+}
+
+/// What the file says of an account, to tell whether a source made from it would be another one. The keys that
+/// change only how often it is asked are left out.
+#[derive(Clone, PartialEq, Default)]
+pub struct Written {
+    entry: Value,
+    ca: Vec<u8>,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written")
+    }
 }
 
 impl Account {
@@ -201,8 +219,10 @@ impl Config {
         let poll = poll(raw.poll.unwrap_or_default(), &mut problems);
         let mut checker = Checker::new(folder, env, poll, &mut problems);
         let mut accounts = Vec::new();
-        accounts.extend(take_over(raw.zuora, &mut checker));
-        accounts.extend(take_over(raw.zis, &mut checker));
+        // It was YAML when it was read.
+        let file = serde_yaml::from_str(text).unwrap_or_default();
+        accounts.extend(take_over(raw.zuora, &file, &mut checker));
+        accounts.extend(take_over(raw.zis, &file, &mut checker));
         if accounts.is_empty() && problems.is_empty() {
             problems.add("", "nothing to poll: add an account under zuora: or zis:");
         }
@@ -242,7 +262,11 @@ fn poll(raw: RawPoll, problems: &mut Problems) -> Poll {
 }
 
 /// Checks the accounts of one system.
-fn take_over<S: Settings>(raw: Option<Vec<Option<S>>>, checker: &mut Checker<'_>) -> Vec<Account> {
+fn take_over<S: Settings>(
+    raw: Option<Vec<Option<S>>>,
+    file: &Value,
+    checker: &mut Checker<'_>,
+) -> Vec<Account> {
     let mut names = BTreeSet::new();
     let mut accounts = Vec::new();
     for (index, settings) in raw.unwrap_or_default().into_iter().enumerate() {
@@ -250,7 +274,8 @@ fn take_over<S: Settings>(raw: Option<Vec<Option<S>>>, checker: &mut Checker<'_>
         let account = here
             .entry(settings)
             .and_then(|settings| settings.check(&mut here));
-        let Some(account) = account else { continue };
+        let Some(mut account) = account else { continue };
+        account.written.entry = entry(file, S::SYSTEM.name, index);
         if !names.insert(account.name.clone()) {
             here.problem(
                 "account",
@@ -263,6 +288,16 @@ fn take_over<S: Settings>(raw: Option<Vec<Option<S>>>, checker: &mut Checker<'_>
         accounts.push(account);
     }
     accounts
+}
+
+/// An account's entry in the file, without what is no part of its source.
+fn entry(file: &Value, system: &str, index: usize) -> Value {
+    let mut entry = file[system][index].clone();
+    if let Some(keys) = entry.as_mapping_mut() {
+        keys.remove("requests_per_minute");
+        keys.remove("interval");
+    }
+    entry
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ pub mod config;
 pub mod plan;
 
 pub mod check;
+pub mod reload;
 
 pub mod account;
+pub mod accounts;
 pub mod client;
 pub mod poller;
 pub mod schedule;
@@ -40,11 +42,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use accounts::Accounts;
 use board::Board;
 use clock::Clock;
-use config::Config;
 use metrics::OwnMetrics;
+use reload::{Configuration, Reload};
 use server::{Limits, Server};
 use store::Store;
 
@@ -58,6 +62,8 @@ pub struct Web {
     pub listeners: Vec<TcpListener>,
     /// The path of the page.
     pub telemetry_path: String,
+    /// What `/-/reload` asks, if that is allowed.
+    pub reload: Option<Reload>,
     /// What a client may ask.
     pub limits: Limits,
 }
@@ -65,7 +71,7 @@ pub struct Web {
 /// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one. Fails only
 /// before it begins: if certificates cannot be loaded, or another process uses the folder.
 pub async fn run(
-    config: Config,
+    configuration: Configuration,
     web: Web,
     clock: Clock,
     state_dir: Option<&Path>,
@@ -76,10 +82,10 @@ pub async fn run(
         Some(folder) => Store::open(folder, own.state_write_failures())?,
         None => Store::default(),
     };
-    let names = config.accounts.iter();
-    store.keep_accounts(names.map(|account| (account.system.name, account.name.as_str())));
     let board = Arc::new(Board::new(own, clock.clone()));
-    let accounts = account::start(config, &board, &store, &clock)?;
+    let accounts = Accounts::new(board.clone(), store.clone(), clock.clone());
+    let reloading = configuration.begin(accounts, board.clone(), clock).await?;
+    let reloading = AbortOnDropHandle::new(tokio::spawn(reloading.run()));
     for listener in &web.listeners {
         let address = listener
             .local_addr()
@@ -88,15 +94,16 @@ pub async fn run(
         tracing::info!(
             address,
             path = web.telemetry_path,
-            accounts = accounts.len(),
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
     }
-    Server::new(board, web.telemetry_path, web.limits)
+    Server::new(board, web.telemetry_path, web.reload, web.limits)
         .serve(web.listeners, shutdown)
         .await;
-    drop(accounts);
+    reloading.abort();
+    // With it end the accounts, which write until then.
+    let _ = reloading.await;
     // A disk that hangs must not keep the process.
     if timeout(LAST_WRITES, store.flush()).await.is_err() {
         tracing::warn!("not all could be written to the state folder in time");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,15 @@ use connections_exporter::cli::{CheckFormat, Cli, Command, Daemon, LogFormat, Si
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::plan::Plan;
+use connections_exporter::reload::{Configuration, Reload};
 use connections_exporter::server::{self, Limits};
 use connections_exporter::simulator::{Simulator, World};
 use connections_exporter::{Web, run};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -101,12 +104,12 @@ fn log(flags: &Daemon, quiet: bool) {
     }
 }
 
-fn load(flags: &Daemon) -> Result<Config, Problems> {
-    Config::load(&flags.config_file, &|name| std::env::var(name).ok())
+fn load(file: &Path) -> Result<Config, Problems> {
+    Config::load(file, &|name| std::env::var(name).ok())
 }
 
 fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let config = load(flags)?;
+    let config = load(&flags.config_file)?;
     for account in &config.accounts {
         print!("{}", Plan::of(account));
     }
@@ -116,7 +119,7 @@ fn config_check(flags: &Daemon) -> anyhow::Result<()> {
 
 /// Polls every target once. Fails, after its report, if not all were listed.
 async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
-    let config = load(flags)?;
+    let config = load(&flags.config_file)?;
     let shown = std::io::stderr().is_terminal();
     let progress = |polled: usize, known: usize| {
         if shown {
@@ -141,36 +144,30 @@ async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
 
 async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
-    let config = load(flags)?;
-    for account in &config.accounts {
-        for warning in Plan::of(account).warnings() {
-            tracing::warn!(
-                system = account.system.name,
-                account = account.name,
-                warning,
-                "request plan"
-            );
-        }
-    }
+    let hangups = hangups()?;
+    let file = flags.config_file.clone();
+    let (configuration, reload) = Configuration::load(move || load(&file))?;
+    let web = web(flags, &reload)?;
+    let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
     let state_dir = flags.state_dir.as_deref();
-    run(config, web(flags)?, Clock::system(), state_dir, shutdown).await
+    run(configuration, web, Clock::system(), state_dir, shutdown).await
 }
 
 async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
-    let web = web(flags)?;
+    let hangups = hangups()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .context("listening on loopback")?;
     let address = listener.local_addr().context("listening on loopback")?;
     let simulator = make(simulator);
     let (text, env) = simulator.configuration(address, DEMO_POLL);
-    let config = Config::parse(
-        &text,
-        "".as_ref(),
-        &from(&env),
-        Problems::new("the simulator's configuration"),
-    )?;
+    let (configuration, reload) = Configuration::load(move || {
+        let problems = Problems::new("the simulator's configuration");
+        Config::parse(&text, "".as_ref(), &from(&env), problems)
+    })?;
+    let web = web(flags, &reload)?;
+    let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
     let shown = server::loopback_of(&flags.web_listen_address[0])?;
     let port = web.listeners[0].local_addr().context("listening")?.port();
     let seen = SocketAddr::new(shown.ip(), port);
@@ -181,7 +178,7 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
     );
     println!("Ctrl-C ends both.");
     tokio::spawn(simulator.serve(listener));
-    run(config, web, Clock::system(), None, shutdown).await
+    run(configuration, web, Clock::system(), None, shutdown).await
 }
 
 async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {
@@ -221,7 +218,7 @@ fn from(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
     |name| env.get(name).cloned()
 }
 
-fn web(flags: &Daemon) -> anyhow::Result<Web> {
+fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
     let listeners = flags
         .web_listen_address
         .iter()
@@ -234,6 +231,7 @@ fn web(flags: &Daemon) -> anyhow::Result<Web> {
     Ok(Web {
         listeners,
         telemetry_path: flags.web_telemetry_path.clone(),
+        reload: flags.web_enable_lifecycle.then(|| reload.clone()),
         limits,
     })
 }
@@ -258,6 +256,18 @@ fn shutdown() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+/// SIGHUP, from now on: without it the process would end by one.
+fn hangups() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("listening for SIGHUP")
+}
+
+/// Asks for a reload at each SIGHUP; what becomes of it is logged there.
+async fn reload_on(mut hangups: Signal, reload: Reload) {
+    while hangups.recv().await.is_some() {
+        let _ = reload.request().await;
+    }
 }
 
 async fn healthcheck(flags: &Daemon) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::board::AccountBoard;
 use crate::clock::Clock;
@@ -19,10 +20,10 @@ use crate::upstream::Source;
 
 /// Polls one target for as long as it is a target.
 pub struct Poller {
-    /// What is polled.
-    pub target: Target,
-    /// Who lists it.
-    pub source: Arc<dyn Source>,
+    /// What identifies the target to the vendor.
+    pub id: String,
+    /// Who lists it, and what is expected of it; another one after a reload.
+    pub setup: watch::Receiver<Arc<Setup>>,
     /// Where its state is published.
     pub board: AccountBoard,
     /// Where its state outlives the process.
@@ -35,17 +36,28 @@ pub struct Poller {
     pub schedule: Arc<Schedule>,
 }
 
-/// What the configuration expects of a target, and whether the listing has it.
-#[must_use]
-pub fn expected(source: &dyn Source, target: &Target, listing: &Listing) -> Vec<(String, bool)> {
-    let there = |expected: &str| {
-        let mut connections = listing.connections().iter();
-        connections.any(|connection| source.satisfies(&target.id, connection, expected))
-    };
-    let expected = target.expect.iter();
-    expected
-        .map(|expected| (expected.clone(), there(expected)))
-        .collect()
+/// Who lists the targets of an account, and what the configuration says of them.
+pub struct Setup {
+    /// Who lists them.
+    pub source: Arc<dyn Source>,
+    /// Those that the configuration names.
+    pub targets: Vec<Target>,
+}
+
+impl Setup {
+    /// What the configuration expects of a target, and whether the listing has it.
+    #[must_use]
+    pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
+        let there = |expected: &str| {
+            let mut connections = listing.connections().iter();
+            connections.any(|connection| self.source.satisfies(id, connection, expected))
+        };
+        let target = self.targets.iter().find(|target| target.id == id);
+        let expected = target.into_iter().flat_map(|target| &target.expect);
+        expected
+            .map(|expected| (expected.clone(), there(expected)))
+            .collect()
+    }
 }
 
 /// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
@@ -58,22 +70,47 @@ struct Refused {
 impl Poller {
     /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
     /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
-    pub async fn run(self, first: Instant, mut state: State) {
+    pub async fn run(mut self, first: Instant, mut state: State) {
         let mut refused = None;
+        let mut last = None;
         let mut due = first;
+        let mut stale_after = self.schedule.stale_after();
         loop {
-            sleep_until(due).await;
+            // A poll under way ends as it began; what changed meanwhile is seen here, after it.
+            match timeout_at(due, self.setup.changed()).await {
+                Err(_) => {}
+                Ok(Ok(())) => {
+                    // A reload is what somebody does who mended the cause of a refusal.
+                    let replan =
+                        refused.take().is_some() || self.schedule.interval() != state.interval;
+                    if replan {
+                        due = self.replanned(last, due);
+                        state.interval = self.schedule.interval();
+                        state.next_poll = self.date_of(due);
+                    }
+                    let held = self.reconfigured(&state, &mut stale_after);
+                    if replan || held.is_some() {
+                        state.held = held.or(state.held);
+                        self.publish(&state);
+                    }
+                    continue;
+                }
+                // There is no account any more.
+                Ok(Err(_)) => return,
+            }
             if self.is_held_back(refused.as_ref(), due) {
                 due = self.schedule.next(due, Instant::now());
                 continue;
             }
             let begun = Instant::now();
             // Before the poll: one that changes while the poll waits for its turn is another one after it.
-            let credential = self.source.credential(&self.target.id);
-            let result = self.source.list(&self.target.id).await;
+            let source = self.source();
+            let credential = source.credential(&self.id);
+            let result = source.list(&self.id).await;
             let duration = begun.elapsed();
             let error = match result {
                 Ok(listing) => {
+                    stale_after = self.schedule.stale_after();
                     self.succeeded(&mut state, listing);
                     None
                 }
@@ -83,6 +120,7 @@ impl Poller {
                 }
             };
             refused = self.refused(refused, error.as_ref(), due, credential);
+            last = Some(due);
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
             state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
@@ -91,18 +129,53 @@ impl Poller {
                 duration,
                 error,
             });
-            self.board.publish(&self.target.id, state.clone());
-            // After a failure, too, at the price of writing the listing again: the next process must know when the
-            // next poll is due.
-            let item = Item::Target(self.target.id.clone());
-            self.store.write(item, state.clone());
+            self.publish(&state);
         }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.setup.borrow().source.clone()
+    }
+
+    /// Shows the state, and writes it, after a failure, too, at the price of writing the listing again: the next
+    /// process must know when the next poll is due.
+    fn publish(&self, state: &State) {
+        self.board.publish(&self.id, state.clone());
+        self.store
+            .write(Item::Target(self.id.clone()), state.clone());
+    }
+
+    /// When the next poll is due after a reload that changes how often: whole intervals after the last one.
+    fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
+        let now = Instant::now();
+        match last {
+            Some(last) => self.schedule.next(last, now),
+            None => due.min(now + self.schedule.interval()),
+        }
+    }
+
+    /// What a reload changes of the listing that is held: what is expected of it, how old it may become.
+    fn reconfigured(&mut self, state: &State, stale_after: &mut Duration) -> Option<Arc<Held>> {
+        let setup = self.setup.borrow_and_update().clone();
+        let before = std::mem::replace(stale_after, self.schedule.stale_after());
+        let held = state.held.as_ref()?;
+        let expected = setup.expected(&self.id, &held.listing);
+        let taken = held.stale_at.checked_sub(before);
+        let stale_at = taken.map_or(held.stale_at, |taken| taken + *stale_after);
+        (expected != held.expected || stale_at != held.stale_at).then(|| {
+            Arc::new(Held {
+                listing: held.listing.clone(),
+                renewals: held.renewals.clone(),
+                expected,
+                stale_at,
+            })
+        })
     }
 
     /// A refused credential is as wrong an interval later; another one is worth a try at once.
     fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
         refused.is_some_and(|refused| {
-            due < refused.until && refused.credential == self.source.credential(&self.target.id)
+            due < refused.until && refused.credential == self.source().credential(&self.id)
         })
     }
 
@@ -148,7 +221,7 @@ impl Poller {
         self.metrics.listed(&listing);
         let (system, account) = self.metrics.account();
         let (target, connections, pages) = (
-            self.board.label(&self.target.id),
+            self.board.label(&self.id),
             listing.connections().len(),
             listing.pages,
         );
@@ -175,8 +248,8 @@ impl Poller {
                 self.log(&target, change);
             }
         }
-        let expected = expected(&*self.source, &self.target, &listing);
-        self.schedule.needs_pages(&self.target.id, listing.pages);
+        let expected = self.setup.borrow().expected(&self.id, &listing);
+        self.schedule.needs_pages(&self.id, listing.pages);
         let stale_at = Instant::now() + self.schedule.stale_after();
         let held = Held::new(listing, state.held.as_deref(), expected, stale_at);
         state.held = Some(Arc::new(held));
@@ -210,7 +283,7 @@ impl Poller {
         tracing::warn!(
             system,
             account,
-            target = %ForLog(&self.board.label(&self.target.id)),
+            target = %ForLog(&self.board.label(&self.id)),
             reason = error.reason.label(),
             status = error.status,
             request_id = error.request_id,

@@ -17,42 +17,65 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub struct Schedule {
     identity: String,
-    interval: Duration,
-    first_poll_within: Duration,
-    stale_after: Option<Duration>,
-    /// Requests a second: the budget, and what of it is spent on other things than listings.
-    budget: f64,
-    besides: f64,
     metrics: Arc<AccountMetrics>,
-    needs: Mutex<Needs>,
+    plan: Mutex<Plan>,
 }
 
-#[derive(Debug, Default)]
-struct Needs {
+#[derive(Debug)]
+struct Plan {
+    wished: Wished,
     /// By target, the pages of its last listing.
     pages: BTreeMap<String, u32>,
     /// Whether it was said that the budget does not bear them.
     warned: bool,
 }
 
-impl Schedule {
-    /// The schedule of an account without targets.
-    #[must_use]
-    pub fn new(account: &Account, poll: &Poll, metrics: Arc<AccountMetrics>) -> Self {
+/// What the configuration wishes.
+#[derive(Debug)]
+struct Wished {
+    interval: Duration,
+    first_poll_within: Duration,
+    stale_after: Option<Duration>,
+    /// Requests a second: the budget, and what of it is spent on other things than listings.
+    budget: f64,
+    besides: f64,
+}
+
+impl Wished {
+    fn new(account: &Account, poll: &Poll) -> Self {
         Self {
-            identity: format!("{}/{}", account.system.name, account.name),
             interval: account.interval,
             first_poll_within: account.first_poll_within(poll),
             stale_after: account.stale_after,
             budget: f64::from(account.requests_per_minute.get()) / 60.0,
             besides: account.besides_listings_per_day() / 86_400.0,
+        }
+    }
+}
+
+impl Schedule {
+    /// The schedule of an account without targets.
+    #[must_use]
+    pub fn new(account: &Account, poll: &Poll, metrics: Arc<AccountMetrics>) -> Self {
+        let plan = Plan {
+            wished: Wished::new(account, poll),
+            pages: BTreeMap::new(),
+            warned: false,
+        };
+        Self {
+            identity: format!("{}/{}", account.system.name, account.name),
             metrics,
-            needs: Mutex::default(),
+            plan: Mutex::new(plan),
         }
     }
 
-    fn needs(&self) -> MutexGuard<'_, Needs> {
-        self.needs.lock()
+    /// From now on, as this configuration says.
+    pub fn configure(&self, account: &Account, poll: &Poll) {
+        self.plan().wished = Wished::new(account, poll);
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock()
     }
 
     /// Where in the spread of first polls a target has its place: the same at each start, and another one
@@ -60,74 +83,61 @@ impl Schedule {
     #[must_use]
     pub fn phase(&self, id: &str) -> Duration {
         let hash = crc32fast::hash(format!("{}/{id}", self.identity).as_bytes());
-        self.first_poll_within
-            .mul_f64(f64::from(hash) / f64::from(u32::MAX))
+        let within = self.plan().wished.first_poll_within;
+        within.mul_f64(f64::from(hash) / f64::from(u32::MAX))
     }
 
     /// Sets which targets there are. A new one is taken to need one page.
     pub fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
-        let mut needs = self.needs();
+        let mut plan = self.plan();
         let pages = ids
-            .map(|id| (id.to_owned(), needs.pages.get(id).copied().unwrap_or(1)))
+            .map(|id| (id.to_owned(), plan.pages.get(id).copied().unwrap_or(1)))
             .collect();
-        needs.pages = pages;
-        self.plan(&mut needs);
+        plan.pages = pages;
+        self.tell(&mut plan);
     }
 
     /// Notes how many pages a target's listing took.
     pub fn needs_pages(&self, id: &str, pages: u32) {
-        let mut needs = self.needs();
-        if let Some(known) = needs.pages.get_mut(id) {
+        let mut plan = self.plan();
+        if let Some(known) = plan.pages.get_mut(id) {
             *known = pages;
-            self.plan(&mut needs);
+            self.tell(&mut plan);
         }
     }
 
     /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
-    fn plan(&self, needs: &mut Needs) {
-        self.metrics.planned(self.listings(needs) + self.besides);
-        let stretch = self.stretch(needs);
+    fn tell(&self, plan: &mut Plan) {
+        self.metrics.planned(plan.listings() + plan.wished.besides);
+        let stretch = plan.stretch();
         let (system, account) = self.metrics.account();
-        if stretch > 1.0 && !needs.warned {
-            let interval = self.interval.mul_f64(stretch).as_secs_f64();
+        if stretch > 1.0 && !plan.warned {
+            let interval = plan.interval().as_secs_f64();
             tracing::warn!(
                 system,
                 account,
                 interval,
                 "the listings need more requests than the budget allows: every interval is stretched"
             );
-        } else if stretch <= 1.0 && needs.warned {
+        } else if stretch <= 1.0 && plan.warned {
             tracing::info!(system, account, "the listings fit into the budget again");
         }
-        needs.warned = stretch > 1.0;
-    }
-
-    /// Requests a second for listings, at the configured interval.
-    fn listings(&self, needs: &Needs) -> f64 {
-        needs
-            .pages
-            .values()
-            .map(|pages| f64::from(*pages))
-            .sum::<f64>()
-            / self.interval.as_secs_f64()
-    }
-
-    fn stretch(&self, needs: &Needs) -> f64 {
-        // A budget that tokens alone would use up leaves a tenth for what they are for.
-        let left = (self.budget - self.besides).max(self.budget / 10.0);
-        (self.listings(needs) / left).max(1.0)
+        plan.warned = stretch > 1.0;
     }
 
     /// How often each target is polled: the configured interval, stretched to what the budget bears.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.interval.mul_f64(self.stretch(&self.needs()))
+        self.plan().interval()
     }
 
     /// How old a listing may become before it is dropped.
     #[must_use]
     pub fn stale_after(&self) -> Duration {
-        self.stale_after.unwrap_or_else(|| self.interval() * 3)
+        let plan = self.plan();
+        plan.wished
+            .stale_after
+            .unwrap_or_else(|| plan.interval() * 3)
     }
 
     /// The next planned time after `now`: whole intervals after the last, start to start, so an overrun
@@ -145,5 +155,26 @@ impl Schedule {
     pub fn after_refusals(&self, refusals: u32) -> Duration {
         let doubled = self.interval().saturating_mul(1 << refusals.min(16));
         doubled.min(LONGEST_WAIT).max(self.interval())
+    }
+}
+
+impl Plan {
+    /// Requests a second for listings, at the configured interval.
+    fn listings(&self) -> f64 {
+        let pages = self.pages.values().map(|pages| f64::from(*pages));
+        pages.sum::<f64>() / self.wished.interval.as_secs_f64()
+    }
+
+    fn stretch(&self) -> f64 {
+        let Wished {
+            budget, besides, ..
+        } = self.wished;
+        // A budget that tokens alone would use up leaves a tenth for what they are for.
+        let left = (budget - besides).max(budget / 10.0);
+        (self.listings() / left).max(1.0)
+    }
+
+    fn interval(&self) -> Duration {
+        self.wished.interval.mul_f64(self.stretch())
     }
 }

@@ -7,7 +7,7 @@ mod listen;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +19,10 @@ pub use listen::{bind, loopback_of};
 
 use crate::board::Board;
 use crate::exposition::Encoding;
+use crate::reload::Reload;
+
+/// Where a reload is asked for.
+const RELOAD: &str = "/-/reload";
 
 /// What a client may ask of us.
 #[derive(Debug, Clone)]
@@ -53,18 +57,25 @@ impl Default for Limits {
 pub struct Server {
     board: Arc<Board>,
     telemetry_path: String,
+    reload: Option<Reload>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
 }
 
 impl Server {
-    /// A server of this board; the page is at `telemetry_path`.
+    /// A server of this board; the page is at `telemetry_path`. Without a `reload`, asking for one is refused.
     #[must_use]
-    pub fn new(board: Arc<Board>, telemetry_path: String, limits: Limits) -> Self {
+    pub fn new(
+        board: Arc<Board>,
+        telemetry_path: String,
+        reload: Option<Reload>,
+        limits: Limits,
+    ) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.requests));
         Self {
             board,
             telemetry_path,
+            reload,
             limits,
             in_flight,
         }
@@ -86,10 +97,13 @@ impl Server {
         accepting.join_all().await;
     }
 
-    /// Answers one request. Nothing here waits: all that is served is already there.
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    /// Answers one request. Nothing here waits but a reload: all else that is served is already there.
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let allowed: &[Method] = match path {
+            RELOAD => &[Method::POST, Method::PUT],
+            _ => &[Method::GET, Method::HEAD],
+        };
         let answer = match path {
             _ if !self.paths().any(|known| known == path) => {
                 let paths = self.paths().collect::<Vec<_>>().join(", ");
@@ -98,19 +112,11 @@ impl Server {
                     format!("There is nothing at this path. There is something at {paths}.\n"),
                 )
             }
-            _ if !reads => {
-                let mut answer = text(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "Only GET and HEAD are answered here.\n",
-                );
-                answer
-                    .headers_mut()
-                    .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-                answer
-            }
+            _ if !allowed.contains(request.method()) => answer::not_allowed(allowed),
             "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
             "/-/ready" => self.ready(),
             _ => match self.in_flight.clone().try_acquire_owned() {
+                Ok(_) if path == RELOAD => self.reload(request.headers()).await,
                 Ok(permit) if path == self.telemetry_path => self.metrics(request, permit),
                 Ok(_) => self.index(),
                 Err(_) => text(
@@ -127,7 +133,39 @@ impl Server {
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {
-        [self.telemetry_path.as_str(), "/", "/-/healthy", "/-/ready"].into_iter()
+        [
+            self.telemetry_path.as_str(),
+            "/",
+            "/-/healthy",
+            "/-/ready",
+            RELOAD,
+        ]
+        .into_iter()
+    }
+
+    async fn reload(&self, headers: &HeaderMap) -> Answer {
+        let Some(reload) = &self.reload else {
+            return text(
+                StatusCode::FORBIDDEN,
+                "Reloading by request is off; see --web.enable-lifecycle. SIGHUP does the same.\n",
+            );
+        };
+        if answer::is_from_elsewhere(headers) {
+            return text(
+                StatusCode::FORBIDDEN,
+                "A page of another origin may not ask for this.\n",
+            );
+        }
+        match reload.request().await {
+            Ok(difference) => text(
+                StatusCode::OK,
+                format!("The configuration was taken up. {difference}.\n"),
+            ),
+            Err(problems) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The configuration was not taken up; the earlier one stays.\n{problems}\n"),
+            ),
+        }
     }
 
     fn ready(&self) -> Answer {

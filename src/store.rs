@@ -6,7 +6,7 @@
 mod folder;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use prometheus::IntCounter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use folder::{Folder, Job, entries, is_unfinished};
+use folder::{Folder, Job};
 
 /// Raised when files of an earlier version cannot be read any more.
 const FORMAT: u32 = 1;
@@ -80,29 +80,24 @@ impl Store {
         Ok(Self(Some(Arc::new(Folder::open(path, failures)?))))
     }
 
-    /// Removes what is kept of accounts other than these, by system and name, and what a process that was killed
-    /// in the middle of a write left behind. Leaves alone what this program did not write.
+    /// Removes what is kept of accounts other than these, by system and name, once what is being written is. Leaves
+    /// alone what this program did not write.
     pub fn keep_accounts<'a>(&self, accounts: impl Iterator<Item = (&'static str, &'a str)>) {
         let Some(folder) = &self.0 else { return };
         let kept: BTreeSet<_> = accounts
             .map(|(system, account)| folder_name(system, account))
             .collect();
-        for entry in entries(&folder.path).filter(|path| path.is_dir()) {
-            let gone = entry
-                .file_name()
-                .is_none_or(|name| name.to_str().is_none_or(|name| !kept.contains(name)));
-            let mut removed = 0;
-            for file in entries(&entry) {
-                if is_unfinished(&file) || (gone && is_ours(&file)) {
-                    folder.remove(&file);
-                    removed += 1;
-                }
-            }
-            if gone && removed > 0 {
-                // Refused where something else is left in it.
-                let _ = fs::remove_dir(&entry);
-            }
+        {
+            // The accounts that are gone write no more; what they still wished for would come back.
+            let mut queue = folder.queue.lock();
+            let stays = |file: &PathBuf| {
+                let mut parts = file.iter().filter_map(|part| part.to_str());
+                parts.next().is_none_or(|first| kept.contains(first))
+            };
+            queue.jobs.retain(|file, _| stays(file));
+            queue.failing.retain(stays);
         }
+        folder.later(PathBuf::new(), Job::SweepFolders(kept));
     }
 
     /// Waits until all that was wished for is written, or could not be.

@@ -35,7 +35,7 @@ _connections__exporter() {
 
     case "${cmd}" in
         connections__exporter)
-            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.max-requests --state.dir --log.level --log.format --help --version check demo simulate healthcheck"
+            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --state.dir --log.level --log.format --help --version check demo simulate healthcheck"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -77,7 +77,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__check)
-            opts="-h --format --config.file --web.listen-address --web.telemetry-path --web.max-requests --log.level --log.format --help"
+            opts="-h --format --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -119,7 +119,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__demo)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --web.listen-address --web.telemetry-path --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -185,7 +185,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__healthcheck)
-            opts="-h --config.file --web.listen-address --web.telemetry-path --web.max-requests --log.level --log.format --help"
+            opts="-h --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,7 +223,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__simulate)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

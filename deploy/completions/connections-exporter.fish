@@ -19,6 +19,7 @@ trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every problem, print the request plan, and exit'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed'
@@ -38,6 +39,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entities -d 'Zuora entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
@@ -57,6 +59,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
@@ -77,6 +80,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
@@ -89,4 +93,5 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -14,7 +14,6 @@ use crate::clock::until;
 use crate::config::{Discovery, Target};
 use crate::listing::Listing;
 use crate::metrics::AccountMetrics;
-use crate::poller::expected;
 use crate::state::{Held, Snapshot, State};
 use crate::store::{AccountStore, Item};
 
@@ -72,7 +71,7 @@ impl Account {
     /// Takes back what was known before a restart, and gives the time until the next discovery.
     pub(super) fn restore(&mut self) -> Option<Duration> {
         self.known = self.store.read(&Item::Discovery)?;
-        self.source.remember(self.known.memory.clone());
+        self.source().remember(self.known.memory.clone());
         let Known {
             up,
             last_success,
@@ -144,7 +143,7 @@ impl Account {
             return (state, now + wait);
         };
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
-            let expected = expected(&*self.source, target, &listing);
+            let expected = self.setup.borrow().expected(&target.id, &listing);
             let stale_after = self.schedule.stale_after();
             let stale_at = now + stale_after.saturating_sub(until(taken, date));
             Held::new(listing, None, expected, stale_at)

@@ -1,6 +1,7 @@
 //! An account with a source that is not there, under paused time.
 
 mod discovery;
+mod reload;
 mod restarts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,9 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio::time::{advance, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::error::{PollError, Reason};
@@ -123,7 +126,11 @@ impl Source for Fake {
         } else {
             Reason::ServerError
         };
-        let found = self.found.lock().unwrap().clone();
+        let (takes, found) = (
+            *self.takes.lock().unwrap(),
+            self.found.lock().unwrap().clone(),
+        );
+        sleep(takes).await;
         found.ok_or_else(|| PollError::new(reason, "entities", "no"))
     }
 
@@ -139,7 +146,10 @@ impl Source for Fake {
 struct Rig {
     board: Arc<Board>,
     source: Arc<Fake>,
-    _task: tokio_util::task::AbortOnDropHandle<()>,
+    config: config::Account,
+    poll: Poll,
+    changes: mpsc::Sender<Change>,
+    _task: AbortOnDropHandle<()>,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -207,24 +217,34 @@ fn start_on(
         targets,
         discovery,
         connect: Arc::new(NoConnect),
+        written: config::Written::default(),
     };
     let poll = Poll {
         first_poll_within: within,
         ..Poll::default()
     };
-    let metrics = Arc::new(AccountMetrics::new(
-        "test",
-        "acme",
-        Arc::new(Pace::new(requests_per_minute, 1)),
-        board.own().durations(),
-    ));
+    let pace = Arc::new(Pace::new(requests_per_minute, 1));
+    let durations = board.own().durations();
+    let metrics = Arc::new(AccountMetrics::new("test", "acme", pace.clone(), durations));
     let store = store.account("test", "acme", "");
-    let account =
-        Account::with_source(config, &poll, &board, metrics, store, source.clone(), clock);
+    let account = Account::with_source(
+        config.clone(),
+        &poll,
+        &board,
+        pace,
+        metrics,
+        store,
+        source.clone(),
+        clock,
+    );
+    let (changes, received) = mpsc::channel(1);
     Rig {
         board,
         source,
-        _task: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(account.run())),
+        config,
+        poll,
+        changes,
+        _task: AbortOnDropHandle::new(tokio::spawn(account.run(received))),
     }
 }
 

@@ -46,8 +46,6 @@ impl GovernorClock for TokioClock {
 #[derive(Debug)]
 pub struct Pace {
     clock: TokioClock,
-    /// Requests a minute.
-    configured: f64,
     in_flight: Semaphore,
     /// Held by whoever is next. tokio's mutex is first come, first served: so a target with hundreds of
     /// pages takes turns with the others of its account.
@@ -57,6 +55,8 @@ pub struct Pace {
 
 #[derive(Debug)]
 struct Budget {
+    /// Requests a minute.
+    configured: f64,
     paused_until: Option<Instant>,
     /// 429 answers in a row.
     refused: u32,
@@ -110,6 +110,7 @@ impl Pace {
         let clock = TokioClock(Instant::now());
         let configured = f64::from(requests_per_minute.get());
         let budget = Budget {
+            configured,
             paused_until: None,
             refused: 0,
             reduced: None,
@@ -122,11 +123,15 @@ impl Pace {
         };
         Self {
             clock,
-            configured,
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             turn: tokio::sync::Mutex::new(()),
             budget: Mutex::new(budget),
         }
+    }
+
+    /// From now on, this many requests a minute. What a 429 left of the budget grows back as before.
+    pub fn configure(&self, requests_per_minute: NonZeroU32) {
+        self.budget().configured = f64::from(requests_per_minute.get());
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -159,7 +164,7 @@ impl Pace {
         if let Some(until) = budget.paused_until.filter(|until| *until > now) {
             return Err(until);
         }
-        let rate = self.rate(&budget, now);
+        let rate = budget.rate(now);
         if (rate - budget.rate).abs() > f64::EPSILON {
             budget.limiter = limiter(rate, &self.clock);
             budget.rate = rate;
@@ -194,22 +199,11 @@ impl Pace {
         }
     }
 
-    /// Requests a minute, as of now: what the last 429 left, and what grew back since.
-    fn rate(&self, budget: &Budget, now: Instant) -> f64 {
-        let Some((left, at)) = budget.reduced else {
-            return self.configured;
-        };
-        let grows = now.saturating_duration_since(at).saturating_sub(GROW_AFTER);
-        (left + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0).min(self.configured)
-    }
-
     /// The budget in requests a second: as configured, and as it is now.
     #[must_use]
     pub fn per_second(&self) -> (f64, f64) {
-        (
-            self.configured / 60.0,
-            self.rate(&self.budget(), Instant::now()) / 60.0,
-        )
+        let budget = self.budget();
+        (budget.configured / 60.0, budget.rate(Instant::now()) / 60.0)
     }
 
     /// Notes what an answer, whose request is still under way, told of the vendor's quota. The others under
@@ -234,7 +228,7 @@ impl Pace {
     pub fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
-        let rate = self.rate(&budget, now);
+        let rate = budget.rate(now);
         let halved = budget.reduced.is_some_and(|(_, at)| since <= at);
         let rate = if halved {
             rate
@@ -262,7 +256,7 @@ impl Pace {
                 .map(|until| date + (until - now)),
             reduced: budget
                 .reduced
-                .filter(|_| self.rate(&budget, now) < self.configured)
+                .filter(|_| budget.rate(now) < budget.configured)
                 .map(|(rate, at)| (rate, date - (now - at))),
             refused: budget.refused,
         }
@@ -286,7 +280,7 @@ impl Pace {
             .map(|(rate, at)| {
                 let at = now.checked_sub(until(at, date)).unwrap_or(now);
                 (
-                    rate.clamp(LOWEST_RATE, self.configured.max(LOWEST_RATE)),
+                    rate.clamp(LOWEST_RATE, budget.configured.max(LOWEST_RATE)),
                     at,
                 )
             });
@@ -302,6 +296,15 @@ impl Pace {
 }
 
 impl Budget {
+    /// Requests a minute, as of now: what the last 429 left, and what grew back since.
+    fn rate(&self, now: Instant) -> f64 {
+        let Some((left, at)) = self.reduced else {
+            return self.configured;
+        };
+        let grows = now.saturating_duration_since(at).saturating_sub(GROW_AFTER);
+        (left + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0).min(self.configured)
+    }
+
     fn pause(&mut self, wait: Duration) -> Duration {
         let now = Instant::now();
         let until = now + wait.min(LONGEST_PAUSE);

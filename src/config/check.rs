@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text};
+use super::{
+    Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text, Written,
+};
 use crate::log::OneLine;
 use crate::upstream::{Connect, System};
 
@@ -290,17 +292,17 @@ impl<'a> Checker<'a> {
             self.problem("interval", "must be at least 1s");
         }
         let interval = own.unwrap_or(self.poll.interval);
-        let certificates = common.ca_file.map_or_else(Vec::new, |FileName(name)| {
+        let (ca, certificates) = common.ca_file.map_or_else(<_>::default, |FileName(name)| {
             let read = std::fs::read(self.folder.join(&name))
                 .map_err(|error| format!("cannot be read: {error}"));
             let certificates =
                 read.and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
-                    Ok(list) if !list.is_empty() => Ok(list),
+                    Ok(list) if !list.is_empty() => Ok((pem, list)),
                     _ => Err("holds no certificate in PEM form".to_owned()),
                 });
             certificates.unwrap_or_else(|error| {
                 self.problem("ca_file", format!("{name} {error}"));
-                Vec::new()
+                <_>::default()
             })
         });
         Some(Account {
@@ -316,6 +318,10 @@ impl<'a> Checker<'a> {
             targets,
             discovery,
             connect: connect?,
+            written: Written {
+                ca,
+                ..Written::default()
+            },
         })
     }
 }

@@ -238,6 +238,17 @@ impl AccountMetrics {
         let _ = self.credential_expiry.remove_label_values(&[credential]);
     }
 
+    /// Forgets all tokens of ours: others will be made.
+    pub fn credentials_gone(&self) {
+        self.credential_expiry.reset();
+    }
+
+    /// Forgets the discoveries: the configuration names the targets now.
+    pub fn not_discovered(&self) {
+        self.discovery_up.reset();
+        self.discovery_last_success.reset();
+    }
+
     /// Notes whether the last discovery succeeded, and when one last did.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
         self.discovery_up

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -73,6 +73,32 @@ fn whole(text: impl Into<Bytes>) -> Body {
 /// A sentence.
 pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", whole(sentence))
+}
+
+/// The answer to a method that is not one of these.
+pub(super) fn not_allowed(allowed: &[Method]) -> Answer {
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let mut answer = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("Only {} are answered here.\n", names.join(" and ")),
+    );
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        answer.headers_mut().insert(header::ALLOW, names);
+    }
+    answer
+}
+
+/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked.
+pub(super) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let ours = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        let origin = [&b"http://"[..], b"https://"]
+            .iter()
+            .find_map(|scheme| origin.strip_prefix(*scheme));
+        origin.is_some() && origin == host
+    };
+    !headers.get_all(header::ORIGIN).iter().all(ours)
 }
 
 /// A page for people, which loads nothing.

@@ -58,8 +58,8 @@ pub(super) async fn accept(
         let io = TokioIo::new(WriteDeadline::new(stream, server.limits.write));
         let server = server.clone();
         let service = service_fn(move |request| {
-            let answer = server.answer(&request);
-            async { Ok::<_, Infallible>(answer) }
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.answer(&request).await) }
         });
         let connection = drain.watch(http.serve_connection(io, service));
         tokio::spawn(async move {

@@ -51,6 +51,8 @@ pub(super) enum Job {
     Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
     /// Removes our files from the folder, but for these.
     Sweep(BTreeSet<PathBuf>),
+    /// Removes our files from the folders below this one, but from these.
+    SweepFolders(BTreeSet<String>),
 }
 
 impl fmt::Debug for Job {
@@ -58,6 +60,7 @@ impl fmt::Debug for Job {
         f.write_str(match self {
             Self::Write(_) => "Write",
             Self::Sweep(_) => "Sweep",
+            Self::SweepFolders(_) => "SweepFolders",
         })
     }
 }
@@ -88,13 +91,15 @@ impl Folder {
                 None
             }
         };
-        Ok(Self {
+        let folder = Self {
             path: path.to_owned(),
             failures,
             queue: Mutex::default(),
             idle: Notify::new(),
             _lock: lock,
-        })
+        };
+        folder.remove_unfinished();
+        Ok(folder)
     }
 
     /// Does this on a thread for such things, one job after another, so that a hanging disk holds up only them.
@@ -120,6 +125,7 @@ impl Folder {
             match next {
                 Some((file, Job::Write(lines))) => self.write(&file, lines()),
                 Some((folder, Job::Sweep(kept))) => self.sweep(&folder, &kept),
+                Some((_, Job::SweepFolders(kept))) => self.sweep_folders(&kept),
                 None => return self.idle.notify_one(),
             }
         }
@@ -156,7 +162,38 @@ impl Folder {
         }
     }
 
-    pub(super) fn remove(&self, file: &Path) {
+    fn sweep_folders(&self, kept: &BTreeSet<String>) {
+        for folder in self.folders() {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| kept.contains(name)) {
+                continue;
+            }
+            let mut removed = 0;
+            for file in entries(&folder).filter(|file| is_unfinished(file) || is_ours(file)) {
+                self.remove(&file);
+                removed += 1;
+            }
+            if removed > 0 {
+                // Refused where something else is left in it.
+                let _ = fs::remove_dir(&folder);
+            }
+        }
+    }
+
+    /// Removes what a process that was killed in the middle of a write left behind. Only before the first write.
+    fn remove_unfinished(&self) {
+        for folder in self.folders() {
+            for file in entries(&folder).filter(|file| is_unfinished(file)) {
+                self.remove(&file);
+            }
+        }
+    }
+
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        entries(&self.path).filter(|path| path.is_dir())
+    }
+
+    fn remove(&self, file: &Path) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 self.failures.inc();
@@ -204,12 +241,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The paths of what is in a folder; nothing, if it cannot be read.
-pub(super) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-pub(super) fn is_unfinished(path: &Path) -> bool {
+fn is_unfinished(path: &Path) -> bool {
     path.file_name()
         .and_then(|name| name.to_str())
         .is_some_and(|name| name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1))

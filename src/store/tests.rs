@@ -1,5 +1,6 @@
 //! Files that are what they should be, and files that are not.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -23,8 +24,9 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {
-    entries(folder)
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect()
 }
 
@@ -148,6 +150,9 @@ fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
 #[tokio::test]
 async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
+    let acme = folder.path().join("zis.acme");
+    fs::create_dir(&acme).unwrap();
+    fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
     let store = Store::open(folder.path(), failures()).unwrap();
     for name in ["acme", "gone"] {
         let account = store.account("zis", name, "h");
@@ -155,8 +160,6 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
             account.write_at_once(&item, &1);
         }
     }
-    let acme = folder.path().join("zis.acme");
-    fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
     fs::write(acme.join("notes.txt"), "somebody's").unwrap();
     fs::create_dir(folder.path().join("else")).unwrap();
     fs::write(folder.path().join("else/notes.txt"), "somebody's").unwrap();
@@ -164,6 +167,7 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     fs::write(folder.path().join("else/.unfinished-x.tmp"), "somebody's").unwrap();
 
     store.keep_accounts([("zis", "acme")].into_iter());
+    store.flush().await;
     assert_eq!(
         names(folder.path()),
         ["else", "lock", "lost+found", "zis.acme"]

@@ -19,6 +19,7 @@ mod listings;
 mod page;
 mod paging;
 mod prometheus;
+mod reload;
 mod restarts;
 mod rig;
 mod secrets;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use connections_exporter::clock::Clock;
 use connections_exporter::config::Config;
+use connections_exporter::reload::Configuration;
 use connections_exporter::server::Limits;
 use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
 use connections_exporter::{Web, run};
@@ -178,11 +179,13 @@ pub(crate) async fn serve(
     let web = Web {
         listeners: vec![listener],
         telemetry_path: "/metrics".to_owned(),
+        reload: None,
         limits,
     };
+    let (configuration, _) = Configuration::load(move || Ok(config.clone())).unwrap();
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
-    let daemon = tokio::spawn(async move { run(config, web, clock, None, token).await });
+    let daemon = tokio::spawn(async move { run(configuration, web, clock, None, token).await });
     (address, daemon, shutdown)
 }
 

@@ -29,6 +29,7 @@ use connections_exporter::store::Store;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -186,7 +187,8 @@ impl Month {
                 &store,
                 clock.clone(),
             );
-            accounts.spawn(account.run());
+            let (_, no_reloads) = mpsc::channel(1);
+            accounts.spawn(account.run(no_reloads));
         }
         self.process = Some(Process {
             board,

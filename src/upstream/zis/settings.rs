@@ -108,7 +108,8 @@ struct Keys {
     /// The integration's name at Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
     #[cfg_attr(test, schemars(required, extend("pattern" = schema::INTEGRATION)))]
     name: Option<Text>,
-    /// The file that holds a ZIS OAuth access token of this very integration; read again at each use.
+    /// The file that holds a ZIS OAuth access token of this very integration; read again at each use. This or
+    /// `token_env`; with an `admin_client` neither.
     token_file: Option<FileName>,
     /// The environment variable that holds the token, instead.
     token_env: Option<EnvName>,

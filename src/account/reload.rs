@@ -1,0 +1,113 @@
+//! What a reload changes of an account: a difference, not a restart.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Account;
+use crate::client::{Client, Transport};
+use crate::config::{self, Discovery, Poll, Target};
+use crate::poller::Setup;
+use crate::upstream::Source;
+
+/// What a reload brings to an account.
+#[derive(Debug)]
+pub struct Change {
+    /// What the file says of it now.
+    pub config: config::Account,
+    /// How all targets are polled now.
+    pub poll: Poll,
+    /// What carries its requests from now on; `None` where nothing that its source is made from changed, so that
+    /// it keeps its connections and its tokens.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Dropped once the board shows the change.
+    pub done: oneshot::Sender<()>,
+}
+
+impl Account {
+    /// Takes up another configuration, and says when the next discovery is due, given when it was.
+    ///
+    /// Targets that stay keep their listing, counters and phase, the account its limiter and its pauses. Nothing is
+    /// asked for that was not due, but for a list of targets, or for names, that nobody asked for before.
+    pub(super) async fn take_up(
+        &mut self,
+        change: Change,
+        due: Option<Instant>,
+    ) -> Option<Instant> {
+        let source = match change.transport {
+            Some(transport) => {
+                let client = Client::new(
+                    transport,
+                    &change.config,
+                    &change.poll,
+                    self.pace.clone(),
+                    self.metrics.clone(),
+                    self.store.clone(),
+                    self.clock.clone(),
+                );
+                let source: Arc<dyn Source> = Arc::from(change.config.connect.connect(client));
+                source.remember(self.source().memory());
+                self.metrics.credentials_gone();
+                source
+            }
+            None => self.source(),
+        };
+        self.pace.configure(change.config.requests_per_minute);
+        self.schedule.configure(&change.config, &change.poll);
+        self.max_connections = change.poll.max_connections;
+        let before = std::mem::replace(&mut self.config, change.config).discovery;
+        let targets = self.config.targets.clone();
+        // Before the targets: those that begin now look only at what comes after it.
+        self.setup.send_replace(Arc::new(Setup { source, targets }));
+        let due = self.rediscover(before, due);
+        self.show(before).await;
+        due
+    }
+
+    /// When the next discovery is due after a reload; never, where there is nothing to discover.
+    fn rediscover(&mut self, before: Discovery, due: Option<Instant>) -> Option<Instant> {
+        let refused = std::mem::take(&mut self.refusals) > 0;
+        let now = Instant::now();
+        if before != self.config.discovery {
+            self.metrics.not_discovered();
+            self.board.discovered(None);
+        }
+        match self.config.discovery {
+            Discovery::Never => None,
+            discovery if discovery != before => Some(now + self.schedule.phase("")),
+            Discovery::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => Some(now),
+            // A reload is what somebody does who mended the cause of a refusal.
+            _ if refused => due.map(|due| due.min(now + self.schedule.interval())),
+            _ => due,
+        }
+    }
+
+    /// Whether a target has its label without asking for its name.
+    fn is_named(&self, target: &Target) -> bool {
+        target.name.is_some()
+            || self.known.names.contains_key(&target.id)
+            || self.running.contains_key(&target.id)
+    }
+
+    /// Shows the targets that the configuration names now, and polls them.
+    async fn show(&mut self, before: Discovery) {
+        match self.config.discovery {
+            Discovery::Never => self.poll(self.config.targets.clone()).await,
+            // Whatever comes first is the first discovery, and that shows all.
+            _ if self.first.is_some() => {}
+            Discovery::Names => {
+                let targets = self.config.targets.iter();
+                let named = targets.filter(|t| self.is_named(t)).cloned().collect();
+                self.poll(named).await;
+            }
+            Discovery::Targets => {
+                if before != Discovery::Targets {
+                    // Until the vendor lists them, they are those that the configuration named.
+                    self.known.found = self.running.keys().cloned().collect();
+                }
+                self.poll_known().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Reloads of the running daemon: what it answers, what it takes up, and that nobody notices.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use connections_exporter::simulator::{Fault, Kind, Sizes};
+use http::{Method, StatusCode};
+use tokio::task::JoinSet;
+
+use crate::daemon::{Daemon, daemon_in_files, get, page_when};
+use crate::restarts::files;
+use crate::rig::{ONCE, Page, Rig};
+
+const LIFECYCLE: &str = "--web.enable-lifecycle";
+
+/// A daemon whose configuration can be edited.
+struct Reloaded {
+    rig: Rig,
+    folder: tempfile::TempDir,
+    daemon: Daemon,
+}
+
+impl Reloaded {
+    async fn start(interval: &str, arguments: &[&str]) -> Self {
+        Self::start_with(Sizes::default(), interval, arguments).await
+    }
+
+    async fn start_with(sizes: Sizes, interval: &str, arguments: &[&str]) -> Self {
+        let rig = Rig::start(sizes, ONCE).await;
+        rig.ready().await;
+        let (folder, daemon) = daemon_in_files(&rig, interval, arguments).await;
+        let this = Self {
+            rig,
+            folder,
+            daemon,
+        };
+        // The entities' names come with the first answer of their own.
+        this.page_when(|page| {
+            let up = page.samples(&["target_up{"]);
+            up.len() > sizes.integrations && up.iter().all(|(_, up)| *up == 1.0)
+        })
+        .await;
+        this
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("config.yaml")
+    }
+
+    /// Writes what the file becomes, and gives what it was.
+    fn edit(&self, change: impl FnOnce(&str) -> String) -> String {
+        let text = fs::read_to_string(self.file()).unwrap();
+        let changed = change(&text);
+        assert_ne!(changed, text, "an edit that changes something");
+        fs::write(self.file(), changed).unwrap();
+        text
+    }
+
+    async fn page_when(&self, what: impl Fn(&Page) -> bool) -> Page {
+        Page(page_when(self.daemon.address, |text| what(&Page(text.to_owned()))).await)
+    }
+
+    async fn page(&self) -> Page {
+        Page(get(self.daemon.address, "/metrics").await)
+    }
+
+    async fn ask(&self, method: Method, origin: Option<&str>) -> reqwest::Response {
+        let url = format!("http://{}/-/reload", self.daemon.address);
+        let mut request = reqwest::Client::new().request(method, url);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn reload(&self) -> (StatusCode, String) {
+        let answer = self.ask(Method::POST, None).await;
+        (answer.status(), answer.text().await.unwrap())
+    }
+}
+
+/// The samples that a reload may not lower: counters, but for those of targets that it takes away.
+fn counters(page: &Page) -> BTreeMap<String, f64> {
+    let samples = page.samples(&["_total{"]);
+    let counters = samples
+        .iter()
+        .filter(|(name, _)| !name.contains("acme_crm"));
+    counters
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+/// Removes an integration, or its entry, from the text of a configuration.
+fn without(text: &str, integration: &str) -> String {
+    let entries: Vec<_> = text.split("      - name: ").collect();
+    let left = entries
+        .iter()
+        .filter(|entry| !entry.starts_with(integration));
+    left.copied().collect::<Vec<_>>().join("      - name: ")
+}
+
+#[tokio::test]
+async fn a_reload_takes_up_the_difference_and_says_which() {
+    let this = Reloaded::start("1h", &[LIFECYCLE]).await;
+    let before = this.page().await;
+    let asked = this.rig.simulator.requests("connections_all");
+    let date = before.value(&["config_last_reload_success_timestamp_seconds"]);
+    this.edit(|text| without(text, "acme_shopify"));
+    let (status, answer) = this.reload().await;
+    assert_eq!(
+        (status, answer.as_str()),
+        (
+            StatusCode::OK,
+            "The configuration was taken up. accounts: 0 added, 1 changed, 0 removed, 1 unchanged.\n"
+        )
+    );
+    let page = this.page().await;
+    assert!(page.samples(&["acme_shopify"]).is_empty());
+    for still in ["acme_slack", "Global"] {
+        for family in [
+            "saas_connections{",
+            "polls_total{",
+            "last_success_timestamp_seconds{",
+        ] {
+            let target = format!("\"{still}\"");
+            let (then, now) = (
+                before.samples(&[family, &target]),
+                page.samples(&[family, &target]),
+            );
+            assert!(!then.is_empty() && then == now, "{then:?} {now:?}");
+        }
+    }
+    assert!(page.value(&["config_last_reload_success_timestamp_seconds"]) > date);
+    assert_eq!(this.rig.simulator.requests("connections_all"), asked);
+}
+
+#[tokio::test]
+async fn sighup_does_the_same_and_a_new_target_is_polled() {
+    let mut this = Reloaded::start("1h", &[]).await;
+    let whole = this.edit(|text| without(text, "acme_shopify"));
+    this.daemon.signal("HUP");
+    this.page_when(|page| page.samples(&["acme_shopify"]).is_empty())
+        .await;
+    this.edit(|_| whole);
+    this.daemon.signal("HUP");
+    this.page_when(|page| page.value(&["target_up{", "acme_shopify"]) == Some(1.0))
+        .await;
+    this.daemon.signal("TERM");
+    let (status, _, logged) = this.daemon.end();
+    assert!(status.success(), "{logged}");
+    assert_eq!(
+        logged.matches("configuration reloaded").count(),
+        2,
+        "{logged}"
+    );
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_every_problem_is_told() {
+    let this = Reloaded::start("1h", &[LIFECYCLE]).await;
+    let (before, good) = (this.page().await, this.file());
+    let whole = this.edit(|text| {
+        without(text, "acme_shopify")
+            .replace("requests_per_minute: 60000", "requests_per_minute: 0")
+            .replace("token_file: ZIS_TOKEN_0", "token_file: ./gone")
+            + "\nzuoro: []\n"
+    });
+    let (status, answer) = this.reload().await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let file = good.display();
+    assert_eq!(
+        answer,
+        format!(
+            "The configuration was not taken up; the earlier one stays.\n\
+             {file}: zuora[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
+             {file}: zis[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
+             {file}: zuoro: unknown key: see config.example.yaml for every key there is\n\
+             {file}: zis[0].integrations[0].token_file: ./gone cannot be read: No such file or directory (os error 2)\n"
+        )
+    );
+    let page = this.page().await;
+    assert_eq!(
+        page.value(&["config_last_reload_successful", " 0"]),
+        Some(0.0)
+    );
+    let date = "config_last_reload_success_timestamp_seconds";
+    assert_eq!(page.value(&[date]), before.value(&[date]));
+    assert_eq!(
+        page.samples(&["saas_connections{"]),
+        before.samples(&["saas_connections{"])
+    );
+    fs::write(this.file(), "poll: [").unwrap();
+    assert_eq!(this.reload().await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    fs::remove_file(this.file()).unwrap();
+    let (status, answer) = this.reload().await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        answer.contains("the file cannot be read: No such file"),
+        "{answer}"
+    );
+    fs::write(this.file(), whole).unwrap();
+    let (status, answer) = this.reload().await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        answer.contains("0 changed, 0 removed, 2 unchanged"),
+        "{answer}"
+    );
+    let page = this.page().await;
+    assert_eq!(
+        page.value(&["web_config_last_reload_successful"]),
+        Some(1.0)
+    );
+    assert!(page.value(&[date]) > before.value(&[date]));
+}
+
+#[tokio::test]
+async fn only_who_may_can_ask_for_it() {
+    let this = Reloaded::start("1h", &[]).await;
+    for method in [Method::POST, Method::PUT] {
+        let answer = this.ask(method, None).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert!(
+            answer
+                .text()
+                .await
+                .unwrap()
+                .contains("--web.enable-lifecycle")
+        );
+    }
+    let this = Reloaded::start("1h", &[LIFECYCLE]).await;
+    for method in [Method::GET, Method::HEAD, Method::DELETE] {
+        let answer = this.ask(method, None).await;
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.headers()["allow"], "POST, PUT");
+    }
+    let date = "config_last_reload_success_timestamp_seconds";
+    let before = this.page().await.value(&[date]);
+    let ours = format!("http://{}", this.daemon.address);
+    let longer = format!("{ours}.example.test");
+    for origin in [
+        "http://example.test",
+        "null",
+        "http://127.0.0.1",
+        "",
+        &longer,
+    ] {
+        let answer = this.ask(Method::POST, Some(origin)).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{origin}");
+    }
+    assert_eq!(this.page().await.value(&[date]), before);
+    for (method, origin) in [(Method::PUT, None), (Method::POST, Some(ours.as_str()))] {
+        assert_eq!(this.ask(method, origin).await.status(), StatusCode::OK);
+    }
+    assert!(this.page().await.value(&[date]) > before);
+}
+
+#[tokio::test]
+async fn accounts_come_and_go_with_what_was_kept_of_them() {
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let this = Reloaded::start("1h", &[LIFECYCLE, &flag]).await;
+    let of = |folder: &Path, account: &str| {
+        let files = files(folder).into_iter();
+        files
+            .filter(|file| file.starts_with(folder.join(account)))
+            .count()
+    };
+    let whole = this.edit(|text| text.split("zis:").next().unwrap().to_owned());
+    assert_eq!(
+        this.reload().await.1,
+        "The configuration was taken up. accounts: 0 added, 0 changed, 1 removed, 1 unchanged.\n"
+    );
+    let page = this.page().await;
+    assert!(page.samples(&["system=\"zis\"", "acme"]).is_empty());
+    assert_eq!(page.value(&["target_up{", "Global"]), Some(1.0));
+    while of(state.path(), "zis.acme") > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(of(state.path(), "zuora.production") > 3);
+
+    // Another host is another tenant: nothing of the first one is shown.
+    let other = Rig::start(Sizes::default(), ONCE).await;
+    other.simulator.fail(Fault {
+        endpoint: Some("connections_all".to_owned()),
+        ..Fault::new(Kind::InternalServerError)
+    });
+    this.edit(|_| whole.clone());
+    let (_, answer) = this.reload().await;
+    assert!(answer.contains("1 added"), "{answer}");
+    this.page_when(|page| page.value(&["target_up{", "acme_slack"]) == Some(1.0))
+        .await;
+    this.edit(|text| {
+        let (first, second) = text.split_once("zis:").unwrap();
+        let moved = second.replace(&this.rig.vendor.to_string(), &other.vendor.to_string());
+        format!("{first}zis:{moved}")
+    });
+    let (_, answer) = this.reload().await;
+    assert!(answer.contains("1 added, 0 changed, 0 removed"), "{answer}");
+    let page = this
+        .page_when(|page| {
+            page.value(&["target_failing{", "acme_slack", "server_error"]) == Some(1.0)
+        })
+        .await;
+    assert!(
+        page.samples(&["saas_connections{", "acme_slack"])
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_hundred_reloads_under_load_leave_no_hole_and_lower_no_counter() {
+    let sizes = Sizes {
+        integrations: 5,
+        integration_connections: 250,
+        ..Sizes::default()
+    };
+    let this = Reloaded::start_with(sizes, "1s", &[LIFECYCLE]).await;
+    // On a busy machine a poll may be late by more than three of these intervals.
+    this.edit(|text| text.replace("interval: 1s", "interval: 1s\n  stale_after: 1h"));
+    assert_eq!(this.reload().await.0, StatusCode::OK);
+    let whole = fs::read_to_string(this.file()).unwrap();
+    let less = without(&whole, "acme_crm").replace("interval: 1s", "interval: 2s");
+    let address = this.daemon.address;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut scrapers = JoinSet::new();
+    for gzip in [false, true] {
+        let stop = stop.clone();
+        scrapers.spawn(async move {
+            let client = reqwest::Client::builder().gzip(gzip).build().unwrap();
+            let (mut before, mut count) = (BTreeMap::new(), 0);
+            while !stop.is_cancelled() {
+                let answer = client.get(format!("http://{address}/metrics"));
+                let answer = answer.send().await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK);
+                let page = Page(answer.text().await.unwrap());
+                for target in ["acme_slack", "acme_survey", "Global", "Japan"] {
+                    let target = format!("target=\"{target}\"");
+                    let shown = page.sum(&["saas_connections{", &target]);
+                    assert!(shown > 0.0, "a hole: {target}");
+                    assert_eq!(page.value(&["target_up{", &target]), Some(1.0));
+                }
+                let now = counters(&page);
+                for (name, value) in &before {
+                    let kept = now.get(name);
+                    assert!(kept >= Some(value), "{name} fell from {value} to {kept:?}");
+                }
+                before = now;
+                count += 1;
+            }
+            count
+        });
+    }
+    for round in 0..25 {
+        fs::write(this.file(), if round % 2 == 0 { &less } else { &whole }).unwrap();
+        // Four at once, one of them by signal.
+        this.daemon.signal("HUP");
+        let [a, b, c] = [(); 3].map(|()| this.reload());
+        let answers: [_; 3] = tokio::join!(a, b, c).into();
+        assert_eq!(answers.map(|(status, _)| status), [StatusCode::OK; 3]);
+    }
+    fs::write(this.file(), &whole).unwrap();
+    assert_eq!(this.reload().await.0, StatusCode::OK);
+    stop.cancel();
+    for count in scrapers.join_all().await {
+        assert!(count > 10, "{count} scrapes");
+    }
+    // It goes on as if nothing had been.
+    let page = this
+        .page_when(|page| page.value(&["target_up{", "acme_crm"]) == Some(1.0))
+        .await;
+    let polls = page.sum(&["polls_total{", "success"]);
+    let page = this
+        .page_when(|page| page.sum(&["polls_total{", "success"]) > polls + 9.0)
+        .await;
+    assert_eq!(page.sum(&["polls_total{", "failure"]), 0.0);
+    assert!(page.sum(&["connections_exporter_tasks"]) < 40.0);
+}
