@@ -12,7 +12,7 @@ use crate::simulator::{Fault, Sizes};
 /// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
 /// and inside a request budget, and serves them to Prometheus.
 #[derive(Debug, Parser)]
-#[command(name = "connections-exporter", version = VERSION, max_term_width = 100)]
+#[command(name = "connections-exporter", version = VERSION, max_term_width = 100, after_long_help = ENDS)]
 #[expect(
     missing_docs,
     reason = "the fields of flags are documented for --help, those that others read are below"
@@ -207,6 +207,12 @@ const VERSION: &str = concat!(
     env!("BUILD_RUSTC"),
     ")"
 );
+
+/// The end of `--help`, of the manual page and of `docs/flags.md`.
+const ENDS: &str = "\
+Exit codes: 0 well; 1 refused, with one line on standard error for each problem: file, place, what is wrong, what is allowed; 2 bad usage.
+
+SIGTERM and SIGINT let answers in flight end, for 5 s at most; a second one ends at once. SIGHUP reads the configuration again.";
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 mod check;
 mod read;
+#[cfg(test)]
+pub(crate) mod schema;
 mod secret;
 mod values;
 
@@ -22,21 +24,43 @@ pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url
 
 use crate::upstream::{Connect, Settings, System, zis, zuora};
 
-/// What the file says, in its own keys.
+// The comments of the structures that a file is read into are what its JSON Schema and docs/configuration.md say.
+
+/// The configuration of connections-exporter.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Configuration of connections-exporter", deny_unknown_fields, transform = schema::some_account))]
 struct Raw {
+    /// How all targets are polled.
     poll: Option<RawPoll>,
+    /// Zuora Multi-entity: tenants. A target is an entity.
+    #[cfg_attr(test, schemars(with = "Option<Vec<zuora::AccountSettings>>"))]
     zuora: Option<Vec<Option<zuora::AccountSettings>>>,
+    /// Zendesk Integration Services: subdomains. A target is an integration.
+    #[cfg_attr(test, schemars(with = "Option<Vec<zis::AccountSettings>>"))]
     zis: Option<Vec<Option<zis::AccountSettings>>>,
 }
 
-/// The key `poll` of the file.
+/// How all targets are polled.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "Poll", deny_unknown_fields)
+)]
 struct RawPoll {
+    /// How often each target is listed; at least 1s.
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().interval))))]
     interval: Option<Period>,
+    /// First polls are spread over this by a hash of the target, never over more than the interval; 0s: at once.
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().first_poll_within))))]
     first_poll_within: Option<Period>,
+    /// For one HTTP request, headers and body; more than 0s.
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().request_timeout))))]
     request_timeout: Option<Period>,
+    /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target.
     stale_after: Option<Period>,
+    /// The most connections of one target; with more, the poll fails with reason `too_large`.
+    #[cfg_attr(test, schemars(extend("default" = Poll::default().max_connections)))]
     max_connections: Option<Count>,
 }
 

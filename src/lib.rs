@@ -30,6 +30,8 @@ pub mod server;
 
 pub mod simulator;
 
+#[cfg(test)]
+mod documents;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 

@@ -1,6 +1,8 @@
 //! Every metric's name, help and labels.
 
 mod account;
+#[cfg(test)]
+pub(crate) mod described;
 mod families;
 mod own;
 

@@ -16,7 +16,8 @@ use crate::log::OneLine;
 use crate::upstream::{Connect, System};
 
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+pub(crate) const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 =
+    NonZeroU32::new(60).expect("60 is not 0");
 
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,11 +153,18 @@ impl<'a> Checker<'a> {
 
     /// A key that cannot be left out.
     pub fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
-        // What stood there and was wrong was reported when it was read.
-        if value.is_none() && !self.problems.has(&self.place(key)) {
-            self.problem(key, "is missing");
+        if value.is_none() {
+            self.missing(&[key], "");
         }
         value
+    }
+
+    /// Says that the first of these keys is missing, and how it is given, unless what stood at one of them was wrong and
+    /// was reported when it was read.
+    pub fn missing(&mut self, keys: &[&str], how: &str) {
+        if !keys.iter().any(|key| self.problems.has(&self.place(key))) {
+            self.problem(keys[0], format!("is missing{how}"));
+        }
     }
 
     /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now.
@@ -197,11 +205,10 @@ impl<'a> Checker<'a> {
                 None
             }
             (None, None) => {
-                if !self.problems.has(&self.place(&file_key))
-                    && !self.problems.has(&self.place(&env_key))
-                {
-                    self.problem(key, format!("is missing: give {file_key} or {env_key}"));
-                }
+                self.missing(
+                    &[key, &file_key, &env_key],
+                    &format!(": give {file_key} or {env_key}"),
+                );
                 None
             }
         }
@@ -220,6 +227,13 @@ impl<'a> Checker<'a> {
                 self.problem(
                     "client_id",
                     "give client_id, client_id_file or client_id_env, and only one of them",
+                );
+                None
+            }
+            None if file.is_none() && env.is_none() => {
+                self.missing(
+                    &["client_id", "client_id_file", "client_id_env"],
+                    ": give client_id, client_id_file or client_id_env",
                 );
                 None
             }

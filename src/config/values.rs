@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -13,9 +14,16 @@ use serde_yaml::Value;
 /// No duration of a configuration is longer; so sums of dates and durations cannot overflow.
 const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 366);
 
-/// Defines a value that is read from one scalar by `$parse`.
+/// Budgets that can be configured, in requests a minute.
+const RATES: RangeInclusive<u64> = 1..=1_000_000;
+
+/// Numbers of things that can be configured.
+const COUNTS: RangeInclusive<u64> = 1..=10_000_000;
+
+/// Defines a value that is read from one scalar by `$parse`; `$schema` is what an editor can say of it
+/// without us, and never refuses what the documentation allows.
 macro_rules! scalar {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $schema:tt, $parse:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $name(pub $inner);
@@ -26,12 +34,28 @@ macro_rules! scalar {
                 parse(&Value::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
             }
         }
+
+        #[cfg(test)]
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
     };
 }
 
 scalar!(
     /// A length of time with its unit: `30s`, `5m`, `1h30m`.
     Period(Duration),
+    { "type": "string", "pattern": "^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$", "minLength": 2 },
     |value| {
         let allowed = "expected a duration with a unit, such as 30s, 5m or 1h";
         let text = value.as_str().ok_or(allowed)?;
@@ -44,24 +68,27 @@ scalar!(
 scalar!(
     /// A budget in requests a minute.
     Rate(NonZeroU32),
+    { "type": "integer", "minimum": RATES.start(), "maximum": RATES.end() },
     |value| {
-        let number = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1_000_000);
-        number.and_then(NonZeroU32::new).ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
+        let number = value.as_u64().filter(|n| RATES.contains(n)).and_then(|n| u32::try_from(n).ok());
+        number.and_then(NonZeroU32::new).ok_or_else(|| whole_number(&RATES))
     }
 );
 
 scalar!(
     /// A number of things.
     Count(usize),
+    { "type": "integer", "minimum": COUNTS.start(), "maximum": COUNTS.end() },
     |value| {
-        let number = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=10_000_000).contains(n));
-        number.ok_or_else(|| "expected a whole number from 1 to 10000000".to_owned())
+        let number = value.as_u64().filter(|n| COUNTS.contains(n)).and_then(|n| usize::try_from(n).ok());
+        number.ok_or_else(|| whole_number(&COUNTS))
     }
 );
 
 scalar!(
     /// Text for a label or a vendor: not empty, one line.
     Text(String),
+    { "type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", "maxLength": 256 },
     |value| {
         let text = value.as_str().ok_or("expected text: put quotes around a number")?;
         plain_name(text).map(|()| text.to_owned())
@@ -71,18 +98,21 @@ scalar!(
 scalar!(
     /// Scheme, host and port of a vendor.
     BaseUrl(Url),
+    { "type": "string", "pattern": "^(https://[^/?#@\\s]+|http://(localhost|127(\\.[0-9]+){3}|\\[::1\\])(:[0-9]+)?)/?$" },
     |value| base_url(value.as_str().ok_or("expected a URL such as https://rest.zuora.com")?)
 );
 
 scalar!(
     /// The name of a file. Never shown by a message of ours before it is known not to be a secret.
     FileName(String),
+    { "type": "string", "minLength": 1 },
     |value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned).ok_or_else(|| "expected the name of a file".to_owned())
 );
 
 scalar!(
     /// The name of an environment variable.
     EnvName(String),
+    { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
     |value| {
         let allowed = "expected the name of an environment variable: A-Z, a-z, 0-9 and _, not beginning with a digit";
         let name = value.as_str().ok_or(allowed)?;
@@ -91,6 +121,11 @@ scalar!(
         if begins && plain { Ok(name.to_owned()) } else { Err(allowed.to_owned()) }
     }
 );
+
+fn whole_number(allowed: &RangeInclusive<u64>) -> String {
+    let (least, most) = (allowed.start(), allowed.end());
+    format!("expected a whole number from {least} to {most}")
+}
 
 /// Accepts text that can be a label: 1 to 256 bytes, no control characters.
 fn plain_name(text: &str) -> Result<(), String> {
@@ -102,6 +137,9 @@ fn plain_name(text: &str) -> Result<(), String> {
 
 /// Reads a vendor's base URL: `https`, or `http` for a loopback host; no user, path or query.
 pub fn base_url(text: &str) -> Result<Url, String> {
+    if !text.contains("://") {
+        return Err("expected https:// and a host, such as https://rest.zuora.com".to_owned());
+    }
     let url = Url::parse(text)
         .map_err(|error| format!("expected a URL such as https://rest.zuora.com: {error}"))?;
     let host = url.host_str().ok_or("expected a URL with a host")?;

@@ -285,5 +285,7 @@ pub(super) fn register<C: Collector + Clone + 'static>(
     registry
         .register(Box::new(collector.clone()))
         .expect("the metric is registered once");
+    #[cfg(test)]
+    super::described::note(&collector);
     collector
 }

@@ -19,6 +19,8 @@ pub struct Header {
     pub help: &'static str,
     /// Counter or gauge.
     pub kind: MetricType,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
 }
 
 /// A family and its labels; the compiler sees to it that each sample has a value for each.
@@ -35,7 +37,7 @@ macro_rules! families {
         enum Index { $($id),* }
         $(static $id: Family<{ [$($label),*].len() }> = Family { index: Index::$id as usize, labels: [$($label),*] };)*
         /// Every family that is rendered per target, in the order of the page.
-        pub static ALL: &[Header] = &[$(Header { name: $name, help: $help, kind: MetricType::$kind }),*];
+        pub static ALL: &[Header] = &[$(Header { name: $name, help: $help, kind: MetricType::$kind, labels: &[$($label),*] }),*];
     };
 }
 

@@ -48,7 +48,7 @@ fn a_wrong_configuration_ends_with_1_and_a_line_for_each_problem() {
     for arguments in [&[flag.as_str()][..], &[&flag, "--config.check"]] {
         let (code, _, said) = output(&mut exporter(arguments));
         assert_eq!(code, 1);
-        assert_eq!(said.lines().count(), 6, "{said}");
+        assert_eq!(said.lines().count(), 5, "{said}");
         assert!(
             said.lines()
                 .all(|line| line.starts_with(&format!("{}: z", file.display()))),

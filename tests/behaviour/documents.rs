@@ -51,27 +51,88 @@ fn documents_and_dashboards_name_only_metrics_that_exist() {
     }
 }
 
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
 fn links_between_documents_resolve() {
     let mut links = 0;
     for document in [files("docs", "md"), files(".", "md")].concat() {
         let text = fs::read_to_string(&document).unwrap();
-        for link in text
+        let targets = text
             .split("](")
             .skip(1)
-            .map(|rest| rest.split([')', '#']).next().unwrap())
-        {
-            if !link.contains("://") {
+            .filter_map(|rest| rest.split(')').next());
+        for link in targets.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let shown = document.display();
+            let there = match file {
+                "" => document.clone(),
+                file => document.parent().unwrap().join(file),
+            };
+            assert!(there.exists(), "{shown} links to {link}");
+            if !anchor.is_empty() {
+                let headings = anchors(&fs::read_to_string(&there).unwrap());
                 assert!(
-                    document.parent().unwrap().join(link).exists(),
-                    "{} links to {link}",
-                    document.display()
+                    headings.contains(anchor),
+                    "{shown} links to {link}, of {headings:?}"
                 );
-                links += 1;
             }
+            links += 1;
         }
     }
-    assert!(links >= 5);
+    assert!(links >= 15, "{links}");
+}
+
+/// Every file of Rust below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = folders.iter().flat_map(|folder| sources(folder));
+    let files = files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "rs"));
+    files.chain(below).collect()
+}
+
+#[test]
+fn each_promise_of_security_names_a_test_that_there_is() {
+    let page = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let rows: Vec<_> = page
+        .lines()
+        .skip_while(|line| *line != "| promise | test |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= 10);
+    let files = [sources(&root().join("src")), sources(&root().join("tests"))].concat();
+    let code: String = files
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    for row in rows {
+        let cell = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap();
+        let tests: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            assert!(
+                code.contains(&format!("fn {test}()")),
+                "there is no test {test}"
+            );
+        }
+    }
 }
 
 #[test]

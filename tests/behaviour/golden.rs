@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
 use wiremock::matchers::{
     header, header_exists, method, path, query_param, query_param_is_missing,
 };
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::configurations::taken;
 use crate::rig::serve;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/page.prom");
@@ -108,7 +108,7 @@ zis:
             .to_owned(),
         )
     };
-    let config = Config::parse(&text, "".as_ref(), &env, Problems::new("golden")).unwrap();
+    let config = taken(&text, &env);
     let clock = Clock::new(|| "2021-10-01T12:00:00Z".parse().unwrap());
     let (address, _daemon, shutdown) = serve(config, <_>::default(), clock).await;
     let _end = shutdown.drop_guard();

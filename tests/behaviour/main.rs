@@ -9,6 +9,7 @@
 mod admin;
 mod binary;
 mod check;
+mod configurations;
 mod daemon;
 mod documents;
 mod faults;

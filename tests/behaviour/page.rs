@@ -94,6 +94,27 @@ async fn whatever_the_vendors_send_is_counted_and_cut() {
 }
 
 #[tokio::test]
+async fn a_scrape_asks_nothing_of_the_vendors() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let asked = || {
+        let endpoints = [
+            "oauth_token",
+            "entities",
+            "entity_connections",
+            "connections_all",
+        ];
+        endpoints.map(|endpoint| rig.simulator.requests(endpoint))
+    };
+    let before = asked();
+    assert!(before.iter().all(|requests| *requests > 0), "{before:?}");
+    for _ in 0..20 {
+        let _ = rig.page().await;
+    }
+    assert_eq!(asked(), before);
+}
+
+#[tokio::test]
 #[ignore = "needs promtool: make test"]
 async fn promtool_has_nothing_to_say() {
     for world in [nasty(), World::new(Sizes::default(), 1, Timestamp::now())] {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use connections_exporter::client::{Client, Network, Pace};
 use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
 use connections_exporter::error::Reason;
 use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
 use connections_exporter::store::Store;
@@ -19,6 +18,8 @@ use serde_json::json;
 use tokio::runtime::Builder;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use crate::configurations::taken;
 
 /// The entity that is asked for; every row leads from it to another one.
 const ENTITY: &str = "8a80825555a3c7a10155b46120d058e7";
@@ -93,7 +94,7 @@ impl Rig {
             .await;
         let text = format!("poll: {{max_connections: {MOST}}}\n{}", text(&vendor.uri()));
         let env = |_: &str| Some("t".to_owned());
-        let config = Config::parse(&text, "".as_ref(), &env, Problems::new("test")).unwrap();
+        let config = taken(&text, &env);
         let account = &config.accounts[0];
         let clock = Clock::system();
         let pace = Arc::new(Pace::new(account.requests_per_minute, 1));

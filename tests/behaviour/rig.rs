@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
+use connections_exporter::config::Config;
 use connections_exporter::reload::Configuration;
 use connections_exporter::server::Limits;
 use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::configurations::taken;
 
 /// Polls at once, and then as often as a configuration may.
 pub(crate) const OFTEN: &str =
@@ -91,13 +93,7 @@ impl Rig {
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);
         let (text, env) = configure(text, env);
-        let config = Config::parse(
-            &text,
-            "".as_ref(),
-            &|name| env.get(name).cloned(),
-            Problems::new("test"),
-        )
-        .unwrap();
+        let config = taken(&text, &|name| env.get(name).cloned());
         let simulated = AbortOnDropHandle::new(tokio::spawn(simulator.clone().serve(listener)));
         let (address, daemon, shutdown) = serve(config, limits, clock).await;
         Self {
@@ -141,13 +137,7 @@ impl Rig {
 
 /// Runs the configuration of this text, whose every secret is `t`, until the guard is dropped.
 pub(crate) async fn serve_text(text: &str) -> (SocketAddr, DropGuard) {
-    let config = Config::parse(
-        text,
-        "".as_ref(),
-        &|_| Some("t".to_owned()),
-        Problems::new("test"),
-    )
-    .unwrap();
+    let config = taken(text, &|_| Some("t".to_owned()));
     let (address, _, shutdown) = serve(config, Limits::default(), Clock::system()).await;
     (address, shutdown.drop_guard())
 }

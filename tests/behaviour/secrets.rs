@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use connections_exporter::config::{Config, Problems};
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use memchr::memmem;
 
+use crate::configurations::taken;
 use crate::daemon::{configured_in_files, daemon_in, get, page_when};
 use crate::restarts::files;
 use crate::rig::{ONCE, Rig};
@@ -138,7 +138,7 @@ fn a_panic_that_prints_the_configuration_prints_no_secret() {
     const SECRET: &str = "planted-own-secret-7d1e";
     let text = "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id_env: S\n    client_secret_env: S\nzis:\n  - account: b\n    subdomain: b\n    integrations:\n      - name: n\n        token_env: S\n  - account: c\n    subdomain: c\n    admin_client: {client_id_env: S, client_secret_env: S}\n    integrations: all\n";
     let env = |_: &str| Some(SECRET.to_owned());
-    let config = Config::parse(text, "".as_ref(), &env, Problems::new("test")).unwrap();
+    let config = taken(text, &env);
     assert_eq!(config.accounts.len(), 3);
     let panic = std::panic::catch_unwind(AssertUnwindSafe(|| panic!("{config:?} {config:#?}")))
         .unwrap_err();

@@ -16,28 +16,76 @@ use crate::config::{
 };
 use crate::upstream::{Settings, System};
 
-/// An account under `zis:` in the configuration.
+#[cfg(test)]
+use crate::config::schema::exactly_one;
+#[cfg(test)]
+mod schema;
+
+/// A subdomain of Zendesk's.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(
+        rename = "ZisAccount",
+        deny_unknown_fields,
+        transform = exactly_one(&["subdomain", "base_url"]),
+        transform = schema::tokens_or_admin_client
+    )
+)]
 pub struct AccountSettings {
+    /// The `account` label; unique within zis.
+    #[cfg_attr(test, schemars(required))]
     account: Option<Text>,
+    /// The part before .zendesk.com: a-z, 0-9 and -, not beginning with -.
+    #[cfg_attr(test, schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]*$")))]
     subdomain: Option<Text>,
+    /// Instead of the subdomain, where a gateway stands before it: https:// (http:// for loopback only), no path.
     base_url: Option<BaseUrl>,
+    /// The most requests that this account makes, tokens and pages included.
+    #[cfg_attr(test, schemars(extend("default" = crate::config::schema::DEFAULT_REQUESTS_PER_MINUTE)))]
     requests_per_minute: Option<Rate>,
+    /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
     interval: Option<Period>,
+    /// Certificates to trust beside the machine's own, in PEM form.
     ca_file: Option<FileName>,
+    /// Instead of a token for each integration: tokens are made from a confidential client of an administrator's, and renewed.
     admin_client: Option<AdminClientSettings>,
+    /// The integrations to poll: a list; with an `admin_client` also a list of names alone, or `all` that the registry lists.
+    #[cfg_attr(test, schemars(required))]
     integrations: Option<Integrations>,
 }
 
+/// A confidential OAuth client of an administrator's.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(
+        rename = "ZisAdminClient",
+        deny_unknown_fields,
+        transform = exactly_one(&["client_id", "client_id_file", "client_id_env"]),
+        transform = exactly_one(&["client_secret_file", "client_secret_env"])
+    )
+)]
 struct AdminClientSettings {
+    /// The client's unique identifier. It is no secret.
     client_id: Option<Text>,
+    /// The file that holds the client's identifier, instead.
     client_id_file: Option<FileName>,
+    /// The environment variable that holds the client's identifier, instead.
     client_id_env: Option<EnvName>,
+    /// The file that holds the client's secret; read again at each use.
     client_secret_file: Option<FileName>,
+    /// The environment variable that holds the client's secret, instead.
     client_secret_env: Option<EnvName>,
+    /// What the tokens may do.
+    #[cfg_attr(test, schemars(extend("default" = DEFAULT_SCOPE)))]
     scope: Option<Text>,
 }
+
+/// What the tokens may do, if the configuration does not say: whether less is enough is not known (field).
+const DEFAULT_SCOPE: &str = "read write";
 
 #[derive(Debug)]
 enum Integrations {
@@ -49,11 +97,24 @@ enum Integrations {
 #[derive(Debug)]
 struct IntegrationSettings(Keys);
 
+/// An integration to poll.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "ZisIntegration", deny_unknown_fields)
+)]
 struct Keys {
+    /// The integration's name at Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
+    #[cfg_attr(test, schemars(required, extend("pattern" = schema::INTEGRATION)))]
     name: Option<Text>,
+    /// The file that holds a ZIS OAuth access token of this very integration; read again at each use. This or
+    /// `token_env`; with an `admin_client` neither.
     token_file: Option<FileName>,
+    /// The environment variable that holds the token, instead.
     token_env: Option<EnvName>,
+    /// Names of connections that must exist.
+    #[cfg_attr(test, schemars(with = "Option<Vec<Text>>", extend("uniqueItems" = true)))]
     expect: Option<Vec<Option<Text>>>,
 }
 
@@ -76,13 +137,16 @@ impl Settings for AccountSettings {
                 check.problem("subdomain", "give subdomain or base_url, not both");
                 None
             }
-            (None, None) => check.required("subdomain", None),
+            (None, None) => {
+                check.missing(&["subdomain", "base_url"], ": give subdomain or base_url");
+                None
+            }
         };
         let has_admin = self.admin_client.is_some();
         let admin = self
             .admin_client
             .and_then(|admin| admin.check(&mut check.at("admin_client")));
-        let (targets, tokens, discovery) = match check.required("integrations", self.integrations) {
+        let (targets, tokens, discovery) = match self.integrations {
             Some(Integrations::All) if !has_admin => {
                 check.problem(
                     "integrations",
@@ -95,7 +159,13 @@ impl Settings for AccountSettings {
                 let (targets, tokens) = listed(list, has_admin, check);
                 (targets, tokens, Discovery::Never)
             }
-            None => (Vec::new(), BTreeMap::new(), Discovery::Never),
+            None => {
+                check.missing(
+                    &["integrations"],
+                    ": list them, or say all, with an admin_client",
+                );
+                (Vec::new(), BTreeMap::new(), Discovery::Never)
+            }
         };
         let tokens = if has_admin {
             admin.map(Tokens::Minted)
@@ -128,7 +198,7 @@ impl AdminClientSettings {
         );
         let scope = self
             .scope
-            .map_or_else(|| "read write".to_owned(), |scope| scope.0);
+            .map_or_else(|| DEFAULT_SCOPE.to_owned(), |scope| scope.0);
         Some(AdminClient {
             id: id?,
             secret: secret?,

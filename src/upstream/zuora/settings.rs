@@ -10,28 +10,71 @@ use crate::config::{
 };
 use crate::upstream::{Connect, Settings, System};
 
-/// An account under `zuora:` in the configuration.
+#[cfg(test)]
+use crate::config::schema::exactly_one;
+
+/// A tenant of Zuora's.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(
+        rename = "ZuoraAccount",
+        deny_unknown_fields,
+        transform = exactly_one(&["client_id", "client_id_file", "client_id_env"]),
+        transform = exactly_one(&["client_secret_file", "client_secret_env"])
+    )
+)]
 pub struct AccountSettings {
+    /// The `account` label; unique within zuora.
+    #[cfg_attr(test, schemars(required))]
     account: Option<Text>,
+    /// Where the tenant is: https:// (http:// for loopback only), no path.
+    #[cfg_attr(test, schemars(required))]
     base_url: Option<BaseUrl>,
+    /// The id of an OAuth client of a user that may read the entities. It is no secret.
     client_id: Option<Text>,
+    /// The file that holds the client's id, instead.
     client_id_file: Option<FileName>,
+    /// The environment variable that holds the client's id, instead.
     client_id_env: Option<EnvName>,
+    /// The file that holds the client's secret; read again at each use.
     client_secret_file: Option<FileName>,
+    /// The environment variable that holds the client's secret, instead.
     client_secret_env: Option<EnvName>,
+    /// The most requests that this account makes, tokens and pages included.
+    #[cfg_attr(test, schemars(extend("default" = crate::config::schema::DEFAULT_REQUESTS_PER_MINUTE)))]
     requests_per_minute: Option<Rate>,
+    /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
     interval: Option<Period>,
+    /// Certificates to trust beside the machine's own, in PEM form.
     ca_file: Option<FileName>,
+    /// The entities to poll. Without it: every provisioned entity that the tenant lists and the token reaches.
+    #[cfg_attr(test, schemars(with = "Option<Vec<EntitySettings>>", length(min = 1)))]
     entities: Option<Vec<Option<EntitySettings>>>,
 }
 
+/// An entity to poll.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "ZuoraEntity", deny_unknown_fields)
+)]
 struct EntitySettings {
+    /// The entity's id: 32 hexadecimal digits, with hyphens or without.
+    #[cfg_attr(test, schemars(required, extend("pattern" = ENTITY_ID)))]
     id: Option<Text>,
+    /// The `target` label. Without it: what the tenant calls the entity, else its id.
     name: Option<Text>,
+    /// Ids of entities that it must have a connection with, in status connected.
+    #[cfg_attr(test, schemars(with = "Option<Vec<Text>>", inner(regex(pattern = ENTITY_ID)), extend("uniqueItems" = true)))]
     expect: Option<Vec<Option<Text>>>,
 }
+
+/// What [`entity_id`] takes, for editors.
+#[cfg(test)]
+const ENTITY_ID: &str = "^(-*[0-9A-Fa-f]){32}-*$";
 
 impl Settings for AccountSettings {
     const SYSTEM: &'static System = &ZUORA;

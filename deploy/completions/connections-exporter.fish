@@ -1,0 +1,97 @@
+function __fish_connections_exporter_needs_command
+    not __fish_seen_subcommand_from check demo simulate healthcheck
+end
+
+function __fish_connections_exporter_using_subcommand
+    __fish_seen_subcommand_from $argv
+end
+
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.file -d 'Configuration file' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Folder for what must outlive a restart; without it, nothing is written' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every problem, print the request plan, and exit'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "demo" -d 'Run the daemon against the built-in simulator: no credentials, no file'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "simulate" -d 'Run only the simulator of both APIs, and print a configuration that polls it'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "healthcheck" -d 'Ask a running daemon\'s /-/healthy; exit 0 only for a 200'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l format -d 'For people, or for programs' -r -f -a "table\t'A line for each target'
+json\t'One JSON object'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l config.file -d 'Configuration file' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entities -d 'Zuora entities' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integrations -d 'ZIS integrations' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'What everything is drawn from' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l config.file -d 'Configuration file' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integrations -d 'ZIS integrations' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'What everything is drawn from' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.listen-address -d 'Address of the simulator; loopback only' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l config.file -d 'Configuration file' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -1,0 +1,229 @@
+//! `docs/flags.md`, the manual pages and the shells' completions: all of them from clap's own description of the flags.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::{fs, process};
+
+use clap::builder::PossibleValue;
+use clap::{Arg, Command, CommandFactory as _};
+use clap_complete::{Shell, generate};
+
+use super::{GENERATED, code, hold, table};
+use crate::cli::Cli;
+
+const NAME: &str = "connections-exporter";
+
+const BEGINNING: &str = "
+# Commands and flags
+
+Every flag is an environment variable, too; a flag wins over its variable. In a variable a list is divided by commas, and a switch is
+`true` or `false`. Unknown variables are ignored. Flags of the daemon stand before or after a command's name, if the command has them.
+`--help` explains a command's flags, `-h` in short.
+";
+
+/// All commands, with the daemon's first; the version without the revision, which every commit would change.
+fn command() -> Command {
+    let mut command = Cli::command()
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true);
+    command.build();
+    command
+}
+
+fn row(flag: &Arg) -> [String; 4] {
+    let long = flag.get_long().unwrap();
+    let takes_value = flag.get_action().takes_values();
+    let value = flag
+        .get_value_names()
+        .filter(|_| takes_value)
+        .map(|names| format!("={}", names[0]));
+    let name = format!("--{long}{}", value.unwrap_or_default());
+    let defaults: Vec<_> = flag
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_str().unwrap())
+        .collect();
+    let default = if takes_value {
+        code(defaults)
+    } else {
+        String::new()
+    };
+    let env = flag.get_env().map(|name| name.to_str().unwrap());
+    // clap takes the full stop of a sentence away.
+    let mut help = format!("{}.", flag.get_help().unwrap());
+    let possible = flag.get_possible_values();
+    if takes_value && !possible.is_empty() {
+        let _ = write!(
+            help,
+            " One of {}.",
+            code(possible.iter().map(PossibleValue::get_name))
+        );
+    }
+    [code([name.as_str()]), default, code(env), help]
+}
+
+/// The flags that are a command's alone, or its parent's and its own.
+fn flags(command: &Command, own: impl Fn(&Arg) -> bool) -> String {
+    let flags = command
+        .get_arguments()
+        .filter(|flag| flag.get_long().is_some() && flag.get_id() != "help" && own(flag));
+    table(["flag", "default", "variable", ""], flags.map(row))
+}
+
+fn page(command: &Command) -> String {
+    let about = |command: &Command| format!("{}.", command.get_about().unwrap());
+    let mut text = format!("{GENERATED}{BEGINNING}");
+    let _ = write!(
+        text,
+        "\n## {}\n\n{}\n\n",
+        command.get_name(),
+        about(command)
+    );
+    text += &flags(command, |_| true);
+    for sub in command.get_subcommands() {
+        let inherited = |flag: &Arg| {
+            command
+                .get_arguments()
+                .any(|other| other.get_id() == flag.get_id())
+        };
+        let _ = write!(
+            text,
+            "\n## {} {}\n\n{}\n",
+            command.get_name(),
+            sub.get_name(),
+            about(sub)
+        );
+        let shared: Vec<_> = sub
+            .get_arguments()
+            .filter(|flag| {
+                inherited(flag) && !["help", "version"].contains(&flag.get_id().as_str())
+            })
+            .filter_map(|flag| flag.get_long().map(|long| format!("--{long}")))
+            .collect();
+        if sub.get_arguments().any(|flag| !inherited(flag)) {
+            let _ = write!(text, "\n{}", flags(sub, |flag| !inherited(flag)));
+        }
+        let _ = write!(
+            text,
+            "\nAnd of the daemon's: {}.\n",
+            code(shared.iter().map(String::as_str))
+        );
+    }
+    let after = command.get_after_long_help().unwrap().to_string();
+    let _ = write!(text, "\n## Exit codes and signals\n\n{after}\n");
+    text
+}
+
+#[test]
+fn the_page_of_flags_is_what_the_code_says() {
+    hold("docs/flags.md", &page(&command()));
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let all = command();
+    for one in std::iter::once(&all).chain(all.get_subcommands()) {
+        // A date would change with every day; roff takes a space for one that is left out.
+        let page = clap_mangen::Man::new(one.clone())
+            .date(" ")
+            .source(format!(
+                "connections-exporter {}",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .manual("User Commands");
+        let mut text = Vec::new();
+        page.render(&mut text).unwrap();
+        // Space between paragraphs as roff means it, or mandoc warns; and clap's name for what follows the help.
+        let text = String::from_utf8(text).unwrap();
+        let text = text.replace("\n.br\n\n.br\n", "\n.sp\n");
+        let text = text.replace(".SH EXTRA", ".SH EXIT STATUS AND SIGNALS");
+        hold(&format!("deploy/man/{}", page.get_filename()), &text);
+    }
+    let pages = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/man"));
+    let commands = 1 + all.get_subcommands().count();
+    assert_eq!(
+        pages.unwrap().count(),
+        commands,
+        "deploy/man has pages of commands that are gone"
+    );
+}
+
+/// What clap generates for a shell.
+fn generated(shell: Shell) -> String {
+    let mut text = Vec::new();
+    generate(shell, &mut command(), NAME, &mut text);
+    String::from_utf8(text).unwrap()
+}
+
+/// clap calls a command by two names where the program's has a hyphen, and then completes nothing of it:
+/// <https://github.com/clap-rs/clap/issues/6421>
+fn bash() -> String {
+    generated(Shell::Bash).replace("connections__subcmd__exporter", "connections__exporter")
+}
+
+/// clap looks for the command with fish's argparse, which refuses flags with dots; so with functions of fish's own.
+fn fish() -> String {
+    let text = generated(Shell::Fish);
+    let begin = text.find("complete -c").unwrap();
+    let all = command();
+    let names: Vec<_> = all.get_subcommands().map(Command::get_name).collect();
+    let names = names.join(" ");
+    format!(
+        "function __fish_connections_exporter_needs_command
+    not __fish_seen_subcommand_from {names}
+end
+
+function __fish_connections_exporter_using_subcommand
+    __fish_seen_subcommand_from $argv
+end
+
+{}",
+        &text[begin..]
+    )
+}
+
+#[test]
+fn the_shells_complete_what_there_is() {
+    hold("deploy/completions/connections-exporter.bash", &bash());
+    hold(
+        "deploy/completions/_connections-exporter",
+        &generated(Shell::Zsh),
+    );
+    hold("deploy/completions/connections-exporter.fish", &fish());
+}
+
+/// What bash offers in place of the last word.
+fn offered(words: &[&str]) -> String {
+    let script = r#"source /dev/stdin; COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 ))
+        _connections__exporter "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}""#;
+    let mut bash = process::Command::new("bash");
+    bash.args(["--norc", "-c", script, "bash", NAME])
+        .args(words);
+    let mut bash = bash
+        .stdin(process::Stdio::piped())
+        .stdout(process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(self::bash().as_bytes())
+        .unwrap();
+    String::from_utf8(bash.wait_with_output().unwrap().stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn bash_completes_commands_flags_of_each_command_and_values() {
+    assert_eq!(offered(&["che"]), "check");
+    assert_eq!(offered(&["--config."]), "--config.file --config.check");
+    assert_eq!(offered(&["--log.level", "d"]), "debug");
+    assert_eq!(offered(&["check", "--form"]), "--format");
+    assert_eq!(offered(&["check", "--format", ""]), "table json");
+    assert_eq!(
+        offered(&["simulate", "--simulator.l"]),
+        "--simulator.listen-address"
+    );
+}

@@ -1,0 +1,145 @@
+//! `docs/config.schema.json`, and `docs/configuration.md` made from it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{GENERATED, code, hold, table};
+use crate::config::schema::schema;
+
+const BEGINNING: &str = "
+# Configuration
+
+One YAML file, named by `--config.file`; [`config.example.yaml`](../config.example.yaml) shows every key in its place. A file of your own is checked with
+
+    connections-exporter --config.check --config.file=config.yaml
+
+which tells every problem at once, each with its place, and prints the plan of requests.
+
+An editor with a YAML language server checks it while it is written: [`config.schema.json`](config.schema.json) is its JSON Schema, named in the file's first line:
+
+    # yaml-language-server: $schema=config.schema.json
+
+with the path or the address of a copy of it. The schema cannot see files, variables or names that are there twice, and knows durations only as they are written here; the program decides.
+
+- **duration**: a number with its unit, `30s`, `5m`, `1h30m`; at most a year. Without a unit it is refused.
+- **file**: a path; a relative one begins at the folder of the configuration file.
+- **variable**: the name of an environment variable of the exporter's.
+- Secrets never stand in this file. A secret's file is read again at each use, so rotating it needs no restart; one newline at its end is not part of it.
+- Unknown keys are refused. A key without a value counts as left out.
+";
+
+/// What the text of a schema's node means to people.
+fn kind(node: &Value, name: &str) -> String {
+    if let Some(list) = node.get("oneOf") {
+        return format!("`{}`, or a list", list[0]["const"].as_str().unwrap());
+    }
+    let of = match &node["type"] {
+        Value::Array(types) => types[0].as_str(),
+        word => word.as_str(),
+    };
+    match of {
+        Some("integer") => format!("{} to {}", node["minimum"], node["maximum"]),
+        Some("array") if node["items"].get("$ref").is_none() => "list of texts".to_owned(),
+        Some("array") => "list".to_owned(),
+        Some("string") if name.ends_with("_file") => "file".to_owned(),
+        Some("string") if name.ends_with("_env") => "variable".to_owned(),
+        Some("string") if name.ends_with("url") => "URL".to_owned(),
+        Some("string") if node.get("minLength").is_some() => "duration".to_owned(),
+        Some("string") => "text".to_owned(),
+        _ => "keys".to_owned(),
+    }
+}
+
+/// The definition that a node refers to, through optional values and lists; else the node.
+fn definition<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
+    let referred = ["allOf", "anyOf"]
+        .iter()
+        .find_map(|key| node.get(key)?.get(0));
+    let node = referred.unwrap_or(node);
+    match node.get("$ref").and_then(Value::as_str) {
+        Some(reference) => root.pointer(&reference[1..]).unwrap(),
+        None => node,
+    }
+}
+
+/// The rules of a mapping about which of its keys are given.
+fn rules(node: &Value) -> Vec<Vec<&str>> {
+    let rules = node["allOf"].as_array().into_iter().flatten();
+    let choices = rules.filter_map(|rule| rule["oneOf"].as_array());
+    let keys = choices.map(|choices| {
+        choices
+            .iter()
+            .filter_map(|one| one["required"][0].as_str())
+            .collect()
+    });
+    keys.collect()
+}
+
+/// The section of a mapping, and those of the mappings below it.
+fn section(root: &Value, node: &Value, path: &str, text: &mut String) {
+    let required: Vec<_> = node["required"].as_array().into_iter().flatten().collect();
+    let mut below = Vec::new();
+    let mut rows = Vec::new();
+    let mut properties: Vec<_> = node["properties"].as_object().unwrap().iter().collect();
+    properties.sort_by_key(|(name, _)| !required.iter().any(|key| key == name));
+    for (name, property) in properties {
+        let meant = definition(root, property);
+        let description = property.get("description").or(meant.get("description"));
+        let default = match &property["default"] {
+            Value::Null if required.iter().any(|key| *key == name) => "required".to_owned(),
+            Value::Null => String::new(),
+            Value::String(text) => code([text.as_str()]),
+            number => code([number.to_string().as_str()]),
+        };
+        let description = description.and_then(Value::as_str).unwrap_or_default();
+        rows.push([
+            code([name.as_str()]),
+            kind(meant, name),
+            default,
+            description.to_owned(),
+        ]);
+        let list = meant.get("oneOf").map_or(meant, |choices| &choices[1]);
+        let (one, path) = match list.get("items") {
+            Some(items) => (definition(root, items), format!("{name}[]")),
+            None => (meant, name.clone()),
+        };
+        // An entry of a list may be a name alone, or a mapping.
+        let one = match one.get("anyOf") {
+            Some(choices) => definition(root, &choices[1]),
+            None => one,
+        };
+        if one.get("properties").is_some() {
+            below.push((one, path));
+        }
+    }
+    let heading = if path.is_empty() { "The file" } else { path };
+    let _ = write!(
+        text,
+        "\n## {heading}\n\n{}",
+        table(["key", "type", "default", "meaning"], rows)
+    );
+    for keys in rules(node) {
+        let _ = write!(text, "\nExactly one of {} is given.\n", code(keys));
+    }
+    for (one, name) in below {
+        let path = if path.is_empty() {
+            name
+        } else {
+            format!("{path}.{name}")
+        };
+        section(root, one, &path, text);
+    }
+}
+
+#[test]
+fn the_schema_and_the_page_of_the_configuration_are_what_the_code_says() {
+    let schema = schema();
+    hold(
+        "docs/config.schema.json",
+        &format!("{}\n", serde_json::to_string_pretty(&schema).unwrap()),
+    );
+    let mut text = format!("{GENERATED}{BEGINNING}");
+    section(&schema, &schema, "", &mut text);
+    hold("docs/configuration.md", &text);
+}

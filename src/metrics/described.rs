@@ -1,0 +1,104 @@
+//! Every metric that there is, as its collector describes it: what `docs/metrics.md` is made from.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{Metric, MetricFamily, MetricType};
+
+use super::{ALL, AccountMetrics, OwnMetrics, freshness};
+use crate::client::Pace;
+use crate::state::State;
+use crate::upstream::{Settings as _, zuora};
+
+/// One metric.
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) kind: MetricType,
+    pub(crate) labels: Vec<String>,
+    pub(crate) help: String,
+}
+
+thread_local! {
+    /// What was registered in this thread. A registry keeps silent about a vector without samples, and about labels.
+    static NOTED: RefCell<Vec<Described>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes a collector that is being registered.
+pub(super) fn note(collector: &impl Collector) {
+    let families = collector.collect();
+    for desc in collector.desc() {
+        let Some(family) = families.iter().find(|family| family.name() == desc.fq_name) else {
+            continue;
+        };
+        let fixed = desc
+            .const_label_pairs
+            .iter()
+            .map(|pair| pair.name().to_owned());
+        let mut labels: Vec<_> = fixed.chain(desc.variable_labels.iter().cloned()).collect();
+        labels.sort_by_key(|label| label != "system");
+        let noted = Described {
+            name: desc.fq_name.clone(),
+            kind: family.get_field_type(),
+            labels,
+            help: desc.help.clone(),
+        };
+        NOTED.with_borrow_mut(|all| all.push(noted));
+    }
+}
+
+/// The metrics of a process with one account, which has not begun to poll.
+fn fresh() -> (OwnMetrics, AccountMetrics) {
+    let own = OwnMetrics::new(Timestamp::UNIX_EPOCH);
+    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+    let account = AccountMetrics::new("zuora", "production", pace, own.durations());
+    (own, account)
+}
+
+/// All metrics, in the order in which they are defined.
+pub(crate) fn all() -> Vec<Described> {
+    NOTED.take();
+    fresh();
+    note(&ProcessCollector::for_self());
+    let of_targets = ALL.iter().map(|header| Described {
+        name: header.name.to_owned(),
+        kind: header.kind,
+        labels: header
+            .labels
+            .iter()
+            .map(|label| (*label).to_owned())
+            .collect(),
+        help: header.help.to_owned(),
+    });
+    of_targets.chain(NOTED.take()).collect()
+}
+
+/// What is on the page before anything was polled: there each label whose values are fixed has them all.
+pub(crate) fn from_the_start() -> Vec<MetricFamily> {
+    let (own, account) = fresh();
+    let state = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    let system = zuora::AccountSettings::SYSTEM;
+    let of_target = freshness(system, "production", "global", &state).map(|(_, family)| family);
+    let of_process = own.gather(std::iter::once(&account), Timestamp::UNIX_EPOCH);
+    of_target.chain(of_process).collect()
+}
+
+/// By metric and label, the values in these families.
+pub(crate) fn values(families: &[MetricFamily]) -> BTreeMap<(&str, &str), BTreeSet<String>> {
+    let mut values: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for family in families {
+        for pair in family.get_metric().iter().flat_map(Metric::get_label) {
+            let place = (family.name(), pair.name());
+            values
+                .entry(place)
+                .or_default()
+                .insert(pair.value().to_owned());
+        }
+    }
+    values
+}
