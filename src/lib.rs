@@ -24,6 +24,7 @@ pub mod store;
 pub mod board;
 pub mod exposition;
 pub mod metrics;
+pub mod notify;
 pub mod server;
 
 pub mod simulator;
@@ -91,9 +92,15 @@ pub async fn run(
             "listening"
         );
     }
-    Server::new(board, web.telemetry_path, web.limits)
-        .serve(web.listeners, shutdown)
-        .await;
+    let status = format!("serving {} accounts", accounts.len());
+    let server = Server::new(board, web.telemetry_path, web.limits);
+    tokio::select! {
+        // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
+        // the first accept: the sockets listen since before `run`, and who connects to them is answered.
+        biased;
+        never = notify::serving(&status, &shutdown) => match never {},
+        () = server.serve(web.listeners, shutdown.clone()) => {}
+    }
     drop(accounts);
     // A disk that hangs must not keep the process.
     if timeout(LAST_WRITES, store.flush()).await.is_err() {

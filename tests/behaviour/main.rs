@@ -23,3 +23,4 @@ mod rig;
 mod secrets;
 mod server;
 mod soak;
+mod supervised;
