@@ -3,6 +3,7 @@
 # packages, unpacked into the folder named. Installing them would start them, on the ports that people use.
 set -eu
 folder=$1
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 PATH="$folder/usr/bin:$PATH"
 mkdir -p "$folder"
 cd "$folder"
@@ -15,7 +16,7 @@ from_debian() {
     [ -n "$missing" ] || return 0
     if ! apt-get download "$package"; then
         # The package lists of a new machine are empty.
-        if [ "$(id -u)" = 0 ]; then apt-get update; else sudo apt-get update; fi
+        root apt-get update
         apt-get download "$package"
     fi
     dpkg-deb --extract "$package"_*.deb .
@@ -24,3 +25,9 @@ from_debian() {
 }
 from_debian prometheus prometheus promtool
 from_debian prometheus-alertmanager prometheus-alertmanager amtool
+# Debian's Alertmanager reads these at this place only.
+templates=/usr/share/prometheus/alertmanager
+if [ ! -e "$templates/default.tmpl" ]; then
+    root mkdir -p "$templates"
+    root cp ".$templates"/*.tmpl "$templates/"
+fi

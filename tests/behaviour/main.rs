@@ -10,6 +10,7 @@ mod admin;
 mod binary;
 mod check;
 mod daemon;
+mod deploy;
 mod documents;
 mod faults;
 mod golden;
