@@ -8,6 +8,8 @@ folder=$(mktemp --directory)
 trap 'rm -rf "$folder"' EXIT
 root=$folder/root
 mmdebstrap --quiet --variant=minbase --include=systemd-sysv,dbus,ca-certificates,curl,procps "${SUITE:-bookworm}" "$root"
+# The smallest Debian knows not even this name.
+echo 127.0.0.1 localhost >"$root/etc/hosts"
 mkdir "$root/packages"
 cp "$first" "$root/packages/first.deb"
 cp "$later" "$root/packages/later.deb"

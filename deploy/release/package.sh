@@ -13,7 +13,7 @@ mkdir -p "$out/$name"
 cargo build --release --locked
 cp target/release/connections-exporter README.md CHANGELOG.md LICENSE config.example.yaml \
     deploy/systemd/connections-exporter.service "$out/$name/"
-# The same commit gives the same archive, whoever packs it and when.
+# The same files give the same archive, whoever packs them and when.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX --mtime="@$(git log -1 --format=%ct)" \
     --directory="$out" --create "$name" | gzip --no-name --best >"$out/$name.tar.gz"
 rm -r "${out:?}/$name"
