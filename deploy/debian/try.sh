@@ -38,13 +38,14 @@ journalctl --no-pager --unit=$unit | grep "nothing to poll" || fail "no sentence
 systemctl stop $unit
 
 echo "# configure, with credentials that root alone can read"
-connections-exporter simulate >/tmp/simulated 2>/dev/null &
-until_true grep --quiet zis: /tmp/simulated
-sed --quiet 's/^#   export //p' /tmp/simulated | while IFS='=' read -r name value; do
+simulated=$(mktemp)
+connections-exporter simulate >"$simulated" 2>/dev/null &
+until_true grep --quiet zis: "$simulated"
+sed --quiet 's/^#   export //p' "$simulated" | while IFS='=' read -r name value; do
     (umask 077 && echo "$value" >"$etc/secrets/$name")
 done
 # By name, so that what looks names up runs inside the sandbox, too.
-sed -e "s#_env: #_file: /run/credentials/$unit/secrets_#" -e s#127.0.0.1:9933#localhost:9933# /tmp/simulated >$etc/config.yaml
+sed -e "s#_env: #_file: /run/credentials/$unit/secrets_#" -e s#127.0.0.1:9933#localhost:9933# "$simulated" >$etc/config.yaml
 
 echo "# start: systemd waits for READY, the page comes, the state is kept"
 systemctl enable --now $unit
