@@ -106,6 +106,29 @@ fn the_configurations_that_are_deployed_load() {
 }
 
 #[test]
+fn what_the_program_includes_is_sent_to_the_builder_of_the_image() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sent = read("docker/Dockerfile.dockerignore");
+    let is_sent = |path: &Path| {
+        let folder = path.strip_prefix(root).unwrap().iter().next().unwrap();
+        sent.lines()
+            .any(|line| line.strip_prefix('!') == folder.to_str())
+    };
+    for file in files(&root.join("src")) {
+        assert!(is_sent(&file));
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for start in ["include_str!(\"", "include_bytes!(\""] {
+            for rest in text.split(start).skip(1) {
+                let name = rest.split('"').next().unwrap();
+                let included = file.parent().unwrap().join(name).canonicalize().unwrap();
+                let file = file.display();
+                assert!(is_sent(&included), "{file} includes {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_containers_mount_exists() {
     let compose: Value = serde_yaml::from_str(&read("docker-compose/docker-compose.yaml")).unwrap();
     let services = compose["services"].as_object().unwrap().values();
