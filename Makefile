@@ -1,5 +1,5 @@
 # The one list of commands; CI calls the same.
-.PHONY: run test lint docs tools soak fuzz
+.PHONY: run test lint docs tools soak fuzz deploy-check package package-try
 
 # Programs that tests need and that are not on the machine already.
 TOOLS := $(CURDIR)/target/tools
@@ -9,7 +9,7 @@ run:
 	cargo run --release --locked -- demo
 
 ## test: everything that must hold, with the programs it needs
-test: lint docs tools
+test: lint docs tools deploy-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked -- --include-ignored
 
 ## lint: format, clippy with warnings denied
@@ -30,6 +30,23 @@ fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz build
 	ls fuzz/corpus | RUSTC_BOOTSTRAP=1 xargs -P 2 -I{} cargo fuzz run {} -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
 
-## tools: prometheus and promtool by apt, unpacked below target/ so that no service starts
+## deploy-check: what is in deploy/, each by its ecosystem's own tool
+deploy-check: tools
+	deploy/tools.sh "$(TOOLS)"
+	deploy/check.sh "$(TOOLS)"
+
+## package: archive, Debian package, SBOM and checksums in target/package; needs lintian
+package:
+	cargo install --quiet --locked --root "$(TOOLS)" cargo-deb@3.8.0 cargo-cyclonedx@0.5.9
+	PATH="$(TOOLS)/bin:$$PATH" deploy/release/package.sh
+	lintian --allow-root --fail-on=error,warning target/package/*.deb
+
+## package-try: that package installed, run, upgraded, removed and purged in a container; needs root, mmdebstrap, systemd-nspawn
+package-try: package
+	PATH="$(TOOLS)/bin:$$PATH" cargo deb --no-build --locked --deb-revision=2 --output=target/package/later.deb
+	deploy/debian/try-in-container.sh target/package/*-1_*.deb target/package/later.deb
+	rm target/package/later.deb
+
+## tools: Prometheus and Alertmanager by apt, unpacked below target/ so that no service starts
 tools:
 	tests/tools.sh "$(TOOLS)"

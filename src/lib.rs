@@ -26,6 +26,7 @@ pub mod store;
 pub mod board;
 pub mod exposition;
 pub mod metrics;
+pub mod notify;
 pub mod server;
 
 pub mod simulator;
@@ -98,9 +99,14 @@ pub async fn run(
             "listening"
         );
     }
-    Server::new(board, web.telemetry_path, web.reload, web.limits)
-        .serve(web.listeners, shutdown)
-        .await;
+    let server = Server::new(board, web.telemetry_path, web.reload, web.limits);
+    tokio::select! {
+        // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
+        // the first accept: the sockets listen since before `run`, and who connects to them is answered.
+        biased;
+        never = notify::serving(&shutdown) => match never {},
+        () = server.serve(web.listeners, shutdown.clone()) => {}
+    }
     reloading.abort();
     // With it end the accounts, which write until then.
     let _ = reloading.await;

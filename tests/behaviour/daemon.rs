@@ -33,12 +33,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a command that serves at the address, and waits until it does.
     pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut daemon = Self { child, address };
+        let mut daemon = Self::spawn(command, address);
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).is_err() {
             let ended = daemon.child.try_wait().unwrap();
@@ -47,6 +42,16 @@ impl Daemon {
             std::thread::yield_now();
         }
         daemon
+    }
+
+    /// Starts a command that is to serve at the address, and does not wait.
+    pub(crate) fn spawn(command: &mut Command, address: SocketAddr) -> Self {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, address }
     }
 
     /// The first line of its standard output.

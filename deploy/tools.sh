@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes available what check.sh checks with: what the machine has not by apt, the rest by pip and npm below the folder
+# named, so that the machine's own versions do not matter.
+set -eu
+tools=$1
+here=$(dirname "$(realpath "$0")")
+
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# The program, and the package that has it.
+from_apt() {
+    command -v "$1" >/dev/null && return
+    root apt-get install --yes --no-install-recommends "$2" ||
+        # The package lists of a new machine are empty.
+        { root apt-get update && root apt-get install --yes --no-install-recommends "$2"; }
+}
+from_apt systemd-analyze systemd
+from_apt shellcheck shellcheck
+from_apt python3 python3-venv
+from_apt npm npm
+
+if ! cmp --silent "$here/requirements.txt" "$tools/python/requirements.txt"; then
+    rm -rf "$tools/python"
+    python3 -m venv "$tools/python" || { root apt-get install --yes python3-venv && python3 -m venv "$tools/python"; }
+    "$tools/python/bin/pip" install --quiet --requirement "$here/requirements.txt"
+    cp "$here/requirements.txt" "$tools/python/"
+fi
+if ! cmp --silent "$here/package.json" "$tools/npm/package.json"; then
+    rm -rf "$tools/npm"
+    mkdir -p "$tools/npm"
+    cp "$here/package.json" "$tools/npm/"
+    npm install --silent --no-audit --no-fund --prefix "$tools/npm" || { rm "$tools/npm/package.json"; exit 1; }
+fi
