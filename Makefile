@@ -30,6 +30,6 @@ fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz build
 	ls fuzz/corpus | RUSTC_BOOTSTRAP=1 xargs -P 2 -I{} cargo fuzz run {} -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
 
-## tools: prometheus and promtool by apt, unpacked below target/ so that no service starts
+## tools: prometheus and promtool by apt, unpacked below target/ so that no service starts; chromium by apt, its driver by npm
 tools:
 	tests/tools.sh "$(TOOLS)"

@@ -25,6 +25,7 @@ pub mod board;
 pub mod exposition;
 pub mod metrics;
 pub mod server;
+pub mod status;
 
 pub mod simulator;
 
@@ -44,6 +45,7 @@ use clock::Clock;
 use config::Config;
 use metrics::OwnMetrics;
 use server::{Limits, Server};
+use status::About;
 use store::Store;
 
 /// What is still to be written to the state folder at the end has this long.
@@ -56,6 +58,8 @@ pub struct Web {
     pub listeners: Vec<TcpListener>,
     /// The path of the page.
     pub telemetry_path: String,
+    /// The configuration file that the status page names; `None` where there is none.
+    pub config_file: Option<String>,
     /// What a client may ask.
     pub limits: Limits,
 }
@@ -91,7 +95,11 @@ pub async fn run(
             "listening"
         );
     }
-    Server::new(board, web.telemetry_path, web.limits)
+    let about = About {
+        telemetry_path: web.telemetry_path,
+        config_file: web.config_file,
+    };
+    Server::new(board, about, web.limits)
         .serve(web.listeners, shutdown)
         .await;
     drop(accounts);

@@ -153,7 +153,11 @@ async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
         }
     }
     let state_dir = flags.state_dir.as_deref();
-    run(config, web(flags)?, Clock::system(), state_dir, shutdown).await
+    let web = Web {
+        config_file: Some(flags.config_file.display().to_string()),
+        ..web(flags)?
+    };
+    run(config, web, Clock::system(), state_dir, shutdown).await
 }
 
 async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
@@ -234,6 +238,7 @@ fn web(flags: &Daemon) -> anyhow::Result<Web> {
     Ok(Web {
         listeners,
         telemetry_path: flags.web_telemetry_path.clone(),
+        config_file: None,
         limits,
     })
 }

@@ -18,7 +18,7 @@ use answer::{Answer, page, text};
 pub use listen::{bind, loopback_of};
 
 use crate::board::Board;
-use crate::exposition::Encoding;
+use crate::status::{self, About};
 
 /// What a client may ask of us.
 #[derive(Debug, Clone)]
@@ -52,19 +52,19 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Server {
     board: Arc<Board>,
-    telemetry_path: String,
+    about: About,
     limits: Limits,
     in_flight: Arc<Semaphore>,
 }
 
 impl Server {
-    /// A server of this board; the page is at `telemetry_path`.
+    /// A server of this board.
     #[must_use]
-    pub fn new(board: Arc<Board>, telemetry_path: String, limits: Limits) -> Self {
+    pub fn new(board: Arc<Board>, about: About, limits: Limits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.requests));
         Self {
             board,
-            telemetry_path,
+            about,
             limits,
             in_flight,
         }
@@ -111,8 +111,8 @@ impl Server {
             "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
             "/-/ready" => self.ready(),
             _ => match self.in_flight.clone().try_acquire_owned() {
-                Ok(permit) if path == self.telemetry_path => self.metrics(request, permit),
-                Ok(_) => self.index(),
+                Ok(permit) if path == self.about.telemetry_path => self.metrics(request, permit),
+                Ok(permit) => self.status(request, permit),
                 Err(_) => text(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Too many answers are in flight; see --web.max-requests.\n",
@@ -127,7 +127,13 @@ impl Server {
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {
-        [self.telemetry_path.as_str(), "/", "/-/healthy", "/-/ready"].into_iter()
+        [
+            self.about.telemetry_path.as_str(),
+            "/",
+            "/-/healthy",
+            "/-/ready",
+        ]
+        .into_iter()
     }
 
     fn ready(&self) -> Answer {
@@ -144,24 +150,19 @@ impl Server {
     }
 
     fn metrics(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
-        let encoding = if answer::accepts_gzip(request.headers()) {
-            Encoding::Gzip
-        } else {
-            Encoding::Plain
-        };
+        let encoding = answer::encoding(request.headers());
         page(self.board.page(encoding), encoding, permit)
     }
 
-    fn index(&self) -> Answer {
-        answer::html(format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>connections-exporter</title></head>\n<body>\n\
-             <h1>connections-exporter</h1>\n<p>Version {}, revision {}.</p>\n\
-             <ul>\n<li><a href=\"{}\">Metrics</a></li>\n<li><a href=\"/-/healthy\">Healthy</a></li>\n<li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n\
-             </body>\n</html>\n",
-            env!("CARGO_PKG_VERSION"),
-            env!("BUILD_REVISION"),
-            self.telemetry_path,
-        ))
+    fn status(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+        let encoding = answer::encoding(request.headers());
+        match status::render(&self.board, &self.about) {
+            Ok(html) => answer::html(html, encoding, permit),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The status page could not be made: {error}.\n"),
+            ),
+        }
     }
 }
 

@@ -1,20 +1,45 @@
 #!/bin/sh
-# Makes prometheus and promtool available: those of the machine, else Debian's package, unpacked into the
-# folder named. Installing the package would start a Prometheus of the machine's own on port 9090.
+# Makes the programs available that tests need: those of the machine, else from Debian and npm, into the folder named
+# as far as they can do without being installed.
 set -eu
 folder=$1
-PATH="$folder/usr/bin:$PATH"
-if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
-    exit 0
-fi
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$folder"
-cd "$folder"
-if ! apt-get download prometheus; then
-    # The package lists of a new machine are empty.
-    if [ "$(id -u)" = 0 ]; then apt-get update; else sudo apt-get update; fi
-    apt-get download prometheus
+PATH="$folder/usr/bin:$PATH"
+
+root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+has() {
+    for program; do command -v "$program" >/dev/null || return 1; done
+}
+
+# The package lists of a new machine are empty.
+with_lists() {
+    "$@" || { root apt-get update && "$@"; }
+}
+
+# Installing the package would start a Prometheus of the machine's own on port 9090, so it is only unpacked.
+if ! has prometheus promtool; then
+    cd "$folder"
+    with_lists apt-get download prometheus
+    dpkg-deb --extract prometheus_*.deb .
+    rm prometheus_*.deb
 fi
-dpkg-deb --extract prometheus_*.deb .
-rm prometheus_*.deb
-prometheus --version
-promtool --version
+
+# A browser needs what comes with its installation.
+has chromium || with_lists root apt-get install --yes --no-install-recommends chromium
+has node npm || with_lists root apt-get install --yes --no-install-recommends nodejs npm
+
+browser="$folder/browser"
+if ! cmp -s "$here/browser/package-lock.json" "$browser/node_modules/.taken"; then
+    mkdir -p "$browser"
+    cp "$here/browser/package.json" "$here/browser/package-lock.json" "$browser"
+    (cd "$browser" && npm ci --ignore-scripts --no-audit --no-fund)
+    cp "$here/browser/package-lock.json" "$browser/node_modules/.taken"
+fi
+
+for program in prometheus promtool chromium node; do
+    "$program" --version
+done

@@ -8,6 +8,7 @@
 
 mod admin;
 mod binary;
+mod browser;
 mod check;
 mod daemon;
 mod documents;
@@ -23,3 +24,4 @@ mod rig;
 mod secrets;
 mod server;
 mod soak;
+mod status;

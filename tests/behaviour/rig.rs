@@ -188,6 +188,7 @@ pub(crate) async fn serve(
     let web = Web {
         listeners: vec![listener],
         telemetry_path: "/metrics".to_owned(),
+        config_file: None,
         limits,
     };
     let shutdown = CancellationToken::new();
