@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::board::{AccountSeen, Board};
 use crate::metrics::LastReload;
-use lists::{TokenRow, Top, Worry, tokens, worries};
+use lists::{MOST, TokenRow, Top, Worry, tokens, worries};
 use view::{AccountRow, Health, TargetRow, accounts, targets};
 use words::{Bytes, Count, Date, Number};
 

@@ -27,7 +27,9 @@
       const keyed = sorted.map((row) => [key(row, by.column), row]);
       sorted = keyed.sort((a, b) => compare(a[0], b[0], by.down)).map((pair) => pair[1]);
     }
-    table.tBodies[0].append(...sorted);
+    // Moving thousands of rows costs a layout, and mostly they are in order.
+    const body = table.tBodies[0];
+    if (sorted.some((row, index) => row !== body.rows[index])) body.append(...sorted);
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       if (by?.column === column) head.setAttribute("aria-sort", by.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -41,8 +43,9 @@
       for (const row of rows.get(table)) {
         const s = row.dataset.s;
         const fits = !s || !state.value || (state.value === "!up" ? s !== "up" : s === state.value);
-        row.hidden = !fits || !row.textContent.toLowerCase().includes(wanted);
-        visible += !row.hidden;
+        const hidden = !fits || (wanted !== "" && !row.textContent.toLowerCase().includes(wanted));
+        if (row.hidden !== hidden) row.hidden = hidden;
+        visible += !hidden;
       }
       return [table.id, visible, rows.get(table).length];
     });

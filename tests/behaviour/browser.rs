@@ -90,6 +90,19 @@ async fn axe_finds_nothing_in_light_in_dark_and_on_a_phone() {
 
 #[tokio::test]
 #[ignore = "needs chromium: make test"]
+async fn of_very_many_targets_all_are_there_to_those_who_listen() {
+    let sizes = Sizes {
+        entities: 0,
+        integrations: 300,
+        ..Sizes::default()
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    browse("many", &rig).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium: make test"]
 async fn without_scripts_it_shows_the_same() {
     browse("scriptless", &with_a_failure().await).await;
 }
