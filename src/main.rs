@@ -183,6 +183,7 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
         "The exporter polls it every 10 s:              http://{seen}{}",
         flags.web_telemetry_path
     );
+    println!("Its status page, for people:                   http://{seen}/");
     println!("Ctrl-C ends both.");
     tokio::spawn(simulator.serve(listener));
     run(config, web, Clock::system(), None, shutdown).await

@@ -91,7 +91,7 @@
   const refresh = async () => {
     if (document.hidden || pause.getAttribute("aria-pressed") === "true" || selects()) return;
     try {
-      const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
+      const answer = await fetch(location.pathname + location.search, { cache: "no-store", signal: AbortSignal.timeout(EVERY) });
       if (!answer.ok) throw new Error(`the exporter answered ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       // Another version may have another page.

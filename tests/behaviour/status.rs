@@ -240,26 +240,34 @@ async fn it_names_the_configuration_file_and_the_size_of_the_last_page() {
 }
 
 #[tokio::test]
-async fn after_a_restart_what_comes_from_the_state_folder_is_called_restored() {
-    let rig = Rig::start(FEW, ONCE).await;
+async fn after_a_restart_listings_are_called_restored_and_failures_began_when_they_did() {
+    let rig = rig(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
     let folder = configured_in_files(&rig, "1h");
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
     let arguments = ["--state.dir", state.to_str().unwrap()];
-    let mut daemon = daemon_in(folder.path(), &arguments).await;
     let up = |page: &str| page.matches("target_up{").count() == 4;
+    let since = |html: &str| {
+        let row = row(html, "targets", "acme_shopify");
+        let since = row.split_once("failing since ").map(|(_, since)| since);
+        since.unwrap().split(" UTC").next().unwrap().to_owned()
+    };
+    let mut daemon = daemon_in(folder.path(), &arguments).await;
     page_when(daemon.address, up).await;
+    let before = since(&get(daemon.address, "/").await);
     daemon.signal("TERM");
     assert!(daemon.end().0.success());
     let daemon = daemon_in(folder.path(), &arguments).await;
     page_when(daemon.address, up).await;
     let page = get(daemon.address, "/").await;
-    assert!(text(&page).contains("4 targets: 4 restored"), "{page}");
-    let target = row(&page, "targets", "acme_slack");
     assert!(
-        target.starts_with("restored from the state folder acme_slack zis acme 10"),
-        "{target}"
+        text(&page).contains("4 targets: 3 restored , 1 failing"),
+        "{page}"
     );
+    let target = row(&page, "targets", "acme_slack");
+    let restored = "restored from the state folder acme_slack zis acme 10";
+    assert!(target.starts_with(restored), "{target}");
+    assert_eq!(since(&page), before);
 }
 
 #[tokio::test]
