@@ -73,6 +73,7 @@ async fn names_that_look_like_markup_stay_text() {
     world.integrations[0].connections[2].name = "\u{202e}gnp.exe".to_owned();
     world.tenant.entities[0].name = "<img src=x onerror=alert(1)>".to_owned();
     world.tenant.entities[1].name = "</td><svg onload=alert(3)>".to_owned();
+    world.tenant.entities[2].name = "x".repeat(250);
     let account = |text: String, env| {
         let named = "account: '\"><a onfocus=alert(4)>'";
         (text.replace("account: acme", named), env)

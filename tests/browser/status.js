@@ -45,6 +45,9 @@ const until = async (what) => {
   assert.fail(`it did not come: ${what}`);
 };
 
+// Nobody must scroll sideways.
+const inside = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+
 // Rows that are shown as cards, or not laid out yet, are still rows of a table to those who listen.
 const heard = async (page) => {
   const session = await page.context().newCDPSession(page);
@@ -162,6 +165,12 @@ const scenarios = {
     for (const name of ["<img src=x onerror=alert(1)>", "\"><a onfocus=alert(4)>", "<script>alert(2)</script>", "</td><svg onload=alert(3)>", "\\u{202e}gnp.exe"]) {
       assert.ok(text.includes(name), `${name} is not shown as it is`);
     }
+    for (const viewport of [PHONE, DESK]) {
+      await page.setViewportSize(viewport);
+      assert.ok(await inside(page), `${viewport.width}: a long name makes one scroll sideways`);
+      const wide = await page.locator("th, td").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length);
+      assert.equal(wide, 0, `${viewport.width}: a long name leaves its cell`);
+    }
     // A refresh puts what it read into the page anew.
     await page.locator("#targets tbody tr").first().evaluate((row) => row.classList.add("old"));
     await page.clock.runFor(15_000);
@@ -184,8 +193,7 @@ const scenarios = {
       for (const colorScheme of ["light", "dark"]) {
         const opened = await open(browser, { viewport, colorScheme });
         const { page } = opened;
-        const inside = () => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
-        assert.ok(await inside(), `${viewport.width}: one must scroll sideways`);
+        assert.ok(await inside(page), `${viewport.width}: one must scroll sideways`);
         // Through the debugger's door, which the policy does not close.
         await page.evaluate(axe.source);
         const result = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
