@@ -47,6 +47,6 @@ package-try: package
 	deploy/debian/try-in-container.sh target/package/*-1_*.deb target/package/later.deb
 	rm target/package/later.deb
 
-## tools: Prometheus and Alertmanager by apt, unpacked below target/ so that no service starts
+## tools: Prometheus and Alertmanager by apt, unpacked below target/ so that no service starts; chromium by apt, its driver by npm
 tools:
 	tests/tools.sh "$(TOOLS)"

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -35,10 +36,12 @@ struct Shelf {
 /// What is known of one account, as it is.
 #[derive(Debug)]
 pub struct AccountSeen {
-    /// The `system` label.
-    pub system: &'static str,
+    /// What never changes about its system.
+    pub system: &'static System,
     /// The `account` label.
     pub account: String,
+    /// What it costs the vendor, and what the vendor says.
+    pub metrics: Arc<AccountMetrics>,
     /// Label and state of each target; `None` until it is known which there are.
     pub targets: Option<Vec<(String, State)>>,
     /// How the last discovery failed.
@@ -119,6 +122,12 @@ impl Board {
         &self.own
     }
 
+    /// What date it is.
+    #[must_use]
+    pub fn date(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Makes room for an account.
     #[must_use]
     pub fn open(
@@ -173,9 +182,10 @@ impl Board {
     #[must_use]
     pub fn seen(&self) -> Vec<AccountSeen> {
         let accounts = self.accounts();
-        let seen = |((system, account), shelf): (&(&'static str, String), &Shelf)| AccountSeen {
-            system,
+        let seen = |((_, account), shelf): (&(&'static str, String), &Shelf)| AccountSeen {
+            system: shelf.system,
             account: account.clone(),
+            metrics: shelf.metrics.clone(),
             targets: shelf.targets.as_ref().map(|targets| {
                 let states = targets.values();
                 states

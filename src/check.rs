@@ -127,7 +127,7 @@ impl Report {
         for seen in accounts {
             if let Some(error) = &seen.undiscovered {
                 report.discoveries.push(Undiscovered {
-                    system: seen.system,
+                    system: seen.system.name,
                     account: seen.account.clone(),
                     only_names: seen.targets.is_some(),
                     failure: error.into(),
@@ -136,7 +136,7 @@ impl Report {
             for (target, state) in seen.targets.into_iter().flatten() {
                 report
                     .targets
-                    .push(Polled::of(seen.system, &seen.account, target, &state));
+                    .push(Polled::of(seen.system.name, &seen.account, target, &state));
             }
         }
         report

@@ -28,6 +28,7 @@ pub mod exposition;
 pub mod metrics;
 pub mod notify;
 pub mod server;
+pub mod status;
 
 pub mod simulator;
 
@@ -51,6 +52,7 @@ use clock::Clock;
 use metrics::OwnMetrics;
 use reload::{Configuration, Reload};
 use server::{Limits, Server};
+use status::About;
 use store::Store;
 
 /// What is still to be written to the state folder at the end has this long.
@@ -65,6 +67,8 @@ pub struct Web {
     pub telemetry_path: String,
     /// What `/-/reload` asks, if that is allowed.
     pub reload: Option<Reload>,
+    /// The configuration file that the status page names; `None` where there is none.
+    pub config_file: Option<String>,
     /// What a client may ask.
     pub limits: Limits,
 }
@@ -99,7 +103,11 @@ pub async fn run(
             "listening"
         );
     }
-    let server = Server::new(board, web.telemetry_path, web.reload, web.limits);
+    let about = About {
+        telemetry_path: web.telemetry_path,
+        config_file: web.config_file,
+    };
+    let server = Server::new(board, about, web.reload, web.limits);
     tokio::select! {
         // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
         // the first accept: the sockets listen since before `run`, and who connects to them is answered.

@@ -147,7 +147,10 @@ async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
     let hangups = hangups()?;
     let file = flags.config_file.clone();
     let (configuration, reload) = Configuration::load(move || load(&file))?;
-    let web = web(flags, &reload)?;
+    let web = Web {
+        config_file: Some(flags.config_file.display().to_string()),
+        ..web(flags, &reload)?
+    };
     let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
     let state_dir = flags.state_dir.as_deref();
     run(configuration, web, Clock::system(), state_dir, shutdown).await
@@ -176,6 +179,7 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
         "The exporter polls it every 10 s:              http://{seen}{}",
         flags.web_telemetry_path
     );
+    println!("Its status page, for people:                   http://{seen}/");
     println!("Ctrl-C ends both.");
     tokio::spawn(simulator.serve(listener));
     run(configuration, web, Clock::system(), None, shutdown).await
@@ -232,6 +236,7 @@ fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
         listeners,
         telemetry_path: flags.web_telemetry_path.clone(),
         reload: flags.web_enable_lifecycle.then(|| reload.clone()),
+        config_file: None,
         limits,
     })
 }

@@ -259,6 +259,7 @@ impl Poller {
         state.restored = false;
         state.last_success = Some(self.clock.now());
         state.consecutive_failures = 0;
+        state.failing_since = None;
         state.successes += 1;
     }
 
@@ -281,6 +282,7 @@ impl Poller {
     fn failed(&self, state: &mut State, error: &PollError) {
         self.metrics.failed(error);
         state.consecutive_failures = state.consecutive_failures.saturating_add(1);
+        state.failing_since.get_or_insert(self.clock.now());
         state.failures += 1;
         let (system, account) = self.metrics.account();
         tracing::warn!(

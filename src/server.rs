@@ -18,8 +18,8 @@ use answer::{Answer, page, text};
 pub use listen::{bind, loopback_of};
 
 use crate::board::Board;
-use crate::exposition::Encoding;
 use crate::reload::Reload;
+use crate::status::{self, About};
 
 /// Where a reload is asked for.
 const RELOAD: &str = "/-/reload";
@@ -56,25 +56,20 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Server {
     board: Arc<Board>,
-    telemetry_path: String,
+    about: About,
     reload: Option<Reload>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
 }
 
 impl Server {
-    /// A server of this board; the page is at `telemetry_path`. Without a `reload`, asking for one is refused.
+    /// A server of this board. Without a `reload`, asking for one is refused.
     #[must_use]
-    pub fn new(
-        board: Arc<Board>,
-        telemetry_path: String,
-        reload: Option<Reload>,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(board: Arc<Board>, about: About, reload: Option<Reload>, limits: Limits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.requests));
         Self {
             board,
-            telemetry_path,
+            about,
             reload,
             limits,
             in_flight,
@@ -117,8 +112,8 @@ impl Server {
             "/-/ready" => self.ready(),
             _ => match self.in_flight.clone().try_acquire_owned() {
                 Ok(_) if path == RELOAD => self.reload(request.headers()).await,
-                Ok(permit) if path == self.telemetry_path => self.metrics(request, permit),
-                Ok(_) => self.index(),
+                Ok(permit) if path == self.about.telemetry_path => self.metrics(request, permit),
+                Ok(permit) => self.status(request, permit),
                 Err(_) => text(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Too many answers are in flight; see --web.max-requests.\n",
@@ -134,7 +129,7 @@ impl Server {
 
     fn paths(&self) -> impl Iterator<Item = &str> {
         [
-            self.telemetry_path.as_str(),
+            self.about.telemetry_path.as_str(),
             "/",
             "/-/healthy",
             "/-/ready",
@@ -182,24 +177,19 @@ impl Server {
     }
 
     fn metrics(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
-        let encoding = if answer::accepts_gzip(request.headers()) {
-            Encoding::Gzip
-        } else {
-            Encoding::Plain
-        };
+        let encoding = answer::encoding(request.headers());
         page(self.board.page(encoding), encoding, permit)
     }
 
-    fn index(&self) -> Answer {
-        answer::html(format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>connections-exporter</title></head>\n<body>\n\
-             <h1>connections-exporter</h1>\n<p>Version {}, revision {}.</p>\n\
-             <ul>\n<li><a href=\"{}\">Metrics</a></li>\n<li><a href=\"/-/healthy\">Healthy</a></li>\n<li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n\
-             </body>\n</html>\n",
-            env!("CARGO_PKG_VERSION"),
-            env!("BUILD_REVISION"),
-            self.telemetry_path,
-        ))
+    fn status(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+        let encoding = answer::encoding(request.headers());
+        match status::render(&self.board, &self.about) {
+            Ok(html) => answer::html(html, encoding, permit),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The status page could not be made: {error}.\n"),
+            ),
+        }
     }
 }
 

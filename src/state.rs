@@ -27,6 +27,8 @@ pub struct State {
     pub last_success: Option<Timestamp>,
     /// Polls that failed since the last one that did not.
     pub consecutive_failures: u32,
+    /// The end of the first of these.
+    pub failing_since: Option<Timestamp>,
     /// Polls that gave a listing.
     pub successes: u64,
     /// Polls that failed.
@@ -93,6 +95,7 @@ impl State {
             last_attempt: None,
             last_success: None,
             consecutive_failures: 0,
+            failing_since: None,
             successes: 0,
             failures: 0,
             changes: ChangeCounts::default(),

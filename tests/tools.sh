@@ -1,33 +1,56 @@
 #!/bin/sh
-# Makes prometheus, promtool, prometheus-alertmanager and amtool available: those of the machine, else Debian's
-# packages, unpacked into the folder named. Installing them would start them, on the ports that people use.
+# Makes the programs available that tests need: those of the machine, else from Debian and npm, into the folder named
+# as far as they can do without being installed.
 set -eu
 folder=$1
-root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-PATH="$folder/usr/bin:$PATH"
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$folder"
-cd "$folder"
-# The package, and the programs wanted of it.
-from_debian() {
+PATH="$folder/usr/bin:$PATH"
+
+root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+has() {
+    for program; do command -v "$program" >/dev/null || return 1; done
+}
+
+# The package lists of a new machine are empty.
+with_lists() {
+    "$@" || { root apt-get update && "$@"; }
+}
+
+# A package, and the programs wanted of it. Installing it would start a service, on a port that people use.
+unpacked() {
     package=$1
     shift
-    missing=
-    for program in "$@"; do command -v "$program" >/dev/null || missing=$program; done
-    [ -n "$missing" ] || return 0
-    if ! apt-get download "$package"; then
-        # The package lists of a new machine are empty.
-        root apt-get update
-        apt-get download "$package"
-    fi
+    has "$@" && return
+    cd "$folder"
+    with_lists apt-get download "$package"
     dpkg-deb --extract "$package"_*.deb .
     rm "$package"_*.deb
-    for program in "$@"; do "$program" --version; done
 }
-from_debian prometheus prometheus promtool
-from_debian prometheus-alertmanager prometheus-alertmanager amtool
+unpacked prometheus prometheus promtool
+unpacked prometheus-alertmanager prometheus-alertmanager amtool
 # Debian's Alertmanager reads these at this place only.
 templates=/usr/share/prometheus/alertmanager
 if [ ! -e "$templates/default.tmpl" ]; then
     root mkdir -p "$templates"
-    root cp ".$templates"/*.tmpl "$templates/"
+    root cp "$folder$templates"/*.tmpl "$templates/"
 fi
+
+# A browser needs what comes with its installation.
+has chromium || with_lists root apt-get install --yes --no-install-recommends chromium
+has node npm || with_lists root apt-get install --yes --no-install-recommends nodejs npm
+
+browser="$folder/browser"
+if ! cmp -s "$here/browser/package-lock.json" "$browser/node_modules/.taken"; then
+    mkdir -p "$browser"
+    cp "$here/browser/package.json" "$here/browser/package-lock.json" "$browser"
+    (cd "$browser" && npm ci --ignore-scripts --no-audit --no-fund)
+    cp "$here/browser/package-lock.json" "$browser/node_modules/.taken"
+fi
+
+for program in prometheus promtool prometheus-alertmanager amtool chromium node; do
+    "$program" --version
+done

@@ -1,12 +1,13 @@
 //! What the exporter counts of one account: what it costs the vendor, and what the vendor says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     Counter, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
@@ -14,6 +15,34 @@ use prometheus::{
 use crate::client::{Pace, Quota};
 use crate::clock::seconds;
 use crate::error::{PollError, Reason};
+
+/// How an account's budget and the vendor's quota are used, as of one date.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// The budget as configured, in requests a second.
+    pub configured: f64,
+    /// The budget as it is now.
+    pub effective: f64,
+    /// What the schedule needs of it.
+    pub planned: f64,
+    /// When the running pause ends; `None` when not paused.
+    pub paused_until: Option<Timestamp>,
+    /// What the vendor last said of each window.
+    pub quotas: Vec<WindowUsage>,
+}
+
+/// What the vendor last said of one window of its quota, in requests.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WindowUsage {
+    /// The `window` label.
+    pub window: String,
+    /// What it allows.
+    pub limit: Option<f64>,
+    /// What is left.
+    pub remaining: Option<f64>,
+    /// When it is whole again, in seconds since 1970.
+    pub reset: Option<f64>,
+}
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -261,18 +290,59 @@ impl AccountMetrics {
         }
     }
 
+    /// When the running pause ends; `None` when not paused.
+    fn pause(&self, now: Timestamp) -> Option<Timestamp> {
+        self.pause_ends.lock().filter(|ends| *ends > now)
+    }
+
+    /// How budget and quota are used.
+    #[must_use]
+    pub fn usage(&self, now: Timestamp) -> Usage {
+        let (configured, effective) = self.pace.per_second();
+        let [limits, mut remaining, mut resets] =
+            [&self.quota_limit, &self.quota_remaining, &self.quota_reset].map(values);
+        let mut windows: Vec<_> = limits.keys().chain(remaining.keys()).cloned().collect();
+        windows.sort_unstable();
+        windows.dedup();
+        let quotas = windows.into_iter().map(|window| WindowUsage {
+            limit: limits.get(&window).copied(),
+            remaining: remaining.remove(&window),
+            reset: resets.remove(&window),
+            window,
+        });
+        Usage {
+            configured,
+            effective,
+            planned: self.planned.get(),
+            paused_until: self.pause(now),
+            quotas: quotas.collect(),
+        }
+    }
+
     /// Everything, as of now.
     #[must_use]
     pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
-        let ends = *self.pause_ends.lock();
-        self.paused_until
-            .set(ends.filter(|ends| *ends > now).map_or(0.0, seconds));
+        self.paused_until.set(self.pause(now).map_or(0.0, seconds));
         let (configured, effective) = self.pace.per_second();
         for (kind, rate) in [("configured", configured), ("effective", effective)] {
             self.budget.with_label_values(&[kind]).set(rate);
         }
         self.registry.gather()
     }
+}
+
+/// The value of each gauge of a family, by that of the label that its account does not set.
+pub(super) fn values(family: &GaugeVec) -> BTreeMap<String, f64> {
+    let families = family.collect();
+    let samples = families.iter().flat_map(MetricFamily::get_metric);
+    let value = |sample: &Metric| {
+        let constant = ["system", "account"];
+        let mut labels = sample.get_label().iter();
+        let label = labels.find(|label| !constant.contains(&label.name()));
+        let label = label.map_or_else(String::new, |label| label.value().to_owned());
+        (label, sample.get_gauge().get_value())
+    };
+    samples.map(value).collect()
 }
 
 /// Makes a collector and registers it. Both fail only for a wrong or repeated name, that is for a mistake

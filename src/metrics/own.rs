@@ -9,7 +9,7 @@ use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts,
 
 use tokio::runtime::Handle;
 
-use super::account::{AccountMetrics, register};
+use super::account::{AccountMetrics, register, values};
 use crate::clock::seconds;
 
 /// From a fast answer to the 120 s after which Zuora gives up.
@@ -19,6 +19,7 @@ const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 
 #[derive(Debug)]
 pub struct OwnMetrics {
     registry: Registry,
+    started: Timestamp,
     durations: HistogramVec,
     page_bytes: GaugeVec,
     page_series: GaugeVec,
@@ -125,6 +126,7 @@ impl OwnMetrics {
         ));
         Self {
             registry,
+            started: loaded,
             durations,
             page_bytes,
             page_series,
@@ -149,6 +151,12 @@ impl OwnMetrics {
             last.taken_up = now;
             date.set(seconds(now));
         }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// How the configuration file was read last.
@@ -182,6 +190,13 @@ impl OwnMetrics {
         self.page_series
             .with_label_values::<&str>(&[])
             .set(series as f64);
+    }
+
+    /// Series of the page that was served last, and bytes of the last one of each encoding.
+    #[must_use]
+    pub fn page(&self) -> (Option<f64>, BTreeMap<String, f64>) {
+        let series = values(&self.page_series).into_values().next();
+        (series, values(&self.page_bytes))
     }
 
     /// Everything of the process and of its accounts, as of now: one family for each name.

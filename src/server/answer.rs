@@ -2,16 +2,20 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::exposition::{Encoding, Page};
+use crate::status::POLICY;
 
 /// An answer.
 pub(super) type Answer = Response<Body>;
@@ -101,14 +105,40 @@ pub(super) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     !headers.get_all(header::ORIGIN).iter().all(ours)
 }
 
-/// A page for people, which loads nothing.
-pub(super) fn html(page: String) -> Answer {
-    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", whole(page));
-    answer.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'"),
+/// The status page. It is as of now, loads nothing, and is framed by nobody.
+pub(super) fn html(html: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+    let bytes = match encoding {
+        Encoding::Plain => html.into(),
+        Encoding::Gzip => gzip(html.as_bytes()),
+    };
+    let body = Body {
+        _permit: Some(permit),
+        ..whole(bytes)
+    };
+    let mut answer = encoded(
+        answer(StatusCode::OK, "text/html; charset=utf-8", body),
+        encoding,
     );
+    let headers = answer.headers_mut();
+    // Hashes and words, which a header may hold.
+    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     answer
+}
+
+/// One gzip member, made fast: it is sent once.
+fn gzip(text: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
+    // A Vec takes whatever is written to it.
+    let _ = encoder.write_all(text);
+    encoder.finish().unwrap_or_default().into()
 }
 
 /// The metrics.
@@ -118,20 +148,27 @@ pub(super) fn page(page: Page, encoding: Encoding, permit: OwnedSemaphorePermit)
         left: page.bytes,
         _permit: Some(permit),
     };
-    let mut answer = answer(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        body,
-    );
-    answer
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    encoded(answer(StatusCode::OK, content_type, body), encoding)
+}
+
+/// Says how the answer is encoded.
+fn encoded(mut answer: Answer, encoding: Encoding) -> Answer {
+    let headers = answer.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if encoding == Encoding::Gzip {
-        answer
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
+}
+
+/// The encoding in which the client wants its answer.
+pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
+    if accepts_gzip(headers) {
+        Encoding::Gzip
+    } else {
+        Encoding::Plain
+    }
 }
 
 /// The answer to a HEAD: the headers of the answer to a GET, and nothing after them.
@@ -140,7 +177,7 @@ pub(super) fn without_body(answer: Answer) -> Answer {
 }
 
 /// Whether `Accept-Encoding` names gzip, or anything, and not with a weight of 0 (RFC 9110, 12.5.3).
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
     for item in headers
         .get_all(header::ACCEPT_ENCODING)

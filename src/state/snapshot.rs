@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub last_success: Option<Timestamp>,
     /// Polls that failed since.
     pub consecutive_failures: u32,
+    /// The end of the first of these; files of an earlier version do not have it.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
     listing: Option<ListingOf<Vec<Row>>>,
 }
 
@@ -30,6 +33,7 @@ struct Written<'a> {
     last_attempt: &'a Option<Attempt>,
     last_success: Option<Timestamp>,
     consecutive_failures: u32,
+    failing_since: Option<Timestamp>,
     listing: Option<ListingOf<&'a [Connection]>>,
 }
 
@@ -63,6 +67,7 @@ impl Serialize for State {
             last_attempt: &self.last_attempt,
             last_success: self.last_success,
             consecutive_failures: self.consecutive_failures,
+            failing_since: self.failing_since,
             listing,
         };
         written.serialize(serializer)
@@ -124,6 +129,7 @@ impl State {
             last_attempt: Some(snapshot.last_attempt),
             last_success: snapshot.last_success,
             consecutive_failures: snapshot.consecutive_failures,
+            failing_since: snapshot.failing_since,
             restored: held.is_some(),
             held: held.map(Arc::new),
             ..self

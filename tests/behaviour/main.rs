@@ -8,6 +8,7 @@
 
 mod admin;
 mod binary;
+mod browser;
 mod check;
 mod configurations;
 mod daemon;
@@ -26,4 +27,5 @@ mod rig;
 mod secrets;
 mod server;
 mod soak;
+mod status;
 mod supervised;

@@ -180,6 +180,7 @@ pub(crate) async fn serve(
         listeners: vec![listener],
         telemetry_path: "/metrics".to_owned(),
         reload: None,
+        config_file: None,
         limits,
     };
     let (configuration, _) = Configuration::load(move || Ok(config.clone())).unwrap();

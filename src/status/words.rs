@@ -1,0 +1,230 @@
+//! Times, sizes and other people's names, as people read them.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::until;
+
+/// Somebody else's text: whole, and what would not be seen or would turn its surroundings around made visible.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name<'a>(pub(super) &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            // Marks and overrides of the direction of writing, ends of lines, and what has no width.
+            '\u{61c}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => write!(f, "{}", c.escape_unicode()),
+            c if c.is_control() => write!(f, "{}", c.escape_debug()),
+            c => f.write_char(c),
+        })
+    }
+}
+
+/// A time in its two largest units: `3 d 4 h`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span(pub(super) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.0.as_secs();
+        let (large, large_unit, small, small_unit) = match all {
+            ..60 => return write!(f, "{all} s"),
+            60..3600 => (all / 60, "min", all % 60, "s"),
+            3600..86_400 => (all / 3600, "h", all % 3600 / 60, "min"),
+            _ => (all / 86_400, "d", all % 86_400 / 3600, "h"),
+        };
+        write!(f, "{large} {large_unit}")?;
+        // Beside ten minutes nobody counts seconds.
+        if small > 0 && large < 10 {
+            write!(f, " {small} {small_unit}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A date, seen from now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Date {
+    pub(super) at: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+impl Date {
+    /// For programs, in whole seconds.
+    pub(super) fn exact(&self) -> Timestamp {
+        Timestamp::from_second(self.at.as_second()).unwrap_or(self.at)
+    }
+
+    /// The time of day, and before that the day if it is not of the last 24 hours.
+    pub(super) fn clock(&self) -> String {
+        let day = Duration::from_hours(24);
+        let format = if self.distance().0 < day {
+            "%H:%M:%S UTC"
+        } else {
+            "%Y-%m-%d %H:%M UTC"
+        };
+        self.at.strftime(format).to_string()
+    }
+
+    pub(super) fn is_past(&self) -> bool {
+        self.at <= self.now
+    }
+
+    /// From there to now, or from now to there.
+    pub(super) fn distance(&self) -> Span {
+        Span(until(self.at, self.now).max(until(self.now, self.at)))
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distance = self.distance();
+        if distance.0 < Duration::from_secs(1) {
+            f.write_str("now")
+        } else if self.is_past() {
+            write!(f, "{distance} ago")
+        } else {
+            write!(f, "in {distance}")
+        }
+    }
+}
+
+/// A whole number, in groups of three.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number(pub(super) u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                f.write_char(',')?;
+            }
+            f.write_char(digit)?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes in a unit that people read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes(pub(super) f64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ..1e3 => write!(f, "{:.0} bytes", self.0),
+            1e3..1e6 => write!(f, "{:.1} kB", self.0 / 1e3),
+            _ => write!(f, "{:.1} MB", self.0 / 1e6),
+        }
+    }
+}
+
+/// How many there are of something whose plural takes an s.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count(pub(super) usize, pub(super) &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{s}", Number(self.0 as u64), self.1)
+    }
+}
+
+/// Requests a second, as requests a minute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate(pub(super) f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minute = self.0 * 60.0;
+        if minute < 10.0 && minute.fract() > 0.05 {
+            return write!(f, "{minute:.1}/min");
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is at most a million"
+        )]
+        let whole = minute.round() as u64;
+        write!(f, "{}/min", Number(whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_at_most_two_units() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (125, "2 min 5 s"),
+            (725, "12 min"),
+            (7500, "2 h 5 min"),
+            (3 * 86_400 + 4 * 3600 + 59, "3 d 4 h"),
+            (400 * 86_400, "400 d"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), words);
+        }
+    }
+
+    #[test]
+    fn a_date_is_told_from_now() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let words = |then| {
+            Date {
+                at: at(then),
+                now: at(1000),
+            }
+            .to_string()
+        };
+        assert_eq!(
+            [words(940), words(1000), words(8200)],
+            ["1 min ago", "now", "in 2 h"]
+        );
+    }
+
+    #[test]
+    fn what_would_not_be_seen_in_a_name_is_made_visible() {
+        let name = "a\u{1b}[31m\n\u{202e}b\u{200b} é हिन्दी \"<b>'";
+        let shown = "a\\u{1b}[31m\\n\\u{202e}b\\u{200b} é हिन्दी \"<b>'";
+        assert_eq!(Name(name).to_string(), shown);
+    }
+
+    #[test]
+    fn numbers_sizes_and_rates_are_short() {
+        let words = [
+            Number(7).to_string(),
+            Number(1_234_567).to_string(),
+            Bytes(512.0).to_string(),
+            Bytes(12_345.0).to_string(),
+            Bytes(3.2e6).to_string(),
+            Count(1, "target").to_string(),
+            Count(2000, "target").to_string(),
+            Rate(1.0).to_string(),
+            Rate(0.05 / 2.0).to_string(),
+        ];
+        let expected = [
+            "7",
+            "1,234,567",
+            "512 bytes",
+            "12.3 kB",
+            "3.2 MB",
+            "1 target",
+            "2,000 targets",
+            "60/min",
+            "1.5/min",
+        ];
+        assert_eq!(words, expected);
+    }
+}

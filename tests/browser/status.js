@@ -1,0 +1,247 @@
+// The status page in a real browser: node status.js SCENARIO PAGE SIMULATOR. Exits 0 only if all holds.
+"use strict";
+const assert = require("node:assert/strict");
+const { execFileSync } = require("node:child_process");
+const axe = require("axe-core");
+const { chromium } = require("playwright-core");
+
+const [, , scenario, address, simulator] = process.argv;
+const DESK = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"].concat(
+  ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-renderer-accessibility"],
+);
+
+// Opens the page as this context does; what it asks for, says and does wrong is kept.
+const open = async (browser, options = {}) => {
+  const context = await browser.newContext({ viewport: DESK, ...options });
+  const page = await context.newPage();
+  const seen = { requests: [], complaints: [] };
+  context.on("request", (request) => seen.requests.push(request.url()));
+  page.on("console", (message) => seen.complaints.push(`${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => seen.complaints.push(String(error)));
+  page.on("dialog", (dialog) => (seen.complaints.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
+  await page.clock.install();
+  await page.goto(address);
+  return { page, seen };
+};
+
+// At the end of each scenario: nothing was asked of anybody else, and the browser had nothing to complain about.
+const calm = ({ seen }) => {
+  const elsewhere = seen.requests.filter((url) => new URL(url).origin !== new URL(address).origin);
+  assert.deepEqual(elsewhere, [], "asked somebody else");
+  assert.deepEqual(seen.complaints, []);
+};
+
+// The targets that are visible, from top to bottom.
+const targets = (page) => page.locator("#targets tbody tr:not([hidden]) th").allTextContents();
+
+// Waits until the exporter itself says so.
+const until = async (what) => {
+  for (let tries = 0; tries < 600; tries++) {
+    if (what(await (await fetch(address)).text())) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.fail(`it did not come: ${what}`);
+};
+
+// Nobody must scroll sideways.
+const inside = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+
+// Rows that are shown as cards, or not laid out yet, are still rows of a table to those who listen.
+const heard = async (page) => {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Accessibility.enable");
+  const { nodes } = await session.send("Accessibility.getFullAXTree");
+  const count = (role) => nodes.filter((node) => node.role?.value === role && !node.ignored).length;
+  const [all, heads] = [await page.locator("tr").count(), await page.locator("thead").count()];
+  assert.deepEqual([count("row"), count("columnheader") > heads, count("rowheader")], [all, true, all - heads]);
+};
+
+const row = (html, target) => html.split("<tr").find((part) => part.includes(`<th scope="row"><bdi>${target}</bdi>`)) ?? "";
+const healthy = (html) => (html.match(/data-s="up"/g) ?? []).length === 7;
+
+const scenarios = {
+  async filter(browser) {
+    const opened = await open(browser);
+    const { page } = opened;
+    assert.deepEqual((await targets(page)).length, 7);
+    await page.getByLabel("Filter").fill("ACME_s");
+    assert.deepEqual(await targets(page), ["acme_shopify", "acme_slack"]);
+    assert.match(await page.getByRole("status").textContent(), /^2 of 7 targets/);
+    await page.getByLabel("State").selectOption("failing");
+    assert.deepEqual(await targets(page), ["acme_shopify"]);
+    await page.getByLabel("Filter").fill("");
+    await page.getByLabel("State").selectOption("!up");
+    assert.deepEqual(await targets(page), ["acme_shopify"]);
+    assert.equal(await page.getByRole("status").textContent(), "1 of 7 targets");
+    await page.reload();
+    assert.deepEqual(await targets(page), ["acme_shopify"], "a reload keeps it");
+    await page.getByLabel("State").selectOption("");
+    assert.equal(new URL(page.url()).hash, "");
+    await page.getByRole("link", { name: /not connected/ }).click();
+    assert.deepEqual((await targets(page)).length, 7, "a link to a part of the page filters nothing");
+    calm(opened);
+  },
+
+  async sort(browser) {
+    const opened = await open(browser);
+    const { page } = opened;
+    const order = await targets(page);
+    assert.equal(order[0], "acme_shopify", "the worst comes first");
+    const head = page.getByRole("columnheader", { name: "Target" }).first();
+    const turn = async () => (await head.getByRole("button").press("Enter"), head.getAttribute("aria-sort"));
+    const names = ["acme_billing", "acme_shopify", "acme_slack", "Brazil", "Germany", "Global", "Japan"];
+    assert.equal(await turn(), "ascending");
+    assert.deepEqual(await targets(page), names);
+    assert.equal(await turn(), "descending");
+    assert.deepEqual(await targets(page), names.toReversed());
+    await page.reload();
+    assert.deepEqual(await targets(page), names.toReversed(), "a reload keeps it");
+    assert.equal(await turn(), null);
+    assert.deepEqual(await targets(page), order, "as the exporter ordered them");
+
+    // By number, not by digits; and a cell without a value is the last both ways.
+    const counts = async () => {
+      const cells = page.locator("#targets tbody tr td:nth-child(5)");
+      return cells.evaluateAll((cells) => cells.map((cell) => cell.dataset.v ?? ""));
+    };
+    const button = page.locator("#targets").getByRole("button", { name: "Connections" });
+    await button.click();
+    assert.deepEqual(await counts(), ["5", "6", "7", "7", "10", "10", ""]);
+    await button.click();
+    assert.deepEqual(await counts(), ["10", "10", "7", "7", "6", "5", ""]);
+    calm(opened);
+  },
+
+  async refresh(browser) {
+    const opened = await open(browser, { viewport: { width: 1280, height: 300 } });
+    const { page, seen } = opened;
+    assert.equal((await targets(page)).length, 7);
+    const filter = page.getByLabel("Filter");
+    await filter.fill("acme");
+    await page.locator("#targets").getByRole("button", { name: "Target" }).click();
+    await filter.focus();
+    await page.evaluate(() => scrollTo(0, 200));
+    const before = await page.locator("#targets tbody").evaluate((body) => body.rows.length);
+    assert.equal(before, 7);
+
+    await fetch(`${simulator}/simulator/faults`, { method: "POST", body: "kind=503&endpoint=connections_all&target=acme_slack" });
+    await until((html) => row(html, "acme_slack").includes("server_error"));
+    await page.clock.runFor(15_000);
+    const failing = page.locator('#targets tr[data-s="failing"]');
+    await failing.waitFor();
+    assert.match(await failing.textContent(), /acme_slack.*server_error.*To do: the vendor failed/s);
+    assert.match(await page.locator("#summary").textContent(), /7 targets:\s*6 up,\s*1 failing/);
+    assert.match(await page.title(), /^6 of 7 up/);
+    assert.equal(await filter.inputValue(), "acme");
+    assert.deepEqual(await targets(page), ["acme_billing", "acme_shopify", "acme_slack"], "filter and order stay");
+    assert.ok(await filter.evaluate((input) => input === document.activeElement), "the focus stays");
+    assert.equal(await page.evaluate(() => scrollY), 200, "the place stays");
+
+    // Paused, it asks for nothing; and once it goes on, it asks at once.
+    const pause = page.getByRole("button", { name: "Pause refresh" });
+    await pause.click();
+    const asked = seen.requests.length;
+    await fetch(`${simulator}/simulator/faults`, { method: "DELETE" });
+    await until(healthy);
+    await page.clock.runFor(60_000);
+    assert.equal(seen.requests.length, asked);
+    await pause.click();
+    await failing.waitFor({ state: "detached" });
+    calm(opened);
+
+    // An exporter that is gone is told of, and what is shown stays.
+    await page.route("**/*", (route) => route.abort());
+    await page.clock.runFor(15_000);
+    await page.getByText("This is not current").waitFor();
+    assert.equal((await targets(page)).length, 3);
+  },
+
+  async markup(browser) {
+    const opened = await open(browser);
+    const { page } = opened;
+    const text = await page.locator("body").innerText();
+    for (const name of ["<img src=x onerror=alert(1)>", "\"><a onfocus=alert(4)>", "<script>alert(2)</script>", "</td><svg onload=alert(3)>", "\\u{202e}gnp.exe"]) {
+      assert.ok(text.includes(name), `${name} is not shown as it is`);
+    }
+    for (const viewport of [PHONE, DESK]) {
+      await page.setViewportSize(viewport);
+      assert.ok(await inside(page), `${viewport.width}: a long name makes one scroll sideways`);
+      const wide = await page.locator("th, td").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length);
+      assert.equal(wide, 0, `${viewport.width}: a long name leaves its cell`);
+    }
+    // A refresh puts what it read into the page anew.
+    await page.locator("#targets tbody tr").first().evaluate((row) => row.classList.add("old"));
+    await page.clock.runFor(15_000);
+    await page.locator(".old").waitFor({ state: "detached" });
+    assert.equal(await page.locator("img, svg, iframe, object, embed, body style, section script").count(), 0);
+    assert.equal(await page.locator("script").count(), 1);
+    calm(opened);
+    // Markup that came in all the same could not run.
+    await page.evaluate(() => {
+      const script = document.createElement("script");
+      script.textContent = "window.ran = true";
+      document.body.append(script);
+    });
+    assert.equal(await page.evaluate(() => window.ran), undefined);
+    assert.match(opened.seen.complaints.join(), /Content Security Policy/);
+  },
+
+  async access(browser) {
+    for (const viewport of [DESK, PHONE]) {
+      for (const colorScheme of ["light", "dark"]) {
+        const opened = await open(browser, { viewport, colorScheme });
+        const { page } = opened;
+        assert.ok(await inside(page), `${viewport.width}: one must scroll sideways`);
+        // Through the debugger's door, which the policy does not close.
+        await page.evaluate(axe.source);
+        const result = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
+        assert.deepEqual(result.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
+        assert.ok(result.passes.length > 20, "axe looked at the page");
+        await heard(page);
+        calm(opened);
+        await page.context().close();
+      }
+    }
+    const opened = await open(browser);
+    await opened.page.keyboard.press("Tab");
+    await opened.page.keyboard.press("Enter");
+    assert.equal(await opened.page.evaluate(() => document.activeElement.id), "targets", "the first link skips to the targets");
+    calm(opened);
+  },
+
+  async many(browser) {
+    for (const viewport of [DESK, PHONE]) {
+      const opened = await open(browser, { viewport });
+      const { page } = opened;
+      assert.equal((await targets(page)).length, 300);
+      await heard(page);
+      await page.getByLabel("Filter").fill("_299");
+      assert.deepEqual(await targets(page), ["acme_survey_299"]);
+      assert.ok(await page.getByRole("rowheader", { name: "acme_survey_299" }).isVisible());
+      calm(opened);
+    }
+  },
+
+  async scriptless(browser) {
+    const opened = await open(browser, { javaScriptEnabled: false });
+    const { page } = opened;
+    assert.equal((await page.locator("#targets tbody tr:visible").count()), 7);
+    assert.equal(await page.locator("input:visible, select:visible, button:visible").count(), 0);
+    calm(opened);
+  },
+};
+
+(async () => {
+  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
+  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  try {
+    await scenarios[scenario](browser);
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
