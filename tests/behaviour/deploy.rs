@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, exporter, free_port};
 use crate::prometheus::until;
+use crate::restarts::files;
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -16,20 +17,6 @@ fn deploy() -> PathBuf {
 
 fn read(name: &str) -> String {
     fs::read_to_string(deploy().join(name)).unwrap()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| {
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
 }
 
 fn said(arguments: &[&str]) -> String {
@@ -50,9 +37,13 @@ fn variables(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_variables_and_flags_that_are_deployed_exist() {
-    let known: BTreeSet<_> = [&["--help"][..], &["demo", "--help"], &["check", "--help"]]
-        .into_iter()
-        .flat_map(|arguments| variables(&said(arguments)))
+    let commands = ["", "demo", "check", "simulate"].into_iter();
+    let known: BTreeSet<_> = commands
+        .flat_map(|command| {
+            variables(&said(
+                &[command, "--help"][usize::from(command.is_empty())..],
+            ))
+        })
         .collect();
     let mut used = 0;
     for file in files(&deploy()) {
