@@ -25,6 +25,9 @@ pub mod board;
 pub mod exposition;
 pub mod metrics;
 pub mod server;
+pub mod web_config;
+
+pub mod healthcheck;
 
 pub mod simulator;
 
@@ -38,6 +41,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use board::Board;
 use clock::Clock;
@@ -45,6 +49,7 @@ use config::Config;
 use metrics::OwnMetrics;
 use server::{Limits, Server};
 use store::Store;
+use web_config::WebConfig;
 
 /// What is still to be written to the state folder at the end has this long.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -58,6 +63,8 @@ pub struct Web {
     pub telemetry_path: String,
     /// What a client may ask.
     pub limits: Limits,
+    /// TLS, passwords and headers.
+    pub config: Arc<WebConfig>,
 }
 
 /// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one. Fails only
@@ -86,12 +93,14 @@ pub async fn run(
         tracing::info!(
             address,
             path = web.telemetry_path,
+            tls = web.config.current().tls.is_some(),
             accounts = accounts.len(),
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
     }
-    Server::new(board, web.telemetry_path, web.limits)
+    let _watch = AbortOnDropHandle::new(tokio::spawn(web.config.clone().watch(board.clone())));
+    Server::new(board, web.telemetry_path, web.limits, web.config)
         .serve(web.listeners, shutdown)
         .await;
     drop(accounts);

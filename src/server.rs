@@ -2,6 +2,8 @@
 
 mod answer;
 mod connection;
+mod deadline;
+mod gate;
 mod listen;
 
 use std::sync::Arc;
@@ -15,10 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use answer::{Answer, page, text};
-pub use listen::{bind, loopback_of};
+pub use listen::{bind, from_systemd, loopback_of};
 
 use crate::board::Board;
 use crate::exposition::Encoding;
+use crate::web_config::{Checks, WebConfig};
 
 /// What a client may ask of us.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Limits {
     pub requests: usize,
     /// Connections; more wait to be accepted.
     pub connections: usize,
+    /// For a TLS handshake.
+    pub handshake: Duration,
     /// From an idle connection to the end of a request's headers. Longer than people scrape, so that a
     /// scraper keeps its connection; and short enough that one who never asks does not keep his.
     pub header: Duration,
@@ -41,6 +46,7 @@ impl Default for Limits {
         Self {
             requests: 40,
             connections: 512,
+            handshake: Duration::from_secs(10),
             header: Duration::from_mins(2),
             write: Duration::from_mins(1),
             drain: Duration::from_secs(5),
@@ -55,18 +61,27 @@ pub struct Server {
     telemetry_path: String,
     limits: Limits,
     in_flight: Arc<Semaphore>,
+    web_config: Arc<WebConfig>,
+    checks: Checks,
 }
 
 impl Server {
     /// A server of this board; the page is at `telemetry_path`.
     #[must_use]
-    pub fn new(board: Arc<Board>, telemetry_path: String, limits: Limits) -> Self {
+    pub fn new(
+        board: Arc<Board>,
+        telemetry_path: String,
+        limits: Limits,
+        web_config: Arc<WebConfig>,
+    ) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.requests));
         Self {
             board,
             telemetry_path,
             limits,
             in_flight,
+            web_config,
+            checks: Checks::default(),
         }
     }
 
@@ -86,7 +101,7 @@ impl Server {
         accepting.join_all().await;
     }
 
-    /// Answers one request. Nothing here waits: all that is served is already there.
+    /// Answers one request that was let in. Nothing here waits: all that is served is already there.
     fn answer(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -99,7 +99,7 @@ pub struct Common {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         folder: &'a Path,
         env: &'a dyn Fn(&str) -> Option<String>,
         poll: Poll,
@@ -226,7 +226,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
-    fn shown<'n>(&self, name: &'n str) -> &'n str {
+    pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
         let begins = ["/", "./", "../"]
             .iter()
             .any(|begin| name.starts_with(begin));

@@ -189,6 +189,7 @@ pub(crate) async fn serve(
         listeners: vec![listener],
         telemetry_path: "/metrics".to_owned(),
         limits,
+        config: Arc::default(),
     };
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
