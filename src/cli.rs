@@ -96,6 +96,7 @@ pub struct Daemon {
     /// Listen on the sockets that systemd passes, instead of --web.listen-address.
     #[arg(
         long = "web.systemd-socket",
+        global = true,
         env = "CONNECTIONS_EXPORTER_WEB_SYSTEMD_SOCKET"
     )]
     pub web_systemd_socket: bool,

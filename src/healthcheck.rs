@@ -40,11 +40,11 @@ pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Resu
         let settings = match WebConfig::load(file) {
             Ok(web_config) => web_config.current(),
             Err(problems) => {
-                tracing::warn!(%problems, "the web configuration cannot be read");
-                return match over_tls(address, None).await {
-                    Ok(()) => Ok(()),
-                    Err(error) => plain(address).await.map_err(|_| error),
+                let Err(error) = over_tls(address, None).await else {
+                    return Ok(());
                 };
+                let answer = plain(address).await;
+                return answer.map_err(|_| error.context(problems));
             }
         };
         let Some(tls) = &settings.tls else {

@@ -130,6 +130,7 @@ impl<'a> Checker<'a> {
         match (self.path.as_str(), key) {
             ("", key) => key.to_owned(),
             (path, "") => path.to_owned(),
+            (path, index) if index.starts_with('[') => format!("{path}{index}"),
             (path, key) => format!("{path}.{key}"),
         }
     }
@@ -226,7 +227,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
-    pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
+    fn shown<'n>(&self, name: &'n str) -> &'n str {
         let begins = ["/", "./", "../"]
             .iter()
             .any(|begin| name.starts_with(begin));

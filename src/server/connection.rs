@@ -2,18 +2,17 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{self, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use parking_lot::Mutex;
-use rustls::InvalidMessage;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -22,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::deadline::{AnswerDeadline, WriteDeadline};
 use super::{Limits, Server};
-use crate::web_config::Tls;
+use crate::web_config::{Settings, Tls};
 
 /// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -76,79 +75,99 @@ pub(super) async fn accept(
 async fn serve(server: Arc<Server>, stream: TcpStream, shutdown: CancellationToken) {
     // A page is sent in few large writes; waiting for more of it would only delay its end.
     let _ = stream.set_nodelay(true);
-    let stream = WriteDeadline::new(stream, server.limits.write);
+    let Limits {
+        handshake: allowed,
+        write,
+        ..
+    } = server.limits;
     let settings = server.web_config.current();
-    let end = async {
-        tokio::select! { () = shutdown.cancelled() => {}, () = settings.retired.cancelled() => {} }
-    };
     let Some(tls) = &settings.tls else {
-        return http1(server, stream, end).await;
+        return http1(
+            server,
+            WriteDeadline::new(stream, write),
+            &settings,
+            &shutdown,
+        )
+        .await;
     };
-    let handshake = timeout(server.limits.handshake, handshake(tls, stream));
-    let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(handshake).await else {
+    let stream = timeout(allowed, handshake(tls, stream, write));
+    let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
         return;
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(server, stream, end).await;
+        http2(server, stream, &settings, &shutdown).await;
     } else {
-        http1(server, stream, end).await;
+        http1(server, stream, &settings, &shutdown).await;
     }
 }
 
 type TlsStream<S> = tokio_rustls::server::TlsStream<S>;
 
 /// `None` if the two did not come to terms, which is no event of ours.
-async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+async fn handshake(
     tls: &Tls,
-    stream: S,
-) -> Option<TlsStream<S>> {
-    match tls.acceptor().accept(stream).into_fallible().await {
+    mut stream: TcpStream,
+    write: Duration,
+) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
+    let mut first = [0];
+    stream.peek(&mut first).await.ok()?;
+    // A method of HTTP; TLS begins with byte 22.
+    if first[0].is_ascii_uppercase() {
+        // What is not read would end the connection before the answer is there.
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(NOT_TLS.as_bytes()).await;
+        return None;
+    }
+    let accepted = tls.acceptor().accept(WriteDeadline::new(stream, write));
+    match accepted.into_fallible().await {
         Ok(stream) => Some(stream),
         Err((error, mut stream)) => {
             tracing::debug!(%error, "no TLS connection came about");
-            if is_plain_http(&error) {
-                let told = stream.write_all(NOT_TLS.as_bytes()).await;
-                let _ = told.and(stream.shutdown().await);
-            }
+            // Closed before the client's last words are read, it would lose the alert that tells it why.
+            let _ = stream.shutdown().await;
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
             None
         }
     }
 }
 
-/// Whether the client's first bytes were no TLS at all.
-fn is_plain_http(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|error| error.downcast_ref());
-    matches!(
-        error,
-        Some(rustls::Error::InvalidMessage(
-            InvalidMessage::InvalidContentType
-        ))
-    )
-}
-
 async fn http1(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    end: impl Future<Output = ()>,
+    settings: &Settings,
+    shutdown: &CancellationToken,
 ) {
-    let Limits { header, write, .. } = server.limits;
+    let Limits {
+        header: idle,
+        write,
+        ..
+    } = server.limits;
     let mut http = http1::Builder::new();
     // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
-    http.timer(TokioTimer::new()).header_read_timeout(header);
+    http.timer(TokioTimer::new()).header_read_timeout(idle);
     // A client may close its side once it has asked.
     http.half_close(true);
     let service = service_fn(move |request| {
         let server = server.clone();
-        async move { Ok::<_, Infallible>(server.respond(request).await) }
+        async move {
+            let mut answer = server.respond(request).await;
+            // Ended between two requests, it could meet one that is on its way.
+            if settings.retired.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    until(connection, end, write).await;
+    until(connection, shutdown.cancelled(), write).await;
 }
 
 async fn http2(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    end: impl Future<Output = ()>,
+    settings: &Settings,
+    shutdown: &CancellationToken,
 ) {
     let Limits { header, write, .. } = server.limits;
     let mut http = http2::Builder::new(AnswerDeadline(write));
@@ -163,7 +182,12 @@ async fn http2(
         async move { Ok::<_, Infallible>(server.respond(request).await) }
     });
     let end = async {
-        tokio::select! { () = end => {}, () = idle(&asked, header) => {} }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // HTTP/2 tells the client which requests it must send again on another connection.
+            () = settings.retired.cancelled() => {}
+            () = idle(&asked, header) => {}
+        }
     };
     let connection = http.serve_connection(TokioIo::new(stream), service);
     until(connection, end, write).await;

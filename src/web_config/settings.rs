@@ -53,7 +53,7 @@ pub struct Settings {
     pub(crate) users: Users,
     /// How often may be asked.
     pub(crate) rate_limit: Option<DefaultDirectRateLimiter>,
-    /// Cancelled once other settings hold: connections that were made under these end after what they answer.
+    /// Cancelled once other settings hold: connections that were made under these end with what they answer next.
     pub(crate) retired: CancellationToken,
 }
 

@@ -114,6 +114,7 @@ impl RawTls {
         let provider = Arc::new(provider);
         let versions = versions(self.min_version, self.max_version, here);
 
+        let named = self.client_ca.is_some() || self.client_ca_file.is_some();
         let authorities = files.material(
             here,
             "client_ca",
@@ -122,7 +123,10 @@ impl RawTls {
         );
         let clients = clients(
             self.client_auth_type.as_deref().unwrap_or_default(),
-            authorities.map(|pem| roots(&pem, here)),
+            named.then(|| match authorities {
+                Some(pem) => roots(&pem, here),
+                None => RootCertStore::empty(),
+            }),
             self.client_allowed_sans,
             &provider,
             here,
@@ -184,8 +188,13 @@ impl Files<'_> {
             (None, Some(FileName(name))) => {
                 let read = self.seen.read(&self.folder.join(&name));
                 let read = read.map_err(|error| {
-                    let what = format!("{} {error}", here.shown(&name));
-                    here.problem(&file_key, what);
+                    // Somebody may have put the PEM itself there.
+                    let shown = if name.contains("-----") {
+                        "the file named here (not shown)"
+                    } else {
+                        &name
+                    };
+                    here.problem(&file_key, format!("{shown} {error}"));
                 });
                 Some(Material {
                     key: file_key,
@@ -289,6 +298,7 @@ fn clients(
     let sans = sans.map(BTreeSet::from_iter);
     let authorities = authorities.unwrap_or_else(RootCertStore::empty);
     if auth.verifies() && authorities.is_empty() {
+        // Why there is none was said.
         return None;
     }
     Clients::new(auth, authorities, sans, provider.clone())

@@ -18,7 +18,7 @@ async fn json(url: &str) -> Value {
 }
 
 /// Asks until the answer satisfies; for things that come with the next scrape.
-async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..300 {
         let answer = json(url).await;
         if what(&answer) {
