@@ -8,6 +8,7 @@ use reqwest::Response;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::served::{Served, TLS, user, when};
 use super::tls::connect;
@@ -163,4 +164,40 @@ async fn tls_comes_and_goes_with_a_reload() {
     served.edit("");
     served.web_config.reload(&own).unwrap();
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
+    let served = Served::start(TLS).await;
+    let own = OwnMetrics::new(Timestamp::now());
+    let end = CancellationToken::new();
+    let mut clients = JoinSet::new();
+    for client in [served.client(), served.client().http1_only()] {
+        let (client, end) = (client.build().unwrap(), end.clone());
+        let url = served.url("https", "/metrics");
+        clients.spawn(async move {
+            let mut scrapes = 0;
+            while !end.is_cancelled() {
+                let answer = client.get(&url).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                assert!(!answer.bytes().await.unwrap().is_empty());
+                scrapes += 1;
+            }
+            scrapes
+        });
+    }
+    for n in 0..100 {
+        served
+            .authority
+            .server()
+            .write(served.folder.path(), "server");
+        served.edit(&format!("# {n}\n{TLS}"));
+        served.web_config.reload(&own).unwrap();
+        // Both go on under these settings before the next come.
+        assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
+    }
+    end.cancel();
+    for scrapes in clients.join_all().await {
+        assert!(scrapes > 10, "{scrapes}");
+    }
 }
