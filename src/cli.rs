@@ -85,6 +85,21 @@ pub struct Daemon {
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
     pub web_telemetry_path: String,
+    /// TLS and passwords, in the format of Prometheus' exporters; see docs/web-configuration.md.
+    #[arg(
+        long = "web.config.file",
+        global = true,
+        value_name = "FILE",
+        env = "CONNECTIONS_EXPORTER_WEB_CONFIG_FILE"
+    )]
+    pub web_config_file: Option<PathBuf>,
+    /// Listen on the sockets that systemd passes, instead of --web.listen-address.
+    #[arg(
+        long = "web.systemd-socket",
+        global = true,
+        env = "CONNECTIONS_EXPORTER_WEB_SYSTEMD_SOCKET"
+    )]
+    pub web_systemd_socket: bool,
     /// Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does.
     #[arg(
         long = "web.enable-lifecycle",

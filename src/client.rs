@@ -17,6 +17,7 @@ pub use answer::{Answer, Refusal};
 pub use pace::{Pace, PaceSnapshot};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};
+pub(crate) use transport::find;
 pub use transport::{Failure, Network, Transport};
 
 use crate::clock::Clock;

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 pub use check::{Checker, Common, Problem, Problems};
+pub(crate) use read::read;
 pub use secret::{Secret, SecretError};
 pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};
 
@@ -213,7 +214,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         mut problems: Problems,
     ) -> Result<Self, Problems> {
-        let Some(raw) = read::read::<Raw>(text, &mut problems) else {
+        let Some(raw) = read::<Raw>(text, "config.example.yaml", &mut problems) else {
             return Err(problems);
         };
         let poll = poll(raw.poll.unwrap_or_default(), &mut problems);

@@ -29,6 +29,9 @@ pub mod metrics;
 pub mod notify;
 pub mod server;
 pub mod status;
+pub mod web_config;
+
+pub mod healthcheck;
 
 pub mod simulator;
 
@@ -54,6 +57,7 @@ use reload::{Configuration, Reload};
 use server::{Limits, Server};
 use status::About;
 use store::Store;
+use web_config::WebConfig;
 
 /// What is still to be written to the state folder at the end has this long.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -71,6 +75,8 @@ pub struct Web {
     pub config_file: Option<String>,
     /// What a client may ask.
     pub limits: Limits,
+    /// TLS, passwords and headers.
+    pub config: Arc<WebConfig>,
 }
 
 /// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one. Fails only
@@ -89,7 +95,10 @@ pub async fn run(
     };
     let board = Arc::new(Board::new(own, clock.clone()));
     let accounts = Accounts::new(board.clone(), store.clone(), clock.clone());
-    let reloading = configuration.begin(accounts, board.clone(), clock).await?;
+    let web_config = web.config.clone();
+    let reloading = configuration
+        .begin(accounts, web_config, board.clone(), clock)
+        .await?;
     let reloading = AbortOnDropHandle::new(tokio::spawn(reloading.run()));
     for listener in &web.listeners {
         let address = listener
@@ -99,15 +108,17 @@ pub async fn run(
         tracing::info!(
             address,
             path = web.telemetry_path,
+            tls = web.config.current().tls.is_some(),
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
     }
+    let _watch = AbortOnDropHandle::new(tokio::spawn(web.config.clone().watch(board.clone())));
     let about = About {
         telemetry_path: web.telemetry_path,
         config_file: web.config_file,
     };
-    let server = Server::new(board, about, web.reload, web.limits);
+    let server = Server::new(board, about, web.reload, web.limits, web.config);
     tokio::select! {
         // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
         // the first accept: the sockets listen since before `run`, and who connects to them is answered.

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
@@ -18,7 +17,8 @@ use connections_exporter::plan::Plan;
 use connections_exporter::reload::{Configuration, Reload};
 use connections_exporter::server::{self, Limits};
 use connections_exporter::simulator::{Simulator, World};
-use connections_exporter::{Web, run};
+use connections_exporter::web_config::WebConfig;
+use connections_exporter::{Web, healthcheck, run};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,7 +70,10 @@ async fn command(cli: &Cli) -> anyhow::Result<()> {
             simulator,
             listen_address,
         }) => simulate(simulator, *listen_address).await,
-        Some(Command::Healthcheck) => healthcheck(&cli.daemon).await,
+        Some(Command::Healthcheck) => {
+            let address = server::loopback_of(&cli.daemon.web_listen_address[0])?;
+            healthcheck::ask(address, cli.daemon.web_config_file.as_deref()).await
+        }
     }
 }
 
@@ -108,12 +111,23 @@ fn load(file: &Path) -> Result<Config, Problems> {
     Config::load(file, &|name| std::env::var(name).ok())
 }
 
+fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
+    let file = flags.web_config_file.as_deref();
+    file.map_or_else(|| Ok(WebConfig::default()), WebConfig::load)
+}
+
 fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let config = load(&flags.config_file)?;
+    let (config, web) = (load(&flags.config_file), load_web(flags));
+    let (config, _) = match (config, web) {
+        (Err(one), Err(other)) => bail!("{one}\n{other}"),
+        (config, web) => (config?, web?),
+    };
     for account in &config.accounts {
         print!("{}", Plan::of(account));
     }
-    println!("{}: no problems", flags.config_file.display());
+    for file in std::iter::once(&flags.config_file).chain(&flags.web_config_file) {
+        println!("{}: no problems", file.display());
+    }
     Ok(())
 }
 
@@ -175,11 +189,15 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
     let port = web.listeners[0].local_addr().context("listening")?.port();
     let seen = SocketAddr::new(shown.ip(), port);
     println!("The simulator holds both systems' connections: http://{address}/simulator");
+    let scheme = match web.config.current().tls {
+        Some(_) => "https",
+        None => "http",
+    };
     println!(
-        "The exporter polls it every 10 s:              http://{seen}{}",
+        "The exporter polls it every 10 s:              {scheme}://{seen}{}",
         flags.web_telemetry_path
     );
-    println!("Its status page, for people:                   http://{seen}/");
+    println!("Its status page, for people:                   {scheme}://{seen}/");
     println!("Ctrl-C ends both.");
     tokio::spawn(simulator.serve(listener));
     run(configuration, web, Clock::system(), None, shutdown).await
@@ -223,11 +241,15 @@ fn from(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
 }
 
 fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
-    let listeners = flags
-        .web_listen_address
-        .iter()
-        .map(|address| server::bind(address))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let config = load_web(flags)?;
+    let listeners = if flags.web_systemd_socket {
+        server::from_systemd()?
+    } else {
+        let addresses = flags.web_listen_address.iter();
+        addresses
+            .map(|address| server::bind(address))
+            .collect::<anyhow::Result<Vec<_>>>()?
+    };
     let limits = Limits {
         requests: flags.web_max_requests.into(),
         ..Limits::default()
@@ -238,6 +260,7 @@ fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
         reload: flags.web_enable_lifecycle.then(|| reload.clone()),
         config_file: None,
         limits,
+        config: Arc::new(config),
     })
 }
 
@@ -272,27 +295,5 @@ fn hangups() -> anyhow::Result<Signal> {
 async fn reload_on(mut hangups: Signal, reload: Reload) {
     while hangups.recv().await.is_some() {
         let _ = reload.request().await;
-    }
-}
-
-async fn healthcheck(flags: &Daemon) -> anyhow::Result<()> {
-    let address = server::loopback_of(&flags.web_listen_address[0])?;
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()?;
-    let answer = client
-        .get(format!("http://{address}/-/healthy"))
-        .send()
-        .await;
-    match answer
-        .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("no answer from {address}"))?
-        .status()
-        .as_u16()
-    {
-        200 => Ok(()),
-        status => bail!("{address} answered {status} at /-/healthy"),
     }
 }

@@ -11,6 +11,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{Config, Problems};
 use crate::plan::Plan;
+use crate::web_config::WebConfig;
 
 /// Requests that may wait; each is served by a reading of its own.
 const WAITING: usize = 16;
@@ -57,6 +58,7 @@ impl Configuration {
     pub(crate) async fn begin(
         self,
         mut accounts: Accounts,
+        web_config: Arc<WebConfig>,
         board: Arc<Board>,
         clock: Clock,
     ) -> anyhow::Result<Reloading> {
@@ -64,6 +66,7 @@ impl Configuration {
         accounts.take_up(self.config).await?;
         Ok(Reloading {
             accounts,
+            web_config,
             board,
             clock,
             load: self.load,
@@ -75,6 +78,7 @@ impl Configuration {
 /// Takes up one reload after another.
 pub(crate) struct Reloading {
     accounts: Accounts,
+    web_config: Arc<WebConfig>,
     board: Arc<Board>,
     clock: Clock,
     load: Load,
@@ -86,9 +90,6 @@ impl Reloading {
     pub(crate) async fn run(mut self) {
         while let Some(answer) = self.requests.recv().await {
             let outcome = self.reload().await;
-            self.board
-                .own()
-                .reloaded(outcome.is_ok().then(|| self.clock.now()));
             match &outcome {
                 Ok(difference) => tracing::info!(%difference, "configuration reloaded"),
                 Err(problems) => {
@@ -106,13 +107,32 @@ impl Reloading {
         std::future::pending::<()>().await;
     }
 
+    /// Reads both files. Each of them is taken up as a whole, or not at all; neither waits for the other to be good.
     async fn reload(&mut self) -> Outcome {
-        let load = self.load.clone();
+        let (load, web_config, board) = (
+            self.load.clone(),
+            self.web_config.clone(),
+            self.board.clone(),
+        );
         // A disk may hang.
-        let config = spawn_blocking(move || load())
+        let read = spawn_blocking(move || (load(), web_config.reload(board.own())));
+        let (config, web) = read
             .await
-            .map_err(|_| "reading the configuration ended early".to_owned())?
-            .map_err(|problems| problems.to_string())?;
+            .map_err(|_| "reading the configuration ended early".to_owned())?;
+        let difference = match config {
+            Ok(config) => self.take_up(config).await,
+            Err(problems) => Err(problems.to_string()),
+        };
+        let taken_up = difference.is_ok().then(|| self.clock.now());
+        self.board.own().reloaded(taken_up);
+        match (difference, web) {
+            (difference, Ok(())) => difference,
+            (Ok(_), Err(web)) => Err(web.to_string()),
+            (Err(problems), Err(web)) => Err(format!("{problems}\n{web}")),
+        }
+    }
+
+    async fn take_up(&mut self, config: Config) -> Outcome {
         warn(&config);
         let taken_up = self.accounts.take_up(config).await;
         taken_up.map_err(|error| format!("{error:#}"))

@@ -2,6 +2,8 @@
 
 mod answer;
 mod connection;
+mod deadline;
+mod gate;
 mod listen;
 
 use std::sync::Arc;
@@ -15,11 +17,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use answer::{Answer, page, text};
-pub use listen::{bind, loopback_of};
+pub use listen::{bind, from_systemd, loopback_of};
 
 use crate::board::Board;
 use crate::reload::Reload;
 use crate::status::{self, About};
+use crate::web_config::{Checks, WebConfig};
 
 /// Where a reload is asked for.
 const RELOAD: &str = "/-/reload";
@@ -31,6 +34,8 @@ pub struct Limits {
     pub requests: usize,
     /// Connections; more wait to be accepted.
     pub connections: usize,
+    /// For a TLS handshake.
+    pub handshake: Duration,
     /// From an idle connection to the end of a request's headers. Longer than people scrape, so that a
     /// scraper keeps its connection; and short enough that one who never asks does not keep his.
     pub header: Duration,
@@ -45,6 +50,7 @@ impl Default for Limits {
         Self {
             requests: 40,
             connections: 512,
+            handshake: Duration::from_secs(10),
             header: Duration::from_mins(2),
             write: Duration::from_mins(1),
             drain: Duration::from_secs(5),
@@ -60,12 +66,20 @@ pub struct Server {
     reload: Option<Reload>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
+    web_config: Arc<WebConfig>,
+    checks: Checks,
 }
 
 impl Server {
     /// A server of this board. Without a `reload`, asking for one is refused.
     #[must_use]
-    pub fn new(board: Arc<Board>, about: About, reload: Option<Reload>, limits: Limits) -> Self {
+    pub fn new(
+        board: Arc<Board>,
+        about: About,
+        reload: Option<Reload>,
+        limits: Limits,
+        web_config: Arc<WebConfig>,
+    ) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.requests));
         Self {
             board,
@@ -73,6 +87,8 @@ impl Server {
             reload,
             limits,
             in_flight,
+            web_config,
+            checks: Checks::default(),
         }
     }
 
@@ -92,7 +108,7 @@ impl Server {
         accepting.join_all().await;
     }
 
-    /// Answers one request. Nothing here waits but a reload: all else that is served is already there.
+    /// Answers one request that was let in. Nothing here waits but a reload: all else that is served is already there.
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
         let allowed: &[Method] = match path {
@@ -158,7 +174,9 @@ impl Server {
             ),
             Err(problems) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                format!("The configuration was not taken up; the earlier one stays.\n{problems}\n"),
+                format!(
+                    "A file with a problem is not taken up: what was there before stays.\n{problems}\n"
+                ),
             ),
         }
     }

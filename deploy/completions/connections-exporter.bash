@@ -35,7 +35,7 @@ _connections__exporter() {
 
     case "${cmd}" in
         connections__exporter)
-            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --state.dir --log.level --log.format --help --version check demo simulate healthcheck"
+            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --state.dir --log.level --log.format --help --version check demo simulate healthcheck"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --web.telemetry-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -77,7 +81,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__check)
-            opts="-h --format --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --format --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -96,6 +100,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --web.telemetry-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -119,7 +127,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__demo)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -165,6 +173,10 @@ _connections__exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --web.config.file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --web.max-requests)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -185,7 +197,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__healthcheck)
-            opts="-h --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -200,6 +212,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --web.telemetry-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -223,7 +239,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__simulate)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,6 +286,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --web.telemetry-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

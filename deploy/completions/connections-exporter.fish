@@ -9,6 +9,7 @@ end
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Folder for what must outlive a restart; without it, nothing is written' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
@@ -19,6 +20,7 @@ trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every problem, print the request plan, and exit'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
@@ -31,6 +33,7 @@ json\t'One JSON object'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
@@ -39,6 +42,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entities -d 'Zuora entities' -r
@@ -51,6 +55,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
@@ -59,6 +64,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
@@ -72,6 +78,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
@@ -80,11 +87,13 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
@@ -93,5 +102,6 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'

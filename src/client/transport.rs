@@ -141,7 +141,7 @@ fn broken_gzip(error: &io::Error) -> bool {
 }
 
 /// The first cause of this type; also inside of an `io::Error`, which hides what it holds from `source`.
-fn find<'a, E: std::error::Error + 'static>(
+pub(crate) fn find<'a, E: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a E> {
     let mut next = Some(error);

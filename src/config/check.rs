@@ -102,7 +102,7 @@ pub struct Common {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         folder: &'a Path,
         env: &'a dyn Fn(&str) -> Option<String>,
         poll: Poll,
@@ -133,6 +133,7 @@ impl<'a> Checker<'a> {
         match (self.path.as_str(), key) {
             ("", key) => key.to_owned(),
             (path, "") => path.to_owned(),
+            (path, index) if index.starts_with('[') => format!("{path}{index}"),
             (path, key) => format!("{path}.{key}"),
         }
     }

@@ -7,9 +7,10 @@ use serde_yaml::Value;
 use super::Problems;
 
 /// Reads `T` from the text. serde stops at the first mismatch; so each is noted, taken out of the tree, and
-/// the tree is read again. `None` only if there is no tree.
-pub(super) fn read<T: DeserializeOwned + Default>(
+/// the tree is read again. `None` only if there is no tree. Who typed an unknown key is sent to `reference`.
+pub(crate) fn read<T: DeserializeOwned + Default>(
     text: &str,
+    reference: &str,
     problems: &mut Problems,
 ) -> Option<T> {
     let mut tree = match serde_yaml::from_str(text) {
@@ -27,7 +28,7 @@ pub(super) fn read<T: DeserializeOwned + Default>(
         match serde_ignored::deserialize(deserializer, |path| unknown.push(ignored_path(&path))) {
             Ok(value) => {
                 for path in unknown {
-                    problems.add(&path, unknown_key(&path));
+                    problems.add(&path, unknown_key(&path, reference));
                 }
                 return Some(value);
             }
@@ -82,13 +83,13 @@ fn sentence(error: &serde_yaml::Error) -> String {
     }
 }
 
-fn unknown_key(path: &str) -> String {
+fn unknown_key(path: &str, reference: &str) -> String {
     let key = path.rsplit('.').next().unwrap_or_default();
     match key {
         "client_secret" | "token" => {
             format!("a secret never stands in this file: use {key}_file or {key}_env")
         }
-        _ => "unknown key: see config.example.yaml for every key there is".to_owned(),
+        _ => format!("unknown key: see {reference} for every key there is"),
     }
 }
 

@@ -1,26 +1,39 @@
 //! Connections: accepted up to a number, served with deadlines, drained at the end.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
+use std::fmt::Display;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use http::header::{self, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::GracefulConnection;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::Server;
+use super::deadline::{AnswerDeadline, WriteDeadline};
+use super::{Limits, Server};
+use crate::web_config::{Settings, Tls};
 
 /// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
+const STREAMS: u32 = 32;
+
+/// The most bytes of a request's headers over HTTP/2.
+const HEADER_LIST: u32 = 16 * 1024;
+
+/// What somebody is told who speaks HTTP where TLS is spoken.
+const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
 
 /// Accepts until `shutdown`, then gives answers in flight their time.
 pub(super) async fn accept(
@@ -29,13 +42,7 @@ pub(super) async fn accept(
     connections: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
-    let mut http = http1::Builder::new();
-    // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(server.limits.header);
-    // A client may close its side once it has asked.
-    http.half_close(true);
-    let drain = GracefulShutdown::new();
+    let open = TaskTracker::new();
     loop {
         // The permit first: a connection too many waits in the kernel's queue.
         let next = async {
@@ -53,108 +60,167 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        // A page is sent in few large writes; waiting for more of it would only delay its end.
-        let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(WriteDeadline::new(stream, server.limits.write));
-        let server = server.clone();
-        let service = service_fn(move |request| {
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request).await) }
-        });
-        let connection = drain.watch(http.serve_connection(io, service));
-        tokio::spawn(async move {
-            // A client that goes away, or is too slow, is no event of ours.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
+        let connection = serve(server.clone(), stream, shutdown.clone());
+        open.spawn(async move {
+            connection.await;
             drop(permit);
         });
     }
     drop(listener);
-    let _ = timeout(server.limits.drain, drain.shutdown()).await;
+    open.close();
+    let _ = timeout(server.limits.drain, open.wait()).await;
 }
 
-/// Ends a connection whose client does not take an answer in time. The time is for the whole answer: one
-/// that takes a byte now and then would hold it for ever.
-struct WriteDeadline<S> {
-    stream: S,
-    allowed: Duration,
-    deadline: Pin<Box<Sleep>>,
-    waiting: bool,
-}
-
-impl<S> WriteDeadline<S> {
-    fn new(stream: S, allowed: Duration) -> Self {
-        Self {
-            stream,
-            allowed,
-            deadline: Box::pin(sleep(allowed)),
-            waiting: false,
-        }
-    }
-
-    /// Passes on the result of a write. Time runs from the first that has to wait until the client asks
-    /// for something else: a flush is no end, since hyper flushes a long answer in parts.
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            return written;
-        }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.allowed);
-        }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+/// Serves one connection by the settings that hold when it comes, and until others do.
+async fn serve(server: Arc<Server>, stream: TcpStream, shutdown: CancellationToken) {
+    // A page is sent in few large writes; waiting for more of it would only delay its end.
+    let _ = stream.set_nodelay(true);
+    let Limits {
+        handshake: allowed,
+        write,
+        ..
+    } = server.limits;
+    let settings = server.web_config.current();
+    let Some(tls) = &settings.tls else {
+        return http1(
+            server,
+            WriteDeadline::new(stream, write),
+            &settings,
+            &shutdown,
+        )
+        .await;
+    };
+    let stream = timeout(allowed, handshake(tls, stream, write));
+    let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
+        return;
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2(server, stream, &settings, &shutdown).await;
+    } else {
+        http1(server, stream, &settings, &shutdown).await;
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.waiting = false;
+type TlsStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// `None` if the two did not come to terms, which is no event of ours.
+async fn handshake(
+    tls: &Tls,
+    mut stream: TcpStream,
+    write: Duration,
+) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
+    let mut first = [0];
+    stream.peek(&mut first).await.ok()?;
+    // A method of HTTP; TLS begins with byte 22.
+    if first[0].is_ascii_uppercase() {
+        // What is not read would end the connection before the answer is there.
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(NOT_TLS.as_bytes()).await;
+        return None;
+    }
+    let accepted = tls.acceptor().accept(WriteDeadline::new(stream, write));
+    match accepted.into_fallible().await {
+        Ok(stream) => Some(stream),
+        Err((error, mut stream)) => {
+            tracing::debug!(%error, "no TLS connection came about");
+            // Closed before the client's last words are read, it would lose the alert that tells it why.
+            let _ = stream.shutdown().await;
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+            None
         }
-        read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
-    }
+async fn http1(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) {
+    let Limits {
+        header: idle,
+        write,
+        ..
+    } = server.limits;
+    let mut http = http1::Builder::new();
+    // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
+    http.timer(TokioTimer::new()).header_read_timeout(idle);
+    // A client may close its side once it has asked.
+    http.half_close(true);
+    let service = service_fn(move |request| {
+        let server = server.clone();
+        async move {
+            let mut answer = server.respond(request).await;
+            // Ended between two requests, it could meet one that is on its way.
+            if settings.retired.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    until(connection, shutdown.cancelled(), write).await;
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, written)
-    }
+async fn http2(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) {
+    let Limits { header, write, .. } = server.limits;
+    let mut http = http2::Builder::new(AnswerDeadline(write));
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST);
+    let asked = Arc::new(Mutex::new(Instant::now()));
+    let noted = asked.clone();
+    let service = service_fn(move |request| {
+        *noted.lock() = Instant::now();
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(server.respond(request).await) }
+    });
+    let end = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // HTTP/2 tells the client which requests it must send again on another connection.
+            () = settings.retired.cancelled() => {}
+            () = idle(&asked, header) => {}
+        }
+    };
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    until(connection, end, write).await;
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// Ends once nothing was asked for so long. Over HTTP/2 this stands for hyper's timeout for headers, and makes
+/// pings to find dead clients needless.
+async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
+    loop {
+        let end = *asked.lock() + allowed;
+        if end <= Instant::now() {
+            return;
+        }
+        sleep_until(end).await;
     }
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+/// Serves until the end, then what is under way then, for as long as one answer may take.
+async fn until<C>(connection: C, end: impl Future<Output = ()>, answers: Duration)
+where
+    C: GracefulConnection,
+    C::Error: Display,
+{
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Ok(ended),
+        () = end => {
+            connection.as_mut().graceful_shutdown();
+            timeout(answers, connection).await
+        }
+    };
+    // A client that goes away, or is too slow, is no event of ours.
+    if let Ok(Err(error)) = ended {
+        tracing::debug!(%error, "connection ended early");
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, bail};
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -69,6 +70,34 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// The sockets that systemd passes to this process.
+pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    if passed.len() == 0 {
+        bail!(
+            "--web.systemd-socket: systemd passed no socket; start the service by its .socket unit, or leave the flag out"
+        );
+    }
+    let mut listeners = Vec::new();
+    for index in 0..passed.len() {
+        let socket = passed.take_tcp_listener(index);
+        let Some(socket) = socket.with_context(|| {
+            format!(
+                "--web.systemd-socket: socket {} of systemd's is not one that listens for TCP",
+                index + 1
+            )
+        })?
+        else {
+            continue;
+        };
+        socket
+            .set_nonblocking(true)
+            .context("--web.systemd-socket")?;
+        listeners.push(TcpListener::from_std(socket).context("--web.systemd-socket")?);
+    }
+    Ok(listeners)
 }
 
 /// Where somebody on this machine reaches a listen address: loopback for an unspecified one.

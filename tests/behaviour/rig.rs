@@ -182,6 +182,7 @@ pub(crate) async fn serve(
         reload: None,
         config_file: None,
         limits,
+        config: Arc::default(),
     };
     let (configuration, _) = Configuration::load(move || Ok(config.clone())).unwrap();
     let shutdown = CancellationToken::new();

@@ -1,0 +1,124 @@
+//! `--web.config.file`: TLS, passwords and headers of our own server, taken up again when they change.
+
+mod client;
+mod files;
+mod headers;
+mod names;
+mod password;
+mod settings;
+mod tls;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::time::sleep;
+
+use crate::board::Board;
+use crate::config::Problems;
+use crate::metrics::OwnMetrics;
+use files::Seen;
+pub(crate) use password::{Checks, Verdict};
+pub use settings::Settings;
+pub use tls::Tls;
+
+/// How often the files are compared with what was read. Shorter than a health check is patient, so that one
+/// that comes between a new certificate and its being taken up waits for that.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// What holds for connections and requests now. Without a file: no TLS, no passwords.
+#[derive(Default)]
+pub struct WebConfig {
+    file: Option<PathBuf>,
+    current: RwLock<Arc<Settings>>,
+    /// Held while the files are read, so that two who reload do so one after the other.
+    last: Mutex<Seen>,
+}
+
+impl fmt::Debug for WebConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebConfig")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WebConfig {
+    /// Reads the file and what it names.
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        let (settings, seen) = Settings::read(file);
+        Ok(Self {
+            file: Some(file.to_owned()),
+            current: RwLock::new(Arc::new(settings?)),
+            last: Mutex::new(seen),
+        })
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Settings> {
+        self.current.read().clone()
+    }
+
+    /// Reads the file and what it names again. What is wrong with them changes nothing but the metric: what held
+    /// before still does. Reads files, so it is not for the event loop.
+    pub fn reload(&self, own: &OwnMetrics) -> Result<(), Problems> {
+        let mut last = self.last.lock();
+        self.take_up(&mut last, own)
+    }
+
+    fn take_up(&self, last: &mut Seen, own: &OwnMetrics) -> Result<(), Problems> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let (settings, seen) = Settings::read(file);
+        let changed = *last != seen;
+        *last = seen;
+        own.web_config_reloaded(settings.is_ok());
+        let settings = settings?;
+        if changed {
+            let mut current = self.current.write();
+            settings.users.remember(&current.users);
+            current.retired.cancel();
+            *current = Arc::new(settings);
+            tracing::info!(file = %file.display(), "the web configuration was taken up");
+        }
+        Ok(())
+    }
+
+    /// Compares the files with what was read, and takes up what changed; `None` if nothing did.
+    fn look(&self, own: &OwnMetrics) -> Option<Result<(), Problems>> {
+        let mut last = self.last.lock();
+        (!last.are_unchanged()).then(|| self.take_up(&mut last, own))
+    }
+
+    /// Takes up what changes in the files, for as long as it is polled. A failure is logged once, until another
+    /// takes its place or it is mended.
+    pub async fn watch(self: Arc<Self>, board: Arc<Board>) {
+        if self.file.is_none() {
+            return;
+        }
+        let mut logged = None;
+        loop {
+            sleep(LOOK).await;
+            let (web_config, board) = (self.clone(), board.clone());
+            // A disk that hangs holds up the looks, and nothing else.
+            let look = tokio::task::spawn_blocking(move || web_config.look(board.own()));
+            match look.await {
+                Ok(Some(Err(problems))) if logged.as_ref() != Some(&problems) => {
+                    for problem in problems.to_string().lines() {
+                        tracing::error!(
+                            problem,
+                            "the web configuration was not taken up; what held before still does"
+                        );
+                    }
+                    logged = Some(problems);
+                }
+                Ok(Some(Ok(()))) => logged = None,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Clients without manners, over TLS; and the rate limit.
+
+use std::time::Duration;
+
+use connections_exporter::server::Limits;
+use reqwest::Version;
+use rustls::crypto::aws_lc_rs;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::served::{Served, TLS, user, when};
+use super::tls::connect;
+
+const SHORT: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The beginning of HTTP/2: the preface, and settings without any.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn unfinished_handshakes_hold_up_nobody_and_end() {
+    let limits = Limits {
+        handshake: SHORT,
+        ..Limits::default()
+    };
+    let served = Served::limited(TLS, limits).await;
+    let mut held = Vec::new();
+    for begin in [&b""[..], b"\x16\x03\x01\x02\0", b"\x16"] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(begin).await.unwrap();
+        held.push(stream);
+    }
+    assert_eq!(served.tls("/-/healthy").send().await.unwrap().status(), 200);
+    for mut stream in held {
+        let mut rest = Vec::new();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "a handshake keeps its connection");
+    }
+}
+
+#[tokio::test]
+async fn unfinished_handshakes_count_as_connections() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let served = Served::limited(TLS, limits).await;
+    let held = [
+        TcpStream::connect(served.address).await.unwrap(),
+        TcpStream::connect(served.address).await.unwrap(),
+    ];
+    let late = served.tls("/-/healthy").send();
+    tokio::pin!(late);
+    assert!(
+        timeout(SHORT, late.as_mut()).await.is_err(),
+        "a connection too many was served"
+    );
+    drop(held);
+    assert_eq!(late.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_over_http_2_too() {
+    let limits = Limits {
+        header: SHORT,
+        write: SHORT,
+        ..Limits::default()
+    };
+    let served = Served::limited(TLS, limits).await;
+    for (protocol, begin) in [
+        ("h2", PREFACE),
+        // The head of a HEADERS frame of a hundred bytes, which do not come.
+        ("h2", &[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01"].concat()),
+        ("h2", b""),
+        ("http/1.1", b"GET /metrics HTTP/1.1\r\nhost: x\r\n"),
+    ] {
+        let versions = rustls::ALL_VERSIONS;
+        let provider = aws_lc_rs::default_provider();
+        let mut stream = connect(&served, versions, provider, &[protocol])
+            .await
+            .unwrap();
+        stream.write_all(begin).await.unwrap();
+        let mut rest = Vec::new();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "{protocol} keeps its connection");
+    }
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answer() {
+    let limits = Limits {
+        requests: 1,
+        write: SHORT,
+        ..Limits::default()
+    };
+    let served = Served::limited(TLS, limits).await;
+    let slow = served
+        .client()
+        .http2_initial_stream_window_size(1)
+        .build()
+        .unwrap();
+    let url = served.url("https", "/metrics");
+    let held = slow.get(&url).send().await.unwrap();
+    assert_eq!(
+        (held.status().as_u16(), held.version()),
+        (200, Version::HTTP_2)
+    );
+    assert_eq!(slow.get(&url).send().await.unwrap().status(), 503);
+    let client = served.client().build().unwrap();
+    let answer = when(
+        || client.get(&url),
+        |answer| answer.as_ref().is_ok_and(|a| a.status() == 200),
+    );
+    assert!(!answer.await.unwrap().bytes().await.unwrap().is_empty());
+    assert!(held.bytes().await.is_err(), "the first one was cut off");
+}
+
+#[tokio::test]
+async fn more_requests_than_the_rate_allows_are_429_and_health_is_not_counted() {
+    let limit = "rate_limit:\n  interval: 1h\n  burst: 3\n";
+    let served = Served::start(&format!("{limit}{}", user("alice", "s3cret", 4))).await;
+    let mut seen = Vec::new();
+    // Wrong passwords count, too.
+    for password in ["s3cret", "wrong", "s3cret", "s3cret", "wrong"] {
+        assert_eq!(
+            served.plain("/-/healthy").send().await.unwrap().status(),
+            200
+        );
+        let answer = served.plain("/metrics").basic_auth("alice", Some(password));
+        seen.push(answer.send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(seen, [200, 401, 200, 429, 429]);
+}

@@ -1,0 +1,100 @@
+//! A real Prometheus scrapes over TLS, with a certificate and with a password.
+
+use std::fs;
+use std::process::Command;
+
+use rcgen::SanType;
+
+use super::flags::demo;
+use super::served::{TLS, prepared, user};
+use crate::daemon::{Daemon, free_port};
+use crate::pki::{Authority, SERVER};
+use crate::prometheus::until;
+
+#[tokio::test]
+#[ignore = "needs prometheus: make test"]
+async fn prometheus_scrapes_with_a_certificate_and_with_a_password() {
+    let authority = Authority::new();
+    let with_password = prepared(
+        &authority,
+        &format!("{TLS}{}", user("prometheus", "s3cret", 10)),
+    );
+    let verified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [prometheus.test]\n  min_version: TLS13\n";
+    let with_certificate = prepared(&authority, &format!("{TLS}{verified}"));
+    let folder = tempfile::tempdir().unwrap();
+    let client = SanType::DnsName("prometheus.test".try_into().unwrap());
+    authority
+        .client(vec![client])
+        .write(folder.path(), "client");
+    fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+    let daemons = [demo(with_password.path()), demo(with_certificate.path())];
+
+    let job = |name: &str, daemon: &Daemon, more: &str| {
+        format!(
+            "  - job_name: {name}\n    scheme: https\n    static_configs: [{{targets: ['{}']}}]\n    tls_config:\n      ca_file: ca.crt\n      server_name: {SERVER}\n{more}",
+            daemon.address
+        )
+    };
+    let certificate = "      cert_file: client.crt\n      key_file: client.key\n";
+    let password = |password: &str| {
+        format!("    basic_auth: {{username: prometheus, password: {password}}}\n")
+    };
+    let jobs = [
+        job("password", &daemons[0], &password("s3cret")),
+        job("wrong", &daemons[0], &password("wrong")),
+        job("certificate", &daemons[1], certificate),
+        job("nobody", &daemons[1], ""),
+    ];
+    let scrape = folder.path().join("prometheus.yaml");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n{}",
+        jobs.concat()
+    );
+    fs::write(&scrape, text).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", scrape.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            folder.path().join("data").display()
+        ))
+        .arg(format!("--web.listen-address={address}"));
+    let _prometheus = Daemon::start(&mut command, address.parse().unwrap());
+    let url = format!("http://{address}/api/v1/targets");
+    let targets = until(&url, |answer| {
+        let targets = answer["data"]["activeTargets"].as_array();
+        targets.is_some_and(|targets| {
+            targets.len() == 4 && targets.iter().all(|target| target["health"] != "unknown")
+        })
+    })
+    .await;
+    let mut seen: Vec<_> = targets["data"]["activeTargets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|target| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            (
+                text(&target["labels"]["job"]),
+                text(&target["health"]),
+                text(&target["lastError"]),
+            )
+        })
+        .collect();
+    seen.sort();
+    assert_eq!(
+        seen.iter()
+            .map(|(job, health, _)| (job.as_str(), health.as_str()))
+            .collect::<Vec<_>>(),
+        [
+            ("certificate", "up"),
+            ("nobody", "down"),
+            ("password", "up"),
+            ("wrong", "down")
+        ],
+        "{seen:?}"
+    );
+    assert!(seen[3].2.contains("401"), "{seen:?}");
+    assert!(seen[1].2.contains("certificate required"), "{seen:?}");
+}

@@ -1,0 +1,139 @@
+//! A daemon in this process with a web configuration of its own, and clients of it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connections_exporter::clock::Clock;
+use connections_exporter::config::{Config, Problems};
+use connections_exporter::reload::Configuration;
+use connections_exporter::server::Limits;
+use connections_exporter::web_config::WebConfig;
+use connections_exporter::{Web, run};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::pki::{Authority, SERVER};
+
+/// How long a test waits for something that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A target that nobody answers for; what is asked here does not depend on it.
+const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
+
+/// The lines that name the server's certificate.
+pub(super) const TLS: &str =
+    "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+
+pub(super) struct Served {
+    pub(super) authority: Authority,
+    pub(super) folder: TempDir,
+    pub(super) address: SocketAddr,
+    pub(super) web_config: Arc<WebConfig>,
+    _end: DropGuard,
+}
+
+/// The lines of a user with this password.
+pub(super) fn user(name: &str, password: &str, cost: u32) -> String {
+    let hash = bcrypt::hash(password, cost).unwrap();
+    format!("basic_auth_users:\n  {name}: {hash}\n")
+}
+
+impl Served {
+    pub(super) async fn start(text: &str) -> Self {
+        Self::limited(text, Limits::default()).await
+    }
+
+    pub(super) async fn limited(text: &str, limits: Limits) -> Self {
+        let authority = Authority::new();
+        let folder = prepared(&authority, text);
+        let web_config = Arc::new(WebConfig::load(&folder.path().join("web.yaml")).unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let env = |_: &str| Some("t".to_owned());
+        let load = move || Config::parse(NOTHING, "".as_ref(), &env, Problems::new("test"));
+        let (configuration, reload) = Configuration::load(load).unwrap();
+        let web = Web {
+            listeners: vec![listener],
+            telemetry_path: "/metrics".to_owned(),
+            reload: Some(reload),
+            config_file: None,
+            limits,
+            config: web_config.clone(),
+        };
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        tokio::spawn(async move { run(configuration, web, Clock::system(), None, token).await });
+        Self {
+            authority,
+            folder,
+            address,
+            web_config,
+            _end: shutdown.drop_guard(),
+        }
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the web configuration anew.
+    pub(super) fn edit(&self, text: &str) {
+        fs::write(self.file("web.yaml"), text).unwrap();
+    }
+
+    /// A client that knows the authority.
+    pub(super) fn client(&self) -> ClientBuilder {
+        let authority = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        Client::builder()
+            .no_proxy()
+            .tls_certs_only([authority])
+            .resolve(SERVER, self.address)
+    }
+
+    pub(super) fn url(&self, scheme: &str, path: &str) -> String {
+        format!("{scheme}://{SERVER}:{}{path}", self.address.port())
+    }
+
+    /// A request over plain HTTP, on a connection of its own.
+    pub(super) fn plain(&self, path: &str) -> RequestBuilder {
+        self.client().build().unwrap().get(self.url("http", path))
+    }
+
+    /// A request over TLS, on a connection of its own.
+    pub(super) fn tls(&self, path: &str) -> RequestBuilder {
+        self.client().build().unwrap().get(self.url("https", path))
+    }
+}
+
+/// A folder with a server's certificate, its authority and this web configuration.
+pub(super) fn prepared(authority: &Authority, text: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    authority.server().write(folder.path(), "server");
+    fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+    fs::write(folder.path().join("web.yaml"), text).unwrap();
+    folder
+}
+
+/// The first answer to this request of which this is true.
+pub(super) async fn when(
+    request: impl Fn() -> RequestBuilder,
+    what: impl Fn(&Result<Response, reqwest::Error>) -> bool,
+) -> Result<Response, reqwest::Error> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = request().send().await;
+        if what(&answer) {
+            return answer;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it did not come: {answer:?}"
+        );
+        tokio::task::yield_now().await;
+    }
+}
