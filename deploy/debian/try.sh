@@ -62,6 +62,20 @@ grep -E '^(CapEff|NoNewPrivs|Seccomp):' "/proc/$id/status"
 until_true ls /var/lib/private/connections-exporter/*/*
 find /var/lib/private/connections-exporter -perm /077 | grep . && fail "others can read the state"
 
+echo "# reload: the same process takes up an edit, and keeps it when the next one is broken"
+sed --in-place 's/^  interval: 10s$/  interval: 11s/' $etc/config.yaml
+systemctl reload $unit
+until_true page_has '^connections_exporter_target_poll_interval_seconds{.*} 11'
+cp $etc/config.yaml "$simulated"
+echo "zuoro: []" >>$etc/config.yaml
+systemctl reload $unit
+until_true page_has '^connections_exporter_config_last_reload_successful 0'
+page_has '^connections_exporter_target_poll_interval_seconds{.*} 11' || fail "a broken edit was taken up"
+cp "$simulated" $etc/config.yaml
+systemctl reload $unit
+until_true page_has '^connections_exporter_config_last_reload_successful 1'
+[ "$(state MainPID)" = "$id" ] || fail "a reload is no restart"
+
 echo "# a process that hangs is noticed by the watchdog, and a restart forgets nothing"
 kill -s STOP "$id"
 for _ in $(seq 450); do restarted_from "$id" && break; sleep 0.1; done

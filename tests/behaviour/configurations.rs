@@ -127,8 +127,8 @@ fn the_schema_refuses_what_it_can_see() {
     }
 }
 
-/// The blocks of YAML in a document that are whole configurations.
-fn whole(document: &str) -> Vec<String> {
+/// The blocks of YAML in a document.
+pub(crate) fn blocks(document: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(document)).unwrap();
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -140,6 +140,12 @@ fn whole(document: &str) -> Vec<String> {
             blocks.push(block.join("\n") + "\n");
         }
     }
+    blocks
+}
+
+/// Those that are whole configurations.
+fn whole(document: &str) -> Vec<String> {
+    let mut blocks = blocks(document);
     blocks.retain(|block| {
         ["poll:", "zuora:", "zis:"]
             .iter()

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::configurations::blocks;
 use crate::daemon::{Daemon, exporter, free_port};
 
 /// The answer; null for one that is not JSON, as of a Prometheus that is not ready yet.
@@ -258,4 +259,28 @@ async fn compare(prometheus: &str, job: &str, holds: &Value) {
             }
         }
     }
+}
+
+#[test]
+#[ignore = "needs promtool: make test"]
+fn the_readmes_files_for_prometheus_are_well() {
+    let folder = tempfile::tempdir().unwrap();
+    for block in blocks("README.md") {
+        let name = match block.split(':').next() {
+            Some("rule_files") => "prometheus.yml",
+            Some("groups") => "connections.yaml",
+            _ => continue,
+        };
+        fs::write(folder.path().join(name), block).unwrap();
+    }
+    let output = Command::new("promtool")
+        .args(["check", "config", "prometheus.yml"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && said.contains("3 rules found"),
+        "{said}"
+    );
 }
