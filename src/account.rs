@@ -136,10 +136,9 @@ impl Account {
         self.setup.lock().source.clone()
     }
 
-    /// Asks for targets once an hour, polls each of them, and takes up what a reload changes. Ends only by being
-    /// dropped.
-    pub async fn run(mut self, mut changes: mpsc::Receiver<Change>) {
-        let mut due = self.start().await;
+    /// Asks for targets once an hour, first when it is due, polls each of them, and takes up what a reload changes. Ends
+    /// only by being dropped.
+    pub async fn run(mut self, mut due: Option<Instant>, mut changes: mpsc::Receiver<Change>) {
         let mut discovery = Box::pin(self.discovery(due));
         loop {
             tokio::select! {
@@ -162,9 +161,9 @@ impl Account {
         }
     }
 
-    /// Begins to poll what is known already, and says when the first discovery is due; never, where there is
-    /// nothing to discover.
-    async fn start(&mut self) -> Option<Instant> {
+    /// Begins to poll what is known already, which is on the board afterwards, and says when the first discovery is due;
+    /// never, where there is nothing to discover.
+    pub async fn start(&mut self) -> Option<Instant> {
         if self.config.discovery == Discovery::Never {
             self.poll(self.config.targets.clone()).await;
             return None;
@@ -172,7 +171,7 @@ impl Account {
         // The first poll comes after the first answer, whatever that is: so a name that can be had is there
         // from the first listing on, and no target changes its label at each start.
         let now = Instant::now();
-        let Some(wait) = self.restore() else {
+        let Some(wait) = self.restore().await else {
             return Some(now + self.schedule.phase(""));
         };
         self.poll_known().await;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::{Account, Change};
@@ -38,7 +38,11 @@ struct Running {
 /// What is to be done with an account of a new configuration; all of it that can fail is done.
 enum Step {
     Begin(Network),
-    Change(Option<Network>),
+    /// With another client, if what the source is made from changed; `same`, if nothing did.
+    Change {
+        network: Option<Network>,
+        same: bool,
+    },
 }
 
 /// How many accounts a configuration changed.
@@ -65,12 +69,12 @@ impl Accounts {
     }
 
     /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
-    /// be loaded. What did not change goes on as it was.
+    /// be loaded. What did not change goes on as it was. What is kept of new accounts is on the board afterwards.
     pub async fn take_up(&mut self, config: Config) -> anyhow::Result<Difference> {
-        let mut steps = Vec::new();
+        let mut steps = BTreeMap::new();
         for account in config.accounts {
             let step = self.step(&account, &config.poll)?;
-            steps.push((account, step));
+            steps.insert(key(&account), (account, step));
             // A client takes milliseconds to make, and there may be a thousand: scrapes come in between.
             yield_now().await;
         }
@@ -78,18 +82,17 @@ impl Accounts {
             removed: self.end_all_but(&steps).await,
             ..Difference::default()
         };
-        let names = steps.iter();
-        let names = names.map(|(account, _)| (account.system.name, account.name.as_str()));
-        self.store.keep_accounts(names);
+        let names = steps.keys();
+        self.store
+            .keep_accounts(names.map(|(system, account)| (*system, account.as_str())));
         let mut under_way = Vec::new();
-        for (account, step) in steps {
+        for (account, step) in steps.into_values() {
             match step {
                 Step::Begin(network) => {
                     difference.added += 1;
-                    self.begin(account, network, &config.poll);
+                    self.begin(account, network, config.poll).await?;
                 }
-                Step::Change(network) => {
-                    let same = self.is_same(&account, &config.poll);
+                Step::Change { network, same } => {
                     difference.unchanged += usize::from(same);
                     difference.changed += usize::from(!same);
                     under_way.push(self.change(account, network, config.poll).await);
@@ -107,38 +110,28 @@ impl Accounts {
     /// Finds out what is to be done with an account.
     fn step(&self, account: &config::Account, poll: &Poll) -> anyhow::Result<Step> {
         let network = || Network::new(account, poll);
-        let running = self.running.get(&key(account));
-        Ok(
-            match running.filter(|running| running.config.base_url == account.base_url) {
-                None => Step::Begin(network()?),
-                Some(running)
-                    if running.config.written == account.written
-                        && self.poll.request_timeout == poll.request_timeout
-                        && self.poll.max_connections == poll.max_connections =>
-                {
-                    Step::Change(None)
-                }
-                Some(_) => Step::Change(Some(network()?)),
-            },
-        )
-    }
-
-    fn is_same(&self, account: &config::Account, poll: &Poll) -> bool {
-        let before = &self.running[&key(account)].config;
-        self.poll == *poll
-            && before.written == account.written
-            && before.requests_per_minute == account.requests_per_minute
-            && before.interval == account.interval
+        let running = self
+            .running
+            .get(&key(account))
+            .map(|running| &running.config);
+        let Some(before) = running.filter(|before| before.base_url == account.base_url) else {
+            return Ok(Step::Begin(network()?));
+        };
+        let same_source = before.written == account.written
+            && self.poll.request_timeout == poll.request_timeout
+            && self.poll.max_connections == poll.max_connections;
+        Ok(Step::Change {
+            network: if same_source { None } else { Some(network()?) },
+            same: same_source
+                && self.poll == *poll
+                && before.requests_per_minute == account.requests_per_minute
+                && before.interval == account.interval,
+        })
     }
 
     /// Ends the accounts that do not stay, and takes them off the board. Returns how many are gone for good.
-    async fn end_all_but(&mut self, steps: &[(config::Account, Step)]) -> usize {
-        let stays = |key: &Key| {
-            let mut steps = steps.iter();
-            steps.any(|(account, step)| {
-                self::key(account) == *key && matches!(step, Step::Change(_))
-            })
-        };
+    async fn end_all_but(&mut self, steps: &BTreeMap<Key, (config::Account, Step)>) -> usize {
+        let stays = |key: &Key| matches!(steps.get(key), Some((_, Step::Change { .. })));
         let gone: Vec<_> = self
             .running
             .keys()
@@ -148,32 +141,33 @@ impl Accounts {
         for key in &gone {
             if let Some(account) = self.running.remove(key) {
                 account.task.abort();
-                // Its pollers end with it; only then nobody publishes for it any more.
                 let _ = account.task.await;
                 self.board.close(key.0, &key.1);
             }
         }
-        let moved = |key: &&Key| steps.iter().any(|(account, _)| self::key(account) == **key);
-        gone.len() - gone.iter().filter(moved).count()
+        gone.iter().filter(|key| !steps.contains_key(*key)).count()
     }
 
-    fn begin(&mut self, config: config::Account, network: Network, poll: &Poll) {
-        let account = Account::open(
-            Arc::new(network),
-            config.clone(),
-            poll,
-            &self.board,
-            &self.store,
-            self.clock.clone(),
-        );
+    /// Begins to poll an account; a disk that hangs holds up only this.
+    async fn begin(
+        &mut self,
+        config: config::Account,
+        network: Network,
+        poll: Poll,
+    ) -> anyhow::Result<()> {
+        let (board, store, clock) = (self.board.clone(), self.store.clone(), self.clock.clone());
+        let account = config.clone();
+        let open = move || Account::open(Arc::new(network), account, &poll, &board, &store, clock);
+        let mut account = spawn_blocking(open).await?;
+        let due = account.start().await;
         let (changes, received) = mpsc::channel(1);
-        let task = AbortOnDropHandle::new(tokio::spawn(account.run(received)));
         let running = Running {
+            task: AbortOnDropHandle::new(tokio::spawn(account.run(due, received))),
             config,
             changes,
-            task,
         };
         self.running.insert(key(&running.config), running);
+        Ok(())
     }
 
     /// Tells an account; what is returned ends when the board shows it.

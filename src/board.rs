@@ -97,7 +97,7 @@ impl Shown {
         self.state
             .held
             .as_ref()
-            .is_some_and(|held| now < held.stale_at)
+            .is_some_and(|held| held.is_fresh(now))
     }
 }
 
@@ -149,7 +149,7 @@ impl Board {
         }
     }
 
-    /// Takes an account off the board. Nobody may publish for it any more.
+    /// Takes an account off the board.
     pub fn close(&self, system: &'static str, account: &str) {
         self.accounts().remove(&(system, account.to_owned()));
     }
@@ -218,12 +218,11 @@ pub struct AccountBoard {
 }
 
 impl AccountBoard {
-    fn with_shelf<T>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
+    /// Does nothing once the account is off the board.
+    fn with_shelf<T: Default>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
         let mut accounts = self.board.accounts();
-        let account = accounts
-            .get_mut(&self.key)
-            .expect("an account's shelf stays for as long as it is on the board");
-        with(account, &self.key.1)
+        let account = accounts.get_mut(&self.key);
+        account.map_or_else(T::default, |shelf| with(shelf, &self.key.1))
     }
 
     /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
@@ -266,13 +265,11 @@ impl AccountBoard {
     /// The target's label as of now.
     #[must_use]
     pub fn label(&self, id: &str) -> String {
-        self.with_shelf(|shelf, _| {
-            shelf
-                .targets
-                .as_ref()
-                .and_then(|targets| targets.get(id))
-                .map_or_else(|| id.to_owned(), |shown| shown.label.clone())
-        })
+        let label = self.with_shelf(|shelf, _| {
+            let shown = shelf.targets.as_ref()?.get(id)?;
+            Some(shown.label.clone())
+        });
+        label.unwrap_or_else(|| id.to_owned())
     }
 }
 

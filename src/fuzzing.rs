@@ -194,7 +194,13 @@ pub fn state_file(data: &[u8]) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // What was read is written and read again as the same.
-        let held = Held::new(listing, None, Vec::new(), tokio::time::Instant::now());
+        let held = Held::new(
+            listing,
+            None,
+            Vec::new(),
+            tokio::time::Instant::now(),
+            <_>::default(),
+        );
         let state = State::new(Duration::ZERO, snapshot.next_poll);
         let state = state.restored(snapshot, Some(held));
         let again = store.lines(&item, &state).expect("a state can be written");

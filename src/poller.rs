@@ -80,7 +80,6 @@ impl Poller {
         let mut refused = None;
         let mut last = None;
         let mut due = first;
-        let mut stale_after = self.schedule.stale_after();
         loop {
             // A poll under way ends as it began; what changed meanwhile is seen here, after it.
             if timeout_at(due, self.reloaded.notified()).await.is_ok() {
@@ -91,7 +90,7 @@ impl Poller {
                     state.interval = self.schedule.interval();
                     state.next_poll = self.date_of(due);
                 }
-                let held = self.reconfigured(&state, &mut stale_after);
+                let held = self.reconfigured(&state);
                 if replan || held.is_some() {
                     state.held = held.or(state.held);
                     self.publish(&state);
@@ -110,7 +109,6 @@ impl Poller {
             let duration = begun.elapsed();
             let error = match result {
                 Ok(listing) => {
-                    stale_after = self.schedule.stale_after();
                     self.succeeded(&mut state, listing);
                     None
                 }
@@ -141,36 +139,43 @@ impl Poller {
         self.setup().source.clone()
     }
 
-    /// Shows the state, and writes it, after a failure, too, at the price of writing the listing again: the next
-    /// process must know when the next poll is due.
+    /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
+    /// again: the next process must know when the next poll is due.
     fn publish(&self, state: &State) {
         self.board.publish(&self.id, state.clone());
-        self.store
-            .write(Item::Target(self.id.clone()), state.clone());
-    }
-
-    /// When the next poll is due after a reload that changes how often: whole intervals after the last one.
-    fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
-        let now = Instant::now();
-        match last {
-            Some(last) => self.schedule.next(last, now),
-            None => due.min(now + self.schedule.interval()),
+        if state.last_attempt.is_some() {
+            let item = Item::Target(self.id.clone());
+            self.store.write(item, state.clone());
         }
     }
 
-    /// What a reload changes of the listing that is held: what is expected of it, how old it may become.
-    fn reconfigured(&self, state: &State, stale_after: &mut Duration) -> Option<Arc<Held>> {
-        let before = std::mem::replace(stale_after, self.schedule.stale_after());
+    /// When the next poll is due after a reload that changes how often: whole intervals after the last one, or before
+    /// the first one that was planned.
+    fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
+        let (now, interval) = (Instant::now(), self.schedule.interval());
+        if let Some(last) = last {
+            return self.schedule.next(last, now);
+        }
+        let wait = due.saturating_duration_since(now).as_nanos() % interval.as_nanos();
+        // Less than an interval, which is no more than a year.
+        now + Duration::from_nanos(u64::try_from(wait).unwrap_or_default())
+    }
+
+    /// What a reload changes of the listing that is held: what is expected of it, how old it may become. What follows
+    /// from the interval is only lengthened: the next poll may be planned by the earlier one.
+    fn reconfigured(&self, state: &State) -> Option<Arc<Held>> {
         let held = state.held.as_ref()?;
         let expected = self.setup().expected(&self.id, &held.listing);
-        let taken = held.stale_at.checked_sub(before);
-        let stale_at = taken.map_or(held.stale_at, |taken| taken + *stale_after);
-        (expected != held.expected || stale_at != held.stale_at).then(|| {
+        let wished = self.schedule.wished_stale_after();
+        let stale_after =
+            wished.unwrap_or_else(|| self.schedule.stale_after().max(held.stale_after));
+        (expected != held.expected || stale_after != held.stale_after).then(|| {
             Arc::new(Held {
                 listing: held.listing.clone(),
                 renewals: held.renewals.clone(),
                 expected,
-                stale_at,
+                taken: held.taken,
+                stale_after,
             })
         })
     }
@@ -253,8 +258,13 @@ impl Poller {
         }
         let expected = self.setup().expected(&self.id, &listing);
         self.schedule.needs_pages(&self.id, listing.pages);
-        let stale_at = Instant::now() + self.schedule.stale_after();
-        let held = Held::new(listing, state.held.as_deref(), expected, stale_at);
+        let held = Held::new(
+            listing,
+            state.held.as_deref(),
+            expected,
+            Instant::now(),
+            self.schedule.stale_after(),
+        );
         state.held = Some(Arc::new(held));
         state.restored = false;
         state.last_success = Some(self.clock.now());

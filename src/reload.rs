@@ -13,14 +13,68 @@ use crate::config::{Config, Problems};
 use crate::plan::Plan;
 use crate::web_config::WebConfig;
 
-/// Requests that may wait; each is served by a reading of its own.
+/// Requests that may wait for the next reading.
 const WAITING: usize = 16;
 
 /// What reads the configuration.
 type Load = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
 
-/// What becomes of a request: what changed, or why nothing did, a line for each problem.
-type Outcome = Result<Difference, String>;
+/// What became of a reload. Each of the two files is taken up as a whole, or not at all, and neither waits for the
+/// other to be good.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What changed, or why nothing did: a line for each problem.
+    pub configuration: Result<Difference, String>,
+    /// Why the web configuration was not taken up.
+    pub web: Result<(), String>,
+}
+
+impl Outcome {
+    /// Whether all that was read was taken up.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.configuration.is_ok() && self.web.is_ok()
+    }
+
+    fn log(&self) {
+        match &self.configuration {
+            Ok(difference) => tracing::info!(%difference, "configuration reloaded"),
+            Err(problems) => {
+                for problem in problems.lines() {
+                    tracing::error!(
+                        problem,
+                        "the configuration was not taken up: the earlier one stays"
+                    );
+                }
+            }
+        }
+        for problem in self.web.as_ref().err().iter().flat_map(|text| text.lines()) {
+            tracing::error!(
+                problem,
+                "the web configuration was not taken up: the earlier one stays"
+            );
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.configuration {
+            Ok(difference) => writeln!(f, "The configuration was taken up. {difference}.")?,
+            Err(problems) => writeln!(
+                f,
+                "The configuration was not taken up: the earlier one stays.\n{problems}"
+            )?,
+        }
+        match &self.web {
+            Ok(()) => Ok(()),
+            Err(problems) => writeln!(
+                f,
+                "The web configuration was not taken up: the earlier one stays.\n{problems}"
+            ),
+        }
+    }
+}
 
 /// The configuration that a daemon begins with, and how to read it again.
 pub struct Configuration {
@@ -88,26 +142,22 @@ pub(crate) struct Reloading {
 impl Reloading {
     /// Serves requests until nobody can make one any more; then the accounts go on. Ends only by being dropped.
     pub(crate) async fn run(mut self) {
-        while let Some(answer) = self.requests.recv().await {
-            let outcome = self.reload().await;
-            match &outcome {
-                Ok(difference) => tracing::info!(%difference, "configuration reloaded"),
-                Err(problems) => {
-                    for problem in problems.lines() {
-                        tracing::error!(
-                            problem,
-                            "the configuration is not taken up: the earlier one stays"
-                        );
-                    }
-                }
+        while let Some(first) = self.requests.recv().await {
+            // Those who wait already are served by the same reading, which is later than each of them asked.
+            let mut asked = vec![first];
+            while let Ok(answer) = self.requests.try_recv() {
+                asked.push(answer);
             }
-            // Who asked may have gone away.
-            let _ = answer.send(outcome);
+            let outcome = self.reload().await;
+            outcome.log();
+            for answer in asked {
+                // Who asked may have gone away.
+                let _ = answer.send(outcome.clone());
+            }
         }
         std::future::pending::<()>().await;
     }
 
-    /// Reads both files. Each of them is taken up as a whole, or not at all; neither waits for the other to be good.
     async fn reload(&mut self) -> Outcome {
         let (load, web_config, board) = (
             self.load.clone(),
@@ -116,23 +166,26 @@ impl Reloading {
         );
         // A disk may hang.
         let read = spawn_blocking(move || (load(), web_config.reload(board.own())));
-        let (config, web) = read
-            .await
-            .map_err(|_| "reading the configuration ended early".to_owned())?;
-        let difference = match config {
+        let Ok((config, web)) = read.await else {
+            // Only while the process ends.
+            return Outcome {
+                configuration: Err("the process is ending".to_owned()),
+                web: Ok(()),
+            };
+        };
+        let configuration = match config {
             Ok(config) => self.take_up(config).await,
             Err(problems) => Err(problems.to_string()),
         };
-        let taken_up = difference.is_ok().then(|| self.clock.now());
+        let taken_up = configuration.is_ok().then(|| self.clock.now());
         self.board.own().reloaded(taken_up);
-        match (difference, web) {
-            (difference, Ok(())) => difference,
-            (Ok(_), Err(web)) => Err(web.to_string()),
-            (Err(problems), Err(web)) => Err(format!("{problems}\n{web}")),
+        Outcome {
+            configuration,
+            web: web.map_err(|problems| problems.to_string()),
         }
     }
 
-    async fn take_up(&mut self, config: Config) -> Outcome {
+    async fn take_up(&mut self, config: Config) -> Result<Difference, String> {
         warn(&config);
         let taken_up = self.accounts.take_up(config).await;
         taken_up.map_err(|error| format!("{error:#}"))
@@ -154,12 +207,11 @@ fn warn(config: &Config) {
 }
 
 impl Reload {
-    /// Asks for the configuration to be read again, and waits until it is taken up, or is not. Requests made at the
-    /// same time are served one after another.
-    pub async fn request(&self) -> Outcome {
-        let ended = || "the process is ending".to_owned();
+    /// Asks for the configuration to be read again, and waits until it is taken up, or is not. `None` if too many wait
+    /// already, or the process is ending.
+    pub async fn request(&self) -> Option<Outcome> {
         let (answer, outcome) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| ended())?;
-        outcome.await.map_err(|_| ended())?
+        self.0.try_send(answer).ok()?;
+        outcome.await.ok()
     }
 }

@@ -131,13 +131,17 @@ impl Schedule {
         self.plan().interval()
     }
 
-    /// How old a listing may become before it is dropped.
+    /// How old a listing may become before it is dropped: as configured, or three intervals.
     #[must_use]
     pub fn stale_after(&self) -> Duration {
-        let plan = self.plan();
-        plan.wished
-            .stale_after
-            .unwrap_or_else(|| plan.interval() * 3)
+        let wished = self.wished_stale_after();
+        wished.unwrap_or_else(|| self.interval() * 3)
+    }
+
+    /// What the configuration says of that.
+    #[must_use]
+    pub fn wished_stale_after(&self) -> Option<Duration> {
+        self.plan().wished.stale_after
     }
 
     /// The next planned time after `now`: whole intervals after the last, start to start, so an overrun

@@ -9,7 +9,7 @@ mod listen;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -126,8 +126,9 @@ impl Server {
             _ if !allowed.contains(request.method()) => answer::not_allowed(allowed),
             "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
             "/-/ready" => self.ready(),
+            // Not among the answers in flight: one that waits for a slow disk keeps no scrape out.
+            RELOAD => self.reload(request).await,
             _ => match self.in_flight.clone().try_acquire_owned() {
-                Ok(_) if path == RELOAD => self.reload(request.headers()).await,
                 Ok(permit) if path == self.about.telemetry_path => self.metrics(request, permit),
                 Ok(permit) => self.status(request, permit),
                 Err(_) => text(
@@ -154,29 +155,25 @@ impl Server {
         .into_iter()
     }
 
-    async fn reload(&self, headers: &HeaderMap) -> Answer {
+    async fn reload(&self, request: &Request<Incoming>) -> Answer {
         let Some(reload) = &self.reload else {
             return text(
                 StatusCode::FORBIDDEN,
                 "Reloading by request is off; see --web.enable-lifecycle. SIGHUP does the same.\n",
             );
         };
-        if answer::is_from_elsewhere(headers) {
+        if answer::is_from_elsewhere(request) {
             return text(
                 StatusCode::FORBIDDEN,
                 "A page of another origin may not ask for this.\n",
             );
         }
         match reload.request().await {
-            Ok(difference) => text(
-                StatusCode::OK,
-                format!("The configuration was taken up. {difference}.\n"),
-            ),
-            Err(problems) => text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!(
-                    "A file with a problem is not taken up: what was there before stays.\n{problems}\n"
-                ),
+            Some(outcome) if outcome.is_good() => text(StatusCode::OK, outcome.to_string()),
+            Some(outcome) => text(StatusCode::INTERNAL_SERVER_ERROR, outcome.to_string()),
+            None => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many reloads wait already.\n",
             ),
         }
     }

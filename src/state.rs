@@ -61,8 +61,10 @@ pub struct Held {
     pub renewals: Vec<u64>,
     /// Each `expect` entry of the configuration, and whether it is there.
     pub expected: Vec<(String, bool)>,
-    /// From then on the listing is not shown any more.
-    pub stale_at: Instant,
+    /// When the listing was complete.
+    pub taken: Instant,
+    /// How old it may become before it is not shown any more.
+    pub stale_after: Duration,
 }
 
 /// How many differences between listings were seen, by kind.
@@ -112,14 +114,22 @@ impl Held {
         listing: Listing,
         before: Option<&Self>,
         expected: Vec<(String, bool)>,
-        stale_at: Instant,
+        taken: Instant,
+        stale_after: Duration,
     ) -> Self {
         Self {
             renewals: renewals(before, &listing),
             listing,
             expected,
-            stale_at,
+            taken,
+            stale_after,
         }
+    }
+
+    /// Whether it is shown.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.taken) < self.stale_after
     }
 }
 
@@ -255,7 +265,8 @@ mod tests {
             listing,
             renewals,
             expected: Vec::new(),
-            stale_at: Instant::now(),
+            taken: Instant::now(),
+            stale_after: Duration::ZERO,
         };
         let before = held(
             listing(&[("a", "", Some(10)), ("b", "", Some(10)), ("c", "", None)]),

@@ -63,6 +63,8 @@ struct Summary {
     of: Vec<(Health, Number)>,
     /// Accounts whose targets were never listed.
     unknown: usize,
+    /// Targets without a listing that is shown.
+    unlisted: usize,
     missing: usize,
     not_connected: usize,
 }
@@ -72,6 +74,7 @@ struct Own<'a> {
     started: Date,
     config_file: Option<words::Name<'a>>,
     reload: LastReload,
+    web_config_taken_up: bool,
     taken_up: Date,
     series: Option<Number>,
     /// Bytes of the last page of each encoding.
@@ -117,6 +120,10 @@ impl Summary {
                 .map(|(health, count)| (health, Number(count as u64)))
                 .collect(),
             unknown: accounts.iter().filter(|row| row.targets.is_none()).count(),
+            unlisted: targets
+                .iter()
+                .filter(|row| row.connections.is_none())
+                .count(),
             missing: tallies().map(|tally| tally.missing).sum(),
             not_connected: tallies().map(|tally| tally.not_connected).sum(),
         }
@@ -128,6 +135,10 @@ impl Summary {
 
     fn unknown(&self) -> Count {
         Count(self.unknown, "account")
+    }
+
+    fn unlisted(&self) -> Count {
+        Count(self.unlisted, "target")
     }
 
     fn missing(&self) -> Count {
@@ -169,6 +180,7 @@ impl<'a> Own<'a> {
                 now,
             },
             reload,
+            web_config_taken_up: own.is_web_config_taken_up(),
             series,
             bytes: of
                 .into_iter()

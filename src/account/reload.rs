@@ -29,7 +29,8 @@ impl Account {
     /// Takes up another configuration, and says when the next discovery is due, given when it was.
     ///
     /// Targets that stay keep their listing, counters and phase, the account its limiter and its pauses. Nothing is
-    /// asked for that was not due, but for a list of targets, or for names, that nobody asked for before.
+    /// asked for that was not due, but for lists of targets and names: those that nobody asked for before, or by another
+    /// credential.
     pub(super) async fn take_up(
         &mut self,
         change: Change,
@@ -47,19 +48,22 @@ impl Account {
                     self.clock.clone(),
                 );
                 let source: Arc<dyn Source> = Arc::from(change.config.connect.connect(client));
-                source.remember(self.source().memory());
+                if change.config.discovery != Discovery::Never {
+                    source.remember(self.source().memory());
+                }
                 self.metrics.credentials_gone();
                 source
             }
             None => self.source(),
         };
+        let another = !Arc::ptr_eq(&source, &self.source());
         self.pace.configure(change.config.requests_per_minute);
         self.schedule.configure(&change.config, &change.poll);
         self.max_connections = change.poll.max_connections;
         let before = std::mem::replace(&mut self.config, change.config).discovery;
         let targets = self.config.targets.clone();
         *self.setup.lock() = Arc::new(Setup { source, targets });
-        let due = self.rediscover(before, due);
+        let due = self.rediscover(before, another, due);
         for poller in self.running.values() {
             poller.reloaded.notify_one();
         }
@@ -68,7 +72,12 @@ impl Account {
     }
 
     /// When the next discovery is due after a reload; never, where there is nothing to discover.
-    fn rediscover(&mut self, before: Discovery, due: Option<Instant>) -> Option<Instant> {
+    fn rediscover(
+        &mut self,
+        before: Discovery,
+        another: bool,
+        due: Option<Instant>,
+    ) -> Option<Instant> {
         let refused = std::mem::take(&mut self.refusals) > 0;
         let now = Instant::now();
         if before != self.config.discovery {
@@ -78,7 +87,12 @@ impl Account {
         match self.config.discovery {
             Discovery::Never => None,
             discovery if discovery != before => Some(now + self.schedule.phase("")),
-            Discovery::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => Some(now),
+            _ if self.first.is_some() => due,
+            // It may reach other targets.
+            _ if another => due.map(|due| due.min(now + self.schedule.phase(""))),
+            Discovery::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => {
+                due.map(|due| due.min(now))
+            }
             // A reload is what somebody does who mended the cause of a refusal.
             _ if refused => due.map(|due| due.min(now + self.schedule.interval())),
             _ => due,

@@ -44,6 +44,10 @@ pub(super) fn resume(pace: &Pace, store: &AccountStore, metrics: &AccountMetrics
     }
     let snapshot: Option<PaceSnapshot> = store.read(&Item::Pace);
     let paused = pace.resume(snapshot.as_ref(), date);
+    if snapshot.is_none() {
+        // What cannot be used would be reported at each start.
+        store.write_at_once(&Item::Pace, &pace.snapshot(date));
+    }
     if !paused.is_zero() {
         let (system, account) = metrics.account();
         let seconds = paused.as_secs_f64();
@@ -69,8 +73,10 @@ pub(crate) fn time_left(
 
 impl Account {
     /// Takes back what was known before a restart, and gives the time until the next discovery.
-    pub(super) fn restore(&mut self) -> Option<Duration> {
-        self.known = self.store.read(&Item::Discovery)?;
+    pub(super) async fn restore(&mut self) -> Option<Duration> {
+        let store = self.store.clone();
+        let read = spawn_blocking(move || store.read(&Item::Discovery));
+        self.known = read.await.ok()??;
         self.source().remember(self.known.memory.clone());
         let Known {
             up,
@@ -92,14 +98,16 @@ impl Account {
         Some(left.unwrap_or(at_once))
     }
 
-    /// What was known of these targets before a restart.
-    ///
-    /// At the start it is there before the first scrape is answered. Later it is read on a thread for such things:
-    /// a disk that hangs then must not hold up anything else.
+    /// What was known of these targets before a restart, read on a thread for such things: a disk that hangs must not
+    /// hold up anything else.
     pub(super) async fn snapshots(
         &self,
         ids: Vec<String>,
     ) -> Vec<Option<(Snapshot, Option<Listing>)>> {
+        let count = ids.len();
+        if count == 0 {
+            return Vec::new();
+        }
         let (store, system, most) = (self.store.clone(), self.config.system, self.max_connections);
         let read = move |id: &String| {
             let item = Item::Target(id.clone());
@@ -112,12 +120,8 @@ impl Account {
                 }
             }
         };
-        if self.running.is_empty() {
-            return ids.iter().map(read).collect();
-        }
-        let count = ids.len();
         let read = spawn_blocking(move || ids.iter().map(read).collect());
-        // It cannot fail but by a panic, which ends the process.
+        // Fails only while the process ends.
         read.await
             .unwrap_or_else(|_| (0..count).map(|_| None).collect())
     }
@@ -145,8 +149,11 @@ impl Account {
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
             let stale_after = self.schedule.stale_after();
-            let stale_at = now + stale_after.saturating_sub(until(taken, date));
-            Held::new(listing, None, expected, stale_at)
+            // A date before the machine's start is as old as can be.
+            let taken = now.checked_sub(until(taken, date));
+            let (taken, stale_after) =
+                taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));
+            Held::new(listing, None, expected, taken, stale_after)
         });
         (state.restored(snapshot, held), now + wait)
     }

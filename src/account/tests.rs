@@ -227,7 +227,7 @@ fn start_on(
     let durations = board.own().durations();
     let metrics = Arc::new(AccountMetrics::new("test", "acme", pace.clone(), durations));
     let store = store.account("test", "acme", "");
-    let account = Account::with_source(
+    let mut account = Account::with_source(
         config.clone(),
         &poll,
         &board,
@@ -244,7 +244,10 @@ fn start_on(
         config,
         poll,
         changes,
-        _task: AbortOnDropHandle::new(tokio::spawn(account.run(received))),
+        _task: AbortOnDropHandle::new(tokio::spawn(async move {
+            let due = account.start().await;
+            account.run(due, received).await;
+        })),
     }
 }
 

@@ -180,8 +180,8 @@ proptest! {
             draft.page(rows, true).unwrap();
             let listing = draft.finish();
             let renewals = vec![0; listing.connections().len()];
-            let stale_at = Instant::now() + Duration::from_mins(5);
-            let held = Held { listing, renewals, expected: vec![("e\"".to_owned(), true)], stale_at };
+            let (taken, stale_after) = (Instant::now(), Duration::from_mins(5));
+            let held = Held { listing, renewals, expected: vec![("e\"".to_owned(), true)], taken, stale_after };
             let held = Arc::new(held);
             account.publish(&id, State { held: Some(held.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {

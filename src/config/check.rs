@@ -243,7 +243,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
-    fn shown<'n>(&self, name: &'n str) -> &'n str {
+    pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
         let begins = ["/", "./", "../"]
             .iter()
             .any(|begin| name.starts_with(begin));

@@ -165,6 +165,12 @@ impl OwnMetrics {
         *self.configuration.last.lock()
     }
 
+    /// Whether the web configuration file was taken up when it was last read.
+    #[must_use]
+    pub fn is_web_config_taken_up(&self) -> bool {
+        self.web_configuration.get() > 0.0
+    }
+
     /// Notes whether the web configuration file was taken up when it was read again.
     pub fn web_config_reloaded(&self, taken_up: bool) {
         self.web_configuration.set(f64::from(taken_up));

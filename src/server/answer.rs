@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -19,6 +19,10 @@ use crate::status::POLICY;
 
 /// An answer.
 pub(super) type Answer = Response<Body>;
+
+/// The longest piece of a body. hyper takes a piece over as soon as the client has room for a byte of it, and with the
+/// last one the answer is done for us: no more than a piece may wait in its hands beyond our limits.
+const PIECE: usize = 16 * 1024;
 
 /// A body in pieces that are already there.
 #[derive(Debug, Default)]
@@ -37,9 +41,15 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.chunks.pop_front();
-        self.left -= next.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        Poll::Ready(next.map(|chunk| Ok(Frame::data(chunk))))
+        let Some(mut piece) = self.chunks.pop_front() else {
+            return Poll::Ready(None);
+        };
+        if piece.len() > PIECE {
+            let rest = piece.split_off(PIECE);
+            self.chunks.push_front(rest);
+        }
+        self.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -92,9 +102,15 @@ pub(super) fn not_allowed(allowed: &[Method]) -> Answer {
     answer
 }
 
-/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked.
-pub(super) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked. HTTP/2 names
+/// the host in the request's target.
+pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let target = request
+        .uri()
+        .authority()
+        .map(|asked| asked.as_str().as_bytes());
+    let host = target.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
     let ours = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
         let origin = [&b"http://"[..], b"https://"]
@@ -205,7 +221,51 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_long_body_comes_in_short_pieces() {
+        let text = "0123456789".repeat(PIECE / 4);
+        let answer = super::text(StatusCode::OK, text.clone());
+        let mut body = answer.into_body();
+        let mut taken = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.unwrap().into_data().unwrap();
+            assert!((1..=PIECE).contains(&piece.len()));
+            taken.extend_from_slice(&piece);
+            assert_eq!(
+                body.size_hint().exact(),
+                Some((text.len() - taken.len()) as u64)
+            );
+        }
+        assert!(taken == text.as_bytes() && body.is_end_stream());
+    }
+
+    #[test]
+    fn a_page_of_ours_may_ask_and_no_other() {
+        let asked = |uri: &str, host: Option<&str>, origin: Option<&str>| {
+            let mut request = Request::builder().method(Method::POST).uri(uri);
+            for (name, value) in [(header::HOST, host), (header::ORIGIN, origin)] {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+            !is_from_elsewhere(&request.body(()).unwrap())
+        };
+        let (ours, path) = (Some("https://a.test:9932"), "/-/reload");
+        assert!(asked(path, Some("a.test:9932"), None));
+        assert!(asked(path, Some("a.test:9932"), ours));
+        // As over HTTP/2.
+        assert!(asked("https://a.test:9932/-/reload", None, ours));
+        for origin in ["https://b.test:9932", "https://a.test", "null", ""] {
+            assert!(!asked(path, Some("a.test:9932"), Some(origin)), "{origin}");
+        }
+        assert!(!asked("https://b.test/-/reload", Some("a.test:9932"), ours));
+        assert!(!asked(path, None, ours));
+    }
 
     #[test]
     fn gzip_is_sent_only_to_those_who_take_it() {

@@ -29,6 +29,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
 const STREAMS: u32 = 32;
 
+/// The most bytes of a request's headers over HTTP/1.1. hyper's own limit is six times that, for each connection.
+const HEADERS: usize = 64 * 1024;
+
 /// The most bytes of a request's headers over HTTP/2.
 const HEADER_LIST: u32 = 16 * 1024;
 
@@ -144,6 +147,7 @@ async fn http1(
     } = server.limits;
     let mut http = http1::Builder::new();
     // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
+    http.max_buf_size(HEADERS);
     http.timer(TokioTimer::new()).header_read_timeout(idle);
     // A client may close its side once it has asked.
     http.half_close(true);

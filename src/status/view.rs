@@ -240,7 +240,7 @@ pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>
                 .map(move |target| (account, target))
         })
         .map(|(account, (label, state))| {
-            let fresh = state.held.as_deref().filter(|held| instant < held.stale_at);
+            let fresh = state.held.as_deref().filter(|held| held.is_fresh(instant));
             let date = |at| Date { at, now };
             TargetRow {
                 health: Health::of(state, fresh.is_some()),
@@ -293,7 +293,7 @@ fn row(seen: &AccountSeen, now: Timestamp) -> AccountRow<'_> {
             let at =
                 Timestamp::from_duration(jiff::SignedDuration::try_from_secs_f64(seconds).ok()?)
                     .ok()?;
-            Some(Date { at, now }).filter(|date| !date.is_past())
+            Some(Date { at, now })
         });
         QuotaLeft {
             window: quota.window.clone(),

@@ -35,7 +35,7 @@ pub(super) fn check(
         }
         match (HeaderName::try_from(&name), HeaderValue::from_str(&value)) {
             _ if value.is_empty() => {}
-            (Ok(name), Ok(value)) if !value.is_empty() => {
+            (Ok(name), Ok(value)) => {
                 checked.insert(name, value);
             }
             _ => here.problem(&name, "expected one line of visible characters"),

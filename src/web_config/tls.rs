@@ -189,11 +189,8 @@ impl Files<'_> {
                 let read = self.seen.read(&self.folder.join(&name));
                 let read = read.map_err(|error| {
                     // Somebody may have put the PEM itself there.
-                    let shown = if name.contains("-----") {
-                        "the file named here (not shown)"
-                    } else {
-                        &name
-                    };
+                    let secret = key == "key" || name.contains("-----");
+                    let shown = if secret { here.shown(&name) } else { &name };
                     here.problem(&file_key, format!("{shown} {error}"));
                 });
                 Some(Material {
@@ -286,8 +283,8 @@ fn clients(
     if auth == ClientAuth::NoClientCert && authorities.is_some() {
         here.problem("client_auth_type", "asks for no certificate, so client_ca_file would check none: expected VerifyClientCertIfGiven or RequireAndVerifyClientCert");
     }
-    if sans.is_some() && !auth.requires() {
-        here.problem("client_allowed_sans", "needs a client_auth_type that requires a certificate: RequireAndVerifyClientCert or RequireAnyClientCert");
+    if sans.is_some() && auth != ClientAuth::RequireAndVerifyClientCert {
+        here.problem("client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert: anybody can write any name into a certificate that nobody verifies");
     }
     if sans.as_ref().is_some_and(Vec::is_empty) {
         here.problem(

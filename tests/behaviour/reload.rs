@@ -172,7 +172,7 @@ async fn a_bad_file_changes_nothing_and_every_problem_is_told() {
     assert_eq!(
         answer,
         format!(
-            "A file with a problem is not taken up: what was there before stays.\n\
+            "The configuration was not taken up: the earlier one stays.\n\
              {file}: zuora[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
              {file}: zis[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
              {file}: zuoro: unknown key: see config.example.yaml for every key there is\n\

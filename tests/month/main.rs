@@ -185,7 +185,7 @@ impl Month {
         let mut accounts = JoinSet::new();
         let mut changes = Vec::new();
         for (account, line) in &self.accounts {
-            let account = Account::open(
+            let mut account = Account::open(
                 line.clone(),
                 account.clone(),
                 &self.poll,
@@ -195,7 +195,10 @@ impl Month {
             );
             let (change, received) = mpsc::channel(1);
             changes.push(change);
-            accounts.spawn(account.run(received));
+            accounts.spawn(async move {
+                let due = account.start().await;
+                account.run(due, received).await;
+            });
         }
         self.process = Some(Process {
             board,

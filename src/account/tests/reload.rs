@@ -230,3 +230,42 @@ async fn a_reload_waits_for_no_vendor_and_breaks_off_nothing() {
     assert_eq!(rig.value(&["polls_total{", "failure"]), Some(0.0));
     assert_eq!(rig.value(&["discovery_up{"]), Some(1.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_drops_no_listing_though_intervals_shrink() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| {
+            source.lists(&["a"]);
+        },
+    );
+    rig.reload(|config, _| config.interval = MINUTE * 60).await;
+    sleep(MINUTE * 90).await;
+    assert_eq!(minutes(&rig, "1"), [0, 60]);
+    rig.source.fails();
+    // Three of these intervals are over.
+    rig.reload(|_, _| {}).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
+    sleep(MINUTE * 20).await;
+    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
+    assert_eq!(
+        rig.value(&["saas_connections{"]),
+        Some(1.0),
+        "as old as it might be before"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_interval_keeps_first_polls_apart() {
+    let ids: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    let targets = || ids.iter().map(|id| target(id)).collect();
+    let rig = start(targets(), Discovery::Never, MINUTE, |source| {
+        source.lists(&["a"]);
+    });
+    rig.reload(|config, _| config.interval = MINUTE / 4).await;
+    sleep(MINUTE / 4).await;
+    let firsts: BTreeSet<_> = ids.iter().map(|id| rig.source.polls_of(id)[0]).collect();
+    assert!(firsts.len() > 15, "{firsts:?}");
+}
