@@ -189,7 +189,7 @@ fn bad() -> Vec<Row> {
         (only("  key_file: server.key\n"), place("cert_file", "is missing")),
         (only("  cert_file: nowhere.crt\n  key_file: server.key\n"), place("cert_file", &format!("nowhere.crt {gone}"))),
         (only("  cert_file: server.crt\n  key_file: /nowhere/server.key\n"), place("key_file", &format!("/nowhere/server.key {gone}"))),
-        (only(&format!("  cert_file: server.crt\n  key_file: '-----BEGIN PRIVATE KEY-----{PLANTED}'\n")), place("key_file", &format!("the file named here (not shown) {gone}"))),
+        (only(&format!("  cert_file: server.crt\n  key_file: '-----BEGIN PRIVATE KEY-----{PLANTED}'\n")), place("key_file", &format!("the file named here (not shown: a secret may have been put in its place) {gone}"))),
         (only("  cert_file: .\n  key_file: server.key\n"), place("cert_file", ". is a folder: name the file in it")),
         (only("  cert_file: empty.pem\n  key_file: server.key\n"), place("cert_file", "holds no certificate in PEM form")),
         (only("  cert_file: server.crt\n  key_file: empty.pem\n"), place("key_file", "holds no private key in PEM form; one with a passphrase cannot be read")),
