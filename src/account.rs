@@ -1,5 +1,6 @@
 //! One account: which targets it has, and a poller for each.
 
+mod labels;
 mod reload;
 mod restart;
 
@@ -17,13 +18,13 @@ use crate::client::{Client, Pace, Transport};
 use crate::clock::Clock;
 use crate::config::{self, Discovery, Poll, Target};
 use crate::error::{PollError, Reason};
-use crate::listing::cut;
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
 use crate::poller::{Poller, Setup, SharedSetup};
 use crate::schedule::Schedule;
 use crate::store::{AccountStore, Item, Store};
 use crate::upstream::{Found, Source};
+use labels::labels;
 pub use reload::Change;
 use restart::Known;
 #[cfg(any(test, fuzzing))]
@@ -367,42 +368,6 @@ impl Account {
             };
             let task = self.pollers.spawn(poller.run(first, state));
             self.running.insert(id, Running { task, reloaded });
-        }
-    }
-}
-
-/// The label of each target by its id: the configured name, else the vendor's, else the id. A name that
-/// several targets share is followed by the id.
-fn labels(targets: &[Target], names: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let name = |target: &Target| {
-        target
-            .name
-            .clone()
-            .or_else(|| names.get(&target.id).cloned())
-            .unwrap_or_else(|| target.id.clone())
-    };
-    let mut labels: BTreeMap<String, String> = targets
-        .iter()
-        .map(|t| (t.id.clone(), cut(&name(t)).into()))
-        .collect();
-    loop {
-        let mut uses: BTreeMap<&str, u32> = BTreeMap::new();
-        for label in labels.values() {
-            *uses.entry(label).or_default() += 1;
-        }
-        let shared: Vec<_> = labels
-            .iter()
-            .filter(|(_, label)| uses[label.as_str()] > 1)
-            .map(|(id, _)| id.clone())
-            .collect();
-        if shared.is_empty() {
-            return labels;
-        }
-        // Ends: a label that got its id is shared again only with one that was called so from the start.
-        for id in shared {
-            if let Some(label) = labels.get_mut(&id) {
-                *label = cut(&format!("{label} ({id})")).into();
-            }
         }
     }
 }

@@ -457,28 +457,3 @@ async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
     sleep(MINUTE * 3).await;
     assert_eq!(minutes(&rig, "1")[8..], [201, 202, 203, 204]);
 }
-
-#[test]
-fn a_shared_name_is_followed_by_the_id_for_both() {
-    let named = |id: &str, name: &str| Target {
-        id: id.into(),
-        name: Some(name.into()),
-        expect: Vec::new(),
-    };
-    let targets = [
-        named("1", "same"),
-        named("2", "same"),
-        named("3", "other"),
-        named("4", "same (1)"),
-        target("5"),
-    ];
-    let labels = labels(
-        &targets,
-        &BTreeMap::from([("5".to_owned(), "other".to_owned())]),
-    );
-    let unique: BTreeSet<_> = labels.values().collect();
-    assert_eq!(unique.len(), targets.len(), "{labels:?}");
-    assert_eq!(labels["2"], "same (2)");
-    assert_eq!(labels["3"], "other (3)");
-    assert_eq!(labels["5"], "other (5)");
-}

@@ -1,6 +1,7 @@
 //! A real Prometheus scrapes the demo, and its answers are those of the simulator.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,6 +31,23 @@ pub(crate) async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
             .unwrap_err();
     }
     panic!("{url} did not come to what it should: {}", json(url).await);
+}
+
+/// A Prometheus that does these jobs every second, with its data in this folder.
+pub(crate) fn scraping(folder: &Path, jobs: &str) -> Daemon {
+    let scrape = folder.join("prometheus.yaml");
+    let text = format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}");
+    fs::write(&scrape, text).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", scrape.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            folder.join("data").display()
+        ))
+        .arg(format!("--web.listen-address={address}"));
+    Daemon::start(&mut command, address.parse().unwrap())
 }
 
 /// Labels and value of each sample of an instant query.
@@ -65,7 +83,6 @@ async fn value(prometheus: &str, text: &str) -> f64 {
 async fn its_answers_are_those_of_the_simulator() {
     let folder = tempfile::tempdir().unwrap();
     let own = format!("127.0.0.1:{}", free_port());
-    let prometheus = format!("127.0.0.1:{}", free_port());
     let mut daemon = Daemon::start(
         &mut exporter(&[
             "demo",
@@ -81,26 +98,12 @@ async fn its_answers_are_those_of_the_simulator() {
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = plain.local_addr().unwrap();
     let _proxy = AbortOnDropHandle::new(tokio::spawn(without_gzip(plain, own.clone())));
-    let scrape = folder.path().join("prometheus.yaml");
     let job = |name: &str, target: &str| {
         format!("  - job_name: {name}\n    static_configs: [{{targets: ['{target}']}}]\n")
     };
     let jobs = [job("gzip", &own), job("plain", &proxy.to_string())].concat();
-    fs::write(
-        &scrape,
-        format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}"),
-    )
-    .unwrap();
-    let mut command = Command::new("prometheus");
-    command
-        .arg(format!("--config.file={}", scrape.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            folder.path().join("data").display()
-        ))
-        .arg(format!("--web.listen-address={prometheus}"));
-    let _prometheus = Daemon::start(&mut command, prometheus.parse().unwrap());
-    let prometheus = format!("http://{prometheus}");
+    let scraper = scraping(folder.path(), &jobs);
+    let prometheus = format!("http://{}", scraper.address);
     let ready =
         format!("{prometheus}/api/v1/query?query=count(count by (job) (saas_connections) == 36)");
     until(&ready, |answer| {

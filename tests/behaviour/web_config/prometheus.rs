@@ -1,15 +1,14 @@
 //! A real Prometheus scrapes over TLS, with a certificate and with a password.
 
 use std::fs;
-use std::process::Command;
 
 use rcgen::SanType;
 
 use super::flags::demo;
 use super::served::{TLS, prepared, user};
-use crate::daemon::{Daemon, free_port};
+use crate::daemon::Daemon;
 use crate::pki::{Authority, SERVER};
-use crate::prometheus::until;
+use crate::prometheus::{scraping, until};
 
 #[tokio::test]
 #[ignore = "needs prometheus: make test"]
@@ -45,23 +44,8 @@ async fn prometheus_scrapes_with_a_certificate_and_with_a_password() {
         job("certificate", &daemons[1], certificate),
         job("nobody", &daemons[1], ""),
     ];
-    let scrape = folder.path().join("prometheus.yaml");
-    let text = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n{}",
-        jobs.concat()
-    );
-    fs::write(&scrape, text).unwrap();
-    let address = format!("127.0.0.1:{}", free_port());
-    let mut command = Command::new("prometheus");
-    command
-        .arg(format!("--config.file={}", scrape.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            folder.path().join("data").display()
-        ))
-        .arg(format!("--web.listen-address={address}"));
-    let _prometheus = Daemon::start(&mut command, address.parse().unwrap());
-    let url = format!("http://{address}/api/v1/targets");
+    let prometheus = scraping(folder.path(), &jobs.concat());
+    let url = format!("http://{}/api/v1/targets", prometheus.address);
     let targets = until(&url, |answer| {
         let targets = answer["data"]["activeTargets"].as_array();
         targets.is_some_and(|targets| {
