@@ -27,8 +27,9 @@ tail -n 1 "$scratch/score"
 echo "# kubernetes"
 kubectl kustomize kubernetes/base >"$scratch/base.yaml"
 kubectl kustomize kubernetes/overlays/example >"$scratch/example.yaml"
+kubectl kustomize kubernetes/overlays/example-sharded >"$scratch/sharded.yaml"
 for version in 1.34 1.37; do
-    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml"
+    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml" "$scratch/sharded.yaml"
 done
 python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <kubernetes/components/pod-monitor/pod-monitor.yaml |
     node kubernetes/pod-monitor.mjs "$tools/npm"

@@ -1,12 +1,14 @@
 //! Flags and commands, spelled as Prometheus' own exporters spell them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::server::telemetry_path;
+use crate::shard::Index;
 use crate::simulator::{Fault, Sizes};
 
 /// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
@@ -117,6 +119,24 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_STATE_DIR"
     )]
     pub state_dir: Option<PathBuf>,
+    /// Which of the shards this process is, from 0; auto: the ordinal at the end of the host name.
+    #[arg(
+        long = "shard.index",
+        global = true,
+        value_name = "INDEX",
+        default_value = "0",
+        env = "CONNECTIONS_EXPORTER_SHARD_INDEX"
+    )]
+    pub shard_index: Index,
+    /// How many processes share the accounts of the configuration; each account belongs to one of them.
+    #[arg(
+        long = "shard.total",
+        global = true,
+        value_name = "NUMBER",
+        default_value = "1",
+        env = "CONNECTIONS_EXPORTER_SHARD_TOTAL"
+    )]
+    pub shard_total: NonZeroU32,
     /// Least level that is logged.
     #[arg(long = "log.level", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]

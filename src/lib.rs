@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod plan;
+pub mod shard;
 
 pub mod check;
 pub mod reload;
@@ -55,6 +56,7 @@ use clock::Clock;
 use metrics::OwnMetrics;
 use reload::{Configuration, Reload};
 use server::{Limits, Server};
+use shard::Shard;
 use status::About;
 use store::Store;
 use web_config::WebConfig;
@@ -73,6 +75,8 @@ pub struct Web {
     pub reload: Option<Reload>,
     /// The configuration file that the status page names; `None` where there is none.
     pub config_file: Option<String>,
+    /// Which of the processes with the same configuration this is.
+    pub shard: Shard,
     /// What a client may ask.
     pub limits: Limits,
     /// TLS, passwords and headers.
@@ -89,6 +93,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let own = OwnMetrics::new(clock.now());
+    own.sharded(web.shard);
     let store = match state_dir {
         Some(folder) => Store::open(folder, own.state_write_failures())?,
         None => Store::default(),

@@ -16,6 +16,7 @@ use connections_exporter::config::{Config, Problems};
 use connections_exporter::plan::Plan;
 use connections_exporter::reload::{Configuration, Reload};
 use connections_exporter::server::{self, Limits};
+use connections_exporter::shard::Shard;
 use connections_exporter::simulator::{Simulator, World};
 use connections_exporter::web_config::WebConfig;
 use connections_exporter::{Web, healthcheck, run};
@@ -107,8 +108,17 @@ fn log(flags: &Daemon, quiet: bool) {
     }
 }
 
-fn load(file: &Path) -> Result<Config, Problems> {
-    Config::load(file, &|name| std::env::var(name).ok())
+/// The part of the configuration that is this shard's.
+fn load(file: &Path, shard: Shard) -> Result<Config, Problems> {
+    let mut config = Config::load(file, &|name| std::env::var(name).ok())?;
+    config.accounts.retain(|account| shard.owns(account));
+    Ok(config)
+}
+
+fn shard(flags: &Daemon) -> anyhow::Result<Shard> {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    Shard::new(flags.shard_index, flags.shard_total, &host)
 }
 
 fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
@@ -117,7 +127,7 @@ fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
 }
 
 fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let (config, web) = (load(&flags.config_file), load_web(flags));
+    let (config, web) = (load(&flags.config_file, shard(flags)?), load_web(flags));
     let (config, _) = match (config, web) {
         (Err(one), Err(other)) => bail!("{one}\n{other}"),
         (config, web) => (config?, web?),
@@ -133,7 +143,7 @@ fn config_check(flags: &Daemon) -> anyhow::Result<()> {
 
 /// Polls every target once. Fails, after its report, if not all were listed.
 async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
-    let config = load(&flags.config_file)?;
+    let config = load(&flags.config_file, shard(flags)?)?;
     let shown = std::io::stderr().is_terminal();
     let progress = |polled: usize, known: usize| {
         if shown {
@@ -159,10 +169,11 @@ async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
 async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
-    let file = flags.config_file.clone();
-    let (configuration, reload) = Configuration::load(move || load(&file))?;
+    let (file, shard) = (flags.config_file.clone(), shard(flags)?);
+    let (configuration, reload) = Configuration::load(move || load(&file, shard))?;
     let web = Web {
         config_file: Some(flags.config_file.display().to_string()),
+        shard,
         ..web(flags, &reload)?
     };
     let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
@@ -259,6 +270,7 @@ fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
         telemetry_path: flags.web_telemetry_path.clone(),
         reload: flags.web_enable_lifecycle.then(|| reload.clone()),
         config_file: None,
+        shard: Shard::default(),
         limits,
         config: Arc::new(config),
     })

@@ -12,6 +12,8 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Answers in flight; more get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Folder for what must outlive a restart; without it, nothing is written' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
 info\t''
@@ -35,6 +37,8 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
 info\t''
@@ -57,6 +61,8 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
 info\t''
@@ -80,6 +86,8 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
 info\t''
@@ -95,6 +103,8 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
 warn\t''
 info\t''

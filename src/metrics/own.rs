@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use super::account::{AccountMetrics, register, values};
 use crate::clock::seconds;
+use crate::shard::Shard;
 
 /// From a fast answer to the 120 s after which Zuora gives up.
 const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -27,6 +28,8 @@ pub struct OwnMetrics {
     tasks: Gauge,
     configuration: Reloads,
     web_configuration: Gauge,
+    shard_index: Gauge,
+    shards: Gauge,
 }
 
 /// How the configuration file was read last, and when it was last taken up.
@@ -87,6 +90,15 @@ impl OwnMetrics {
             "Whether the web configuration file was taken up when it was last read; 1 without one.",
         );
         web_configuration.set(1.0);
+        let shard_index = gauge(
+            "connections_exporter_shard_index",
+            "Which of the shards this process is, from 0.",
+        );
+        let shards = gauge(
+            "connections_exporter_shards",
+            "How many processes share the accounts of the configuration.",
+        );
+        shards.set(1.0);
         let durations = register(
             &registry,
             HistogramVec::new(
@@ -134,7 +146,15 @@ impl OwnMetrics {
             tasks,
             configuration,
             web_configuration,
+            shard_index,
+            shards,
         }
+    }
+
+    /// Notes which of the shards this process is.
+    pub fn sharded(&self, shard: Shard) {
+        self.shard_index.set(f64::from(shard.index()));
+        self.shards.set(f64::from(shard.total()));
     }
 
     /// Notes that the configuration file was read again: when it was taken up, or that it was not.

@@ -59,6 +59,13 @@ fn the_variables_and_flags_that_are_deployed_exist() {
     let arguments = &set["spec"]["template"]["spec"]["containers"][0]["args"];
     let arguments = arguments.as_array().unwrap().iter();
     let arguments = arguments.map(|argument| argument.as_str().unwrap());
+    let sharded = read("kubernetes/components/sharded/kustomization.yaml");
+    let shards = sharded
+        .lines()
+        .filter_map(|line| line.split("value: ").nth(1));
+    let shards: Vec<_> = shards.filter(|value| value.starts_with("--")).collect();
+    assert_eq!(shards.len(), 2);
+    let arguments = arguments.chain(shards);
     // It stops at the first that it does not know.
     said(&arguments.chain(["--help"]).collect::<Vec<_>>());
 }

@@ -27,6 +27,7 @@ mod restarts;
 mod rig;
 mod secrets;
 mod server;
+mod shards;
 mod soak;
 mod status;
 mod supervised;

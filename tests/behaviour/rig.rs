@@ -8,6 +8,7 @@ use connections_exporter::clock::Clock;
 use connections_exporter::config::Config;
 use connections_exporter::reload::Configuration;
 use connections_exporter::server::Limits;
+use connections_exporter::shard::Shard;
 use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
 use connections_exporter::{Web, run};
 use jiff::Timestamp;
@@ -181,6 +182,7 @@ pub(crate) async fn serve(
         telemetry_path: "/metrics".to_owned(),
         reload: None,
         config_file: None,
+        shard: Shard::default(),
         limits,
         config: Arc::default(),
     };

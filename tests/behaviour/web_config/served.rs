@@ -10,6 +10,7 @@ use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::reload::Configuration;
 use connections_exporter::server::Limits;
+use connections_exporter::shard::Shard;
 use connections_exporter::web_config::WebConfig;
 use connections_exporter::{Web, run};
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
@@ -62,6 +63,7 @@ impl Served {
             telemetry_path: "/metrics".to_owned(),
             reload: Some(reload),
             config_file: None,
+            shard: Shard::default(),
             limits,
             config: web_config.clone(),
         };
