@@ -125,7 +125,8 @@ impl Accounts {
             same: same_source
                 && self.poll == *poll
                 && before.requests_per_minute == account.requests_per_minute
-                && before.interval == account.interval,
+                && before.interval == account.interval
+                && before.targets == account.targets,
         })
     }
 

@@ -129,7 +129,7 @@ pub struct Account {
 }
 
 /// What the file says of an account, to tell whether a source made from it would be another one. The keys that
-/// change only how often it is asked are left out.
+/// change only how often it is asked, or what is expected of it, are left out.
 #[derive(Clone, PartialEq, Default)]
 pub struct Written {
     entry: Value,
@@ -297,6 +297,10 @@ fn entry(file: &Value, system: &str, index: usize) -> Value {
     if let Some(keys) = entry.as_mapping_mut() {
         keys.remove("requests_per_minute");
         keys.remove("interval");
+        let lists = keys.values_mut().filter_map(Value::as_sequence_mut);
+        for target in lists.flatten().filter_map(Value::as_mapping_mut) {
+            target.remove("expect");
+        }
     }
     entry
 }

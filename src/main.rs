@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use connections_exporter::check;
 use connections_exporter::cli::{CheckFormat, Cli, Command, Daemon, LogFormat, SimulatorFlags};
 use connections_exporter::clock::Clock;
@@ -115,10 +116,15 @@ fn load(file: &Path, shard: Shard) -> Result<Config, Problems> {
     Ok(config)
 }
 
-fn shard(flags: &Daemon) -> anyhow::Result<Shard> {
+/// Ends the process as after any other bad usage if there is no such shard.
+fn shard(flags: &Daemon) -> Shard {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
-    Shard::new(flags.shard_index, flags.shard_total, &host)
+    Shard::new(flags.shard_index, flags.shard_total, &host).unwrap_or_else(|problem| {
+        Cli::command()
+            .error(ErrorKind::ValueValidation, problem)
+            .exit()
+    })
 }
 
 fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
@@ -127,7 +133,7 @@ fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
 }
 
 fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let (config, web) = (load(&flags.config_file, shard(flags)?), load_web(flags));
+    let (config, web) = (load(&flags.config_file, shard(flags)), load_web(flags));
     let (config, _) = match (config, web) {
         (Err(one), Err(other)) => bail!("{one}\n{other}"),
         (config, web) => (config?, web?),
@@ -143,7 +149,7 @@ fn config_check(flags: &Daemon) -> anyhow::Result<()> {
 
 /// Polls every target once. Fails, after its report, if not all were listed.
 async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
-    let config = load(&flags.config_file, shard(flags)?)?;
+    let config = load(&flags.config_file, shard(flags))?;
     let shown = std::io::stderr().is_terminal();
     let progress = |polled: usize, known: usize| {
         if shown {
@@ -169,7 +175,7 @@ async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
 async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
-    let (file, shard) = (flags.config_file.clone(), shard(flags)?);
+    let (file, shard) = (flags.config_file.clone(), shard(flags));
     let (configuration, reload) = Configuration::load(move || load(&file, shard))?;
     let web = Web {
         config_file: Some(flags.config_file.display().to_string()),

@@ -34,7 +34,14 @@ pub struct WebConfig {
     file: Option<PathBuf>,
     current: RwLock<Arc<Settings>>,
     /// Held while the files are read, so that two who reload do so one after the other.
-    last: Mutex<Seen>,
+    last: Mutex<Last>,
+}
+
+/// The last reading.
+#[derive(Default)]
+struct Last {
+    seen: Seen,
+    problems: Option<Problems>,
 }
 
 impl fmt::Debug for WebConfig {
@@ -52,7 +59,10 @@ impl WebConfig {
         Ok(Self {
             file: Some(file.to_owned()),
             current: RwLock::new(Arc::new(settings?)),
-            last: Mutex::new(seen),
+            last: Mutex::new(Last {
+                seen,
+                problems: None,
+            }),
         })
     }
 
@@ -69,13 +79,14 @@ impl WebConfig {
         self.take_up(&mut last, own)
     }
 
-    fn take_up(&self, last: &mut Seen, own: &OwnMetrics) -> Result<(), Problems> {
+    fn take_up(&self, last: &mut Last, own: &OwnMetrics) -> Result<(), Problems> {
         let Some(file) = &self.file else {
             return Ok(());
         };
         let (settings, seen) = Settings::read(file);
-        let changed = *last != seen;
-        *last = seen;
+        let changed = last.seen != seen;
+        last.seen = seen;
+        last.problems = settings.as_ref().err().cloned();
         own.web_config_reloaded(settings.is_ok());
         let settings = settings?;
         if changed {
@@ -88,37 +99,33 @@ impl WebConfig {
         Ok(())
     }
 
-    /// Compares the files with what was read, and takes up what changed; `None` if nothing did.
-    fn look(&self, own: &OwnMetrics) -> Option<Result<(), Problems>> {
+    /// Compares the files with what was read, and takes up what changed. What is wrong is logged once, until something
+    /// else is, or it is mended.
+    fn look(&self, own: &OwnMetrics) {
         let mut last = self.last.lock();
-        (!last.are_unchanged()).then(|| self.take_up(&mut last, own))
-    }
-
-    /// Takes up what changes in the files, for as long as it is polled. A failure is logged once, until another
-    /// takes its place or it is mended.
-    pub async fn watch(self: Arc<Self>, board: Arc<Board>) {
-        if self.file.is_none() {
+        if last.seen.are_unchanged() {
             return;
         }
-        let mut logged = None;
-        loop {
+        let known = last.problems.take();
+        if let Err(problems) = self.take_up(&mut last, own)
+            && known.as_ref() != Some(&problems)
+        {
+            for problem in problems.to_string().lines() {
+                tracing::error!(
+                    problem,
+                    "the web configuration was not taken up: the earlier one stays"
+                );
+            }
+        }
+    }
+
+    /// Takes up what changes in the files, for as long as it is polled.
+    pub async fn watch(self: Arc<Self>, board: Arc<Board>) {
+        while self.file.is_some() {
             sleep(LOOK).await;
             let (web_config, board) = (self.clone(), board.clone());
-            // A disk that hangs holds up the looks, and nothing else.
-            let look = tokio::task::spawn_blocking(move || web_config.look(board.own()));
-            match look.await {
-                Ok(Some(Err(problems))) if logged.as_ref() != Some(&problems) => {
-                    for problem in problems.to_string().lines() {
-                        tracing::error!(
-                            problem,
-                            "the web configuration was not taken up; what held before still does"
-                        );
-                    }
-                    logged = Some(problems);
-                }
-                Ok(Some(Ok(()))) => logged = None,
-                _ => {}
-            }
+            // A disk that hangs holds up the looks, and nothing else. Fails only while the process ends.
+            let _ = tokio::task::spawn_blocking(move || web_config.look(board.own())).await;
         }
     }
 }

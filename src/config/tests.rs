@@ -63,3 +63,31 @@ fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
     std::fs::write(&path, "x".repeat(70_000)).unwrap();
     assert!(Secret::File(path).read().is_err());
 }
+
+#[test]
+fn a_source_is_another_one_only_if_what_it_is_made_from_changed() {
+    let written = |text: &str| {
+        let env = |_: &str| Some("secret".to_owned());
+        let config = Config::parse(text, "".as_ref(), &env, Problems::new("test")).unwrap();
+        config.accounts[0].written.clone()
+    };
+    let text = "zis:\n  - account: a\n    subdomain: a\n    integrations:\n      - name: n\n        token_env: S\n        expect: [x]\n";
+    for same in [
+        text.replace("[x]", "[y, z]"),
+        text.replace("        expect: [x]\n", ""),
+        text.replace(
+            "    subdomain",
+            "    interval: 1h\n    requests_per_minute: 7\n    subdomain",
+        ),
+        format!("poll: {{interval: 9m}}\n{text}"),
+    ] {
+        assert!(written(&same) == written(text), "{same}");
+    }
+    for other in [
+        text.replace("name: n", "name: m"),
+        text.replace("env: S", "env: T"),
+        text.replace("subdomain: a", "subdomain: b"),
+    ] {
+        assert!(written(&other) != written(text), "{other}");
+    }
+}
