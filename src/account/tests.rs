@@ -3,6 +3,7 @@
 mod discovery;
 mod reload;
 mod restarts;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -333,66 +334,6 @@ async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for
     assert_eq!(rig.value(&["polls_total{", "failure"]), Some(3.0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn polls_are_planned_start_to_start_and_an_overrun_skips() {
-    let rig = start(
-        vec![target("1")],
-        Discovery::Never,
-        Duration::ZERO,
-        |source| source.lists(&[]),
-    );
-    *rig.source.takes.lock().unwrap() = MINUTE / 4;
-    sleep(MINUTE * 2 + MINUTE / 2).await;
-    *rig.source.takes.lock().unwrap() = MINUTE + MINUTE / 4;
-    sleep(MINUTE * 4).await;
-    let polls = rig.source.polls_of("1");
-    let minutes: Vec<_> = polls
-        .iter()
-        .map(|at| (*at - polls[0]).as_secs() / 60)
-        .collect();
-    assert_eq!(minutes, [0, 1, 2, 3, 5]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
-    let ids: Vec<_> = (0..100).map(|n| n.to_string()).collect();
-    let mut starts = Vec::new();
-    for _ in 0..2 {
-        let begun = Instant::now();
-        let rig = start(
-            ids.iter().map(|id| target(id)).collect(),
-            Discovery::Never,
-            MINUTE / 2,
-            |source| source.lists(&[]),
-        );
-        sleep(MINUTE / 2).await;
-        let firsts: BTreeMap<_, _> = ids
-            .iter()
-            .map(|id| (id, (rig.source.polls_of(id)[0] - begun).as_millis()))
-            .collect();
-        for window in 0..5 {
-            let (from, to) = (window * 6000, (window + 1) * 6000);
-            let count = firsts
-                .values()
-                .filter(|at| (from..to).contains(*at))
-                .count();
-            assert!(
-                (8..=34).contains(&count),
-                "{count} of 100 in a fifth of the window"
-            );
-        }
-        starts.push(firsts.into_values().collect::<Vec<_>>());
-        advance(MINUTE).await;
-    }
-    // Timers tick in milliseconds.
-    assert!(
-        starts[0]
-            .iter()
-            .zip(&starts[1])
-            .all(|(a, b)| a.abs_diff(*b) <= 1)
-    );
-}
-
 /// The minutes, from the first poll on, at which a target was polled.
 fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
     let polls = rig.source.polls_of(id);
@@ -400,34 +341,6 @@ fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
         .iter()
         .map(|at| (*at - polls[0]).as_secs() / 60)
         .collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
-    let ids: Vec<_> = (0..10).map(|n| n.to_string()).collect();
-    let targets = ids.iter().map(|id| target(id)).collect();
-    let rig = start_with_budget(4, targets, Discovery::Never, Duration::ZERO, |source| {
-        source.lists(&["a"]);
-    });
-    sleep(MINUTE * 12).await;
-    for id in &ids {
-        // Ten pages a minute are wanted and four allowed: a minute becomes two and a half.
-        assert_eq!(minutes(&rig, id), [0, 2, 5, 7, 10]);
-        let label = format!("target=\"{id}\"");
-        assert_eq!(rig.value(&["poll_interval_seconds{", &label]), Some(150.0));
-    }
-    assert_eq!(
-        rig.value(&["planned_requests_per_second{"]),
-        Some(10.0 / 60.0),
-        "as configured"
-    );
-    rig.source.fails();
-    sleep(MINUTE * 5).await;
-    assert_eq!(
-        rig.value(&["saas_connections{", "target=\"1\""]),
-        Some(1.0),
-        "three stretched intervals are not over"
-    );
 }
 
 #[tokio::test(start_paused = true)]

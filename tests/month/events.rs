@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use connections_exporter::account::Change;
 use connections_exporter::simulator::{Fault, Integration, Kind, RetryAfter};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::{HOUR, MINUTE, Month, TARGETS, VENDORS};
@@ -81,6 +83,29 @@ impl Month {
             66..76 => self.reload().await,
             _ => {}
         }
+    }
+
+    /// Reloads a configuration that says what it said, with another source for each account or with those that there
+    /// are; nobody waits for a vendor meanwhile.
+    async fn reload(&mut self) {
+        let anew = self.random.bool();
+        let Some(process) = &self.process else { return };
+        let mut under_way = Vec::new();
+        for ((config, line), account) in self.accounts.iter().zip(&process.changes) {
+            let (done, ends) = oneshot::channel();
+            let change = Change {
+                config: config.clone(),
+                poll: self.poll,
+                transport: anew.then(|| line.clone() as _),
+                done,
+            };
+            account.send(change).await.unwrap();
+            under_way.push(ends);
+        }
+        for done in under_way {
+            done.await.unwrap_err();
+        }
+        self.seen.reloads += 1;
     }
 
     fn fault(&mut self) -> Fault {

@@ -29,7 +29,7 @@ use connections_exporter::store::Store;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -251,29 +251,6 @@ impl Month {
                 self.seen.kept += u32::from(!shown.versions.is_empty());
             }
         }
-    }
-
-    /// Reloads a configuration that says what it said, with another source for each account or with those that there
-    /// are; nobody waits for a vendor meanwhile.
-    async fn reload(&mut self) {
-        let anew = self.random.bool();
-        let Some(process) = &self.process else { return };
-        let mut under_way = Vec::new();
-        for ((config, line), account) in self.accounts.iter().zip(&process.changes) {
-            let (done, ends) = oneshot::channel();
-            let change = Change {
-                config: config.clone(),
-                poll: self.poll,
-                transport: anew.then(|| line.clone() as _),
-                done,
-            };
-            account.send(change).await.unwrap();
-            under_way.push(ends);
-        }
-        for done in under_way {
-            done.await.unwrap_err();
-        }
-        self.seen.reloads += 1;
     }
 
     /// Whatever happened, this holds.

@@ -169,6 +169,13 @@ fn a_new_certificate_does_not_make_the_health_check_fail_before_it_is_taken_up()
     assert_eq!(healthcheck(&daemon, folder.path()), (0, String::new()));
 }
 
+/// Holds that the health check of this listen address succeeds.
+fn is_healthy(address: &str) {
+    let check = ["healthcheck", "--web.listen-address", address];
+    let (code, _, said) = output(&mut exporter(&check));
+    assert_eq!(code, 0, "{address}: {said}");
+}
+
 #[test]
 fn it_listens_at_every_address_that_is_given() {
     let (one, two) = (free_port(), free_port());
@@ -184,12 +191,7 @@ fn it_listens_at_every_address_that_is_given() {
     }
     let _daemon = Daemon::start(&mut command, addresses[0].parse().unwrap());
     for address in addresses {
-        let (code, _, said) = output(&mut exporter(&[
-            "healthcheck",
-            "--web.listen-address",
-            &address,
-        ]));
-        assert_eq!(code, 0, "{address}: {said}");
+        is_healthy(&address);
     }
 }
 
@@ -200,12 +202,7 @@ fn every_address_of_the_machine_is_checked_at_loopback() {
         let address = format!("{host}:{port}");
         let mut command = exporter(&["demo", "--web.listen-address", &address]);
         let _daemon = Daemon::start(&mut command, ([127, 0, 0, 1], port).into());
-        let (code, _, said) = output(&mut exporter(&[
-            "healthcheck",
-            "--web.listen-address",
-            &address,
-        ]));
-        assert_eq!(code, 0, "{address}: {said}");
+        is_healthy(&address);
     }
 }
 
