@@ -131,6 +131,8 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
     for (html, listed) in [(up, true), (failing, true), (stale, false)] {
         let row = row(&html, "targets", "acme_slack");
         assert_eq!(row.contains(" 10 4 oauth"), listed, "{row}");
+        let unknown = html.contains("Of 1 target nothing is known now.");
+        assert_eq!(unknown, !listed, "{row}");
     }
 }
 
