@@ -13,6 +13,7 @@ mod check;
 mod configurations;
 mod daemon;
 mod deploy;
+mod discovery;
 mod documents;
 mod faults;
 mod golden;
