@@ -1,4 +1,4 @@
-//! What a PromQL expression uses, and which labels its result can have, by the code's own description of the metrics.
+//! What an expression of the rules uses, and which labels its result can have, by the code's own description of the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 

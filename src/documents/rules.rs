@@ -181,7 +181,7 @@ fn every_rule_has_its_tests() {
     for rule in rules(&file) {
         if let Some(name) = rule.get("record") {
             let name = name.as_str().unwrap();
-            let asked = tests().flat_map(|test| test["promql_expr_test"].as_array());
+            let asked = tests().filter_map(|test| test["promql_expr_test"].as_array());
             let holds = |test: &&Value| test["expr"] == name && test["exp_samples"][0].is_object();
             assert!(
                 asked.flatten().any(|test| holds(&test)),
@@ -201,7 +201,8 @@ fn every_rule_has_its_tests() {
         let counts: Vec<_> = checks.iter().map(firing).collect();
         let most = *counts.iter().max().unwrap();
         assert!(counts[0] < most, "{name} fires from the start");
-        assert!(counts[counts.len() - 1] < most, "{name} never resolves");
+        let resolves = counts.windows(2).any(|pair| pair[1] < pair[0]);
+        assert!(resolves, "{name} never resolves");
         let lasting = counts.iter().filter(|count| **count > 0).count();
         assert!(lasting >= 3, "{name} survives nothing");
         let series = own["input_series"].to_string();
@@ -210,7 +211,7 @@ fn every_rule_has_its_tests() {
         }
         // Each of its severities, where an alert has more.
         let of_severity = tests()
-            .flat_map(|test| test["alert_rule_test"].as_array())
+            .filter_map(|test| test["alert_rule_test"].as_array())
             .flatten();
         let seen = of_severity
             .filter(|check| check["alertname"] == name)
@@ -224,7 +225,7 @@ fn every_rule_has_its_tests() {
         tested.insert(name);
     }
     for name in tests()
-        .flat_map(|test| test["alert_rule_test"].as_array())
+        .filter_map(|test| test["alert_rule_test"].as_array())
         .flatten()
     {
         let name = name["alertname"].as_str().unwrap();

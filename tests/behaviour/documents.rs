@@ -63,8 +63,8 @@ fn documents_dashboards_and_rules_name_only_metrics_that_exist() {
         let text = fs::read_to_string(&document).unwrap();
         // A histogram has three names.
         let named = metrics(&text).into_iter().map(|name| {
-            let ends = ["_bucket", "_sum", "_count"].into_iter();
-            let short = ends.filter_map(|end| name.strip_suffix(end)).next();
+            let mut ends = ["_bucket", "_sum", "_count"].into_iter();
+            let short = ends.find_map(|end| name.strip_suffix(end));
             short.filter(|short| known.contains(short)).unwrap_or(name)
         });
         let unknown: Vec<_> = named.filter(|name| !known.contains(name)).collect();
