@@ -31,8 +31,15 @@ kubectl kustomize kubernetes/overlays/example-sharded >"$scratch/sharded.yaml"
 for version in 1.34 1.37; do
     kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml" "$scratch/sharded.yaml"
 done
-python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <kubernetes/components/pod-monitor/pod-monitor.yaml |
-    node kubernetes/pod-monitor.mjs "$tools/npm"
+for object in pod-monitor prometheus-rule; do
+    python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <"kubernetes/components/$object/$object.yaml" |
+        node kubernetes/operator.mjs "$tools/npm"
+done
+
+echo "# prometheus"
+promtool check rules prometheus/alerts.yaml
+# Each file by itself, and as many at a time as there are processors: they go through weeks.
+printf '%s\n' prometheus/tests/*.yaml | xargs -P "$(nproc)" -n 1 promtool test rules
 
 echo "# docker-compose"
 # The program itself: what PyPI puts before it forgets its exit code.

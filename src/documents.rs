@@ -5,9 +5,15 @@
 mod commands;
 mod configuration;
 mod metrics;
+mod promql;
+mod rules;
 
 use std::fs;
 use std::path::Path;
+
+use crate::upstream::{Settings as _, System, zis, zuora};
+
+const SYSTEMS: [&System; 2] = [zuora::AccountSettings::SYSTEM, zis::AccountSettings::SYSTEM];
 
 /// Said at the top of each page.
 const GENERATED: &str =

@@ -2,12 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{GENERATED, code, hold, table};
+use super::{GENERATED, SYSTEMS, code, hold, table};
 use crate::error::Reason;
 use crate::metrics::described::{self, Described};
-use crate::upstream::{Settings as _, System, zis, zuora};
-
-const SYSTEMS: [&System; 2] = [zuora::AccountSettings::SYSTEM, zis::AccountSettings::SYSTEM];
 
 /// Headings, and how the names of the metrics below them begin; a metric belongs to the first that fits.
 const GROUPS: [(&str, &[&str]); 5] = [

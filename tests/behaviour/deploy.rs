@@ -140,7 +140,7 @@ fn what_the_containers_mount_exists() {
             sources += 1;
         }
     }
-    assert_eq!(sources, 4);
+    assert_eq!(sources, 5);
 }
 
 #[tokio::test]
@@ -153,7 +153,8 @@ async fn the_neighbours_in_the_compose_file_find_each_other() {
         .replace("connections-exporter:9932", &own)
         .replace("localhost:9090", &prometheus)
         .replace("alertmanager:9093", &alertmanager)
-        .replace("15s", "1s");
+        .replace("15s", "1s")
+        .replace("../../prometheus/alerts.yaml", "rules/*.yaml");
     let configuration = folder.path().join("prometheus.yml");
     fs::write(&configuration, text).unwrap();
     fs::create_dir(folder.path().join("rules")).unwrap();

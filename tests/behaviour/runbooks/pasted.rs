@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{INDEX, RULES, documents, read};
 use crate::configurations::{blocks, blocks_of};
 use crate::daemon::{Daemon, exporter, free_port};
-use crate::documents::{root, sources};
+use crate::documents::{below, root};
 use crate::prometheus::{scraping, until};
 
 /// The words of each command of a block of shell.
@@ -24,7 +24,7 @@ fn commands(block: &str) -> Vec<Vec<String>> {
 fn the_commands_of_the_runbooks_are_shell_and_know_our_flags_paths_and_log_lines() {
     let flags = read("docs/flags.md");
     let readme = read("README.md");
-    let code: String = sources(&root().join("src"))
+    let code: String = below(&root().join("src"), "rs")
         .iter()
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
