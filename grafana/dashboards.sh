@@ -42,7 +42,7 @@ check)
 pictures)
     bundled pictures/page.ts --outfile=pictures/page.js
     cp node_modules/uplot/dist/uPlot.min.css pictures/
-    NODE_PATH=$tools/../browser/node_modules node pictures/take.mjs "$3" "$here/../docs"
+    NODE_PATH=$tools/../browser/node_modules node pictures/take.mjs "$3" "$here/../deploy/prometheus/alerts.yaml" "$here/../docs"
     ;;
 *)
     echo "$task: expected write, check or pictures" >&2

@@ -2,7 +2,7 @@
 
 import { build, to, toRow } from "./dashboard";
 import { MUTE, NEUTRAL, stat, table, timeline, timeseries } from "./panels";
-import { changes, oldest } from "./shared";
+import { changes, oldest, seen } from "./shared";
 import { BELIEVED, EDGES, FATES, LOST, truth } from "./states";
 import * as q from "./queries";
 
@@ -31,7 +31,7 @@ const tiles = [
   }),
   stat({
     ...tile,
-    title: "Stored tokens",
+    title: "Tokens with an expiry",
     description: "Connections whose stored token has an expiry that the vendor tells.",
     steps: NEUTRAL,
     expr: `count(${q.left})`,
@@ -57,6 +57,18 @@ const tiles = [
   }),
   oldest({ ...tile, to: to("budget") }),
 ];
+
+const counts = timeseries({
+  title: "Connections by target",
+  description: "How many rows each target's last listing had. An entity connection between two polled entities is a row of both.",
+  span: 12,
+  height: 8,
+  unit: "none",
+  decimals: 0,
+  empty: "Nothing was listed yet",
+  runbooks: ["ConnectionsFell"],
+  queries: [{ expr: q.sum(q.TARGET, q.max(`${q.TARGET}, connection_type, status`, q.target("saas_connections"))), legend: "{{account}} · {{target}}" }],
+});
 
 const edges = timeline({
   title: "Entity connections over time",
@@ -203,7 +215,7 @@ const renewed = timeseries({
 
 export const connections = () =>
   build("connections", "Connections: what the systems hold", "Of the accounts and targets that are chosen: what there is, in what state, and how it became so.", "6h", [
-    { title: "In view", panels: tiles },
+    { title: "In view", panels: [...tiles, counts, seen({ span: 12, height: 8 })] },
     { title: "Between entities", panels: [edges, edgeTable] },
     { title: "Stored tokens", panels: [tokens, tokenStates, timeLeft] },
     { title: "Expected, changed, renewed", panels: [expected, changes({ span: 8, height: 9 }), renewed] },

@@ -17,7 +17,7 @@ const CARRIED = "${datasource:queryparam}&${__url_time_range}";
 export const to = (name: Name) => `/d/${UIDS[name]}?${CARRIED}&\${system:queryparam}&\${account:queryparam}&\${target:queryparam}`;
 /** Another dashboard, of a row's account, or of its target alone. */
 export const toRow = (name: Name, columns: ("system" | "account" | "target")[]) =>
-  `/d/${UIDS[name]}?${CARRIED}&${columns.map((column) => `var-${column}=\${__data.fields.${column}}`).join("&")}`;
+  `/d/${UIDS[name]}?${CARRIED}&${columns.map((column) => `var-${column}=\${__data.fields.${column}:percentencode}`).join("&")}`;
 
 const all = { text: ["All"], value: ["$__all"], selected: true };
 

@@ -22,6 +22,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_');
     words
         .filter(|word| word.starts_with("saas_") || word.starts_with("connections_exporter_"))
+        .map(|word| word.strip_suffix("_bucket").unwrap_or(word))
         .collect()
 }
 
@@ -131,27 +132,6 @@ fn each_promise_of_security_names_a_test_that_there_is() {
                 code.contains(&format!("fn {test}()")),
                 "there is no test {test}"
             );
-        }
-    }
-}
-
-#[test]
-fn a_dashboard_asks_for_its_data_source_and_explains_each_panel() {
-    for file in files("grafana/dashboards", "json") {
-        let dashboard: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        assert!(
-            dashboard.get("__inputs").is_none(),
-            "a dashboard with inputs cannot be provisioned"
-        );
-        for panel in dashboard["panels"].as_array().unwrap() {
-            for key in ["title", "description"] {
-                assert!(
-                    panel[key].as_str().is_some_and(|text| !text.is_empty()),
-                    "{panel}"
-                );
-            }
-            assert_eq!(panel["datasource"]["uid"], "${datasource}");
         }
     }
 }

@@ -71,7 +71,7 @@ export const requests = [
 export const quota = [
   timeseries({
     ...half,
-    title: "Quota left",
+    title: "Quotas over time",
     description: "Of each quota that a vendor tells in its answers' headers, the share that is left; windows in seconds. Others draw on the same quotas.",
     unit: "percentunit",
     max: 1,
