@@ -31,5 +31,6 @@ mod server;
 mod shards;
 mod soak;
 mod status;
+mod stored_tokens;
 mod supervised;
 mod web_config;
