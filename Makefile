@@ -36,7 +36,7 @@ deploy-check: tools
 	deploy/check.sh "$(TOOLS)"
 
 ## dashboards: grafana/dashboards, built by grafana/src
-dashboards:
+dashboards: tools
 	grafana/dashboards.sh "$(TOOLS)" write
 
 ## dashboards-check: that they are built so, and of Grafana's published types; what they ask is asked in cargo test

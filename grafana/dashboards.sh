@@ -12,11 +12,12 @@ if ! cmp --silent "$here/package-lock.json" "$tools/node_modules/.taken"; then
     (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund)
     cp "$here/package-lock.json" "$tools/node_modules/.taken"
 fi
-# Packages are looked for beside the sources.
-rm -rf "$tools/src" "$tools/pictures" "$tools/dashboards" "$tools/built"
-cp -r "$here/src" "$here/pictures" "$here/dashboards" "$here/tsconfig.json" "$tools"
-mkdir "$tools/built"
-cd "$tools"
+# Packages are looked for beside the sources, and pictures take long enough for a check to come between.
+rm -rf "${tools:?}/$task"
+mkdir -p "$tools/$task/built/dashboards"
+cp -r "$here/src" "$here/pictures" "$here/dashboards" "$here/tsconfig.json" "$tools/$task"
+cd "$tools/$task"
+ln -s ../node_modules .
 PATH=$tools/node_modules/.bin:$PATH
 
 bundled() { esbuild --bundle --log-level=warning "$@"; }
@@ -30,11 +31,8 @@ write)
     build "$here/dashboards"
     ;;
 check)
-    build built
-    for dashboard in "$here"/dashboards/*.json; do
-        diff -u "$dashboard" "built/$(basename "$dashboard")" ||
-            { echo "$dashboard is not what grafana/src builds: make dashboards"; exit 1; }
-    done
+    build built/dashboards
+    diff -ru "$here/dashboards" built/dashboards || { echo "grafana/dashboards is not what grafana/src builds: make dashboards"; exit 1; }
     bundled --platform=node src/typed.ts --outfile=built/typed.js
     node built/typed.js "$here"/dashboards/*.json >typed.ts
     tsc --project .

@@ -15,7 +15,7 @@ async function pictures(prometheus, minutes) {
   try {
     for (const dashboard of ["overview", "connections", "budget"]) {
       // Small files: less than all of the dots.
-      const tab = await browser.newPage({ viewport: { width: 1600, height: 900 }, deviceScaleFactor: 0.75 });
+      const tab = await browser.newPage({ viewport: { width: 1600, height: 900 }, deviceScaleFactor: 0.68 });
       tab.on("pageerror", (problem) => console.error(problem));
       await tab.goto(`file://${page}?${new URLSearchParams({ dashboard, prometheus, minutes: String(minutes) })}`);
       await tab.waitForSelector("body[data-drawn]", { timeout: 60_000 });

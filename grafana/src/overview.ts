@@ -97,6 +97,13 @@ const tiles = [
   }),
 ];
 
+/** What fires with such a severity, at its rank; one that fires with two is shown with the higher. */
+const firing = (severity: string, rank: number) =>
+  `${rank} * ${q.max(
+    "alertname, system, account, target, connection",
+    `label_replace(ALERTS{alertstate="firing",severity=~"${severity}",${ALERTS},${concerned}}, "connection", "$1", "expected", "(.+)")`,
+  )}`;
+
 const alerts = table({
   title: "Alerts",
   description: "What fires now, by the rules in deploy/prometheus/alerts.yaml. Without these rules it is empty, and says nothing; a click on a name leads to what to do.",
@@ -104,20 +111,15 @@ const alerts = table({
   height: 8,
   unit: "none",
   empty: "No alert fires. (Only true with the rules of deploy/prometheus loaded.)",
-  queries: [
-    q.max(
-      "alertname, severity, system, account, target, connection",
-      `label_replace(ALERTS{alertstate="firing",${ALERTS},${concerned}}, "connection", "$1", "expected", "(.+)")`,
-    ),
-  ],
+  queries: [[".*", "info", "warning", "critical"].map(firing).reverse().join("\nor ")],
   columns: [
-    { from: "severity", title: "Severity", words: SEVERITIES, width: 90 },
+    { from: "#A", title: "Severity", states: SEVERITIES, width: 90 },
     { from: "alertname", title: "Alert", runbook: true, width: 240 },
     { from: "account", title: "Account", width: 110 },
     { from: "target", title: "Target" },
     { from: "connection", title: "Connection" },
   ],
-  sort: [["Severity", false]],
+  sort: [["Severity", true]],
 });
 
 const ending = table({
@@ -213,7 +215,7 @@ const missing = table({
 
 const counts = timeseries({
   title: "Connections",
-  description: "How many there are, by system, type and status. A Zuora connection between two polled entities counts as outbound of one and as inbound of the other.",
+  description: "How many there are, by system, type and status. A Zuora connection between two polled entities counts as outbound of one and as inbound of the other. A fall can also be a listing that is on show no more: see what is seen of each target.",
   span: 12,
   height: 8,
   unit: "none",

@@ -157,8 +157,6 @@ export interface Column {
   decimals?: number;
   steps?: Step[];
   states?: States;
-  /** Colours of words. */
-  words?: Record<string, string>;
   /** Only for links to refer to. */
   hidden?: boolean;
   /** Where a click leads. */
@@ -191,12 +189,8 @@ export function table(of: Common & { queries: string[]; columns: Column[]; sort:
     if (column.decimals !== undefined) properties.push({ id: "decimals", value: column.decimals });
     if (column.steps) properties.push({ id: "thresholds", value: thresholds(column.steps) });
     if (column.states) properties.push({ id: "mappings", value: states(column.states) });
-    if (column.words) {
-      const options = Object.fromEntries(Object.entries(column.words).map(([word, color], index) => [word, { text: word, color, index }]));
-      properties.push({ id: "mappings", value: [{ type: dashboard.MappingType.ValueToText, options }] });
-    }
     if (column.hidden) properties.push({ id: "custom.hidden", value: true });
-    if (column.steps || column.states || column.words) properties.push({ id: "custom.cellOptions", value: { type: common.TableCellDisplayMode.ColorText } });
+    if (column.steps || column.states) properties.push({ id: "custom.cellOptions", value: { type: common.TableCellDisplayMode.ColorText } });
     if (column.link) properties.push({ id: "links", value: [{ title: "Look closer", url: column.link }] });
     if (column.runbook) properties.push(runbookOfCell);
     if (column.width) properties.push({ id: "custom.width", value: column.width });

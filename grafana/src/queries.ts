@@ -55,8 +55,11 @@ export const believedOf = (rows: string) => `0 * ${rows} + on (${TARGET}) group_
 /** Seconds until each stored token ends. */
 export const left = max(CONNECTION, target("saas_connection_token_expires_in_seconds"));
 export const WEEK = 7 * 86400;
-/** Seven days whatever is looked at: the same judgement as that of the alerts. */
+// Seven days whatever is looked at: the same judgement as that of the alerts.
 const renewed = max(CONNECTION, `increase(${target("saas_connection_token_renewals_total")}[7d])`);
+const expiry = target("saas_connection_token_expiry_timestamp_seconds");
+/** Seen to renew; the counter begins anew with the process, and a renewal during a restart shows in the date only. */
+const renews = `(${renewed} > 0 or ${max(CONNECTION, expiry)} > ${min(CONNECTION, `min_over_time(${expiry}[7d])`)})`;
 /** How often; a counter that was seen only once says nothing yet. */
 export const renewals = `(${renewed} and ${left} or 0 * ${left})`;
 const refreshable = max(CONNECTION, target("saas_connection_token_renewable"));
@@ -69,7 +72,7 @@ export const refresh = `(${refreshable} and ${left})`;
  * and of those that do neither: 2 ends in over a week, 4 within a week, 5 within a day, 6 ended.
  */
 export const fate = [
-  `(0 * ${left} and ${renewed} > 0)`,
+  `(0 * ${left} and ${renews})`,
   `(1 + 2 * (${left} < bool -${WEEK}) and ${refreshable} == 1)`,
   `2 + 2 * (${left} < bool ${WEEK}) + (${left} < bool 86400) + (${left} <= bool 0)`,
 ].join("\nor ");

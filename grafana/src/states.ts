@@ -20,6 +20,7 @@ export const EDGES: States = [["disconnected", "red"], ["unknown status", "orang
 export const LOST: States = [["not connected", "text"], ["was connected", "red"]];
 /** Of `queries.heldBack`. */
 export const HELD: States = [["whole budget", "green"], ["reduced budget", "yellow"], ["paused", "orange"]];
-export const SEVERITIES = { critical: "red", warning: "orange", info: "blue" };
+/** Of alerts. */
+export const SEVERITIES: States = [["other", "text"], ["info", "blue"], ["warning", "orange"], ["critical", "red"]];
 /** Of 0 and 1. */
 export const truth = (no: string, yes: string): States => [[no, "red"], [yes, "green"]];

@@ -8,6 +8,8 @@ import { BELIEVED, truth } from "../states";
 
 const half = { span: 12, height: 9, empty: "no exporter" };
 
+const credential = (what: string) => q.max(`${q.ACCOUNT}, credential`, q.account(`connections_exporter_credential_${what}`));
+
 export const freshness = [
   seen(half),
   timeseries({
@@ -82,16 +84,18 @@ export const freshness = [
     ...half,
     span: 6,
     title: "Own credentials",
-    description: "When tokens end that the exporter itself uses, where that is known. Those that it makes are renewed with the next request, so a moment in the past is no alarm for them.",
+    description:
+      "When tokens end that the exporter itself uses, where that is known. Those that it makes are renewed with the next request after their end; the others somebody has to replace before it.",
     unit: "none",
     empty: "The end of none is known",
-    queries: [`${q.max(`${q.ACCOUNT}, credential`, q.account("connections_exporter_credential_expiry_timestamp_seconds"))} - time()`],
+    queries: [credential("renewable"), `${credential("expiry_timestamp_seconds")} - time()`],
     columns: [
-      { from: "account", title: "Account" },
       { from: "credential", title: "Credential" },
-      { from: "#A", title: "Ends in", unit: "dtdurations", decimals: 0, steps: [[null, "red"], [-3600, "yellow"], [0, "text"]] },
+      { from: "account", title: "Account" },
+      { from: "#B", title: "Ends in", unit: "s", decimals: 0, width: 80 },
+      { from: "#A", title: "Then", states: [["replace it", "orange"], ["renewed", "green"]], width: 90 },
     ],
-    sort: [["Ends in", false]],
+    sort: [["Then", false], ["Ends in", false]],
     runbooks: ["ConnectionsCredentialExpiring"],
   }),
   table({

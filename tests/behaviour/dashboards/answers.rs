@@ -109,7 +109,7 @@ async fn rows_are_those_of_the_simulator(scene: &Scene, held: Held) {
     let fires = ["ExpectedConnectionMissing", "acme_slack", "zendesk"];
     let by = ["alertname", "target", "connection"];
     scene
-        .shows(("overview", "Alerts"), by, [row(fires, 1.0)].into())
+        .shows(("overview", "Alerts"), by, [row(fires, 2.0)].into())
         .await;
 }
 

@@ -192,9 +192,13 @@ fn what_is_chosen_narrows_every_metric_that_has_such_labels() {
 }
 
 /// What is looked back at over a fixed time, and why.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 5] = [
     // Seen to renew is a judgement over seven days, the same as that of the alerts.
     ("increase(saas_connection_token_renewals_total{", "[7d]"),
+    (
+        "min_over_time(saas_connection_token_expiry_timestamp_seconds{",
+        "[7d]",
+    ),
     // Lost within a day, as of the alerts.
     ("max_over_time(saas_connection_connected{", "[1d]"),
     // Instances that are down show nothing of themselves.

@@ -58,7 +58,7 @@ impl Scene {
         .await;
         rig.ready().await;
         let folder = tempfile::tempdir().unwrap();
-        let rule = "groups: [{name: a, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected == 0, labels: {severity: warning}}]}]";
+        let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected == 0, labels: {severity: warning}}]}]";
         fs::write(folder.path().join("rules.yaml"), rule).unwrap();
         // As after a restart with another address: for a while two instances show the same.
         let job = |name: &str| {
