@@ -64,7 +64,7 @@ export const freshness = [
       q.believed,
       q.interval,
       q.age,
-      `${q.max(q.TARGET, q.target("connections_exporter_target_next_poll_timestamp_seconds"))} - time()`,
+      `round(${q.max(q.TARGET, q.target("connections_exporter_target_next_poll_timestamp_seconds"))} - time())`,
       `${q.max(q.TARGET, q.target("connections_exporter_target_consecutive_failures"))} or 0 * ${q.interval}`,
     ],
     columns: [
