@@ -26,6 +26,7 @@ mod prometheus;
 mod reload;
 mod restarts;
 mod rig;
+mod runbooks;
 mod secrets;
 mod server;
 mod shards;
