@@ -105,7 +105,7 @@ const edgeTable = table({
 const tokens = table({
   title: "Stored tokens",
   description:
-    "All that have an expiry. It is in the past of any connection that nobody uses: systems renew a token when it is next used. So red needs more: no refresh token, and no renewal seen within 7 days. Listing: how much of the row can be believed.",
+    "All that have an expiry. It is in the past of any connection that nobody uses: systems renew a token when it is next used. So red needs more: no refresh token, and no renewal seen within 7 days. Renewals: since the exporter's start. Listing: how much of the row can be believed.",
   span: 24,
   height: 11,
   unit: "none",
@@ -121,7 +121,7 @@ const tokens = table({
     { from: "#B", title: "Ends in", unit: "dtdurations", decimals: 0 },
     { from: "#C", title: "Ends at", unit: "dateTimeAsIso", width: 170 },
     { from: "#D", title: "Refresh token", states: [["none", "text"], ["stored", "green"]], width: 120 },
-    { from: "#E", title: "Renewals in 7 days", unit: "none", decimals: 0, width: 150 },
+    { from: "#E", title: "Renewals", unit: "none", decimals: 0, width: 100 },
     { from: "#F", title: "Listing", states: BELIEVED, width: 110 },
     { from: "system", title: "System", width: 80 },
   ],

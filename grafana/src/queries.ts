@@ -55,13 +55,14 @@ export const believedOf = (rows: string) => `0 * ${rows} + on (${TARGET}) group_
 /** Seconds until each stored token ends. */
 export const left = max(CONNECTION, target("saas_connection_token_expires_in_seconds"));
 export const WEEK = 7 * 86400;
-// Seven days whatever is looked at: the same judgement as that of the alerts.
-const renewed = max(CONNECTION, `increase(${target("saas_connection_token_renewals_total")}[7d])`);
-const expiry = target("saas_connection_token_expiry_timestamp_seconds");
-/** Seen to renew; the counter begins anew with the process, and a renewal during a restart shows in the date only. */
-const renews = `(${renewed} > 0 or ${max(CONNECTION, expiry)} > ${min(CONNECTION, `min_over_time(${expiry}[7d])`)})`;
-/** How often; a counter that was seen only once says nothing yet. */
-export const renewals = `(${renewed} and ${left} or 0 * ${left})`;
+const expiry = (ago = "") => max(CONNECTION, `${target("saas_connection_token_expiry_timestamp_seconds")}${ago}`);
+/** How often since its exporter's start. */
+export const renewals = `(${max(CONNECTION, target("saas_connection_token_renewals_total"))} and ${left})`;
+/**
+ * Seen to renew within seven days, as the alerts judge: the expiry is later than it was then, or than it was first seen if that is less long ago. For that
+ * the counter tells, which begins anew with the process, or else what is known of some days. Reading all of seven days would take seconds.
+ */
+const renews = `(${expiry()} > (${["7d", "3d", "1d"].map((ago) => expiry(` offset ${ago}`)).join(" or ")}) or (${renewals} > 0 unless ${expiry(" offset 7d")}))`;
 const refreshable = max(CONNECTION, target("saas_connection_token_renewable"));
 /** 1 where a refresh token is stored, else 0. */
 export const refresh = `(${refreshable} and ${left})`;

@@ -1,6 +1,7 @@
 //! The dashboards: what Grafana's own linter would say of them, and what they show over a real Prometheus.
 
 mod answers;
+mod fate;
 mod lint;
 mod scene;
 
