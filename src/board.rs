@@ -1,5 +1,7 @@
 //! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
 
+mod part;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,11 +15,15 @@ use crate::exposition::{Countdown, Encoding, Fragment, Page, PageBuilder};
 use crate::metrics::{self, AccountMetrics, OwnMetrics};
 use crate::state::State;
 use crate::upstream::System;
+pub use part::Part;
+
+/// Shelves by system and account.
+type Shelves = BTreeMap<&'static str, BTreeMap<String, Shelf>>;
 
 /// Everything that the server can show.
 #[derive(Debug)]
 pub struct Board {
-    accounts: Mutex<BTreeMap<(&'static str, String), Shelf>>,
+    accounts: Mutex<Shelves>,
     own: OwnMetrics,
     clock: Clock,
 }
@@ -112,7 +118,7 @@ impl Board {
         }
     }
 
-    fn accounts(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
+    fn accounts(&self) -> MutexGuard<'_, Shelves> {
         self.accounts.lock()
     }
 
@@ -142,7 +148,10 @@ impl Board {
             targets: None,
             undiscovered: None,
         };
-        self.accounts().insert(key.clone(), account);
+        self.accounts()
+            .entry(key.0)
+            .or_default()
+            .insert(key.1.clone(), account);
         AccountBoard {
             board: self.clone(),
             key,
@@ -151,15 +160,27 @@ impl Board {
 
     /// Takes an account off the board.
     pub fn close(&self, system: &'static str, account: &str) {
-        self.accounts().remove(&(system, account.to_owned()));
+        if let Some(accounts) = self.accounts().get_mut(system) {
+            accounts.remove(account);
+        }
     }
 
     /// The page, as of now.
     #[must_use]
     pub fn page(&self, encoding: Encoding) -> Page {
+        self.part(&Part::default(), encoding)
+    }
+
+    /// A part of the page, as of now.
+    #[must_use]
+    pub fn part(&self, part: &Part, encoding: Encoding) -> Page {
         let accounts = self.accounts();
         let (wall, now) = (self.clock.now(), Instant::now());
-        let targets = || accounts.values().flat_map(Shelf::targets);
+        let shelves = || part.accounts(&accounts);
+        let targets = || {
+            let targets = shelves().flat_map(Shelf::targets);
+            targets.filter(|target| part.has_target(&target.label))
+        };
         let fresh = || targets().filter(|target| target.is_fresh(now));
         let fragments: Vec<_> = fresh()
             .map(|t| &t.listing)
@@ -168,17 +189,23 @@ impl Board {
         let mut page = PageBuilder::new(encoding);
         page.fragments(&fragments);
         page.countdown(fresh().map(|t| &t.countdown), wall);
-        page.live(
-            &self
-                .own
-                .gather(accounts.values().map(|shelf| &*shelf.metrics), wall),
-        );
+        let of_accounts = shelves()
+            .filter(|_| part.has_accounts())
+            .flat_map(|shelf| shelf.metrics.gather(wall));
+        let of_process = match part.systems() {
+            _ if part.has_process() => self.own.gather(),
+            Some(systems) => self.own.durations_of(systems),
+            None => Vec::new(),
+        };
+        page.live(&metrics::merged(of_accounts.chain(of_process)));
         let page = page.finish();
-        let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
-        self.own.served(
-            sizes.map(|(encoding, bytes)| (encoding.label(), bytes)),
-            page.series,
-        );
+        if part.is_whole() {
+            let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
+            self.own.served(
+                sizes.map(|(encoding, bytes)| (encoding.label(), bytes)),
+                page.series,
+            );
+        }
         page
     }
 
@@ -186,9 +213,9 @@ impl Board {
     #[must_use]
     pub fn seen(&self) -> Vec<AccountSeen> {
         let accounts = self.accounts();
-        let seen = |((_, account), shelf): (&(&'static str, String), &Shelf)| AccountSeen {
+        let seen = |shelf: &Shelf| AccountSeen {
             system: shelf.system,
-            account: account.clone(),
+            account: shelf.metrics.account().1.to_owned(),
             metrics: shelf.metrics.clone(),
             targets: shelf.targets.as_ref().map(|targets| {
                 let states = targets.values();
@@ -198,7 +225,21 @@ impl Board {
             }),
             undiscovered: shelf.undiscovered.clone(),
         };
-        accounts.iter().map(seen).collect()
+        accounts
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(seen)
+            .collect()
+    }
+
+    /// System and name of every account.
+    #[must_use]
+    pub fn names(&self) -> Vec<(&'static str, String)> {
+        let accounts = self.accounts();
+        let names = accounts.iter().flat_map(|(system, accounts)| {
+            accounts.keys().map(|account| (*system, account.clone()))
+        });
+        names.collect()
     }
 
     /// How many targets were never polled, and accounts whose targets were never listed.
@@ -210,7 +251,11 @@ impl Board {
                 .filter(|target| target.state.last_attempt.is_none());
             unpolled.count() + usize::from(shelf.targets.is_none())
         };
-        self.accounts().values().map(missing).sum()
+        self.accounts()
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(missing)
+            .sum()
     }
 }
 
@@ -225,7 +270,9 @@ impl AccountBoard {
     /// Does nothing once the account is off the board.
     fn with_shelf<T: Default>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
         let mut accounts = self.board.accounts();
-        let account = accounts.get_mut(&self.key);
+        let account = accounts
+            .get_mut(self.key.0)
+            .and_then(|accounts| accounts.get_mut(&self.key.1));
         account.map_or_else(T::default, |shelf| with(shelf, &self.key.1))
     }
 
@@ -284,4 +331,4 @@ impl Shelf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,4 +8,4 @@ mod own;
 
 pub use account::{AccountMetrics, Usage, WindowUsage};
 pub use families::{ALL, COUNTDOWN, Header, freshness, listing, token_expires_in};
-pub use own::{LastReload, OwnMetrics};
+pub use own::{LastReload, OwnMetrics, merged};

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod deadline;
+mod discovery;
 mod gate;
 mod listen;
 
@@ -19,10 +20,14 @@ use tokio_util::sync::CancellationToken;
 use answer::{Answer, page, text};
 pub use listen::{bind, from_systemd, loopback_of};
 
-use crate::board::Board;
+use crate::board::{Board, Part};
 use crate::reload::Reload;
 use crate::status::{self, About};
 use crate::web_config::{Checks, WebConfig};
+use discovery::Discovery;
+
+/// Where Prometheus is told what to scrape.
+const DISCOVERY: &str = "/sd";
 
 /// Where a reload is asked for.
 const RELOAD: &str = "/-/reload";
@@ -130,6 +135,7 @@ impl Server {
             RELOAD => self.reload(request).await,
             _ => match self.in_flight.clone().try_acquire_owned() {
                 Ok(permit) if path == self.about.telemetry_path => self.metrics(request, permit),
+                Ok(permit) if path == DISCOVERY => self.discovery(request, permit),
                 Ok(permit) => self.status(request, permit),
                 Err(_) => text(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -151,6 +157,7 @@ impl Server {
             "/-/healthy",
             "/-/ready",
             RELOAD,
+            DISCOVERY,
         ]
         .into_iter()
     }
@@ -193,7 +200,22 @@ impl Server {
 
     fn metrics(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
         let encoding = answer::encoding(request.headers());
-        page(self.board.page(encoding), encoding, permit)
+        match Part::parse(request.uri().query().unwrap_or_default()) {
+            Ok(part) => page(self.board.part(&part, encoding), encoding, permit),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        }
+    }
+
+    fn discovery(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+        let discovery = Discovery {
+            // Whoever scrapes comes by a connection of its own, under the settings that hold now.
+            tls: self.web_config.current().tls.is_some(),
+            telemetry_path: &self.about.telemetry_path,
+        };
+        match discovery.groups(request, &self.board.names()) {
+            Ok(groups) => answer::json(groups, answer::encoding(request.headers()), permit),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        }
     }
 
     fn status(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
@@ -216,10 +238,11 @@ pub fn telemetry_path(path: &str) -> Result<String, String> {
     if !plain
         || !path.starts_with('/')
         || path == "/"
+        || path == DISCOVERY
         || path.starts_with("/-/")
         || path.starts_with("//")
     {
-        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, not / itself nor below /-/".to_owned());
+        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, not / nor /sd themselves nor below /-/".to_owned());
     }
     Ok(path.to_owned())
 }
@@ -235,6 +258,7 @@ mod tests {
             "",
             "/",
             "metrics",
+            "/sd",
             "/-/healthy",
             "/\"><script>",
             "//host",

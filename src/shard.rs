@@ -83,8 +83,9 @@ impl Shard {
     }
 }
 
-/// The shard of an account, by rendezvous hashing: that of the greatest hash with its index.
-fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
+/// The index of an account's shard, by rendezvous hashing: that of the greatest hash with it.
+#[must_use]
+pub fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
     let weight = |index: &u32| Sha256::digest(format!("{system}\0{account}\0{index}"));
     (0..total.get()).max_by_key(weight).unwrap_or(0)
 }

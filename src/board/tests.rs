@@ -1,5 +1,7 @@
 //! Any listings, published in any order, read back from the page by a strict parser.
 
+pub(crate) mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -21,14 +23,17 @@ static SYSTEM: System = System {
 };
 
 type Labels = BTreeMap<String, String>;
+type Families = BTreeMap<String, Vec<(Labels, f64)>>;
+/// Name and labels.
+type Series = (String, Labels);
 
 /// Reads the text format as its specification has it: each family once, its two header lines first, all of
 /// its samples together, no series twice, every escape known, every value a number.
-fn parse(page: &str) -> BTreeMap<String, Vec<(Labels, f64)>> {
-    let mut families: BTreeMap<String, Vec<(Labels, f64)>> = BTreeMap::new();
+fn parse(page: &str) -> (Families, BTreeSet<Series>) {
+    let mut families = Families::new();
     let mut family = String::new();
     let mut series = BTreeSet::new();
-    assert!(page.ends_with('\n'));
+    assert!(page.is_empty() || page.ends_with('\n'));
     let mut lines = page.split('\n').peekable();
     while let Some(line) = lines.next() {
         if let Some(help) = line.strip_prefix("# HELP ") {
@@ -83,7 +88,7 @@ fn parse(page: &str) -> BTreeMap<String, Vec<(Labels, f64)>> {
         );
         families.get_mut(&family).unwrap().push((labels, value));
     }
-    families
+    (families, series)
 }
 
 /// The text up to the closing quote, and what follows it.
@@ -188,7 +193,7 @@ proptest! {
                 last.insert(label.clone(), held);
             }
         }
-        let families = parse(&text(&board.page(Encoding::Plain)));
+        let (families, _) = parse(&text(&board.page(Encoding::Plain)));
         let rows = |family: &str| families.get(family).cloned().unwrap_or_default();
         let by_identity = |rows: Vec<(Labels, f64)>| -> BTreeMap<_, _> {
             rows.into_iter().map(|(labels, value)| ((labels["target"].clone(), labels["connection"].clone(), labels["connection_type"].clone()), (labels, value))).collect()

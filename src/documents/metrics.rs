@@ -37,6 +37,11 @@ const BEGINNING: &str = "
 Labels are in the field's own words: `system`, `account` (from the configuration), `target` (the name of an entity or an integration), `connection`
 (at Zuora its id, at ZIS its name), `connection_type`. A value over 256 bytes is cut, and ends in `…` and 8 digits of a hash. What does not exist
 has no sample: there is no NaN, no infinity and no -1 for unknown. A label that says nothing of a connection is empty.
+
+`/metrics?account=production` is the part of the page that carries this label, and so with `system` and `target`; each as often as needed: values of one
+label are alternatives, different labels narrow together. `/metrics?own=1` is what carries neither `account` nor `target`: the exporter and its process, and the request durations,
+which all accounts of a system share. So each series is on exactly one of the parts that `/sd` lists: one for each account, and `own=1`. A name that there is not gives
+an empty page; a parameter that there is not, an empty value, or `own` with another is refused with status 400, since the whole page in place of a part would store everything many times.
 ";
 
 fn group(name: &str) -> usize {

@@ -1,15 +1,16 @@
 //! What the exporter says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
 
 use tokio::runtime::Handle;
 
-use super::account::{AccountMetrics, register, values};
+use super::account::{register, values};
 use crate::clock::seconds;
 use crate::shard::Shard;
 
@@ -112,12 +113,12 @@ impl OwnMetrics {
         );
         let page_bytes = gauges(
             "connections_exporter_page_bytes",
-            "Size of the page that was served before this one, as it was sent and, as identity, without encoding.",
+            "Size of the whole page that was last served before this one, as it was sent and, as identity, without encoding; narrowed pages do not count.",
             &["encoding"],
         );
         let page_series = gauges(
             "connections_exporter_page_series",
-            "Series on the page that was served before this one.",
+            "Series on the whole page that was last served before this one; narrowed pages do not count.",
             &[],
         );
         let state_write_failures = register(
@@ -208,7 +209,7 @@ impl OwnMetrics {
         self.durations.clone()
     }
 
-    /// Notes the size of a page by its encoding: as it was sent, and without any, which is what scrapers limit.
+    /// Notes the size of a whole page by its encoding: as it was sent, and without any, which is what scrapers limit.
     pub fn served(&self, sizes: [(&str, u64); 2], series: u64) {
         for (encoding, bytes) in sizes {
             self.page_bytes
@@ -227,32 +228,47 @@ impl OwnMetrics {
         (series, values(&self.page_bytes))
     }
 
-    /// Everything of the process and of its accounts, as of now: one family for each name.
+    /// Everything of the process, as of now.
     #[must_use]
-    pub fn gather<'a>(
-        &self,
-        accounts: impl Iterator<Item = &'a AccountMetrics>,
-        now: Timestamp,
-    ) -> Vec<MetricFamily> {
+    pub fn gather(&self) -> Vec<MetricFamily> {
         if let Ok(runtime) = Handle::try_current() {
             self.tasks.set(runtime.metrics().num_alive_tasks() as f64);
         }
-        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-        for mut family in accounts
-            .flat_map(|account| account.gather(now))
-            .chain(self.registry.gather())
-        {
-            match families.get_mut(family.name()) {
-                Some(known) => {
-                    let mut samples = known.take_metric();
-                    samples.append(&mut family.take_metric());
-                    known.set_metric(samples);
-                }
-                None => {
-                    families.insert(family.name().to_owned(), family);
-                }
+        self.registry.gather()
+    }
+
+    /// The request durations of these systems: the only thing of the process that has a label of theirs.
+    #[must_use]
+    pub fn durations_of(&self, systems: &BTreeSet<String>) -> Vec<MetricFamily> {
+        let mut families = self.durations.collect();
+        for family in &mut families {
+            let mut samples = family.take_metric();
+            samples.retain(|sample| {
+                let mut labels = sample.get_label().iter();
+                labels.any(|label| label.name() == "system" && systems.contains(label.value()))
+            });
+            family.set_metric(samples);
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+}
+
+/// One family for each name, with the samples of all that have it.
+#[must_use]
+pub fn merged(families: impl Iterator<Item = MetricFamily>) -> Vec<MetricFamily> {
+    let mut merged: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in families {
+        match merged.get_mut(family.name()) {
+            Some(known) => {
+                let mut samples = known.take_metric();
+                samples.append(&mut family.take_metric());
+                known.set_metric(samples);
+            }
+            None => {
+                merged.insert(family.name().to_owned(), family);
             }
         }
-        families.into_values().collect()
     }
+    merged.into_values().collect()
 }

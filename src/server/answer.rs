@@ -102,15 +102,17 @@ pub(super) fn not_allowed(allowed: &[Method]) -> Answer {
     answer
 }
 
-/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked. HTTP/2 names
-/// the host in the request's target.
+/// Host and port that were asked, as the client names them. HTTP/2 does so in the request's target.
+pub(super) fn asked<B>(request: &Request<B>) -> Option<&[u8]> {
+    let target = request.uri().authority();
+    let target = target.map(|asked| asked.as_str().as_bytes());
+    let header = || request.headers().get(header::HOST);
+    target.or_else(|| header().map(HeaderValue::as_bytes))
+}
+
+/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked.
 pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    let target = request
-        .uri()
-        .authority()
-        .map(|asked| asked.as_str().as_bytes());
-    let host = target.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
+    let (headers, host) = (request.headers(), asked(request));
     let ours = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
         let origin = [&b"http://"[..], b"https://"]
@@ -121,20 +123,32 @@ pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
     !headers.get_all(header::ORIGIN).iter().all(ours)
 }
 
-/// The status page. It is as of now, loads nothing, and is framed by nobody.
-pub(super) fn html(html: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+/// A text that was made for this answer.
+fn made(
+    text: String,
+    content_type: &'static str,
+    encoding: Encoding,
+    permit: OwnedSemaphorePermit,
+) -> Answer {
     let bytes = match encoding {
-        Encoding::Plain => html.into(),
-        Encoding::Gzip => gzip(html.as_bytes()),
+        Encoding::Plain => text.into(),
+        Encoding::Gzip => gzip(text.as_bytes()),
     };
     let body = Body {
         _permit: Some(permit),
         ..whole(bytes)
     };
-    let mut answer = encoded(
-        answer(StatusCode::OK, "text/html; charset=utf-8", body),
-        encoding,
-    );
+    encoded(answer(StatusCode::OK, content_type, body), encoding)
+}
+
+/// What Prometheus is to scrape.
+pub(super) fn json(json: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+    made(json, "application/json; charset=utf-8", encoding, permit)
+}
+
+/// The status page. It is as of now, loads nothing, and is framed by nobody.
+pub(super) fn html(html: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+    let mut answer = made(html, "text/html; charset=utf-8", encoding, permit);
     let headers = answer.headers_mut();
     // Hashes and words, which a header may hold.
     if let Ok(policy) = HeaderValue::from_str(&POLICY) {

@@ -1,7 +1,7 @@
 //! Everything that a vendor or a network can do: a reason, and the last listing kept.
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
-use wiremock::matchers::any;
+use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::rig::{OFTEN, Page, Rig, page_when, serve_text};
@@ -389,13 +389,14 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
         "null",
         "",
     ];
-    Mock::given(any())
+    let listing = || path("/api/services/zis/integrations/n/connections/all");
+    Mock::given(listing())
         .respond_with(body(good))
         .up_to_n_times(1)
         .mount(&server)
         .await;
     for text in bad {
-        Mock::given(any())
+        Mock::given(listing())
             .respond_with(body(text))
             .up_to_n_times(1)
             .mount(&server)

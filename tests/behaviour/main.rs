@@ -14,6 +14,7 @@ mod configurations;
 mod daemon;
 mod dashboards;
 mod deploy;
+mod discovery;
 mod documents;
 mod faults;
 mod golden;

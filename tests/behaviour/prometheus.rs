@@ -51,7 +51,7 @@ pub(crate) fn scraping(folder: &Path, jobs: &str) -> Daemon {
 }
 
 /// Labels and value of each sample of an instant query.
-async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
+pub(crate) async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
     let url =
         reqwest::Url::parse_with_params(&format!("{prometheus}/api/v1/query"), [("query", query)])
             .unwrap();
@@ -70,7 +70,7 @@ async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
         .collect()
 }
 
-async fn value(prometheus: &str, text: &str) -> f64 {
+pub(crate) async fn value(prometheus: &str, text: &str) -> f64 {
     let samples = query(prometheus, text).await;
     let [(_, value)] = &samples[..] else {
         panic!("{text}: {samples:?}")
@@ -272,12 +272,13 @@ fn the_readmes_files_for_prometheus_are_well() {
         let name = match block.split(':').next() {
             Some("rule_files") => "prometheus.yml",
             Some("groups") => "connections.yaml",
+            Some("scrape_configs") => "discovery.yml",
             _ => continue,
         };
         fs::write(folder.path().join(name), block).unwrap();
     }
     let output = Command::new("promtool")
-        .args(["check", "config", "prometheus.yml"])
+        .args(["check", "config", "prometheus.yml", "discovery.yml"])
         .current_dir(&folder)
         .output()
         .unwrap();

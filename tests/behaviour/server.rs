@@ -46,6 +46,18 @@ async fn each_path_answers_as_it_should() {
         ("/", 200, "text/html; charset=utf-8"),
         ("/-/healthy", 200, "text/plain; charset=utf-8"),
         ("/-/ready", 200, "text/plain; charset=utf-8"),
+        ("/sd", 200, "application/json; charset=utf-8"),
+        (
+            "/metrics?own=1",
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (
+            "/metrics?target=x",
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        ("/metrics?targets=x", 400, "text/plain; charset=utf-8"),
         ("/nowhere", 404, "text/plain; charset=utf-8"),
         ("//metrics", 404, "text/plain; charset=utf-8"),
     ] {
@@ -81,7 +93,7 @@ async fn each_path_answers_as_it_should() {
         .text()
         .await
         .unwrap();
-    for path in ["/metrics", "/-/healthy", "/-/ready"] {
+    for path in ["/metrics", "/-/healthy", "/-/ready", "/sd"] {
         assert!(text.contains(path), "{text}");
     }
     let index = ask(&rig, Method::GET, "/", &[]).await.text().await.unwrap();

@@ -1,23 +1,30 @@
 //! Several processes with one configuration, each with its part of the accounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use connections_exporter::simulator::Sizes;
 
 use crate::daemon::{configured_in_files, daemon_in, exporter, get, page_when};
+use crate::discovery::{held, once, stored, until_some};
+use crate::prometheus::{query, scraping};
 use crate::restarts::files;
 use crate::rig::{ONCE, Rig};
 
-/// A configuration of sixteen accounts, all of the same simulator.
 fn sixteen_accounts(rig: &Rig) -> tempfile::TempDir {
+    accounts(rig, 16)
+}
+
+/// A configuration of so many accounts, all of the same simulator: one of Zuora, and of ZIS acme0 and so on.
+pub(crate) fn accounts(rig: &Rig, number: usize) -> tempfile::TempDir {
     let folder = configured_in_files(rig, "1h");
     let file = folder.path().join("config.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let account = text.split("zis:\n").nth(1).unwrap().trim_end();
     let accounts =
-        (0..15).map(|n| format!("{}\n", account.replace("acme\n", &format!("acme{n}\n"))));
+        (0..number - 1).map(|n| format!("{}\n", account.replace("acme\n", &format!("acme{n}\n"))));
     let zuora = text.split("zis:\n").next().unwrap();
     fs::write(
         &file,
@@ -121,5 +128,79 @@ fn a_shard_that_there_is_not_is_one_sentence() {
         let problems = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{problems}");
         assert!(problems.contains(said), "{problems}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs prometheus: make test"]
+async fn prometheus_joins_three_shards_to_what_one_process_shows() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let folder = sixteen_accounts(&rig);
+    let ready = async |arguments: &[&str]| {
+        let daemon = daemon_in(folder.path(), arguments).await;
+        while !get(daemon.address, "/-/ready").await.contains("is ready") {}
+        daemon
+    };
+    let one = ready(&[]).await;
+    let mut fleet = Vec::new();
+    for index in ["--shard.index=0", "--shard.index=1", "--shard.index=2"] {
+        fleet.push(ready(&[index, "--shard.total=3"]).await);
+    }
+    let each = |what: fn(SocketAddr) -> String| {
+        let each: Vec<_> = fleet.iter().map(|daemon| what(daemon.address)).collect();
+        each.join(", ")
+    };
+    let jobs = format!(
+        "  - job_name: one\n    static_configs: [{{targets: ['{}']}}]\n  - job_name: fleet\n    static_configs: [{{targets: [{}]}}]\n  - job_name: parts\n    http_sd_configs: [{}]\n",
+        one.address,
+        each(|address| format!("'{address}'")),
+        each(|address| format!("{{url: 'http://{address}/sd', refresh_interval: 1s}}")),
+    );
+    let scraper = scraping(folder.path(), &jobs);
+    let prometheus = format!("http://{}", scraper.address);
+    // Pages have the size of the one before from the second on.
+    for (job, targets) in [("one", 1), ("fleet", 3), ("parts", 16 + 3)] {
+        let up = format!("count(up{{job=\"{job}\"}} == 1) == {targets}");
+        until_some(&prometheus, &up).await;
+        let sized = if job == "one" { 1 } else { 3 };
+        let sized = format!("count(connections_exporter_page_series{{job=\"{job}\"}}) == {sized}");
+        until_some(&prometheus, &sized).await;
+    }
+    let of_accounts = |samples: &[(BTreeMap<String, String>, f64)]| {
+        let of = samples
+            .iter()
+            .filter(|(labels, _)| labels.contains_key("account"));
+        of.cloned().collect::<Vec<_>>()
+    };
+    let whole = stored(&prometheus, "one").await;
+    assert!(held(&whole).len() > 16 * 20);
+    let names = |samples: &[(BTreeMap<String, String>, f64)]| -> BTreeSet<_> {
+        samples.iter().map(|(labels, _)| labels.clone()).collect()
+    };
+    for job in ["fleet", "parts"] {
+        let joined = stored(&prometheus, job).await;
+        assert_eq!(
+            once(&of_accounts(&joined)),
+            once(&of_accounts(&whole)),
+            "{job}"
+        );
+        assert_eq!(held(&joined), held(&whole), "{job}");
+        // What is of no account each process has, so that it is joined by a sum.
+        assert_eq!(names(&joined), names(&whole), "{job}");
+        for sum in [
+            "connections_exporter_api_requests_total",
+            "connections_exporter_api_request_duration_seconds_count",
+        ] {
+            let of = async |job: &str| {
+                let sum = format!("sum without (instance, job) ({sum}{{job=\"{job}\"}})");
+                let samples = query(&prometheus, &sum).await.into_iter();
+                let samples =
+                    samples.map(|(labels, value)| (labels.to_string(), value.to_string()));
+                samples.collect::<BTreeMap<_, _>>()
+            };
+            assert!(of("one").await.len() > 3);
+            assert_eq!(of(job).await, of("one").await, "{sum} of {job}");
+        }
     }
 }

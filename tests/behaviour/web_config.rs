@@ -1,6 +1,7 @@
 //! `--web.config.file`, as those meet it who write it, and those who ask the server.
 
 mod clients;
+mod discovery;
 mod flags;
 mod limits;
 mod passwords;

@@ -1,0 +1,126 @@
+//! What Prometheus' HTTP service discovery is told: a target for each account and one for the exporter itself, which are
+//! together the whole page.
+
+use std::net::Ipv6Addr;
+
+use http::{Request, header};
+use serde::Serialize;
+
+use super::answer;
+
+/// The longest name that DNS knows.
+const LONGEST_NAME: usize = 253;
+
+/// How the page is reached.
+pub(super) struct Discovery<'a> {
+    /// Whether we speak TLS.
+    pub(super) tls: bool,
+    /// The path of the page.
+    pub(super) telemetry_path: &'a str,
+}
+
+/// One of Prometheus' target groups.
+#[derive(Serialize)]
+struct Group<'a> {
+    targets: [&'a str; 1],
+    labels: Labels<'a>,
+}
+
+/// A label `__param_x` becomes the parameter x of the scrape.
+#[derive(Serialize)]
+struct Labels<'a> {
+    #[serde(rename = "__scheme__")]
+    scheme: &'static str,
+    #[serde(rename = "__metrics_path__")]
+    metrics_path: &'a str,
+    #[serde(flatten)]
+    part: Part<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a> {
+    Account {
+        #[serde(rename = "__param_system")]
+        system: &'a str,
+        #[serde(rename = "__param_account")]
+        account: &'a str,
+        /// Without it the `up` of all accounts would be one series.
+        instance: String,
+    },
+    Own {
+        #[serde(rename = "__param_own")]
+        own: &'static str,
+    },
+}
+
+impl Discovery<'_> {
+    /// The answer to a request, in JSON. Fails with a sentence if it does not name a host that could be scraped.
+    pub(super) fn groups<B>(
+        &self,
+        request: &Request<B>,
+        accounts: &[(&str, String)],
+    ) -> Result<String, String> {
+        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+            return Err(
+                "There are no parameters here: choose among the targets by relabel_configs.\n"
+                    .to_owned(),
+            );
+        }
+        let asked = host(request)?;
+        let group = |part| Group {
+            targets: [asked],
+            labels: Labels {
+                scheme: if self.tls { "https" } else { "http" },
+                metrics_path: self.telemetry_path,
+                part,
+            },
+        };
+        let own = group(Part::Own { own: "1" });
+        let accounts = accounts.iter().map(|(system, account)| {
+            group(Part::Account {
+                system,
+                account,
+                instance: format!("{asked}/{system}/{account}"),
+            })
+        });
+        let groups: Vec<_> = std::iter::once(own).chain(accounts).collect();
+        serde_json::to_string(&groups).map_err(|error| format!("{error}.\n"))
+    }
+}
+
+/// The host that was asked, with its port where it names one.
+fn host<B>(request: &Request<B>) -> Result<&str, String> {
+    let named = request.headers().get_all(header::HOST).iter().count();
+    let asked = answer::asked(request).filter(|_| named <= 1);
+    let asked = asked.and_then(|asked| std::str::from_utf8(asked).ok());
+    asked.filter(|asked| is_address(asked)).ok_or_else(|| {
+        "The request must name, in one Host header, the host at which to scrape: a name or an address, with a port unless it is that of the scheme.\n"
+            .to_owned()
+    })
+}
+
+/// Whether it is `host` or `host:port` as Prometheus can scrape it. Names may have underscores, as Docker's do.
+fn is_address(asked: &str) -> bool {
+    let (host, port) = match asked.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (asked, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0)
+    };
+    let is_name = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let word = |word: &str| !word.is_empty() && word.bytes().all(plain);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        name.len() <= LONGEST_NAME && name.split('.').all(word)
+    };
+    let v6 = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    port.is_none_or(is_port)
+        && v6.map_or_else(|| is_name(host), |v6| v6.parse::<Ipv6Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests;
