@@ -1,5 +1,5 @@
 # The one list of commands; CI calls the same.
-.PHONY: run test lint docs tools soak fuzz deploy-check package package-try
+.PHONY: run test lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
 
 # Programs that tests need and that are not on the machine already.
 TOOLS := $(CURDIR)/target/tools
@@ -9,7 +9,7 @@ run:
 	cargo run --release --locked -- demo
 
 ## test: everything that must hold, with the programs it needs
-test: lint docs tools deploy-check
+test: lint docs tools deploy-check dashboards-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked -- --include-ignored
 
 ## lint: format, clippy with warnings denied
@@ -34,6 +34,19 @@ fuzz:
 deploy-check: tools
 	deploy/tools.sh "$(TOOLS)"
 	deploy/check.sh "$(TOOLS)"
+
+## dashboards: grafana/dashboards, built by grafana/src
+dashboards: tools
+	grafana/dashboards.sh "$(TOOLS)" write
+
+## dashboards-check: that they are built so, and of Grafana's published types; what they ask is asked in cargo test
+dashboards-check: tools
+	grafana/dashboards.sh "$(TOOLS)" check
+
+## dashboard-pictures: docs/dashboard-*.png, drawn over the simulator; takes some minutes
+dashboard-pictures: tools
+	cargo build --release --locked
+	PATH="$(TOOLS)/usr/bin:$$PATH" grafana/dashboards.sh "$(TOOLS)" pictures "$(CURDIR)/target/release/connections-exporter"
 
 ## package: archive, Debian package, SBOM and checksums in target/package; needs lintian
 package:

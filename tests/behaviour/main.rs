@@ -12,6 +12,7 @@ mod browser;
 mod check;
 mod configurations;
 mod daemon;
+mod dashboards;
 mod deploy;
 mod discovery;
 mod documents;

@@ -14,7 +14,7 @@ use crate::configurations::blocks;
 use crate::daemon::{Daemon, exporter, free_port};
 
 /// The answer; null for one that is not JSON, as of a Prometheus that is not ready yet.
-async fn json(url: &str) -> Value {
+pub(crate) async fn json(url: &str) -> Value {
     let body = reqwest::get(url).await.unwrap().bytes().await.unwrap();
     serde_json::from_slice(&body).unwrap_or_default()
 }

@@ -1,0 +1,49 @@
+#!/bin/sh
+# What is done with the dashboards, with programs of npm below the folder named: write them from src/; check that they are
+# what src/ builds, and of Grafana's types; take pictures of them over the simulator.
+set -eu
+tools=$(realpath "$1")/grafana
+task=$2
+here=$(cd "$(dirname "$0")" && pwd)
+
+if ! cmp --silent "$here/package-lock.json" "$tools/node_modules/.taken"; then
+    mkdir -p "$tools"
+    cp "$here/package.json" "$here/package-lock.json" "$tools"
+    (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund)
+    cp "$here/package-lock.json" "$tools/node_modules/.taken"
+fi
+# Packages are looked for beside the sources, and pictures take long enough for a check to come between.
+rm -rf "${tools:?}/$task"
+mkdir -p "$tools/$task/built/dashboards"
+cp -r "$here/src" "$here/pictures" "$here/dashboards" "$here/tsconfig.json" "$tools/$task"
+cd "$tools/$task"
+ln -s ../node_modules .
+PATH=$tools/node_modules/.bin:$PATH
+
+bundled() { esbuild --bundle --log-level=warning "$@"; }
+build() {
+    bundled --platform=node src/index.ts --outfile=built/index.js
+    node built/index.js "$1"
+}
+
+case $task in
+write)
+    build "$here/dashboards"
+    ;;
+check)
+    build built/dashboards
+    diff -ru "$here/dashboards" built/dashboards || { echo "grafana/dashboards is not what grafana/src builds: make dashboards"; exit 1; }
+    bundled --platform=node src/typed.ts --outfile=built/typed.js
+    node built/typed.js "$here"/dashboards/*.json >typed.ts
+    tsc --project .
+    ;;
+pictures)
+    bundled pictures/page.ts --outfile=pictures/page.js
+    cp node_modules/uplot/dist/uPlot.min.css pictures/
+    NODE_PATH=$tools/../browser/node_modules node pictures/take.mjs "$3" "$here/../deploy/prometheus/alerts.yaml" "$here/../docs"
+    ;;
+*)
+    echo "$task: expected write, check or pictures" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,222 @@
+//! Each panel shows what the simulator holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::scene::{ALL, Held, Scene};
+use super::{dashboards, list, panels, text};
+
+#[tokio::test]
+#[ignore = "needs prometheus: make test"]
+async fn every_panel_shows_what_the_simulator_holds() {
+    let scene = Scene::play().await;
+    let held = scene.rig.simulator.change(|world| Held::of(world));
+    numbers_are_those_of_the_simulator(&scene, &held).await;
+    rows_are_those_of_the_simulator(&scene, held).await;
+    every_query_has_an_answer(&scene).await;
+    what_is_chosen_alone_is_shown(&scene).await;
+    variables_offer_what_there_is(&scene).await;
+    without_the_exporter_nothing_is_called_well(&scene).await;
+}
+
+async fn numbers_are_those_of_the_simulator(scene: &Scene, held: &Held) {
+    let apart = held.apart().len();
+    assert!(apart >= 3);
+    for fate in [|fate| fate == 1.0, |fate| fate == 3.0] {
+        assert_eq!(held.tokens(fate), 1);
+    }
+    for (file, title, expected) in [
+        ("overview", "Exporters down", 0),
+        ("overview", "Targets blind", 1),
+        ("overview", "Targets failing", 1),
+        ("overview", "Expected, missing", 1),
+        ("overview", "Edges lost in 24 h", 1),
+        ("overview", "Edges not connected", apart),
+        (
+            "overview",
+            "Tokens ending in 24 h",
+            held.tokens(|fate| fate >= 5.0),
+        ),
+        (
+            "overview",
+            "Tokens ending in 7 d",
+            held.tokens(|fate| fate == 4.0 || fate == 3.0),
+        ),
+        ("connections", "Connections", held.edges.len() + held.stored),
+        ("connections", "Tokens with an expiry", held.tokens.len()),
+        ("connections", "Renewing", held.tokens(|fate| fate == 0.0)),
+        ("connections", "By password", 6),
+        ("budget", "Configuration", 1),
+        ("budget", "Web configuration", 1),
+        ("budget", "State not written", 0),
+        ("budget", "Shards missing", 0),
+        ("budget", "Unknown values", 0),
+        ("budget", "Accounts paused", 0),
+    ] {
+        let expected = BTreeMap::from([([], expected as f64)]);
+        scene.shows((file, title), [], expected).await;
+    }
+    let up = (held.edges.len() - apart) as f64 / held.edges.len() as f64;
+    let up = BTreeMap::from([([], up)]);
+    scene
+        .shows(("connections", "Entity connections up"), [], up)
+        .await;
+}
+
+async fn rows_are_those_of_the_simulator(scene: &Scene, held: Held) {
+    let apart = held.apart();
+    for (file, title, expected) in [
+        ("connections", "Entity connections", &held.edges),
+        ("connections", "Entity connections over time", &held.edges),
+        ("overview", "What is not connected", &apart),
+    ] {
+        scene
+            .shows((file, title), ["connection"], expected.clone())
+            .await;
+    }
+    let mut ending = held.tokens.clone();
+    ending.retain(|_, fate| *fate > 1.0);
+    let by = ["target", "connection"];
+    scene
+        .shows(("connections", "Stored tokens"), by, held.tokens)
+        .await;
+    scene
+        .shows(("overview", "What ends next"), by, ending)
+        .await;
+
+    let row = |row: [&str; 3], value| (row.map(str::to_owned), value);
+    let missing = row(["acme", "acme_slack", "zendesk"], 0.0);
+    let there = row(["acme", "acme_slack", "slack"], 1.0);
+    let by = ["account", "target", "expected"];
+    scene
+        .shows(
+            ("overview", "What is missing"),
+            by,
+            [missing.clone()].into(),
+        )
+        .await;
+    scene
+        .shows(("connections", "Expected"), by, [missing, there].into())
+        .await;
+    let why = ["acme_shopify", "forbidden", "ConnectionsTargetForbidden"];
+    let by = ["target", "reason", "runbook"];
+    scene
+        .shows(
+            ("overview", "What is blind, and why"),
+            by,
+            [row(why, 3.0)].into(),
+        )
+        .await;
+    let fires = ["ExpectedConnectionMissing", "acme_slack", "zendesk"];
+    let by = ["alertname", "target", "connection"];
+    scene
+        .shows(("overview", "Alerts"), by, [row(fires, 2.0)].into())
+        .await;
+}
+
+async fn without_the_exporter_nothing_is_called_well(scene: &Scene) {
+    scene.rig.shutdown.cancel();
+    scene
+        .shows(("overview", "Exporters down"), [], [([], 2.0)].into())
+        .await;
+    for (_, dashboard) in dashboards() {
+        for panel in panels(&dashboard).filter(|panel| panel["type"] == "stat") {
+            let expression = text(&list(panel, "targets")[0], "expr");
+            // What is counted over a time looks back at when there was one.
+            if panel["title"] != "Exporters down" && !expression.contains("[$__") {
+                scene.until(expression, ALL, <[_]>::is_empty).await;
+            }
+        }
+    }
+}
+
+/// In this scene there is something of everything.
+async fn every_query_has_an_answer(scene: &Scene) {
+    for (name, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            let mut first: Option<BTreeSet<String>> = None;
+            for target in list(panel, "targets") {
+                let expression = text(target, "expr");
+                let over = format!("last_over_time(({expression})[60s:1s])");
+                let asked = if target["range"] == true {
+                    &over
+                } else {
+                    expression
+                };
+                let samples = scene.until(asked, ALL, |samples| !samples.is_empty()).await;
+                if panel["type"] != "table" || panel["title"] == "Instances" {
+                    continue;
+                }
+                // Rows are put together by their labels: one that is in none of the first query's would be a row of its own.
+                let rows: BTreeSet<_> = samples
+                    .iter()
+                    .map(|sample| sample["metric"].to_string())
+                    .collect();
+                let first = first.get_or_insert_with(|| rows.clone());
+                assert!(
+                    rows.is_subset(first),
+                    "{name}: {}: {rows:?} besides {first:?}",
+                    panel["title"]
+                );
+            }
+        }
+        for annotation in list(&dashboard["annotations"], "list") {
+            scene
+                .until(text(annotation, "expr"), ALL, |samples| !samples.is_empty())
+                .await;
+        }
+    }
+}
+
+/// No panel shows anything of what is not chosen.
+async fn what_is_chosen_alone_is_shown(scene: &Scene) {
+    let chosen = ["zis", "acme", "acme_billing"];
+    for (name, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            for target in list(panel, "targets") {
+                for sample in scene.ask(text(target, "expr"), chosen).await {
+                    for (label, only) in ["system", "account", "target"].into_iter().zip(chosen) {
+                        let shown = text(&sample["metric"], label);
+                        assert!(
+                            shown.is_empty() || shown == only,
+                            "{name}: {}: {sample}",
+                            panel["title"]
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn variables_offer_what_there_is(scene: &Scene) {
+    let (_, dashboard) = dashboards().remove(0);
+    for (variable, chosen, expected) in [
+        (1, ALL, vec!["zis", "zuora"]),
+        (2, ["zuora", ".+", ".+"], vec!["production"]),
+        (
+            3,
+            ["zis", "acme", ".+"],
+            vec!["acme_billing", "acme_shopify", "acme_slack"],
+        ),
+    ] {
+        let query = text(
+            &list(&dashboard["templating"], "list")[variable]["query"],
+            "query",
+        );
+        let (series, label) = query
+            .strip_prefix("label_values(")
+            .unwrap()
+            .strip_suffix(')')
+            .unwrap()
+            .rsplit_once(", ")
+            .unwrap();
+        let samples = scene
+            .ask(&format!("group by ({label}) ({series})"), chosen)
+            .await;
+        let offered: BTreeSet<_> = samples
+            .iter()
+            .map(|sample| text(&sample["metric"], label))
+            .collect();
+        assert_eq!(offered.into_iter().collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,272 @@
+//! A real Prometheus that scrapes a daemon on the simulator, of which there is something of everything to see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use connections_exporter::server::Limits;
+use connections_exporter::simulator::{Edge, Expiry, Sizes, StoredConnection, World};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{dashboards, list, panels, text};
+use crate::daemon::Daemon;
+use crate::prometheus::{json, scraping};
+use crate::rig::Rig;
+
+pub(super) const ALL: [&str; 3] = [".+"; 3];
+const POLL: &str =
+    "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 2s\n  stale_after: 1h\n";
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A target that fails, an edge that was lost, a connection that was removed, a 429, and tokens of every fate.
+pub(super) struct Scene {
+    pub(super) rig: Rig,
+    prometheus: String,
+    _scraper: Daemon,
+    _folder: tempfile::TempDir,
+}
+
+/// Tokens that were not renewed although somebody looked.
+fn idle(stored: &mut StoredConnection, since: SignedDuration) {
+    stored.expiry = Expiry::At(Timestamp::now() - since);
+    stored.refresh_token = true;
+}
+
+impl Scene {
+    pub(super) async fn play() -> Self {
+        let mut world = World::new(Sizes::default(), 1, Timestamp::now());
+        for integration in &mut world.integrations {
+            for stored in &mut integration.connections {
+                // Each is renewed once while the test looks on.
+                if let Expiry::Renewed(date, life) = &mut stored.expiry {
+                    (*date, *life) = (Timestamp::now() + DAY / 86_400, Duration::from_hours(1));
+                }
+            }
+        }
+        world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY);
+        idle(&mut world.integrations[1].connections[2], DAY * 2);
+        idle(&mut world.integrations[2].connections[2], DAY * 8);
+        let rig = Rig::configured(
+            world,
+            Vec::new(),
+            Some(6000),
+            POLL,
+            Limits::default(),
+            |text, env| (text, env),
+        )
+        .await;
+        rig.ready().await;
+        let folder = tempfile::tempdir().unwrap();
+        let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected == 0, labels: {severity: warning}}]}]";
+        fs::write(folder.path().join("rules.yaml"), rule).unwrap();
+        // As after a restart with another address: for a while two instances show the same.
+        let job = |name: &str| {
+            format!(
+                "  - job_name: {name}\n    static_configs: [{{targets: ['{}']}}]\n",
+                rig.address
+            )
+        };
+        let jobs = [
+            job("before"),
+            job("after"),
+            "rule_files: [rules.yaml]\n".to_owned(),
+        ]
+        .concat();
+        let scraper = scraping(folder.path(), &jobs);
+        let prometheus = format!("http://{}", scraper.address);
+        let scene = Self {
+            rig,
+            prometheus,
+            _scraper: scraper,
+            _folder: folder,
+        };
+        let renewed = "count(count by (target, connection) (increase(saas_connection_token_renewals_total[1m]) > 0))";
+        scene
+            .until(renewed, ALL, |samples| value(samples) == Some(6.0))
+            .await;
+
+        scene.rig.simulator.fail(
+            "kind=refuse&endpoint=connections_all&target=acme_shopify"
+                .parse()
+                .unwrap(),
+        );
+        scene.rig.simulator.fail(
+            "kind=429&endpoint=entity_connections&retry_after=1&times=1"
+                .parse()
+                .unwrap(),
+        );
+        scene.rig.simulator.change(|world| {
+            let lost = world
+                .tenant
+                .connections
+                .iter_mut()
+                .find(|edge| edge.status == "Connected");
+            "Disconnected".clone_into(&mut lost.unwrap().status);
+            world.integrations[2]
+                .connections
+                .retain(|stored| stored.kind != "api_key");
+        });
+        scene
+    }
+
+    pub(super) async fn ask(
+        &self,
+        expression: &str,
+        [system, account, target]: [&str; 3],
+    ) -> Vec<Value> {
+        let expression = expression
+            .replace("$system", system)
+            .replace("$account", account)
+            .replace("$target", target)
+            .replace("$__rate_interval", "15s")
+            .replace("$__range", "60s");
+        let url = format!("{}/api/v1/query", self.prometheus);
+        let url = reqwest::Url::parse_with_params(&url, [("query", &expression)]).unwrap();
+        let answer = json(url.as_str()).await;
+        // One that is not ready yet has no answer at all.
+        assert_ne!(
+            answer["status"], "error",
+            "{expression}: {}",
+            answer["error"]
+        );
+        list(&answer["data"], "result").to_vec()
+    }
+
+    /// Asks until the answer satisfies.
+    pub(super) async fn until(
+        &self,
+        expression: &str,
+        chosen: [&str; 3],
+        what: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(45);
+        loop {
+            let samples = self.ask(expression, chosen).await;
+            if what(&samples) {
+                return samples;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{expression} of {chosen:?}: {samples:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until the first query of a panel gives these values by these labels.
+    pub(super) async fn shows<const N: usize>(
+        &self,
+        (file, title): (&str, &str),
+        labels: [&str; N],
+        expected: BTreeMap<[String; N], f64>,
+    ) {
+        let mut all = dashboards().into_iter();
+        let (_, dashboard) = all.find(|(name, _)| name == file).unwrap();
+        let panel = panels(&dashboard).find(|panel| panel["title"] == title);
+        let panel = panel.unwrap_or_else(|| panic!("{file}: {title}"));
+        let expression = text(&list(panel, "targets")[0], "expr");
+        let by = |samples: &[Value]| -> BTreeMap<[String; N], f64> {
+            let rows = samples.iter().map(|sample| {
+                (
+                    labels.map(|label| text(&sample["metric"], label).to_owned()),
+                    number(sample),
+                )
+            });
+            rows.collect()
+        };
+        // As many rows as there are things: none is shown twice.
+        self.until(expression, ALL, |samples| {
+            samples.len() == expected.len() && alike(&by(samples), &expected)
+        })
+        .await;
+    }
+}
+
+/// The same but for what a mean's last digit leaves out.
+fn alike<K: Ord>(some: &BTreeMap<K, f64>, others: &BTreeMap<K, f64>) -> bool {
+    some.len() == others.len()
+        && some.iter().all(|(key, value)| {
+            others
+                .get(key)
+                .is_some_and(|other| (value - other).abs() < 1e-9)
+        })
+}
+
+fn number(sample: &Value) -> f64 {
+    sample["value"][1].as_str().unwrap().parse().unwrap()
+}
+
+fn value(samples: &[Value]) -> Option<f64> {
+    match samples {
+        [sample] => Some(number(sample)),
+        _ => None,
+    }
+}
+
+/// What becomes of a token, told from what the simulator holds.
+fn fate(stored: &StoredConnection) -> Option<f64> {
+    let left = match &stored.expiry {
+        Expiry::Renewed(..) => return Some(0.0),
+        Expiry::At(date) => date.duration_since(Timestamp::now()),
+        Expiry::Absent | Expiry::Odd(_) => return None,
+    };
+    Some(match (stored.refresh_token, left) {
+        (true, left) if left < -DAY * 7 => 3.0,
+        (true, _) => 1.0,
+        (false, left) if left.is_negative() => 6.0,
+        (false, left) if left < DAY => 5.0,
+        (false, left) if left < DAY * 7 => 4.0,
+        (false, _) => 2.0,
+    })
+}
+
+/// What the simulator holds now, in the dashboards' words.
+pub(super) struct Held {
+    /// Edges that a polled entity sees, by id, at their states.
+    pub(super) edges: BTreeMap<[String; 1], f64>,
+    /// Tokens with an expiry, by target and name, at their fates.
+    pub(super) tokens: BTreeMap<[String; 2], f64>,
+    /// Connections that integrations store.
+    pub(super) stored: usize,
+}
+
+impl Held {
+    pub(super) fn of(world: &World) -> Self {
+        let entities = world.tenant.entities.iter();
+        let polled: BTreeSet<_> = entities
+            .filter(|entity| entity.provisioned)
+            .map(|entity| &entity.id)
+            .collect();
+        let edges = world.tenant.connections.iter();
+        let seen = edges.filter(|e| polled.contains(&e.source) || polled.contains(&e.target));
+        let state = |edge: &Edge| match edge.status.as_str() {
+            "Disconnected" => 0.0,
+            "Pending" => 2.0,
+            _ => 3.0,
+        };
+        let stored = world.integrations.iter().flat_map(|of| {
+            let connections = of.connections.iter();
+            connections.map(|stored| ([of.name.clone(), stored.name.clone()], fate(stored)))
+        });
+        Self {
+            edges: seen.map(|edge| ([edge.id.clone()], state(edge))).collect(),
+            stored: stored.clone().count(),
+            tokens: stored
+                .filter_map(|(name, fate)| Some((name, fate?)))
+                .collect(),
+        }
+    }
+
+    /// Edges that are not connected.
+    pub(super) fn apart(&self) -> BTreeMap<[String; 1], f64> {
+        let mut apart = self.edges.clone();
+        apart.retain(|_, state| *state < 3.0);
+        apart
+    }
+
+    /// How many tokens have such a fate.
+    pub(super) fn tokens(&self, wanted: fn(f64) -> bool) -> usize {
+        self.tokens.values().filter(|fate| wanted(**fate)).count()
+    }
+}
