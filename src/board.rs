@@ -174,7 +174,11 @@ impl Board {
                 .gather(accounts.values().map(|shelf| &*shelf.metrics), wall),
         );
         let page = page.finish();
-        self.own.served(encoding.label(), page.bytes, page.series);
+        let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
+        self.own.served(
+            sizes.map(|(encoding, bytes)| (encoding.label(), bytes)),
+            page.series,
+        );
         page
     }
 

@@ -181,6 +181,8 @@ pub struct Page {
     pub chunks: VecDeque<Bytes>,
     /// How many bytes these are.
     pub bytes: u64,
+    /// How many bytes it is without encoding: what scrapers limit.
+    pub plain_bytes: u64,
     /// How many series they show.
     pub series: u64,
 }
@@ -191,7 +193,6 @@ pub struct PageBuilder {
     encoding: Encoding,
     page: Page,
     crc: crc32fast::Hasher,
-    plain_bytes: u64,
     tail: String,
 }
 
@@ -202,13 +203,13 @@ impl PageBuilder {
         let page = Page {
             chunks: VecDeque::new(),
             bytes: 0,
+            plain_bytes: 0,
             series: 0,
         };
         let mut builder = Self {
             encoding,
             page,
             crc: crc32fast::Hasher::new(),
-            plain_bytes: 0,
             tail: String::new(),
         };
         if encoding == Encoding::Gzip {
@@ -225,7 +226,7 @@ impl PageBuilder {
 
     fn block(&mut self, block: &Block) {
         self.page.series += block.series;
-        self.plain_bytes += block.plain.len() as u64;
+        self.page.plain_bytes += block.plain.len() as u64;
         match self.encoding {
             Encoding::Plain => self.push(block.plain.clone()),
             Encoding::Gzip => {
@@ -273,7 +274,7 @@ impl PageBuilder {
     pub fn finish(mut self) -> Page {
         let tail = std::mem::take(&mut self.tail);
         self.page.series += series(&tail);
-        self.plain_bytes += tail.len() as u64;
+        self.page.plain_bytes += tail.len() as u64;
         match self.encoding {
             Encoding::Plain => self.push(tail.into()),
             Encoding::Gzip => {
@@ -285,7 +286,7 @@ impl PageBuilder {
             // An empty final block, then CRC-32 and length of all that was deflated.
             let mut end = vec![0x03, 0x00];
             end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = self.plain_bytes.to_le_bytes();
+            let [a, b, c, d, ..] = self.page.plain_bytes.to_le_bytes();
             end.extend_from_slice(&[a, b, c, d]);
             self.push(end.into());
         }
@@ -364,7 +365,7 @@ mod tests {
                 Ok(page)
             });
             let (plain, gzip) = (plain?, gzip?);
-            prop_assert_eq!(plain.series, gzip.series);
+            prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
             prop_assert_eq!(gunzip(&bytes(&gzip)), String::from_utf8(bytes(&plain)).unwrap());
         }
 

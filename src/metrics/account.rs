@@ -65,6 +65,7 @@ pub struct AccountMetrics {
     pause_ends: Mutex<Option<Timestamp>>,
     planned: Gauge,
     credential_expiry: GaugeVec,
+    credential_renewable: GaugeVec,
     discovery_up: GaugeVec,
     discovery_last_success: GaugeVec,
     unknown_values: IntCounterVec,
@@ -139,6 +140,11 @@ impl AccountMetrics {
             credential_expiry: gauges(
                 "connections_exporter_credential_expiry_timestamp_seconds",
                 "When a token that the exporter itself uses expires.",
+                &["credential"],
+            ),
+            credential_renewable: gauges(
+                "connections_exporter_credential_renewable",
+                "Whether the exporter renews that token by itself; 0 for one that somebody has to replace.",
                 &["credential"],
             ),
             discovery_up: gauges(
@@ -254,22 +260,27 @@ impl AccountMetrics {
         );
     }
 
-    /// Notes when a token of ours expires.
-    pub fn credential_expires(&self, credential: &str, at: Timestamp) {
+    /// Notes when a token of ours expires, and whether it is replaced without anybody's doing.
+    pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
         self.credential_expiry
             .with_label_values(&[credential])
             .set(seconds(at));
+        self.credential_renewable
+            .with_label_values(&[credential])
+            .set(f64::from(u8::from(renewable)));
     }
 
     /// Forgets a token of ours that is not used any more.
     pub fn credential_gone(&self, credential: &str) {
         // An error says that there was none.
         let _ = self.credential_expiry.remove_label_values(&[credential]);
+        let _ = self.credential_renewable.remove_label_values(&[credential]);
     }
 
     /// Forgets all tokens of ours: others will be made.
     pub fn credentials_gone(&self) {
         self.credential_expiry.reset();
+        self.credential_renewable.reset();
     }
 
     /// Forgets the discoveries: the configuration names the targets now.

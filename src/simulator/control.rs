@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
-use super::world::{Expiry, StoredConnection, World};
+use super::world::{Expiry, Integration, StoredConnection, World};
 use super::{Simulator, zis};
 
 /// What is put of a connection; what is not named stays, or is as plain as can be where the connection is new.
@@ -35,6 +35,14 @@ struct Put {
 struct Delete {
     target: Option<String>,
     connection: String,
+}
+
+/// When the exporter's own token of an integration ends; with no date, none is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    target: String,
+    expires_at: Option<Timestamp>,
 }
 
 /// Which faults end: those that agree in what is named.
@@ -78,6 +86,9 @@ impl Simulator {
             }
             (&Method::PUT, "/simulator/connections") => {
                 asked(ask).and_then(|put| self.change(|world| world.put(put, now)))
+            }
+            (&Method::PUT, "/simulator/tokens") => {
+                asked(ask).and_then(|token| self.change(|world| world.token_ends(&token)))
             }
             _ => Err("see docs/simulator.md for what can be asked here".to_owned()),
         };
@@ -133,12 +144,20 @@ impl World {
         Ok(())
     }
 
+    /// Has the token of an integration end then.
+    fn token_ends(&mut self, Token { target, expires_at }: &Token) -> Result<(), String> {
+        self.integration(target)?.token_expires_at = *expires_at;
+        Ok(())
+    }
+
     fn stored(&mut self, target: &str) -> Result<&mut Vec<StoredConnection>, String> {
-        let mut integrations = self.integrations.iter_mut();
-        let integration = integrations.find(|integration| integration.name == target);
-        integration
-            .map(|integration| &mut integration.connections)
-            .ok_or_else(|| format!("there is no integration {target}"))
+        Ok(&mut self.integration(target)?.connections)
+    }
+
+    fn integration(&mut self, name: &str) -> Result<&mut Integration, String> {
+        let mut all = self.integrations.iter_mut();
+        all.find(|integration| integration.name == name)
+            .ok_or_else(|| format!("there is no integration {name}"))
     }
 }
 
@@ -312,10 +331,17 @@ mod tests {
                 "{query}: {status} {problem}"
             );
         }
-        let (status, problem) = ask(&simulator, Method::DELETE, "/simulator/faults?knd=500");
-        assert!(
-            status == 400 && problem.contains("unknown field"),
-            "{problem}"
-        );
+        for (method, path, said) in [
+            (Method::DELETE, "faults?knd=500", "unknown field"),
+            (Method::PUT, "tokens?target=x", "there is no integration x"),
+            (
+                Method::PUT,
+                "tokens?target=acme_slack&expires_at=soon",
+                "see docs/simulator.md",
+            ),
+        ] {
+            let (status, problem) = ask(&simulator, method, &format!("/simulator/{path}"));
+            assert!(status == 400 && problem.contains(said), "{path}: {problem}");
+        }
     }
 }

@@ -89,6 +89,8 @@ pub struct Integration {
     pub name: String,
     /// The one token that may list it.
     pub token: String,
+    /// When that token ends; `None`: the vendor gives no date.
+    pub token_expires_at: Option<Timestamp>,
     /// What it stores.
     pub connections: Vec<StoredConnection>,
 }
@@ -211,6 +213,7 @@ impl World {
             .map(|n| Integration {
                 name: named(&INTEGRATION_NAMES, n),
                 token: hex(&mut rng, 64),
+                token_expires_at: None,
                 connections: (0..sizes.integration_connections)
                     .map(|n| stored(&mut rng, n, now))
                     .collect(),

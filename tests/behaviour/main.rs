@@ -30,5 +30,6 @@ mod server;
 mod shards;
 mod soak;
 mod status;
+mod stored_tokens;
 mod supervised;
 mod web_config;
