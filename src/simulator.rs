@@ -3,6 +3,7 @@
 //! It behaves as the vendors document it, or as users report it where they do not; `docs/simulator.md`
 //! says how to drive it.
 
+mod control;
 mod fault;
 mod http;
 mod world;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ::http::{Method, Request, Response, StatusCode};
+use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -243,60 +244,6 @@ impl Simulator {
             reset,
             over: window.1 > limit,
         })
-    }
-
-    /// `/simulator`: what is held and was asked; `/simulator/faults` and `/simulator/connections`: changes.
-    fn control(&self, ask: &Ask) -> Reply {
-        let done = || Reply::json(StatusCode::OK, &json!({}));
-        let wrong = |what: &str| Reply::json(StatusCode::BAD_REQUEST, &json!({"error": what}));
-        let (target, connection) = (
-            ask.query("target"),
-            ask.query("connection").unwrap_or_default(),
-        );
-        match (&ask.method, ask.path.as_str()) {
-            (&Method::GET, "/simulator") => {
-                let now = self.clock.now();
-                Reply::json(StatusCode::OK, &self.with(|state| json!({"requests": state.requests, "holds": state.world.describe(now)})))
-            }
-            (&Method::POST, "/simulator/faults") => {
-                match String::from_utf8_lossy(&ask.body).parse() {
-                    Ok(fault) => {
-                        self.fail(fault);
-                        done()
-                    }
-                    Err(problem) => wrong(&problem),
-                }
-            }
-            (&Method::DELETE, "/simulator/faults") => {
-                self.heal();
-                done()
-            }
-            (&Method::DELETE, "/simulator/connections")
-                if self.change(|world| world.remove(target, connection)) =>
-            {
-                done()
-            }
-            (&Method::PUT, "/simulator/connections")
-                if self.change(|world| world.set_status(connection, ask.query("status"))) =>
-            {
-                done()
-            }
-            (&Method::PUT, "/simulator/tokens")
-                if let Some(at) = ask
-                    .query("expires_at")
-                    .map_or(Some(None), |at| at.parse().ok().map(Some))
-                    && self.change(|world| world.token_ends(target.unwrap_or_default(), at)) =>
-            {
-                done()
-            }
-            (_, "/simulator/tokens") => wrong(
-                "expected PUT with ?target= of an integration that exists, and ?expires_at= of a date such as 2027-04-30T00:00:00Z, or none",
-            ),
-            (_, "/simulator/connections") => wrong(
-                "expected DELETE with ?target= and ?connection=, or PUT with ?connection= and ?status=, of one that exists",
-            ),
-            _ => wrong("see docs/simulator.md for what can be asked here"),
-        }
     }
 }
 

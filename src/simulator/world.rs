@@ -127,6 +127,18 @@ pub enum Expiry {
 const USED_AFTER: Duration = Duration::from_secs(5);
 
 impl StoredConnection {
+    /// An `oauth` connection about which nothing else is known.
+    #[must_use]
+    pub fn new(name: &str, created: Timestamp) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: "oauth",
+            expiry: Expiry::Absent,
+            refresh_token: false,
+            created,
+        }
+    }
+
     /// The expiry as of now, as the vendor's JSON has it; `None`: there is no such field.
     #[must_use]
     pub fn token_expiry(&self, now: Timestamp) -> Option<Value> {
@@ -225,57 +237,6 @@ impl World {
             planted,
             admin,
         }
-    }
-
-    /// Takes a connection away: of this integration, or of Zuora if there is none.
-    pub(super) fn remove(&mut self, target: Option<&str>, connection: &str) -> bool {
-        let before = self.count();
-        match target {
-            None => self.tenant.connections.retain(|edge| edge.id != connection),
-            Some(target) => {
-                for integration in self
-                    .integrations
-                    .iter_mut()
-                    .filter(|integration| integration.name == target)
-                {
-                    integration
-                        .connections
-                        .retain(|stored| stored.name != connection);
-                }
-            }
-        }
-        self.count() < before
-    }
-
-    /// Changes the status of a Zuora connection.
-    pub(super) fn set_status(&mut self, connection: &str, status: Option<&str>) -> bool {
-        let edge = self
-            .tenant
-            .connections
-            .iter_mut()
-            .find(|edge| edge.id == connection);
-        let (Some(edge), Some(status)) = (edge, status) else {
-            return false;
-        };
-        status.clone_into(&mut edge.status);
-        true
-    }
-
-    /// Has the token of an integration end on this date.
-    pub(super) fn token_ends(&mut self, integration: &str, at: Option<Timestamp>) -> bool {
-        let integration = self.integrations.iter_mut().find(|i| i.name == integration);
-        integration
-            .map(|integration| integration.token_expires_at = at)
-            .is_some()
-    }
-
-    fn count(&self) -> usize {
-        self.tenant.connections.len()
-            + self
-                .integrations
-                .iter()
-                .map(|i| i.connections.len())
-                .sum::<usize>()
     }
 
     /// All of it but the secrets.

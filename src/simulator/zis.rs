@@ -15,6 +15,9 @@ use super::{Call, Holder, Limit};
 
 const LARGEST_PAGE: usize = 100;
 
+/// The arrays that connections are listed in.
+pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
+
 pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
     let call = |endpoint, target: &str, page| Call {
         system: "zis",
@@ -275,7 +278,7 @@ fn page(
         _ => integration.connections.get(start..).unwrap_or_default(),
     };
     let mut arrays = Map::new();
-    for kind in ["api_key", "basic_auth", "bearer_token", "oauth"] {
+    for kind in KINDS {
         let rows = rows.iter().take(size).filter(|stored| stored.kind == kind);
         arrays.insert(
             kind.to_owned(),
@@ -294,17 +297,11 @@ fn page(
 }
 
 fn named(stored: Option<&StoredConnection>, n: usize, now: Timestamp) -> StoredConnection {
-    let expiry = super::world::Expiry::Absent;
-    let new = || StoredConnection {
-        name: String::new(),
-        kind: "oauth",
-        expiry,
-        refresh_token: false,
-        created: now,
-    };
     StoredConnection {
         name: format!("endless_{n}"),
-        ..stored.cloned().unwrap_or_else(new)
+        ..stored
+            .cloned()
+            .unwrap_or_else(|| StoredConnection::new("", now))
     }
 }
 

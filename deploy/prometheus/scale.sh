@@ -1,0 +1,44 @@
+#!/bin/sh
+# Writes rules with every length of time in them divided by a number: ranges, offsets, for, keep_firing_for and intervals.
+# So days of alerting are rehearsed in minutes:
+#
+#     deploy/prometheus/scale.sh 720 <deploy/prometheus/alerts.yaml >scaled.yaml    # an hour becomes five seconds
+#
+# Numbers within expressions stay: what they are compared with has to come from the dates of a rehearsal. So do the
+# names of rules.
+set -eu
+exec awk -v by="$1" '
+    BEGIN {
+        duration = "([0-9]+(ms|[smhdwy]))+"
+        place = "\\[" duration "(:" duration ")?\\]|offset " duration "|^ *(for|keep_firing_for|interval): " duration
+        split("ms s m h d w y", names, " ")
+        split("1 1000 60000 3600000 86400000 604800000 31536000000", lengths, " ")
+        for (n in names) milliseconds[names[n]] = lengths[n]
+    }
+
+    function scaled(text,    sum, number) {
+        while (match(text, "^[0-9]+")) {
+            number = substr(text, 1, RLENGTH)
+            text = substr(text, RLENGTH + 1)
+            match(text, "^[a-z]+")
+            sum += number * milliseconds[substr(text, 1, RLENGTH)]
+            text = substr(text, RLENGTH + 1)
+        }
+        sum = int(sum / by + 0.5)
+        # Nothing may take no time.
+        return (sum < 1 ? 1 : sum) "ms"
+    }
+
+    # The text with what matches the pattern replaced: durations are scaled, places are looked through for durations.
+    function replaced(text, pattern,    done, found) {
+        while (match(text, pattern)) {
+            found = substr(text, RSTART, RLENGTH)
+            done = done substr(text, 1, RSTART - 1)
+            text = substr(text, RSTART + RLENGTH)
+            done = done (pattern == duration ? scaled(found) : replaced(found, duration))
+        }
+        return done text
+    }
+
+    { print replaced($0, place) }
+'

@@ -1,0 +1,347 @@
+//! `/simulator`: what is held and was asked, and what somebody who drives the simulator changes of it.
+
+use std::time::Duration;
+
+use ::http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::fault::{Fault, Kind};
+use super::http::{Ask, Reply};
+use super::world::{Expiry, Integration, StoredConnection, World};
+use super::{Simulator, zis};
+
+/// What is put of a connection; what is not named stays, or is as plain as can be where the connection is new.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Put {
+    /// The integration; none for one of Zuora's.
+    target: Option<String>,
+    connection: String,
+    status: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    token_expiry: Option<String>,
+    /// Seconds.
+    renewed_for: Option<u64>,
+    refresh_token: Option<bool>,
+}
+
+/// Which connection is taken away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    target: Option<String>,
+    connection: String,
+}
+
+/// When the exporter's own token of an integration ends; with no date, none is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    target: String,
+    expires_at: Option<Timestamp>,
+}
+
+/// Which faults end: those that agree in what is named.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    kind: Option<Kind>,
+    endpoint: Option<String>,
+    target: Option<String>,
+}
+
+impl Which {
+    fn is(&self, fault: &Fault) -> bool {
+        self.kind.is_none_or(|kind| kind == fault.kind)
+            && (self.endpoint.is_none() || self.endpoint == fault.endpoint)
+            && (self.target.is_none() || self.target == fault.target)
+    }
+}
+
+impl Simulator {
+    /// Answers what is asked of the simulator itself.
+    pub(super) fn control(&self, ask: &Ask) -> Reply {
+        let now = self.clock.now();
+        let result = match (&ask.method, ask.path.as_str()) {
+            (&Method::GET, "/simulator") => {
+                let holds = self.with(
+                    |state| json!({"requests": state.requests, "holds": state.world.describe(now)}),
+                );
+                return Reply::json(StatusCode::OK, &holds);
+            }
+            (&Method::POST, "/simulator/faults") => String::from_utf8_lossy(&ask.body)
+                .parse()
+                .map(|fault| self.fail(fault)),
+            (&Method::DELETE, "/simulator/faults") => asked(ask).map(|which: Which| {
+                self.with(|state| state.faults.retain(|fault| !which.is(fault)));
+            }),
+            (&Method::DELETE, "/simulator/connections") => {
+                asked(ask).and_then(|Delete { target, connection }| {
+                    self.change(|world| world.remove(target.as_deref(), &connection))
+                })
+            }
+            (&Method::PUT, "/simulator/connections") => {
+                asked(ask).and_then(|put| self.change(|world| world.put(put, now)))
+            }
+            (&Method::PUT, "/simulator/tokens") => {
+                asked(ask).and_then(|token| self.change(|world| world.token_ends(&token)))
+            }
+            _ => Err("see docs/simulator.md for what can be asked here".to_owned()),
+        };
+        match result {
+            Ok(()) => Reply::json(StatusCode::OK, &json!({})),
+            Err(problem) => Reply::json(StatusCode::BAD_REQUEST, &json!({"error": problem})),
+        }
+    }
+}
+
+fn asked<T: DeserializeOwned>(ask: &Ask) -> Result<T, String> {
+    let pairs = serde_urlencoded::to_string(&ask.query).map_err(|error| error.to_string())?;
+    serde_urlencoded::from_str(&pairs)
+        .map_err(|error| format!("see docs/simulator.md for what can be named here: {error}"))
+}
+
+impl World {
+    /// Takes a connection away: of this integration, or of Zuora if there is none.
+    fn remove(&mut self, target: Option<&str>, connection: &str) -> Result<(), String> {
+        let gone = match target {
+            None => {
+                let edges = &mut self.tenant.connections;
+                let before = edges.len();
+                edges.retain(|edge| edge.id != connection);
+                edges.len() < before
+            }
+            Some(target) => {
+                let stored = self.stored(target)?;
+                let before = stored.len();
+                stored.retain(|stored| stored.name != connection);
+                stored.len() < before
+            }
+        };
+        gone.then_some(()).ok_or_else(|| unknown(connection))
+    }
+
+    /// Changes the status of a Zuora connection; changes a connection of an integration, or makes it.
+    fn put(&mut self, put: Put, now: Timestamp) -> Result<(), String> {
+        if let Some(target) = put.target.clone() {
+            let stored = self.stored(&target)?;
+            if !stored.iter().any(|stored| stored.name == put.connection) {
+                stored.push(StoredConnection::new(&put.connection, now));
+            }
+            let named = stored.iter_mut().filter(|s| s.name == put.connection);
+            return named.into_iter().try_for_each(|stored| stored.put(&put));
+        }
+        let status = put
+            .status
+            .ok_or("expected status= of a connection of Zuora's, or target= of another")?;
+        let edges = &mut self.tenant.connections;
+        let edge = edges.iter_mut().find(|edge| edge.id == put.connection);
+        edge.ok_or_else(|| unknown(&put.connection))?.status = status;
+        Ok(())
+    }
+
+    /// Has the token of an integration end then.
+    fn token_ends(&mut self, Token { target, expires_at }: &Token) -> Result<(), String> {
+        self.integration(target)?.token_expires_at = *expires_at;
+        Ok(())
+    }
+
+    fn stored(&mut self, target: &str) -> Result<&mut Vec<StoredConnection>, String> {
+        Ok(&mut self.integration(target)?.connections)
+    }
+
+    fn integration(&mut self, name: &str) -> Result<&mut Integration, String> {
+        let mut all = self.integrations.iter_mut();
+        all.find(|integration| integration.name == name)
+            .ok_or_else(|| format!("there is no integration {name}"))
+    }
+}
+
+fn unknown(connection: &str) -> String {
+    format!("there is no connection {connection}")
+}
+
+impl StoredConnection {
+    fn put(&mut self, put: &Put) -> Result<(), String> {
+        if put.status.is_some() {
+            return Err("connections of integrations have no status".to_owned());
+        }
+        if let Some(kind) = &put.kind {
+            let documented = zis::KINDS.into_iter().find(|known| known == kind);
+            self.kind = documented.ok_or_else(|| format!("type is one of {:?}", zis::KINDS))?;
+        }
+        if let Some(refresh_token) = put.refresh_token {
+            self.refresh_token = refresh_token;
+        }
+        if let Some(text) = &put.token_expiry {
+            self.expiry = match text.parse() {
+                Ok(date) => Expiry::At(date),
+                Err(_) => Expiry::Odd(json!(text)),
+            };
+        }
+        if let Some(seconds) = put.renewed_for {
+            let (Expiry::At(date) | Expiry::Renewed(date, _)) = self.expiry else {
+                return Err("what is renewed needs a token_expiry that is a date".to_owned());
+            };
+            let life = Duration::from_secs(seconds.max(1));
+            self.expiry = Expiry::Renewed(date, life);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+
+    use super::super::{Sizes, Tenant};
+    use super::*;
+    use crate::clock::Clock;
+
+    fn simulator() -> std::sync::Arc<Simulator> {
+        let world = World::new(Sizes::default(), 1, Timestamp::UNIX_EPOCH);
+        Simulator::new(world, Vec::new(), None, Clock::system())
+    }
+
+    /// The status, and what is said of a refusal.
+    fn ask(simulator: &Simulator, method: Method, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path);
+        let answer = simulator.respond(request.body(Bytes::new()).unwrap());
+        let answer = answer.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        let said = body["error"].as_str().unwrap_or_default().to_owned();
+        (answer.status().as_u16(), said)
+    }
+
+    fn put(simulator: &Simulator, query: &str) -> (u16, String) {
+        ask(
+            simulator,
+            Method::PUT,
+            &format!("/simulator/connections?{query}"),
+        )
+    }
+
+    fn connection(simulator: &Simulator, name: &str) -> Option<StoredConnection> {
+        let first = |world: &mut World| world.integrations[0].connections.clone();
+        let mut all = simulator.change(first).into_iter();
+        all.find(|stored| stored.name == name)
+    }
+
+    #[test]
+    fn a_put_changes_what_it_names_and_nothing_else() {
+        let simulator = simulator();
+        let date = "2030-01-01T00:00:00Z";
+        let named = format!("target=acme_slack&connection=shopify&token_expiry={date}");
+        assert_eq!(put(&simulator, &named).0, 200);
+        let stored = connection(&simulator, "shopify").unwrap();
+        assert!(matches!(stored.expiry, Expiry::At(at) if at.to_string() == date));
+        assert!(!stored.refresh_token && stored.kind == "oauth");
+
+        let named = "target=acme_slack&connection=shopify&renewed_for=60&refresh_token=true";
+        assert_eq!(put(&simulator, named).0, 200);
+        let stored = connection(&simulator, "shopify").unwrap();
+        assert!(
+            matches!(stored.expiry, Expiry::Renewed(at, life) if at.to_string() == date && life.as_secs() == 60)
+        );
+        assert!(stored.refresh_token);
+    }
+
+    #[test]
+    fn a_put_makes_what_is_not_there() {
+        let simulator = simulator();
+        let named = "target=acme_slack&connection=new&type=basic_auth";
+        assert_eq!(put(&simulator, named).0, 200);
+        assert_eq!(connection(&simulator, "new").unwrap().kind, "basic_auth");
+        let path = "/simulator/connections?target=acme_slack&connection=new";
+        assert_eq!(ask(&simulator, Method::DELETE, path).0, 200);
+        assert!(connection(&simulator, "new").is_none());
+    }
+
+    #[test]
+    fn a_status_may_be_one_that_nobody_knows() {
+        let simulator = simulator();
+        let id = simulator.change(
+            |World {
+                 tenant: Tenant { connections, .. },
+                 ..
+             }| connections[0].id.clone(),
+        );
+        assert_eq!(
+            put(&simulator, &format!("connection={id}&status=Suspended")).0,
+            200
+        );
+        assert_eq!(
+            simulator.change(|world| world.tenant.connections[0].status.clone()),
+            "Suspended"
+        );
+    }
+
+    #[test]
+    fn faults_end_by_what_is_named_of_them() {
+        let simulator = simulator();
+        for fault in [
+            "kind=500&target=a",
+            "kind=429&target=a",
+            "kind=500&target=b",
+        ] {
+            simulator.fail(fault.parse().unwrap());
+        }
+        let path = "/simulator/faults?target=a&kind=500";
+        assert_eq!(ask(&simulator, Method::DELETE, path).0, 200);
+        let left = simulator.with(|state| state.faults.clone());
+        let expected =
+            ["kind=429&target=a", "kind=500&target=b"].map(|f| f.parse::<Fault>().unwrap());
+        assert_eq!(left, expected);
+        assert_eq!(ask(&simulator, Method::DELETE, "/simulator/faults").0, 200);
+        assert!(simulator.with(|state| state.faults.is_empty()));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let simulator = simulator();
+        for (query, said) in [
+            ("connection=x&status=Pending", "there is no connection x"),
+            ("connection=x", "expected status="),
+            ("target=x&connection=y", "there is no integration x"),
+            (
+                "target=acme_slack&connection=slack&status=Pending",
+                "have no status",
+            ),
+            (
+                "target=acme_slack&connection=slack&type=jwt",
+                "type is one of",
+            ),
+            (
+                "target=acme_slack&connection=new&renewed_for=60",
+                "needs a token_expiry",
+            ),
+            (
+                "target=acme_slack&connection=slack&expiry=x",
+                "unknown field",
+            ),
+        ] {
+            let (status, problem) = put(&simulator, query);
+            assert!(
+                status == 400 && problem.contains(said),
+                "{query}: {status} {problem}"
+            );
+        }
+        for (method, path, said) in [
+            (Method::DELETE, "faults?knd=500", "unknown field"),
+            (Method::PUT, "tokens?target=x", "there is no integration x"),
+            (
+                Method::PUT,
+                "tokens?target=acme_slack&expires_at=soon",
+                "see docs/simulator.md",
+            ),
+        ] {
+            let (status, problem) = ask(&simulator, method, &format!("/simulator/{path}"));
+            assert!(status == 400 && problem.contains(said), "{path}: {problem}");
+        }
+    }
+}

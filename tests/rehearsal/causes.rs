@@ -1,0 +1,39 @@
+//! What goes wrong, the alerts that come of it, and how it is mended.
+
+mod connections;
+mod exporter;
+mod targets;
+mod tokens;
+
+use std::future::{Ready, ready};
+
+use tokio::time::Instant;
+
+use crate::inbox::{Alert, Inbox};
+use crate::scene::Scene;
+use crate::{Rehearsal, Row};
+pub(crate) use exporter::absent;
+
+fn alert(name: &str, severity: &str, labels: &str) -> Alert {
+    Alert::new(name, severity, labels)
+}
+
+/// Where a cause was there from the start, or ends by itself.
+fn nothing() -> Ready<()> {
+    ready(())
+}
+
+/// All causes at once, but for one that would hide the others.
+pub(crate) async fn all(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
+    let (tokens, own, edges, stored, targets, budget, exporter) = tokio::join!(
+        tokens::tokens(scene, inbox),
+        tokens::own(scene, inbox),
+        connections::edges(scene, inbox, began),
+        connections::stored(scene, inbox),
+        targets::targets(scene, inbox, began),
+        targets::budget(scene, inbox),
+        exporter::exporter(scene, inbox, began),
+    );
+    let rows = [tokens, own, edges, stored, targets, budget, exporter];
+    rows.into_iter().flatten().collect()
+}

@@ -1,0 +1,111 @@
+//! Connections that are lost, or not what they should be.
+
+use super::{Inbox, Instant, Rehearsal, Row, Scene, alert, nothing};
+use crate::stack::hours;
+
+/// Those between entities.
+pub(super) async fn edges(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
+    let sick = &scene.sick;
+    // As they are dealt: the fourth waits, the sixth was never connected.
+    let edges = sick.edges();
+    let [kept, gone, _, waiting, _, never, ..] = &edges[..] else {
+        panic!("{edges:?}")
+    };
+    let of = |name: &str, severity: &str, edge: &str| {
+        let labels = format!("system=zuora account=production connection={edge}");
+        vec![alert(name, severity, &labels)]
+    };
+    let status = async |edge: &str, status: &str| {
+        sick.put(&[("connection", edge), ("status", status)]).await;
+    };
+    let the_gone = [("connection", gone.as_str())];
+    let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
+
+    // A day, and six hours that it is kept for.
+    let ends_by_itself = hours(30);
+    let disconnected = "ConnectionDisconnected";
+    let kept = rehearsal(
+        "two entities are disconnected, the row stays (ends by itself)",
+        of(disconnected, "critical", kept),
+    )
+    .needs(hours(1), ends_by_itself)
+    .run(status(kept, "Disconnected"), nothing());
+
+    let gone = rehearsal(
+        "two entities are disconnected, the row goes (ends by itself)",
+        of(disconnected, "critical", gone),
+    )
+    .needs(hours(1), ends_by_itself)
+    .run(sick.delete(&the_gone), nothing());
+
+    let pending = rehearsal(
+        "a connection waits to be accepted",
+        of("ConnectionPending", "warning", waiting),
+    )
+    .since(began)
+    .needs(hours(48), hours(1))
+    .run(nothing(), status(waiting, "Connected"));
+
+    let field = "system=zuora account=production field=status";
+    let unknown = rehearsal(
+        "a connection gets a status that nobody knows",
+        vec![alert("ConnectionsUnknownValues", "info", field)],
+    )
+    .run(status(never, "Suspended"), status(never, "Disconnected"));
+
+    let (kept, gone, pending, unknown) = tokio::join!(kept, gone, pending, unknown);
+    [kept, gone, pending, unknown]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Those of integrations.
+pub(super) async fn stored(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
+    let sick = &scene.sick;
+    let of = |name: &str, severity: &str, target: &str| {
+        let labels = format!("system=zis account=acme target={target}");
+        vec![alert(name, severity, &labels)]
+    };
+    let slack = [("target", "expected"), ("connection", "slack")];
+    let missing = Rehearsal::new(
+        inbox,
+        "an expected connection is deleted",
+        of("ExpectedConnectionMissing", "critical", "expected"),
+    )
+    .run(sick.delete(&slack), sick.put(&slack));
+
+    let half = ["fourth", "fifth", "sixth"].map(|name| [("target", "fell"), ("connection", name)]);
+    let fell = Rehearsal::new(
+        inbox,
+        "three of six connections are deleted",
+        of("ConnectionsFell", "warning", "fell"),
+    )
+    .run(
+        async {
+            for connection in &half {
+                sick.delete(connection).await;
+            }
+        },
+        async {
+            for connection in &half {
+                sick.put(connection).await;
+            }
+        },
+    );
+
+    let erp = [
+        ("target", "basic"),
+        ("connection", "erp"),
+        ("type", "basic_auth"),
+    ];
+    let basic = Rehearsal::new(
+        inbox,
+        "a basic_auth connection is made",
+        of("BasicAuthConnections", "info", "basic"),
+    )
+    .run(sick.put(&erp), sick.delete(&erp[..2]));
+
+    let (missing, fell, basic) = tokio::join!(missing, fell, basic);
+    [missing, fell, basic].into_iter().flatten().collect()
+}

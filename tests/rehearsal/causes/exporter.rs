@@ -1,0 +1,105 @@
+//! The exporter's own troubles.
+
+use std::fs;
+
+use super::{Inbox, Instant, Rehearsal, Row, Scene, alert, nothing};
+use crate::exporter::Exporter;
+use crate::scene::ailing_accounts;
+use crate::stack::Stack;
+
+pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
+    let Scene {
+        calm,
+        ailing,
+        growing,
+        shards,
+        ..
+    } = scene;
+    let of = |name: &str, severity: &str, Exporter { job, address, .. }: &Exporter| {
+        alert(name, severity, &format!("job={job} instance={address}"))
+    };
+    let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
+
+    // Of the same file, so one after the other.
+    let mended = ailing_accounts(calm, &ailing.file(""), 600);
+    let plan = alert(
+        "ConnectionsPlanOverBudget",
+        "warning",
+        "system=zis account=ailing",
+    );
+    let over = rehearsal("a budget is half of what the interval needs", vec![plan])
+        .since(began)
+        .run(nothing(), ailing.reconfigure(&mended));
+    let configuration = async {
+        let mut rows = over.await;
+        let cause = "the configuration gets an unknown key, and SIGHUP";
+        let failed = of("ConnectionsExporterReloadFailed", "warning", ailing);
+        let failed = rehearsal(cause, vec![failed])
+            .run(ailing.reconfigure("pol: {}\n"), ailing.reconfigure(&mended));
+        rows.extend(failed.await);
+        rows
+    };
+
+    let write = async |text: &'static str| ailing.write("web.yaml", text);
+    let web = rehearsal(
+        "the web configuration gets an unknown key",
+        vec![of(
+            "ConnectionsExporterWebConfigReloadFailed",
+            "warning",
+            ailing,
+        )],
+    )
+    .run(
+        write("http_server_config: {http3: true}\n"),
+        write("http_server_config: {http2: true}\n"),
+    );
+
+    // That keeps out root, too.
+    let folder = ailing.file("state").join("zis.ailing");
+    let state = rehearsal(
+        "a file lies in the place of the account's state folder",
+        vec![of("ConnectionsExporterStateNotWritten", "warning", ailing)],
+    )
+    .run(
+        // The daemon may write at this moment.
+        async { while fs::remove_dir_all(&folder).is_err() || fs::write(&folder, "").is_err() {} },
+        async { fs::remove_file(&folder).unwrap() },
+    );
+
+    let lists = async |integrations: &[&str]| {
+        let text = Scene::large_accounts(&scene.large, &growing.file(""), integrations);
+        growing.reconfigure(&text).await;
+    };
+    let page = rehearsal(
+        "an integration with 12,000 connections is added to another one",
+        vec![of("ConnectionsExporterPageTooLarge", "warning", growing)],
+    )
+    .run(lists(&["half", "other_half"]), lists(&["half"]));
+
+    let killed = rehearsal(
+        "one of two shards is killed",
+        vec![
+            of("ConnectionsExporterDown", "critical", &shards[1]),
+            alert("ConnectionsExporterShardMissing", "critical", "job=sharded"),
+        ],
+    )
+    .run(shards[1].end("KILL"), shards[1].start_again());
+
+    let (configuration, web, state, page, killed) =
+        tokio::join!(configuration, web, state, page, killed);
+    [configuration, web, state, page, killed]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Prometheus is told of no exporter any more.
+pub(crate) async fn absent(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<Row> {
+    let cause = "no exporter is among Prometheus' targets";
+    let absent = alert("ConnectionsExporterAbsent", "critical", "");
+    Rehearsal::new(inbox, cause, vec![absent])
+        .run(async { stack.scrape(&[]) }, async {
+            stack.scrape(&scene.exporters());
+        })
+        .await
+}

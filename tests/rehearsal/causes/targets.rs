@@ -1,0 +1,136 @@
+//! Targets that cannot be listed, and what the vendors allow.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Inbox, Instant, Rehearsal, Row, Scene, alert, nothing};
+
+pub(super) async fn targets(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
+    let Scene {
+        sick,
+        calm,
+        polling,
+        ..
+    } = scene;
+    let of = |name: &str, severity: &str, labels: &str| {
+        alert(
+            name,
+            severity,
+            &format!("system=zis account=acme target={labels}"),
+        )
+    };
+    // What cannot be listed becomes old.
+    let and_stale = |name: &str, target: &str, reason: &str| {
+        let why = of(name, "warning", &format!("{target} {reason}"));
+        vec![why, of("ConnectionsTargetStale", "critical", target)]
+    };
+    let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
+    let write = async |integration: &'static str, secret: &str| polling.write(integration, secret);
+    let right = async |integration: &'static str| {
+        polling.write(integration, &sick.secret(integration));
+    };
+    let others = sick.secret("tokens");
+    let unauthorized = "ConnectionsTargetUnauthorized";
+
+    let refused = rehearsal(
+        "a token is revoked",
+        and_stale(unauthorized, "refused", "reason=unauthorized"),
+    )
+    .run(write("refused", "revoked"), right("refused"));
+    let emptied = rehearsal(
+        "a secret file is emptied",
+        and_stale(unauthorized, "emptied", "reason=credential"),
+    )
+    .run(write("emptied", ""), right("emptied"));
+    let mismatched = rehearsal(
+        "a secret file gets the token of another integration",
+        and_stale("ConnectionsTargetMismatch", "mismatched", ""),
+    )
+    .run(write("mismatched", &others), right("mismatched"));
+    let forbidden = rehearsal(
+        "the vendor answers 403",
+        and_stale("ConnectionsTargetForbidden", "forbidden", ""),
+    )
+    .run(
+        sick.fail("kind=refuse&target=forbidden"),
+        sick.heal("forbidden"),
+    );
+    let failing = rehearsal(
+        "the vendor answers 500",
+        and_stale("ConnectionsTargetFailing", "failing", ""),
+    )
+    .run(sick.fail("kind=500&target=failing"), sick.heal("failing"));
+    let never = rehearsal(
+        "a token never was the right one",
+        vec![
+            of("ConnectionsTargetNeverListed", "warning", "never"),
+            of(unauthorized, "warning", "never reason=unauthorized"),
+        ],
+    )
+    .since(began)
+    .run(nothing(), right("never"));
+    let account = "system=zis account=globex";
+    let discovery = rehearsal(
+        "the list of integrations was never to be had: 500",
+        vec![alert("ConnectionsDiscoveryFailing", "warning", account)],
+    )
+    .since(began)
+    .run(nothing(), calm.end_faults("endpoint", "integrations"));
+
+    let (refused, emptied, mismatched, forbidden, failing, never, discovery) = tokio::join!(
+        refused, emptied, mismatched, forbidden, failing, never, discovery
+    );
+    let rows = [
+        refused, emptied, mismatched, forbidden, failing, never, discovery,
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+pub(super) async fn budget(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
+    let Scene { sick, limited, .. } = scene;
+    let account = "system=zis account=throttled";
+    let target = format!("{account} target=throttled");
+    let throttled = Rehearsal::new(
+        inbox,
+        "the vendor answers 429, with Retry-After",
+        vec![
+            alert("ConnectionsTargetRateLimited", "warning", &target),
+            alert("ConnectionsAccountPaused", "warning", account),
+            alert("ConnectionsTargetStale", "critical", &target),
+        ],
+    )
+    .run(
+        sick.fail("kind=429&retry_after=4&target=throttled"),
+        sick.heal("throttled"),
+    );
+
+    let quota = "system=zis account=shared window=60";
+    let quota = || alert("ConnectionsQuotaNearlyUsed", "warning", quota);
+    let nearly_used = quota();
+    let others = async {
+        tokio::select! {
+            () = use_up(limited.address) => {}
+            _ = inbox.fires(&nearly_used, crate::LATE) => {}
+        }
+    };
+    let cause = "another client uses nine tenths of the quota";
+    let used = Rehearsal::new(inbox, cause, vec![quota()]).run(others, nothing());
+
+    let (throttled, used) = tokio::join!(throttled, used);
+    [throttled, used].into_iter().flatten().collect()
+}
+
+/// Is another client of the vendor's, which leaves 80 requests of the thousand of each minute.
+async fn use_up(vendor: SocketAddr) {
+    let client = reqwest::Client::new();
+    let url = format!("http://{vendor}/api/services/zis/integrations/busy/connections/all");
+    loop {
+        let answer = client.get(&url).send().await.unwrap();
+        let left = answer.headers()["ratelimit-remaining"].to_str().unwrap();
+        if left.parse::<u32>().unwrap() <= 80 {
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Who takes part: vendors, and daemons that poll them, some of them with something wrong from the start.
+
+use std::fs;
+use std::path::PathBuf;
+
+use connections_exporter::simulator::Sizes;
+use jiff::SignedDuration;
+
+use crate::exporter::{Exporter, configuration};
+use crate::stack::Stack;
+use crate::vendor::Vendor;
+
+/// Half of them make a page that is not near any limit, all of them one that is.
+const MANY: usize = 12_000;
+
+/// What is wrong with each integration of the sick vendor, sooner or later.
+const INTEGRATIONS: [&str; 13] = [
+    "tokens",
+    "expected",
+    "fell",
+    "basic",
+    "refused",
+    "emptied",
+    "mismatched",
+    "forbidden",
+    "failing",
+    "never",
+    "three_days",
+    "half_a_day",
+    "throttled",
+];
+
+pub(crate) struct Scene {
+    pub(crate) sick: Vendor,
+    /// Answers no more than a thousand requests in a minute.
+    pub(crate) limited: Vendor,
+    pub(crate) calm: Vendor,
+    pub(crate) well: Vendor,
+    pub(crate) large: Vendor,
+    /// Polls the sick vendor, and what is wrong with others.
+    pub(crate) polling: Exporter,
+    /// What is wrong with it is its own.
+    pub(crate) ailing: Exporter,
+    pub(crate) growing: Exporter,
+    pub(crate) shards: [Exporter; 2],
+    pub(crate) healthy: Exporter,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Drop for Scene {
+    /// What everybody said is kept where something went wrong.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("the logs are in {}", self.folder.path().display());
+        }
+    }
+}
+
+impl Scene {
+    pub(crate) async fn start() -> Self {
+        // Few enough that each change counts: `slack` renews itself, `shopify` ends, and `search` has no date.
+        let sizes = Sizes {
+            entities: 2,
+            entity_connections: 8,
+            integrations: 0,
+            integration_connections: 3,
+        };
+        let sick = Vendor::start(sizes, &INTEGRATIONS, &[], None).await;
+        let limited = Vendor::start(sizes, &["busy"], &[], Some(1000)).await;
+        let registry = ["kind=500&endpoint=integrations"];
+        let connected = Sizes {
+            entity_connections: 3,
+            ..sizes
+        };
+        let calm = Vendor::start(connected, &["calm"], &registry, None).await;
+        let well = Vendor::start(connected, &["used", "idle"], &[], None).await;
+        let many = Sizes {
+            integration_connections: MANY,
+            ..sizes
+        };
+        let large = Vendor::start(many, &["half", "other_half"], &[], None).await;
+
+        // Critical needs a token that was seen with more than two days ahead.
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        sick.token("tokens", "last_day", days(30)).await;
+        for name in ["fourth", "fifth", "sixth"] {
+            sick.put(&[("target", "fell"), ("connection", name)]).await;
+        }
+        // What looks ill and is not: a client_credentials token, and one that nobody uses now.
+        let warehouse = [("target", "used"), ("connection", "warehouse")];
+        well.token("used", "warehouse", SignedDuration::from_secs(10))
+            .await;
+        well.put(&[&warehouse[..], &[("renewed_for", "30")]].concat())
+            .await;
+        let unused = [("target", "idle"), ("connection", "unused")];
+        well.token("idle", "unused", days(-20)).await;
+        well.put(&[&unused[..], &[("refresh_token", "true")]].concat())
+            .await;
+        for target in ["used", "idle"] {
+            // What the demo lets die.
+            well.delete(&[("target", target), ("connection", "shopify")])
+                .await;
+            well.own_token(target, days(30)).await;
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str| -> PathBuf {
+            let folder = folder.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let polling = polling(of("polling"), &sick, &limited, &calm).await;
+        let ailing = ailing(of("ailing"), &calm).await;
+
+        let at = of("growing");
+        fs::write(
+            at.join("config.yaml"),
+            Self::large_accounts(&large, &at, &["half"]),
+        )
+        .unwrap();
+        let growing = Exporter::start("large", &at, &[]).await;
+
+        let at = of("shards");
+        let accounts = ["north", "south", "east", "west"];
+        let accounts = accounts.map(|account| calm.zis(&at, account, &["calm"], ""));
+        fs::write(
+            at.join("config.yaml"),
+            configuration("", &accounts.concat()),
+        )
+        .unwrap();
+        let shard = async |index| {
+            let index = format!("--shard.index={index}");
+            Exporter::start("sharded", &at, &["--shard.total=2", &index]).await
+        };
+        let shards = [shard(0).await, shard(1).await];
+
+        let at = of("healthy");
+        let zuora = well.zuora(&at, "healthy") + "    interval: 2s\n";
+        let zis = well.zis(&at, "healthy", &["used", "idle"], "    interval: 2s\n");
+        let zis = zis.replace(
+            "token_file: used\n",
+            "token_file: used\n        expect: [slack]\n",
+        );
+        fs::write(at.join("config.yaml"), configuration(&zuora, &zis)).unwrap();
+        let state = format!("--state.dir={}", at.join("state").display());
+        let healthy = Exporter::start("healthy", &at, &[&state]).await;
+
+        Self {
+            sick,
+            limited,
+            calm,
+            well,
+            large,
+            polling,
+            ailing,
+            growing,
+            shards,
+            healthy,
+            folder,
+        }
+    }
+
+    /// The configuration that lists these integrations of the large vendor, once.
+    pub(crate) fn large_accounts(
+        large: &Vendor,
+        at: &std::path::Path,
+        integrations: &[&str],
+    ) -> String {
+        configuration(
+            "",
+            &large.zis(at, "large", integrations, "    interval: 1h\n"),
+        )
+    }
+
+    pub(crate) fn exporters(&self) -> Vec<&Exporter> {
+        let Self {
+            polling,
+            ailing,
+            growing,
+            shards,
+            healthy,
+            ..
+        } = self;
+        vec![polling, ailing, growing, &shards[0], &shards[1], healthy]
+    }
+
+    /// Waits until Prometheus has seen all as it is before anything happens.
+    pub(crate) async fn seen(&self, stack: &Stack) {
+        for query in [
+            "count(target:saas_connections:usable{job=\"vendor\"}) == 15",
+            "target:saas_connections:usable{target=\"fell\"} == 6",
+            "connection:saas_connection_token_expires_in_seconds:unrenewed{connection=\"last_day\"} > 7 * 86400",
+            "connections_exporter_page_bytes{job=\"large\",encoding=\"identity\"} > 1e6",
+            "count(connections_exporter_shard_index{job=\"sharded\"}) == 2",
+            "count(connections_exporter_target_up{job=\"healthy\"} == 1) == 4",
+        ] {
+            stack.until(query).await;
+        }
+    }
+}
+
+async fn polling(at: PathBuf, sick: &Vendor, limited: &Vendor, calm: &Vendor) -> Exporter {
+    let (throttled, all) = INTEGRATIONS.split_last().unwrap();
+    let admin = calm.simulator.change(|world| world.admin.clone());
+    fs::write(at.join("admin"), &admin.1).unwrap();
+    let discovers = format!(
+        "  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    admin_client: {{client_id: {}, client_secret_file: admin}}\n    integrations: all\n",
+        calm.address, admin.0
+    );
+    let expects = "token_file: expected\n";
+    let zis = [
+        sick.zis(&at, "acme", all, "")
+            .replace(expects, &[expects, "        expect: [slack]\n"].concat()),
+        sick.zis(&at, "throttled", &[throttled], ""),
+        limited.zis(&at, "shared", &["busy"], ""),
+        discovers,
+    ];
+    let zuora = sick.zuora(&at, "production");
+    fs::write(at.join("config.yaml"), configuration(&zuora, &zis.concat())).unwrap();
+    // A token that never was the right one.
+    fs::write(at.join("never"), "mistyped").unwrap();
+    Exporter::start("vendor", &at, &[]).await
+}
+
+/// Its budget is half of what its interval needs.
+async fn ailing(at: PathBuf, calm: &Vendor) -> Exporter {
+    fs::write(at.join("config.yaml"), ailing_accounts(calm, &at, 30)).unwrap();
+    fs::write(at.join("web.yaml"), "http_server_config: {http2: true}\n").unwrap();
+    let web = format!("--web.config.file={}", at.join("web.yaml").display());
+    let state = format!("--state.dir={}", at.join("state").display());
+    Exporter::start("ailing", &at, &[&web, &state]).await
+}
+
+pub(crate) fn ailing_accounts(calm: &Vendor, at: &std::path::Path, budget: u32) -> String {
+    let account = calm.zis(at, "ailing", &["calm"], "");
+    let budget = format!("requests_per_minute: {budget}\n");
+    configuration(
+        "",
+        &account.replace("requests_per_minute: 60000\n", &budget),
+    )
+}

@@ -1,0 +1,178 @@
+//! A real Prometheus with our rules, whose days are minutes, and a real Alertmanager that tells the inbox.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use crate::exporter::Exporter;
+use crate::inbox::Labels;
+use crate::process::{Process, free_port, until};
+
+/// By how much every length of time in the rules is divided: an hour is five seconds.
+pub(crate) const SCALE: u32 = 720;
+/// How often Prometheus scrapes and evaluates. So the five minutes of `ConnectionsExporterDown` are two scrapes in a row
+/// that fail: a machine that is busy for half a second is none that is down.
+const OFTEN: &str = "400ms";
+
+/// As in a rule, so long after the division.
+pub(crate) const fn hours(hours: u32) -> Duration {
+    Duration::from_millis(3_600_000 / SCALE as u64 * hours as u64)
+}
+
+/// Prometheus and Alertmanager.
+pub(crate) struct Stack {
+    prometheus: String,
+    targets: PathBuf,
+    _processes: [Process; 2],
+}
+
+impl Stack {
+    /// Starts both, and scrapes these exporters.
+    pub(crate) async fn start(folder: &Path, inbox: SocketAddr, exporters: &[&Exporter]) -> Self {
+        let alertmanager = format!("127.0.0.1:{}", free_port());
+        let prometheus = format!("127.0.0.1:{}", free_port());
+        let targets = folder.join("targets.json");
+        scrape(&targets, exporters);
+        scaled_rules(&folder.join("alerts.yaml"));
+        fs::write(folder.join("alertmanager.yml"), alertmanager_yml(inbox)).unwrap();
+        fs::write(folder.join("prometheus.yml"), prometheus_yml(&alertmanager)).unwrap();
+
+        let mut command = Command::new("prometheus-alertmanager");
+        command.arg(format!(
+            "--config.file={}",
+            folder.join("alertmanager.yml").display()
+        ));
+        command.arg(format!(
+            "--storage.path={}",
+            folder.join("alertmanager").display()
+        ));
+        command.arg(format!("--web.listen-address={alertmanager}"));
+        command.arg("--cluster.listen-address=");
+        let first = Process::start(&mut command, &folder.join("alertmanager.log"));
+        ready(&alertmanager).await;
+
+        let mut command = Command::new("prometheus");
+        command.arg(format!(
+            "--config.file={}",
+            folder.join("prometheus.yml").display()
+        ));
+        command.arg(format!(
+            "--storage.tsdb.path={}",
+            folder.join("prometheus").display()
+        ));
+        command.arg(format!("--web.listen-address={prometheus}"));
+        // Some twenty scrapes, as in five minutes. What ends is marked, and not looked back for.
+        command.arg("--query.lookback-delta=10s");
+        let second = Process::start(&mut command, &folder.join("prometheus.log"));
+        ready(&prometheus).await;
+        Self {
+            prometheus,
+            targets,
+            _processes: [first, second],
+        }
+    }
+
+    /// From now on, scrapes these and nothing else.
+    pub(crate) fn scrape(&self, exporters: &[&Exporter]) {
+        scrape(&self.targets, exporters);
+    }
+
+    /// Labels and value of each sample of an instant query.
+    pub(crate) async fn query(&self, query: &str) -> Vec<(Labels, f64)> {
+        let url = format!("http://{}/api/v1/query", self.prometheus);
+        let url = Url::parse_with_params(&url, [("query", query)]).unwrap();
+        let answer = reqwest::get(url).await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let samples = answer["data"]["result"].as_array();
+        let samples = samples.unwrap_or_else(|| panic!("{query}: {answer}"));
+        let sample = |sample: &Value| {
+            let labels = serde_json::from_value(sample["metric"].clone()).unwrap();
+            let value = sample["value"][1].as_str().unwrap().parse();
+            (labels, value.unwrap())
+        };
+        samples.iter().map(sample).collect()
+    }
+
+    /// Waits until the query has a sample.
+    pub(crate) async fn until(&self, query: &str) {
+        let otherwise = format!("nothing came of {query}");
+        until(&otherwise, async || !self.query(query).await.is_empty()).await;
+    }
+}
+
+async fn ready(address: &str) {
+    let url = format!("http://{address}/-/ready");
+    until(&format!("{url} does not come"), async || {
+        let answer = reqwest::get(&url).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+}
+
+fn scrape(targets: &Path, exporters: &[&Exporter]) {
+    let group = |exporter: &&Exporter| {
+        // Megabytes are read less often.
+        let every = if exporter.job == "large" {
+            "2s"
+        } else {
+            "250ms"
+        };
+        json!({
+            "targets": [exporter.address],
+            "labels": {"job": exporter.job, "__scrape_interval__": every, "__scrape_timeout__": every},
+        })
+    };
+    let groups: Vec<_> = exporters.iter().map(group).collect();
+    // In one step: Prometheus reads it as soon as it changes.
+    let new = targets.with_extension("new");
+    fs::write(&new, json!(groups).to_string()).unwrap();
+    fs::rename(&new, targets).unwrap();
+}
+
+/// The rules as they are loaded by everybody, but for their lengths of time.
+fn scaled_rules(file: &Path) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
+    let mut command = Command::new(folder.join("scale.sh"));
+    command.arg(SCALE.to_string());
+    let rules = fs::File::open(folder.join("alerts.yaml")).unwrap();
+    let output = command.stdin(rules).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    fs::write(file, output.stdout).unwrap();
+    let mut command = Command::new("promtool");
+    let checked = command.args(["check", "rules"]).arg(file).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// What the neighbours of the demo use, told to the inbox and sooner.
+fn alertmanager_yml(inbox: SocketAddr) -> String {
+    let file = "deploy/docker-compose/alertmanager/alertmanager.yml";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = fs::read_to_string(file).unwrap();
+    let (route, receiver) = ("route:\n", "  - name: nobody\n");
+    assert!(text.contains(route) && text.ends_with(receiver), "{text}");
+    let sooner = "  group_wait: 50ms\n  group_interval: 250ms\n  repeat_interval: 1h\n";
+    let hook = format!("    webhook_configs: [{{url: 'http://{inbox}/', send_resolved: true}}]\n");
+    text.replace(route, &[route, sooner].concat()) + &hook
+}
+
+fn prometheus_yml(alertmanager: &str) -> String {
+    format!(
+        "global: {{scrape_interval: {OFTEN}, evaluation_interval: {OFTEN}}}
+rule_files: [alerts.yaml]
+alerting:
+  alertmanagers:
+    - static_configs: [{{targets: ['{alertmanager}']}}]
+scrape_configs:
+  - job_name: exporters
+    file_sd_configs: [{{files: [targets.json]}}]
+    metric_relabel_configs:
+      # Tens of thousands of connections, of which only how large they make the page is rehearsed.
+      - {{source_labels: [job, __name__], regex: 'large;saas_.*', action: drop}}
+"
+    )
+}
