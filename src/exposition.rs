@@ -65,7 +65,7 @@ impl Block {
         let mut crc = crc32fast::Hasher::new();
         crc.update(text.as_bytes());
         Self {
-            deflated: deflate(text.as_bytes(), &BLOCKS).into(),
+            deflated: deflate(text.as_bytes()).into(),
             crc,
             series: series(&text),
             plain: text.into(),
@@ -77,8 +77,14 @@ fn series(text: &str) -> u64 {
     text.lines().filter(|line| !line.starts_with('#')).count() as u64
 }
 
-/// Deflates into blocks that end with a full flush.
-fn deflate(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {
+/// Deflates what is kept into blocks that end with a full flush; public for benchmarks.
+#[doc(hidden)]
+#[must_use]
+pub fn deflate(text: &[u8]) -> Vec<u8> {
+    deflate_by(text, &BLOCKS)
+}
+
+fn deflate_by(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {
     deflater.with_borrow_mut(|compress| {
         compress.reset();
         deflate_with(text, compress)
@@ -278,7 +284,7 @@ impl PageBuilder {
             Encoding::Plain => self.push(tail.into()),
             Encoding::Gzip => {
                 self.crc.update(tail.as_bytes());
-                self.push(deflate(tail.as_bytes(), &TAIL).into());
+                self.push(deflate_by(tail.as_bytes(), &TAIL).into());
             }
         }
         if self.encoding == Encoding::Gzip {
