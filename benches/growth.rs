@@ -16,6 +16,8 @@ fn main() {
         let (board, account) = board(10, series / 10 / 5 / ROWS, &listing);
         let mut taken: Vec<_> = (0..101)
             .map(|_| {
+                // What was put together for a scrape is given up by the publish after it.
+                let _ = board.page(Encoding::Gzip);
                 let state = state(listing.clone());
                 let begun = Instant::now();
                 account.publish("0", state);

@@ -18,8 +18,19 @@ use crate::upstream::System;
 #[derive(Debug)]
 pub struct Board {
     accounts: Mutex<BTreeMap<(&'static str, String), Shelf>>,
+    /// Pages as they were last put together, but for their tails; none once an account has changed since.
+    assembled: Mutex<Vec<Assembled>>,
     own: OwnMetrics,
     clock: Clock,
+}
+
+/// A page without its tail.
+#[derive(Debug)]
+struct Assembled {
+    encoding: Encoding,
+    page: PageBuilder,
+    /// When the first of its listings becomes too old.
+    until: Option<Instant>,
 }
 
 /// One account's part of the board.
@@ -27,6 +38,9 @@ pub struct Board {
 struct Shelf {
     system: &'static System,
     metrics: Arc<AccountMetrics>,
+    /// These, rendered, and their revision then.
+    counted: Fragment,
+    revision: Option<u64>,
     /// `None` until it is known which there are.
     targets: Option<BTreeMap<String, Shown>>,
     /// How the last discovery failed.
@@ -99,6 +113,11 @@ impl Shown {
             .as_ref()
             .is_some_and(|held| held.is_fresh(now))
     }
+
+    fn stale_from(&self) -> Option<Instant> {
+        let held = self.state.held.as_ref()?;
+        held.taken.checked_add(held.stale_after)
+    }
 }
 
 impl Board {
@@ -107,6 +126,7 @@ impl Board {
     pub fn new(own: OwnMetrics, clock: Clock) -> Self {
         Self {
             accounts: Mutex::default(),
+            assembled: Mutex::default(),
             own,
             clock,
         }
@@ -114,6 +134,13 @@ impl Board {
 
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
         self.accounts.lock()
+    }
+
+    /// The accounts, about to be changed.
+    fn accounts_to_change(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
+        let accounts = self.accounts();
+        self.assembled.lock().clear();
+        accounts
     }
 
     /// The metrics of the process.
@@ -139,10 +166,12 @@ impl Board {
         let account = Shelf {
             system,
             metrics,
+            counted: Fragment::default(),
+            revision: None,
             targets: None,
             undiscovered: None,
         };
-        self.accounts().insert(key.clone(), account);
+        self.accounts_to_change().insert(key.clone(), account);
         AccountBoard {
             board: self.clone(),
             key,
@@ -151,30 +180,59 @@ impl Board {
 
     /// Takes an account off the board.
     pub fn close(&self, system: &'static str, account: &str) {
-        self.accounts().remove(&(system, account.to_owned()));
+        self.accounts_to_change()
+            .remove(&(system, account.to_owned()));
     }
 
     /// The page, as of now.
     #[must_use]
     pub fn page(&self, encoding: Encoding) -> Page {
-        let accounts = self.accounts();
+        let mut accounts = self.accounts();
         let (wall, now) = (self.clock.now(), Instant::now());
+        for shelf in accounts.values_mut() {
+            if shelf.count(wall) {
+                self.assembled.lock().clear();
+            }
+        }
+        let mut page = self.assembled(&accounts, encoding, now);
+        let fresh = accounts.values().flat_map(Shelf::targets);
+        let fresh = fresh.filter(|target| target.is_fresh(now));
+        page.countdown(fresh.map(|target| &target.countdown), wall);
+        page.live(&self.own.gather());
+        let page = page.finish();
+        self.own.served(encoding.label(), page.bytes, page.series);
+        page
+    }
+
+    /// The page without its tail: as it was put together last, while nothing in it has changed.
+    fn assembled(
+        &self,
+        accounts: &BTreeMap<(&'static str, String), Shelf>,
+        encoding: Encoding,
+        now: Instant,
+    ) -> PageBuilder {
+        let mut assembled = self.assembled.lock();
+        assembled.retain(|earlier| earlier.until.is_none_or(|until| now < until));
+        if let Some(earlier) = assembled
+            .iter()
+            .find(|earlier| earlier.encoding == encoding)
+        {
+            return earlier.page.clone();
+        }
         let targets = || accounts.values().flat_map(Shelf::targets);
         let fresh = || targets().filter(|target| target.is_fresh(now));
         let fragments: Vec<_> = fresh()
-            .map(|t| &t.listing)
-            .chain(targets().map(|t| &t.freshness))
+            .map(|target| &target.listing)
+            .chain(targets().map(|target| &target.freshness))
+            .chain(accounts.values().map(|shelf| &shelf.counted))
             .collect();
         let mut page = PageBuilder::new(encoding);
         page.fragments(&fragments);
-        page.countdown(fresh().map(|t| &t.countdown), wall);
-        page.live(
-            &self
-                .own
-                .gather(accounts.values().map(|shelf| &*shelf.metrics), wall),
-        );
-        let page = page.finish();
-        self.own.served(encoding.label(), page.bytes, page.series);
+        assembled.push(Assembled {
+            encoding,
+            page: page.clone(),
+            until: fresh().filter_map(Shown::stale_from).min(),
+        });
         page
     }
 
@@ -219,10 +277,11 @@ pub struct AccountBoard {
 
 impl AccountBoard {
     /// Does nothing once the account is off the board.
-    fn with_shelf<T: Default>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
-        let mut accounts = self.board.accounts();
-        let account = accounts.get_mut(&self.key);
-        account.map_or_else(T::default, |shelf| with(shelf, &self.key.1))
+    fn with_shelf(&self, with: impl FnOnce(&mut Shelf, &str)) {
+        let mut accounts = self.board.accounts_to_change();
+        if let Some(shelf) = accounts.get_mut(&self.key) {
+            with(shelf, &self.key.1);
+        }
     }
 
     /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
@@ -265,16 +324,28 @@ impl AccountBoard {
     /// The target's label as of now.
     #[must_use]
     pub fn label(&self, id: &str) -> String {
-        let label = self.with_shelf(|shelf, _| {
-            let shown = shelf.targets.as_ref()?.get(id)?;
-            Some(shown.label.clone())
-        });
-        label.unwrap_or_else(|| id.to_owned())
+        let accounts = self.board.accounts();
+        let targets = accounts
+            .get(&self.key)
+            .and_then(|shelf| shelf.targets.as_ref());
+        let shown = targets.and_then(|targets| targets.get(id));
+        shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
     }
 }
 
 impl Shelf {
-    fn targets(&self) -> impl Iterator<Item = &Shown> {
+    /// Renders what is counted of the account, if that has changed, and says whether it has.
+    fn count(&mut self, now: Timestamp) -> bool {
+        let revision = Some(self.metrics.revision(now));
+        let changed = self.revision != revision;
+        if changed {
+            self.revision = revision;
+            self.counted = Fragment::gathered(&self.metrics.gather(now));
+        }
+        changed
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Shown> + Clone {
         self.targets.iter().flat_map(BTreeMap::values)
     }
 }

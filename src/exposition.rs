@@ -5,14 +5,15 @@
 //! ends on a byte, so blocks can follow each other in any order and still are one gzip member.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::thread::LocalKey;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
@@ -68,7 +69,8 @@ impl Block {
             deflated: deflate(text.as_bytes()).into(),
             crc,
             series: series(&text),
-            plain: text.into(),
+            // It grew as it was written: a page must not hold what is left of its last doubling.
+            plain: text.into_boxed_str().into_boxed_bytes().into(),
         }
     }
 }
@@ -109,31 +111,72 @@ fn deflate_with(text: &[u8], compress: &mut Compress) -> Vec<u8> {
     }
 }
 
-/// The families of one target, each rendered once; a family without samples is not there.
-#[derive(Debug, Clone, Default)]
-pub struct Fragment(Vec<(usize, Block)>);
+/// Where a family stands on a page, and the two lines that head it there.
+#[derive(Debug)]
+struct Head {
+    /// First those of [`ALL`], then others by their names.
+    place: (usize, String),
+    block: Block,
+}
 
-impl Fragment {
-    /// Renders families, given with their places in [`ALL`].
-    pub fn render(families: impl Iterator<Item = (usize, MetricFamily)>) -> Self {
-        Self(
-            families
-                .map(|(index, family)| (index, Block::new(samples(&family))))
-                .collect(),
-        )
+impl Head {
+    fn new(place: usize, family: &MetricFamily) -> Arc<Self> {
+        let text = encode(std::slice::from_ref(family));
+        let (head, _) = text.split_at(end_of_header(&text));
+        Arc::new(Self {
+            place: (place, family.name().to_owned()),
+            block: Block::new(head.to_owned()),
+        })
     }
 
-    fn block(&self, index: usize) -> Option<&Block> {
-        self.0
+    /// The head of a family that is not in [`ALL`]: one for all who have it.
+    fn of(family: &MetricFamily) -> Arc<Self> {
+        static OTHERS: Mutex<BTreeMap<String, Arc<Head>>> = Mutex::new(BTreeMap::new());
+        let mut others = OTHERS.lock();
+        if let Some(head) = others.get(family.name()) {
+            return head.clone();
+        }
+        let head = Self::new(ALL.len(), family);
+        others.insert(family.name().to_owned(), head.clone());
+        head
+    }
+}
+
+/// The families of a target or of an account, each rendered once, in the order of the page; a family without samples
+/// is not there.
+#[derive(Debug, Clone, Default)]
+pub struct Fragment(Vec<(Arc<Head>, Block)>);
+
+impl Fragment {
+    /// Renders families, given with their places in [`ALL`]; one that comes again goes on where it ended.
+    pub fn render(families: impl Iterator<Item = (usize, MetricFamily)>) -> Self {
+        let mut texts: BTreeMap<usize, String> = BTreeMap::new();
+        for (index, family) in families {
+            append_samples(&family, texts.entry(index).or_default());
+        }
+        let blocks = texts
+            .into_iter()
+            .map(|(index, text)| (HEADS[index].clone(), Block::new(text)));
+        Self(blocks.collect())
+    }
+
+    /// Renders families that are not in [`ALL`], given by their names.
+    #[must_use]
+    pub fn gathered(families: &[MetricFamily]) -> Self {
+        let blocks = families
             .iter()
-            .find(|(at, _)| *at == index)
-            .map(|(_, block)| block)
+            .map(|family| (Head::of(family), Block::new(samples(family))));
+        Self(blocks.collect())
     }
 }
 
 /// The lines of a target whose values are the seconds left until a date.
 #[derive(Debug, Clone, Default)]
-pub struct Countdown(Vec<(Box<str>, Timestamp)>);
+pub struct Countdown {
+    /// Each line up to its value.
+    lines: Box<str>,
+    dates: Box<[Timestamp]>,
+}
 
 impl Countdown {
     /// Renders the samples without their values, which [`PageBuilder::countdown`] appends.
@@ -144,19 +187,27 @@ impl Countdown {
         }
         let text = samples(&ALL[COUNTDOWN].family(metrics));
         // Each line ends in the value 0, written by the encoder.
-        let lines = text
-            .lines()
-            .map(|line| line.strip_suffix('0').unwrap_or(line).into());
-        Self(lines.zip(dates).collect())
+        Self {
+            lines: text.replace("0\n", "\n").into(),
+            dates: dates.into(),
+        }
     }
 }
 
 /// The encoder's lines for a family that has samples, without the two that head it.
 fn samples(family: &MetricFamily) -> String {
-    let mut text = encode(std::slice::from_ref(family));
-    let end_of_header = text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1);
-    text.drain(..end_of_header);
+    let mut text = String::new();
+    append_samples(family, &mut text);
     text
+}
+
+fn append_samples(family: &MetricFamily, text: &mut String) {
+    let encoded = encode(std::slice::from_ref(family));
+    text.push_str(&encoded[end_of_header(&encoded)..]);
+}
+
+fn end_of_header(text: &str) -> usize {
+    text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
 }
 
 /// The encoder refuses only families without a name or a sample, of which there are none here.
@@ -168,20 +219,16 @@ fn encode(families: &[MetricFamily]) -> String {
     text
 }
 
-/// The two lines that head each family of [`ALL`].
-static HEADERS: LazyLock<Vec<Block>> = LazyLock::new(|| {
-    let lines = |header: &Header| {
-        let text = encode(&[header.family(vec![Metric::default()])]);
-        text.lines()
-            .filter(|line| line.starts_with('#'))
-            .flat_map(|line| [line, "\n"])
-            .collect()
+/// The heads of the families of [`ALL`].
+static HEADS: LazyLock<Vec<Arc<Head>>> = LazyLock::new(|| {
+    let head = |(place, header): (usize, &Header)| {
+        Head::new(place, &header.family(vec![Metric::default()]))
     };
-    ALL.iter().map(|header| Block::new(lines(header))).collect()
+    ALL.iter().enumerate().map(head).collect()
 });
 
 /// A page, ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Page {
     /// The bytes, in pieces.
     pub chunks: VecDeque<Bytes>,
@@ -191,11 +238,18 @@ pub struct Page {
     pub series: u64,
 }
 
-/// Puts a page together.
-#[derive(Debug)]
+/// Blocks shorter than this are copied together into pieces of [`JOINED`] bytes: a piece costs more than such a copy.
+const SMALL: usize = 4 * 1024;
+
+/// See [`SMALL`].
+const JOINED: usize = 16 * 1024;
+
+/// Puts a page together. A copy of one that has only fragments yet shares their bytes.
+#[derive(Debug, Clone)]
 pub struct PageBuilder {
     encoding: Encoding,
     page: Page,
+    small: Vec<u8>,
     crc: crc32fast::Hasher,
     plain_bytes: u64,
     tail: String,
@@ -213,6 +267,7 @@ impl PageBuilder {
         let mut builder = Self {
             encoding,
             page,
+            small: Vec::new(),
             crc: crc32fast::Hasher::new(),
             plain_bytes: 0,
             tail: String::new(),
@@ -226,7 +281,26 @@ impl PageBuilder {
 
     fn push(&mut self, chunk: Bytes) {
         self.page.bytes += chunk.len() as u64;
-        self.page.chunks.push_back(chunk);
+        if chunk.len() >= SMALL {
+            self.join();
+            self.page.chunks.push_back(chunk);
+            return;
+        }
+        if self.small.capacity() == 0 {
+            self.small.reserve(JOINED);
+        }
+        self.small.extend_from_slice(&chunk);
+        if self.small.len() > JOINED - SMALL {
+            self.join();
+        }
+    }
+
+    /// Makes a piece of the small blocks so far.
+    fn join(&mut self) {
+        if !self.small.is_empty() {
+            let joined = std::mem::take(&mut self.small);
+            self.page.chunks.push_back(joined.into());
+        }
     }
 
     fn block(&mut self, block: &Block) {
@@ -241,31 +315,50 @@ impl PageBuilder {
         }
     }
 
-    /// Adds the families of all targets: each family once, with the samples of every fragment.
+    /// Adds the families of all fragments: each family once, with the samples of every fragment.
     pub fn fragments(&mut self, fragments: &[&Fragment]) {
-        for (index, header) in HEADERS.iter().enumerate() {
-            let mut blocks = fragments
-                .iter()
-                .filter_map(|fragment| fragment.block(index))
-                .peekable();
-            if blocks.peek().is_some() {
-                self.block(header);
-                blocks.for_each(|block| self.block(block));
+        let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
+        loop {
+            let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
+            let Some(next) = heads.min_by_key(|head| &head.place).cloned() else {
+                break;
+            };
+            self.block(&next.block);
+            for rest in &mut rest {
+                while let Some(((head, block), after)) = rest.split_first()
+                    && Arc::ptr_eq(head, &next)
+                {
+                    self.block(block);
+                    *rest = after;
+                }
             }
         }
+        self.join();
     }
 
     /// Adds the countdown of all targets, as of now.
-    pub fn countdown<'a>(&mut self, targets: impl Iterator<Item = &'a Countdown>, now: Timestamp) {
-        let mut lines = targets.flat_map(|target| &target.0).peekable();
-        if lines.peek().is_some() {
-            self.tail
-                .push_str(&String::from_utf8_lossy(&HEADERS[COUNTDOWN].plain));
+    pub fn countdown<'a>(
+        &mut self,
+        targets: impl Iterator<Item = &'a Countdown> + Clone,
+        now: Timestamp,
+    ) {
+        /// Digits of the seconds of 300 years, a sign and the line's end.
+        const VALUE: usize = 12;
+        let header = &HEADS[COUNTDOWN].block.plain;
+        let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
+        let whole: usize = targets.clone().map(length).sum();
+        if whole == 0 {
+            return;
         }
-        for (line, date) in lines {
-            let left = date.as_millisecond() - now.as_millisecond();
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
+        // A tail that grows is copied, and what it leaves is zeroed.
+        self.tail.reserve(header.len() + whole);
+        self.tail.push_str(&String::from_utf8_lossy(header));
+        for target in targets {
+            for (line, date) in target.lines.lines().zip(&target.dates) {
+                let left = date.as_millisecond() - now.as_millisecond();
+                // Writing to a String cannot fail.
+                let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
+            }
         }
     }
 
@@ -295,6 +388,7 @@ impl PageBuilder {
             end.extend_from_slice(&[a, b, c, d]);
             self.push(end.into());
         }
+        self.join();
         self.page
     }
 }
@@ -327,7 +421,7 @@ mod tests {
         Fragment(
             samples
                 .iter()
-                .map(|(index, text)| (*index, Block::new((*text).to_owned())))
+                .map(|(index, text)| (HEADS[*index].clone(), Block::new((*text).to_owned())))
                 .collect(),
         )
     }
@@ -349,10 +443,13 @@ mod tests {
     #[test]
     fn seconds_left_are_rounded_down_and_go_below_zero() {
         let now = Timestamp::from_millisecond(10_000).unwrap();
-        let dates = [12_999, 10_000, 9_999]
-            .map(|ms| (Box::from("x "), Timestamp::from_millisecond(ms).unwrap()));
+        let dates = [12_999, 10_000, 9_999].map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        let countdown = Countdown {
+            lines: "x \nx \nx \n".into(),
+            dates: dates.into(),
+        };
         let mut page = PageBuilder::new(Encoding::Plain);
-        page.countdown([Countdown(dates.into())].iter(), now);
+        page.countdown([countdown].iter(), now);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         assert!(text.ends_with("x 2\nx 0\nx -1\n"), "{text}");
     }

@@ -7,6 +7,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import types
 
@@ -63,6 +64,8 @@ def main():
 
 
 if __name__ == "__main__":
+    # As an exception, so that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("table: ended by SIGTERM"))
     try:
         main()
     except (Failed, OSError) as error:

@@ -1,10 +1,5 @@
 //! What is measured: the hot paths, fed with what the simulator holds.
 
-#![allow(
-    dead_code,
-    reason = "each program that includes this measures another part"
-)]
-
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -69,6 +70,10 @@ pub struct AccountMetrics {
     discovery_last_success: GaugeVec,
     unknown_values: IntCounterVec,
     duplicates: IntCounter,
+    /// Moves with every value, so that a page is rendered anew only for what has changed.
+    revision: AtomicU64,
+    /// Pause and budget as of the last look: they also change by themselves.
+    seen: Mutex<(Option<Timestamp>, (f64, f64))>,
 }
 
 impl AccountMetrics {
@@ -183,7 +188,27 @@ impl AccountMetrics {
             durations,
             errors,
             pause_ends: Mutex::new(None),
+            revision: AtomicU64::new(0),
+            seen: Mutex::new((None, (0.0, 0.0))),
         }
+    }
+
+    /// The families, of which some are about to change: before the next page, since all of this runs on one thread.
+    fn note(&self) -> &Self {
+        self.revision.fetch_add(1, Ordering::Relaxed);
+        self
+    }
+
+    /// Differs from the one before if anything that [`AccountMetrics::gather`] gives does.
+    #[must_use]
+    pub fn revision(&self, now: Timestamp) -> u64 {
+        let as_of_now = (self.pause(now), self.pace.per_second());
+        let mut seen = self.seen.lock();
+        if *seen != as_of_now {
+            *seen = as_of_now;
+            self.note();
+        }
+        self.revision.load(Ordering::Relaxed)
     }
 
     /// The labels `system` and `account`.
@@ -195,7 +220,10 @@ impl AccountMetrics {
     /// Counts a request that was sent; without an answer there is no status.
     pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
         let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        self.requests.with_label_values(&[endpoint, &code]).inc();
+        self.note()
+            .requests
+            .with_label_values(&[endpoint, &code])
+            .inc();
         self.durations
             .with_label_values(&[self.system, endpoint])
             .observe(took.as_secs_f64());
@@ -203,41 +231,46 @@ impl AccountMetrics {
 
     /// Counts the time that a request waited before it was sent.
     pub fn waited(&self, time: Duration) {
-        self.wait.inc_by(time.as_secs_f64());
+        self.note().wait.inc_by(time.as_secs_f64());
     }
 
     /// Counts a 429.
     pub fn rate_limited(&self) {
-        self.rate_limited.inc();
+        self.note().rate_limited.inc();
     }
 
     /// Counts a failed poll or discovery.
     pub fn failed(&self, error: &PollError) {
-        self.errors.with_label_values(&[error.reason.label()]).inc();
+        self.note()
+            .errors
+            .with_label_values(&[error.reason.label()])
+            .inc();
     }
 
     /// Counts what a listing had that no document knows, and what it had twice.
     pub fn listed(&self, listing: &crate::listing::Listing) {
         for (field, count) in &listing.unknown {
-            self.unknown_values
+            self.note()
+                .unknown_values
                 .with_label_values(&[field])
                 .inc_by(*count);
         }
-        self.duplicates.inc_by(listing.duplicates);
+        self.note().duplicates.inc_by(listing.duplicates);
     }
 
     /// Notes when the running pause ends.
     pub fn paused_until(&self, until: Timestamp) {
-        *self.pause_ends.lock() = Some(until);
+        *self.note().pause_ends.lock() = Some(until);
     }
 
     /// Notes what the schedule needs, in requests a second.
     pub fn planned(&self, requests_per_second: f64) {
-        self.planned.set(requests_per_second);
+        self.note().planned.set(requests_per_second);
     }
 
     /// Notes what the vendor says of its quota.
     pub fn quota(&self, quota: &Quota, now: Timestamp) {
+        self.note();
         let set = |gauge: &GaugeVec, value: Option<f64>| {
             if let Some(value) = value {
                 gauge.with_label_values(&[quota.window]).set(value);
@@ -256,7 +289,8 @@ impl AccountMetrics {
 
     /// Notes when a token of ours expires.
     pub fn credential_expires(&self, credential: &str, at: Timestamp) {
-        self.credential_expiry
+        self.note()
+            .credential_expiry
             .with_label_values(&[credential])
             .set(seconds(at));
     }
@@ -264,23 +298,27 @@ impl AccountMetrics {
     /// Forgets a token of ours that is not used any more.
     pub fn credential_gone(&self, credential: &str) {
         // An error says that there was none.
-        let _ = self.credential_expiry.remove_label_values(&[credential]);
+        let _ = self
+            .note()
+            .credential_expiry
+            .remove_label_values(&[credential]);
     }
 
     /// Forgets all tokens of ours: others will be made.
     pub fn credentials_gone(&self) {
-        self.credential_expiry.reset();
+        self.note().credential_expiry.reset();
     }
 
     /// Forgets the discoveries: the configuration names the targets now.
     pub fn not_discovered(&self) {
-        self.discovery_up.reset();
+        self.note().discovery_up.reset();
         self.discovery_last_success.reset();
     }
 
     /// Notes whether the last discovery succeeded, and when one last did.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
-        self.discovery_up
+        self.note()
+            .discovery_up
             .with_label_values::<&str>(&[])
             .set(f64::from(u8::from(success)));
         if let Some(at) = last_success {

@@ -84,8 +84,8 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let state = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     let system = zuora::AccountSettings::SYSTEM;
     let of_target = freshness(system, "production", "global", &state).map(|(_, family)| family);
-    let of_process = own.gather(std::iter::once(&account), Timestamp::UNIX_EPOCH);
-    of_target.chain(of_process).collect()
+    let of_account = account.gather(Timestamp::UNIX_EPOCH);
+    of_target.chain(of_account).chain(own.gather()).collect()
 }
 
 /// By metric and label, the values in these families.

@@ -9,7 +9,7 @@ use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts,
 
 use tokio::runtime::Handle;
 
-use super::account::{AccountMetrics, register, values};
+use super::account::{register, values};
 use crate::clock::seconds;
 use crate::shard::Shard;
 
@@ -225,32 +225,12 @@ impl OwnMetrics {
         (series, values(&self.page_bytes))
     }
 
-    /// Everything of the process and of its accounts, as of now: one family for each name.
+    /// Everything of the process, as of now.
     #[must_use]
-    pub fn gather<'a>(
-        &self,
-        accounts: impl Iterator<Item = &'a AccountMetrics>,
-        now: Timestamp,
-    ) -> Vec<MetricFamily> {
+    pub fn gather(&self) -> Vec<MetricFamily> {
         if let Ok(runtime) = Handle::try_current() {
             self.tasks.set(runtime.metrics().num_alive_tasks() as f64);
         }
-        let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-        for mut family in accounts
-            .flat_map(|account| account.gather(now))
-            .chain(self.registry.gather())
-        {
-            match families.get_mut(family.name()) {
-                Some(known) => {
-                    let mut samples = known.take_metric();
-                    samples.append(&mut family.take_metric());
-                    known.set_metric(samples);
-                }
-                None => {
-                    families.insert(family.name().to_owned(), family);
-                }
-            }
-        }
-        families.into_values().collect()
+        self.registry.gather()
     }
 }
