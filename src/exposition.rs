@@ -4,33 +4,21 @@
 //! is put together from blocks: a deflate block that ends in a full flush refers to nothing before it and
 //! ends on a byte, so blocks can follow each other in any order and still are one gzip member.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
-use std::thread::LocalKey;
+mod block;
+mod page;
 
-use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
 use crate::metrics::{ALL, COUNTDOWN, Header};
-
-thread_local! {
-    /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
-    static BLOCKS: Deflater = deflater(6);
-    /// The tail is deflated at each scrape.
-    static TAIL: Deflater = deflater(1);
-}
-
-type Deflater = RefCell<Compress>;
-
-fn deflater(level: u32) -> Deflater {
-    RefCell::new(Compress::new(Compression::new(level), false))
-}
+use block::Block;
+pub use block::deflate;
+pub use page::{Page, PageBuilder};
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,65 +37,6 @@ impl Encoding {
             Self::Plain => "identity",
             Self::Gzip => "gzip",
         }
-    }
-}
-
-/// A piece of a page in both encodings.
-#[derive(Debug, Clone)]
-struct Block {
-    plain: Bytes,
-    deflated: Bytes,
-    crc: crc32fast::Hasher,
-    series: u64,
-}
-
-impl Block {
-    fn new(text: String) -> Self {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(text.as_bytes());
-        Self {
-            deflated: deflate(text.as_bytes()).into(),
-            crc,
-            series: series(&text),
-            // It grew as it was written: a page must not hold what is left of its last doubling.
-            plain: text.into_boxed_str().into_boxed_bytes().into(),
-        }
-    }
-}
-
-fn series(text: &str) -> u64 {
-    text.lines().filter(|line| !line.starts_with('#')).count() as u64
-}
-
-/// Deflates what is kept into blocks that end with a full flush; public for benchmarks.
-#[doc(hidden)]
-#[must_use]
-pub fn deflate(text: &[u8]) -> Vec<u8> {
-    deflate_by(text, &BLOCKS)
-}
-
-fn deflate_by(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {
-    deflater.with_borrow_mut(|compress| {
-        compress.reset();
-        deflate_with(text, compress)
-    })
-}
-
-fn deflate_with(text: &[u8], compress: &mut Compress) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() / 8 + 64);
-    loop {
-        let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        let status = compress.compress_vec(&text[read..], &mut out, FlushCompress::Full);
-        // With room left in the output, all of the input is in it and flushed.
-        if matches!(
-            status,
-            Ok(Status::Ok | Status::BufError | Status::StreamEnd)
-        ) && out.len() < out.capacity()
-        {
-            out.shrink_to_fit();
-            return out;
-        }
-        out.reserve(out.capacity());
     }
 }
 
@@ -226,172 +155,6 @@ static HEADS: LazyLock<Vec<Arc<Head>>> = LazyLock::new(|| {
     };
     ALL.iter().enumerate().map(head).collect()
 });
-
-/// A page, ready to be sent.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The bytes, in pieces.
-    pub chunks: VecDeque<Bytes>,
-    /// How many bytes these are.
-    pub bytes: u64,
-    /// How many series they show.
-    pub series: u64,
-}
-
-/// Blocks shorter than this are copied together into pieces of [`JOINED`] bytes: a piece costs more than such a copy.
-const SMALL: usize = 4 * 1024;
-
-/// See [`SMALL`].
-const JOINED: usize = 16 * 1024;
-
-/// Puts a page together. A copy of one that has only fragments yet shares their bytes.
-#[derive(Debug, Clone)]
-pub struct PageBuilder {
-    encoding: Encoding,
-    page: Page,
-    small: Vec<u8>,
-    crc: crc32fast::Hasher,
-    plain_bytes: u64,
-    tail: String,
-}
-
-impl PageBuilder {
-    /// Begins an empty page.
-    #[must_use]
-    pub fn new(encoding: Encoding) -> Self {
-        let page = Page {
-            chunks: VecDeque::new(),
-            bytes: 0,
-            series: 0,
-        };
-        let mut builder = Self {
-            encoding,
-            page,
-            small: Vec::new(),
-            crc: crc32fast::Hasher::new(),
-            plain_bytes: 0,
-            tail: String::new(),
-        };
-        if encoding == Encoding::Gzip {
-            // Deflate, no flags, no time, no hint, unknown system: RFC 1952, 2.3.
-            builder.push(Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]));
-        }
-        builder
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        self.page.bytes += chunk.len() as u64;
-        if chunk.len() >= SMALL {
-            self.join();
-            self.page.chunks.push_back(chunk);
-            return;
-        }
-        if self.small.capacity() == 0 {
-            self.small.reserve(JOINED);
-        }
-        self.small.extend_from_slice(&chunk);
-        if self.small.len() > JOINED - SMALL {
-            self.join();
-        }
-    }
-
-    /// Makes a piece of the small blocks so far.
-    fn join(&mut self) {
-        if !self.small.is_empty() {
-            let joined = std::mem::take(&mut self.small);
-            self.page.chunks.push_back(joined.into());
-        }
-    }
-
-    fn block(&mut self, block: &Block) {
-        self.page.series += block.series;
-        self.plain_bytes += block.plain.len() as u64;
-        match self.encoding {
-            Encoding::Plain => self.push(block.plain.clone()),
-            Encoding::Gzip => {
-                self.crc.combine(&block.crc);
-                self.push(block.deflated.clone());
-            }
-        }
-    }
-
-    /// Adds the families of all fragments: each family once, with the samples of every fragment.
-    pub fn fragments(&mut self, fragments: &[&Fragment]) {
-        let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-        loop {
-            let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
-            let Some(next) = heads.min_by_key(|head| &head.place).cloned() else {
-                break;
-            };
-            self.block(&next.block);
-            for rest in &mut rest {
-                while let Some(((head, block), after)) = rest.split_first()
-                    && Arc::ptr_eq(head, &next)
-                {
-                    self.block(block);
-                    *rest = after;
-                }
-            }
-        }
-        self.join();
-    }
-
-    /// Adds the countdown of all targets, as of now.
-    pub fn countdown<'a>(
-        &mut self,
-        targets: impl Iterator<Item = &'a Countdown> + Clone,
-        now: Timestamp,
-    ) {
-        /// Digits of the seconds of 300 years, a sign and the line's end.
-        const VALUE: usize = 12;
-        let header = &HEADS[COUNTDOWN].block.plain;
-        let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
-        let whole: usize = targets.clone().map(length).sum();
-        if whole == 0 {
-            return;
-        }
-        // A tail that grows is copied, and what it leaves is zeroed.
-        self.tail.reserve(header.len() + whole);
-        self.tail.push_str(&String::from_utf8_lossy(header));
-        for target in targets {
-            for (line, date) in target.lines.lines().zip(&target.dates) {
-                let left = date.as_millisecond() - now.as_millisecond();
-                // Writing to a String cannot fail.
-                let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
-            }
-        }
-    }
-
-    /// Adds families that are gathered at the scrape.
-    pub fn live(&mut self, families: &[MetricFamily]) {
-        self.tail.push_str(&encode(families));
-    }
-
-    /// Ends the page.
-    #[must_use]
-    pub fn finish(mut self) -> Page {
-        let tail = std::mem::take(&mut self.tail);
-        self.page.series += series(&tail);
-        self.plain_bytes += tail.len() as u64;
-        match self.encoding {
-            Encoding::Plain => self.push(tail.into()),
-            Encoding::Gzip => {
-                self.crc.update(tail.as_bytes());
-                self.push(deflate_by(tail.as_bytes(), &TAIL).into());
-            }
-        }
-        if self.encoding == Encoding::Gzip {
-            // An empty final block, then CRC-32 and length of all that was deflated.
-            let mut end = vec![0x03, 0x00];
-            end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = self.plain_bytes.to_le_bytes();
-            end.extend_from_slice(&[a, b, c, d]);
-            self.push(end.into());
-        }
-        self.join();
-        self.page
-    }
-}
 
 #[cfg(test)]
 mod tests {
