@@ -200,7 +200,11 @@ impl Board {
         page.countdown(fresh.map(|target| &target.countdown), wall);
         page.live(&self.own.gather());
         let page = page.finish();
-        self.own.served(encoding.label(), page.bytes, page.series);
+        let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
+        self.own.served(
+            sizes.map(|(encoding, bytes)| (encoding.label(), bytes)),
+            page.series,
+        );
         page
     }
 

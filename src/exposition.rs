@@ -230,7 +230,7 @@ mod tests {
                 Ok(page)
             });
             let (plain, gzip) = (plain?, gzip?);
-            prop_assert_eq!(plain.series, gzip.series);
+            prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
             prop_assert_eq!(gunzip(&bytes(&gzip)), String::from_utf8(bytes(&plain)).unwrap());
         }
 

@@ -281,6 +281,17 @@ impl Simulator {
             {
                 done()
             }
+            (&Method::PUT, "/simulator/tokens")
+                if let Some(at) = ask
+                    .query("expires_at")
+                    .map_or(Some(None), |at| at.parse().ok().map(Some))
+                    && self.change(|world| world.token_ends(target.unwrap_or_default(), at)) =>
+            {
+                done()
+            }
+            (_, "/simulator/tokens") => wrong(
+                "expected PUT with ?target= of an integration that exists, and ?expires_at= of a date such as 2027-04-30T00:00:00Z, or none",
+            ),
             (_, "/simulator/connections") => wrong(
                 "expected DELETE with ?target= and ?connection=, or PUT with ?connection= and ?status=, of one that exists",
             ),

@@ -19,6 +19,8 @@ pub struct Page {
     pub chunks: VecDeque<Bytes>,
     /// How many bytes these are.
     pub bytes: u64,
+    /// How many bytes it is without encoding: what scrapers limit.
+    pub plain_bytes: u64,
     /// How many series they show.
     pub series: u64,
 }
@@ -36,7 +38,6 @@ pub struct PageBuilder {
     page: Page,
     small: Vec<u8>,
     crc: crc32fast::Hasher,
-    plain_bytes: u64,
     tail: String,
 }
 
@@ -47,6 +48,7 @@ impl PageBuilder {
         let page = Page {
             chunks: VecDeque::new(),
             bytes: 0,
+            plain_bytes: 0,
             series: 0,
         };
         let mut builder = Self {
@@ -54,7 +56,6 @@ impl PageBuilder {
             page,
             small: Vec::new(),
             crc: crc32fast::Hasher::new(),
-            plain_bytes: 0,
             tail: String::new(),
         };
         if encoding == Encoding::Gzip {
@@ -90,7 +91,7 @@ impl PageBuilder {
 
     pub(super) fn block(&mut self, block: &Block) {
         self.page.series += block.series;
-        self.plain_bytes += block.plain.len() as u64;
+        self.page.plain_bytes += block.plain.len() as u64;
         match self.encoding {
             Encoding::Plain => self.push(block.plain.clone()),
             Encoding::Gzip => {
@@ -157,7 +158,7 @@ impl PageBuilder {
     pub fn finish(mut self) -> Page {
         let tail = std::mem::take(&mut self.tail);
         self.page.series += series(&tail);
-        self.plain_bytes += tail.len() as u64;
+        self.page.plain_bytes += tail.len() as u64;
         match self.encoding {
             Encoding::Plain => self.push(tail.into()),
             Encoding::Gzip => {
@@ -169,7 +170,7 @@ impl PageBuilder {
             // An empty final block, then CRC-32 and length of all that was deflated.
             let mut end = vec![0x03, 0x00];
             end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = self.plain_bytes.to_le_bytes();
+            let [a, b, c, d, ..] = self.page.plain_bytes.to_le_bytes();
             end.extend_from_slice(&[a, b, c, d]);
             self.push(end.into());
         }

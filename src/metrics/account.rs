@@ -13,37 +13,10 @@ use prometheus::{
     Counter, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
+use super::usage::{Usage, WindowUsage};
 use crate::client::{Pace, Quota};
 use crate::clock::seconds;
 use crate::error::{PollError, Reason};
-
-/// How an account's budget and the vendor's quota are used, as of one date.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Usage {
-    /// The budget as configured, in requests a second.
-    pub configured: f64,
-    /// The budget as it is now.
-    pub effective: f64,
-    /// What the schedule needs of it.
-    pub planned: f64,
-    /// When the running pause ends; `None` when not paused.
-    pub paused_until: Option<Timestamp>,
-    /// What the vendor last said of each window.
-    pub quotas: Vec<WindowUsage>,
-}
-
-/// What the vendor last said of one window of its quota, in requests.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct WindowUsage {
-    /// The `window` label.
-    pub window: String,
-    /// What it allows.
-    pub limit: Option<f64>,
-    /// What is left.
-    pub remaining: Option<f64>,
-    /// When it is whole again, in seconds since 1970.
-    pub reset: Option<f64>,
-}
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -66,6 +39,7 @@ pub struct AccountMetrics {
     pause_ends: Mutex<Option<Timestamp>>,
     planned: Gauge,
     credential_expiry: GaugeVec,
+    credential_renewable: GaugeVec,
     discovery_up: GaugeVec,
     discovery_last_success: GaugeVec,
     unknown_values: IntCounterVec,
@@ -146,6 +120,11 @@ impl AccountMetrics {
                 "When a token that the exporter itself uses expires.",
                 &["credential"],
             ),
+            credential_renewable: gauges(
+                "connections_exporter_credential_renewable",
+                "Whether the exporter renews that token by itself; 0 for one that somebody has to replace.",
+                &["credential"],
+            ),
             discovery_up: gauges(
                 "connections_exporter_discovery_up",
                 "Whether the last discovery of the account's targets succeeded.",
@@ -193,10 +172,9 @@ impl AccountMetrics {
         }
     }
 
-    /// The families, of which some are about to change: before the next page, since all of this runs on one thread.
-    fn note(&self) -> &Self {
+    /// Says that something is about to change: before the next page, since all of this runs on one thread.
+    fn note(&self) {
         self.revision.fetch_add(1, Ordering::Relaxed);
-        self
     }
 
     /// Differs from the one before if anything that [`AccountMetrics::gather`] gives does.
@@ -219,11 +197,9 @@ impl AccountMetrics {
 
     /// Counts a request that was sent; without an answer there is no status.
     pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
+        self.note();
         let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        self.note()
-            .requests
-            .with_label_values(&[endpoint, &code])
-            .inc();
+        self.requests.with_label_values(&[endpoint, &code]).inc();
         self.durations
             .with_label_values(&[self.system, endpoint])
             .observe(took.as_secs_f64());
@@ -231,41 +207,43 @@ impl AccountMetrics {
 
     /// Counts the time that a request waited before it was sent.
     pub fn waited(&self, time: Duration) {
-        self.note().wait.inc_by(time.as_secs_f64());
+        self.note();
+        self.wait.inc_by(time.as_secs_f64());
     }
 
     /// Counts a 429.
     pub fn rate_limited(&self) {
-        self.note().rate_limited.inc();
+        self.note();
+        self.rate_limited.inc();
     }
 
     /// Counts a failed poll or discovery.
     pub fn failed(&self, error: &PollError) {
-        self.note()
-            .errors
-            .with_label_values(&[error.reason.label()])
-            .inc();
+        self.note();
+        self.errors.with_label_values(&[error.reason.label()]).inc();
     }
 
     /// Counts what a listing had that no document knows, and what it had twice.
     pub fn listed(&self, listing: &crate::listing::Listing) {
+        self.note();
         for (field, count) in &listing.unknown {
-            self.note()
-                .unknown_values
+            self.unknown_values
                 .with_label_values(&[field])
                 .inc_by(*count);
         }
-        self.note().duplicates.inc_by(listing.duplicates);
+        self.duplicates.inc_by(listing.duplicates);
     }
 
     /// Notes when the running pause ends.
     pub fn paused_until(&self, until: Timestamp) {
-        *self.note().pause_ends.lock() = Some(until);
+        self.note();
+        *self.pause_ends.lock() = Some(until);
     }
 
     /// Notes what the schedule needs, in requests a second.
     pub fn planned(&self, requests_per_second: f64) {
-        self.note().planned.set(requests_per_second);
+        self.note();
+        self.planned.set(requests_per_second);
     }
 
     /// Notes what the vendor says of its quota.
@@ -287,38 +265,43 @@ impl AccountMetrics {
         );
     }
 
-    /// Notes when a token of ours expires.
-    pub fn credential_expires(&self, credential: &str, at: Timestamp) {
-        self.note()
-            .credential_expiry
+    /// Notes when a token of ours expires, and whether it is replaced without anybody's doing.
+    pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
+        self.note();
+        self.credential_expiry
             .with_label_values(&[credential])
             .set(seconds(at));
+        self.credential_renewable
+            .with_label_values(&[credential])
+            .set(f64::from(u8::from(renewable)));
     }
 
     /// Forgets a token of ours that is not used any more.
     pub fn credential_gone(&self, credential: &str) {
+        self.note();
         // An error says that there was none.
-        let _ = self
-            .note()
-            .credential_expiry
-            .remove_label_values(&[credential]);
+        let _ = self.credential_expiry.remove_label_values(&[credential]);
+        let _ = self.credential_renewable.remove_label_values(&[credential]);
     }
 
     /// Forgets all tokens of ours: others will be made.
     pub fn credentials_gone(&self) {
-        self.note().credential_expiry.reset();
+        self.note();
+        self.credential_expiry.reset();
+        self.credential_renewable.reset();
     }
 
     /// Forgets the discoveries: the configuration names the targets now.
     pub fn not_discovered(&self) {
-        self.note().discovery_up.reset();
+        self.note();
+        self.discovery_up.reset();
         self.discovery_last_success.reset();
     }
 
     /// Notes whether the last discovery succeeded, and when one last did.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
-        self.note()
-            .discovery_up
+        self.note();
+        self.discovery_up
             .with_label_values::<&str>(&[])
             .set(f64::from(u8::from(success)));
         if let Some(at) = last_success {

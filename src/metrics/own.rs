@@ -112,7 +112,7 @@ impl OwnMetrics {
         );
         let page_bytes = gauges(
             "connections_exporter_page_bytes",
-            "Size of the page that was served before this one, by its encoding.",
+            "Size of the page that was served before this one, as it was sent and, as identity, without encoding.",
             &["encoding"],
         );
         let page_series = gauges(
@@ -208,11 +208,13 @@ impl OwnMetrics {
         self.durations.clone()
     }
 
-    /// Notes the size of a page.
-    pub fn served(&self, encoding: &str, bytes: u64, series: u64) {
-        self.page_bytes
-            .with_label_values(&[encoding])
-            .set(bytes as f64);
+    /// Notes the size of a page by its encoding: as it was sent, and without any, which is what scrapers limit.
+    pub fn served(&self, sizes: [(&str, u64); 2], series: u64) {
+        for (encoding, bytes) in sizes {
+            self.page_bytes
+                .with_label_values(&[encoding])
+                .set(bytes as f64);
+        }
         self.page_series
             .with_label_values::<&str>(&[])
             .set(series as f64);

@@ -89,6 +89,8 @@ pub struct Integration {
     pub name: String,
     /// The one token that may list it.
     pub token: String,
+    /// When that token ends; `None`: the vendor gives no date.
+    pub token_expires_at: Option<Timestamp>,
     /// What it stores.
     pub connections: Vec<StoredConnection>,
 }
@@ -199,6 +201,7 @@ impl World {
             .map(|n| Integration {
                 name: named(&INTEGRATION_NAMES, n),
                 token: hex(&mut rng, 64),
+                token_expires_at: None,
                 connections: (0..sizes.integration_connections)
                     .map(|n| stored(&mut rng, n, now))
                     .collect(),
@@ -276,6 +279,14 @@ impl World {
         };
         status.clone_into(&mut edge.status);
         true
+    }
+
+    /// Has the token of an integration end on this date.
+    pub(super) fn token_ends(&mut self, integration: &str, at: Option<Timestamp>) -> bool {
+        let integration = self.integrations.iter_mut().find(|i| i.name == integration);
+        integration
+            .map(|integration| integration.token_expires_at = at)
+            .is_some()
     }
 
     fn count(&self) -> usize {

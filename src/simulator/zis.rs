@@ -26,6 +26,7 @@ pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
     match (&ask.method, ask.path.as_str()) {
         (&Method::POST, "/oauth/tokens") => Some(call("admin_token", "", 1)),
         (&Method::POST, "/api/v2/oauth/tokens") => Some(call("integration_token", "", 1)),
+        (&Method::GET, "/api/v2/oauth/tokens/current.json") => Some(call("current_token", "", 1)),
         (&Method::GET, "/api/services/zis/registry/integrations") => {
             Some(call("integrations", "", 1))
         }
@@ -105,6 +106,7 @@ pub(super) fn answer(
         "integration_token" if holder == Some(&Holder::Admin) => {
             integration_token(&world.integrations, granted, call.ask)
         }
+        "current_token" => current_token(&world.integrations, bearer),
         "connections_all" => {
             let stored = world
                 .integrations
@@ -143,6 +145,22 @@ pub(super) fn answer(
         _ => Reply::json(
             StatusCode::UNAUTHORIZED,
             &json!({"errors": [{"code": "1001", "detail": "Unauthorized", "status": "401"}], "message": "Unauthorized"}),
+        ),
+    }
+}
+
+/// What is told of a stored token; nobody asks about one that was given out.
+fn current_token(integrations: &[Integration], bearer: &str) -> Reply {
+    match integrations.iter().find(|i| i.token == bearer) {
+        Some(Integration {
+            token_expires_at, ..
+        }) => Reply::json(
+            StatusCode::OK,
+            &json!({"token": {"id": 1, "expires_at": token_expires_at, "scopes": ["read", "write"]}}),
+        ),
+        None => Reply::json(
+            StatusCode::UNAUTHORIZED,
+            &json!({"error": "invalid_token", "error_description": "The access token provided is expired, revoked, malformed or invalid"}),
         ),
     }
 }

@@ -7,6 +7,7 @@
 
 mod admin;
 mod settings;
+mod stored;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts, Listing};
 use admin::{AdminClient, Minter};
 pub use settings::AccountSettings;
+use stored::Stored;
 
 const CONNECTIONS_ALL: &str = "connections_all";
 
@@ -85,7 +87,9 @@ enum Tokens {
 impl Connect for Access {
     fn connect(&self, client: Client) -> Box<dyn Source> {
         let credentials = match &self.tokens {
-            Tokens::Stored(tokens) => Credentials::Stored(tokens.clone()),
+            Tokens::Stored(tokens) => {
+                Credentials::Stored(Box::new(Stored::new(client.clone(), tokens.clone())))
+            }
             Tokens::Minted(admin) => {
                 Credentials::Minted(Box::new(Minter::new(client.clone(), admin.clone())))
             }
@@ -121,7 +125,7 @@ struct Zis {
 }
 
 enum Credentials {
-    Stored(BTreeMap<String, Secret>),
+    Stored(Box<Stored>),
     Minted(Box<Minter>),
 }
 
@@ -145,6 +149,9 @@ impl Source for Zis {
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
             let answer = self.get(target, &path, &query).await?;
             let Some(cursor) = take(&answer, &mut draft)? else {
+                if let Credentials::Stored(tokens) = &self.credentials {
+                    tokens.note_expiry(target).await;
+                }
                 return Ok(draft.finish());
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
@@ -170,7 +177,7 @@ impl Source for Zis {
 
     fn credential(&self, target: &str) -> Option<u64> {
         match &self.credentials {
-            Credentials::Stored(tokens) => tokens.get(target)?.fingerprint(),
+            Credentials::Stored(tokens) => tokens.fingerprint(target),
             Credentials::Minted(minter) => minter.credential(),
         }
     }
@@ -214,17 +221,7 @@ impl Zis {
             self.client.send(CONNECTIONS_ALL, request, refusal).await
         };
         match &self.credentials {
-            Credentials::Stored(tokens) => {
-                let missing =
-                    |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
-                let secret = tokens
-                    .get(target)
-                    .ok_or_else(|| missing("there is no token for this integration".to_owned()))?;
-                let token = secret
-                    .read()
-                    .map_err(|error| missing(format!("{} {error}", secret.place())))?;
-                ask(&token).await
-            }
+            Credentials::Stored(tokens) => ask(&tokens.read(target)?).await,
             Credentials::Minted(minter) => {
                 minter
                     .with_token(target, async |token| ask(&token.secret).await)

@@ -373,9 +373,11 @@ impl Zuora {
             .filter_map(|word| entity_id(word.strip_prefix("entity.")?))
             .collect();
         let token = answer.token(token.secret, token.expires_in, UNSAID_LIFE, reach)?;
-        self.client
-            .metrics()
-            .credential_expires(OAUTH_TOKEN, self.client.clock().now() + token.lives());
+        self.client.metrics().credential_expires(
+            OAUTH_TOKEN,
+            self.client.clock().now() + token.lives(),
+            true,
+        );
         Ok(token)
     }
 }

@@ -129,11 +129,17 @@ fn the_schema_refuses_what_it_can_see() {
 
 /// The blocks of YAML in a document.
 pub(crate) fn blocks(document: &str) -> Vec<String> {
+    blocks_of("yaml", document)
+}
+
+/// The blocks of a language in a document.
+pub(crate) fn blocks_of(language: &str, document: &str) -> Vec<String> {
+    let begin = format!("```{language}");
     let text = fs::read_to_string(root().join(document)).unwrap();
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line.trim() == "```yaml" {
+        if line.trim() == begin {
             let indent = line.len() - line.trim_start().len();
             let block = lines.by_ref().take_while(|line| line.trim() != "```");
             let block: Vec<_> = block.map(|line| line.get(indent..).unwrap_or("")).collect();

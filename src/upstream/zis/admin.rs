@@ -229,9 +229,11 @@ impl Minter {
         expires_in: Option<f64>,
     ) -> Result<Token<()>, PollError> {
         let token = answer.token(secret, expires_in, UNSAID_LIFE, ())?;
-        self.client
-            .metrics()
-            .credential_expires(name, self.client.clock().now() + token.lives());
+        self.client.metrics().credential_expires(
+            name,
+            self.client.clock().now() + token.lives(),
+            true,
+        );
         Ok(token)
     }
 }

@@ -106,6 +106,16 @@ pub(super) struct MadeToken {
     pub(super) expires_in: Option<f64>,
 }
 
+#[derive(serde::Deserialize)]
+pub(super) struct CurrentToken {
+    pub(super) token: TokenDates,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct TokenDates {
+    pub(super) expires_at: Option<String>,
+}
+
 /// A text, or something else where one was to be.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]

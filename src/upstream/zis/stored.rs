@@ -1,0 +1,98 @@
+//! Tokens that somebody made and put into a file or the environment: when each ends is asked once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+
+use super::{CONNECTIONS_ALL, date, refusal, wire};
+use crate::client::Client;
+use crate::config::Secret;
+use crate::error::{PollError, Reason};
+
+const CURRENT_TOKEN: &str = "current_token";
+
+/// How long a question without an answer is not asked again.
+const ASK_AGAIN: Duration = Duration::from_hours(1);
+
+/// The tokens of an account, by integration.
+pub(super) struct Stored {
+    client: Client,
+    tokens: BTreeMap<String, Secret>,
+    asked: Mutex<BTreeMap<String, Asked>>,
+}
+
+/// Of which token the end was asked, and when to ask again if it was not told.
+struct Asked {
+    of: Option<u64>,
+    again: Option<Instant>,
+}
+
+impl Stored {
+    pub(super) fn new(client: Client, tokens: BTreeMap<String, Secret>) -> Self {
+        Self {
+            client,
+            tokens,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Tells the token of this integration from another one.
+    pub(super) fn fingerprint(&self, integration: &str) -> Option<u64> {
+        self.tokens.get(integration)?.fingerprint()
+    }
+
+    /// The token of this integration.
+    pub(super) fn read(&self, integration: &str) -> Result<SecretString, PollError> {
+        let missing = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
+        let secret = self
+            .tokens
+            .get(integration)
+            .ok_or_else(|| missing("there is no token for this integration".to_owned()))?;
+        secret
+            .read()
+            .map_err(|error| missing(format!("{} {error}", secret.place())))
+    }
+
+    /// Asks when the token ends, of a token that was not asked about: `GET /api/v2/oauth/tokens/current.json`,
+    /// `token.expires_at`. The vendor documents it for tokens of its Support API, and whether a token of an integration
+    /// may ask is not known, so a refusal is no failure of anything; one request an hour is all that it costs.
+    pub(super) async fn note_expiry(&self, integration: &str) {
+        let of = self.fingerprint(integration);
+        let known = |asked: &Asked| {
+            asked.of == of && asked.again.is_none_or(|again| Instant::now() < again)
+        };
+        if self.asked.lock().get(integration).is_some_and(known) {
+            return;
+        }
+        let expires = self.expires_at(integration).await;
+        let metrics = self.client.metrics();
+        match expires {
+            Ok(Some(at)) => metrics.credential_expires(integration, at, false),
+            Ok(None) | Err(_) => metrics.credential_gone(integration),
+        }
+        let again = expires.err().map(|_| Instant::now() + ASK_AGAIN);
+        self.asked
+            .lock()
+            .insert(integration.to_owned(), Asked { of, again });
+    }
+
+    /// `None` where the vendor gives no date.
+    async fn expires_at(&self, integration: &str) -> Result<Option<jiff::Timestamp>, PollError> {
+        let token = self.read(integration)?;
+        let request = self
+            .client
+            .get("/api/v2/oauth/tokens/current.json")
+            .bearer_auth(token.expose_secret());
+        let answer = self.client.send(CURRENT_TOKEN, request, refusal).await?;
+        let wire::CurrentToken { token } = answer.json()?;
+        let problem = |_| answer.error(Reason::Decode, "expires_at is no date", Vec::new());
+        token
+            .expires_at
+            .as_deref()
+            .map_or(Ok(None), date)
+            .map_err(problem)
+    }
+}

@@ -1,0 +1,144 @@
+//! Whoever an alert wakes finds its page.
+
+mod pasted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_yaml::Value;
+
+use crate::documents::{files, root};
+
+const RULES: &str = "deploy/prometheus/alerts.yaml";
+const INDEX: &str = "docs/runbooks/README.md";
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The alerts, each by its name; one of two severities is there twice.
+fn alerts() -> Vec<(String, Value)> {
+    let rules: Value = serde_yaml::from_str(&read(RULES)).unwrap();
+    let groups = rules["groups"].as_sequence().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_sequence().unwrap());
+    let alerts: Vec<_> = rules
+        .filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule.clone())))
+        .collect();
+    assert!(alerts.len() > 20);
+    alerts
+}
+
+/// The names of all documents of the runbooks.
+fn documents() -> Vec<String> {
+    let names = files("docs/runbooks", "md").into_iter().map(|file| {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        format!("docs/runbooks/{name}")
+    });
+    names.collect()
+}
+
+/// The alert that a document is the runbook of.
+fn alert_of(document: &str) -> Option<&str> {
+    let name = Path::new(document).file_stem()?.to_str()?;
+    // Those that are for several are named in lower case.
+    (name != "README" && name.starts_with(char::is_uppercase)).then_some(name)
+}
+
+/// The cells of the rows of tables, below these words.
+fn rows<'a>(text: &'a str, below: &str) -> Vec<Vec<&'a str>> {
+    let (_, rest) = text.split_once(below).unwrap();
+    let table = rest.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = table.take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect()
+}
+
+#[test]
+fn each_alert_has_a_runbook_and_each_runbook_an_alert() {
+    let documents = documents();
+    let runbooks: BTreeSet<_> = documents.iter().filter_map(|name| alert_of(name)).collect();
+    let alerts = alerts();
+    let names: BTreeSet<_> = alerts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(runbooks, names);
+    for (name, rule) in &alerts {
+        let url = rule["annotations"]["runbook_url"].as_str().unwrap();
+        let (_, file) = url.split_once("/blob/main/").unwrap();
+        assert_eq!(file, format!("docs/runbooks/{name}.md"));
+    }
+}
+
+#[test]
+fn each_runbook_helps_at_once_and_then_says_the_rest_in_the_same_order() {
+    let order = [
+        "Meaning",
+        "Impact",
+        "Diagnosis",
+        "Mitigation",
+        "False alarms",
+    ];
+    for document in documents() {
+        let Some(alert) = alert_of(&document) else {
+            continue;
+        };
+        let text = read(&document);
+        let mut sections = text.split("\n## ");
+        let first = sections.next().unwrap();
+        let help = first.strip_prefix(&format!("# {alert}\n\n")).unwrap();
+        assert!(!help.trim().is_empty(), "{document} begins with nothing");
+        let sections: Vec<_> = sections
+            .map(|section| section.split_once('\n').unwrap())
+            .collect();
+        let headings: Vec<_> = sections.iter().map(|(heading, _)| *heading).collect();
+        assert_eq!(headings, order, "{document}");
+        for (heading, body) in sections {
+            assert!(!body.trim().is_empty(), "{document}: {heading}");
+        }
+    }
+}
+
+#[test]
+fn the_index_has_each_alert_under_its_severity() {
+    let index = read(INDEX);
+    let mut severities: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let alerts = alerts();
+    for (name, rule) in &alerts {
+        let severity = rule["labels"]["severity"].as_str().unwrap();
+        let link = format!("[{name}]({name}.md)");
+        severities.entry(severity).or_default().insert(link);
+    }
+    assert_eq!(severities.len(), 3);
+    for (severity, links) in severities {
+        let listed = rows(&index, &format!("**{severity}**"));
+        let listed: BTreeSet<_> = listed.iter().map(|row| row[0].to_owned()).collect();
+        assert_eq!(listed, links, "{severity}");
+    }
+}
+
+/// A threshold is said to be where the rule has it, so that neither changes without the other.
+#[test]
+fn each_threshold_is_in_the_rule_that_the_table_names() {
+    let index = read(INDEX);
+    let alerts = alerts();
+    let rule = |rule: &Value| {
+        let keys = ["expr", "for", "keep_firing_for"];
+        let lines = keys.map(|key| format!("{key}: {}\n", rule[key].as_str().unwrap_or_default()));
+        lines.concat()
+    };
+    let mut named = BTreeSet::new();
+    for row in rows(&index, "## Thresholds") {
+        let [alert, _, default, code] = &row[..] else {
+            panic!("{row:?}")
+        };
+        assert!(!default.is_empty(), "{row:?}");
+        let code = code.trim_matches('`');
+        let there = alerts.iter().filter(|(name, _)| name == alert);
+        assert!(
+            there.clone().any(|(_, found)| rule(found).contains(code)),
+            "{alert} has no {code}: {:?}",
+            there.map(|(_, found)| rule(found)).collect::<Vec<_>>()
+        );
+        named.insert((*alert).to_owned());
+    }
+    assert_eq!(named, alerts.into_iter().map(|(name, _)| name).collect());
+}

@@ -1,0 +1,207 @@
+//! What is to be pasted from a runbook works.
+
+use std::fs;
+use std::process::Command;
+
+use super::{INDEX, RULES, documents, read};
+use crate::configurations::{blocks, blocks_of};
+use crate::daemon::{Daemon, exporter, free_port};
+use crate::documents::{root, sources};
+use crate::prometheus::{scraping, until};
+
+/// The words of each command of a block of shell.
+fn commands(block: &str) -> Vec<Vec<String>> {
+    let lines = block.replace("\\\n", " ");
+    let commands = lines
+        .split(['\n', '|', ';'])
+        .flat_map(|part| part.split("&&"));
+    commands
+        .map(|command| command.split_whitespace().map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn the_commands_of_the_runbooks_are_shell_and_know_our_flags_paths_and_log_lines() {
+    let flags = read("docs/flags.md");
+    let readme = read("README.md");
+    let code: String = sources(&root().join("src"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let flag_exists = |flag: &str| {
+        let name = flag.split('=').next().unwrap();
+        ["=", "`"]
+            .iter()
+            .any(|end| flags.contains(&format!("| `{name}{end}")))
+    };
+    let (mut ours, mut messages) = (0, 0);
+    for document in documents() {
+        let blocks = blocks_of("sh", &document);
+        for block in &blocks {
+            let parsed = Command::new("bash").args(["-n", "-c", block]).output();
+            let parsed = parsed.unwrap();
+            assert!(parsed.status.success(), "{document}: {parsed:?}");
+            for path in block.split("$exporter/").skip(1) {
+                let path = path.split(['"', ' ']).next().unwrap();
+                assert!(readme.contains(&format!("| `/{path}` |")), "/{path}");
+            }
+            for quoted in block.split("grep --fixed-strings '").skip(1) {
+                messages += said(&code, quoted);
+            }
+            for quoted in block.split("--regexp='").skip(1) {
+                messages += said(&code, quoted);
+            }
+        }
+        for command in blocks.iter().flat_map(|block| commands(block)) {
+            if command
+                .first()
+                .is_none_or(|word| word != "connections-exporter")
+            {
+                continue;
+            }
+            for word in &command[1..] {
+                let known = match word.strip_prefix("--") {
+                    Some(_) => flag_exists(word),
+                    None => flags.contains(&format!("\n## connections-exporter {word}\n")),
+                };
+                assert!(known, "{document}: {word}");
+            }
+            ours += 1;
+        }
+        // Every flag of ours that is about something has a dot, and no other program's here.
+        let text = read(&document);
+        let spans = text.split('`').filter(|span| span.starts_with("--"));
+        for span in spans.filter(|span| span.split('=').next().unwrap().contains('.')) {
+            assert!(flag_exists(span.split(' ').next().unwrap()), "{span}");
+        }
+    }
+    assert!(ours >= 5, "{ours}");
+    assert!(messages >= 15, "{messages}");
+}
+
+/// Whether what a command looks for in the log is written there: a part of a message, or a reason.
+fn said(code: &str, quoted: &str) -> usize {
+    let text = quoted.split('\'').next().unwrap();
+    let literal = match text.strip_prefix("reason=") {
+        Some(reason) => format!("=> \"{reason}\""),
+        None => text.to_owned(),
+    };
+    let there = code
+        .lines()
+        .any(|line| line.contains('"') && line.contains(&literal));
+    assert!(there, "no line of the log has {text}");
+    1
+}
+
+/// A query, with each label that is to be filled in.
+fn filled(query: &str) -> String {
+    let mut parts = query.split("=\"$");
+    let mut filled = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (label, rest) = part.split_once('"').unwrap();
+        let known = [
+            "system",
+            "account",
+            "target",
+            "connection",
+            "instance",
+            "entity",
+        ];
+        assert!(known.contains(&label), "${label} of {query}");
+        // Any value, but one that is there: else a label that does not exist would do.
+        filled += "=~\".+\"";
+        filled += rest;
+    }
+    assert!(!filled.contains('$'), "{filled}");
+    filled
+}
+
+/// Those that need not find anything say so.
+#[tokio::test]
+#[ignore = "needs prometheus: make test"]
+async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = format!("127.0.0.1:{}", free_port());
+    let _daemon = Daemon::start(
+        &mut exporter(&["demo", "--web.listen-address", &own]),
+        own.parse().unwrap(),
+    );
+    // What looks every few minutes does so every second here.
+    let mut rules = String::new();
+    for line in read(RULES)
+        .lines()
+        .filter(|line| !line.starts_with("    interval: "))
+    {
+        rules += line;
+        rules += "\n";
+        if line.starts_with("  - name: ") {
+            rules += "    interval: 1s\n";
+        }
+    }
+    let file = folder.path().join("rules.yaml");
+    fs::write(&file, rules).unwrap();
+    let jobs = format!(
+        "  - job_name: exporter\n    static_configs: [{{targets: ['{own}']}}]\nrule_files: ['{}']\n",
+        file.display()
+    );
+    let prometheus = scraping(folder.path(), &jobs);
+    let ask = format!("http://{}/api/v1/query", prometheus.address);
+    let mut found = 0;
+    for document in documents() {
+        for block in blocks_of("promql", &document) {
+            let query = filled(&block)
+                .replace(":1m]", ":1s]")
+                .replace(":5m]", ":1s]");
+            let url = reqwest::Url::parse_with_params(&ask, [("query", &query)]).unwrap();
+            let may_be_nothing = block.contains("# nothing");
+            until(url.as_str(), |answer| {
+                let understood = answer["status"] == "success";
+                understood && (may_be_nothing || !answer["data"]["result"][0].is_null())
+            })
+            .await;
+            found += usize::from(!may_be_nothing);
+        }
+    }
+    assert!(found >= 40, "{found}");
+}
+
+#[test]
+#[ignore = "needs promtool and amtool: make test"]
+fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let well = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut checked = 0;
+    for block in blocks(INDEX) {
+        fs::write(folder.path().join("block.yaml"), &block).unwrap();
+        match block.split(':').next() {
+            Some("groups") => well("promtool", &["check", "rules", "block.yaml"]),
+            Some("route") => well("amtool", &["check-config", "block.yaml"]),
+            _ => well(
+                "promtool",
+                &["check", "config", "--syntax-only", "block.yaml"],
+            ),
+        };
+        checked += 1;
+    }
+    assert!(checked >= 4, "{checked}");
+
+    // The example of other thresholds, as it is to be pasted.
+    let shell = blocks_of("sh", INDEX);
+    let example = shell
+        .iter()
+        .find(|block| block.starts_with("sed "))
+        .unwrap();
+    fs::create_dir_all(folder.path().join("deploy/prometheus")).unwrap();
+    fs::write(folder.path().join(RULES), read(RULES)).unwrap();
+    let said = well("bash", &["-c", example]);
+    let changes = said.lines().filter(|line| line.starts_with("> ")).count();
+    assert_eq!(changes, example.matches("--expression").count(), "{said}");
+}

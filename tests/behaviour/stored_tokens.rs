@@ -1,0 +1,108 @@
+//! ZIS with a token for each integration: when each ends is asked once, and is not needed for anything else.
+
+use std::fs;
+
+use connections_exporter::simulator::{Fault, Kind, Sizes};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::daemon::{configured_in_files, daemon_in, page_when};
+use crate::rig::{OFTEN, Rig};
+
+const SIZES: Sizes = Sizes {
+    entities: 0,
+    entity_connections: 0,
+    integrations: 2,
+    integration_connections: 5,
+};
+
+const EXPIRY: &str = "connections_exporter_credential_expiry_timestamp_seconds{";
+
+fn in_hours(hours: i64) -> Timestamp {
+    let date = Timestamp::now() + SignedDuration::from_hours(hours);
+    Timestamp::from_second(date.as_second()).unwrap()
+}
+
+#[tokio::test]
+async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_renews() {
+    let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+    let at = in_hours(20);
+    rig.simulator
+        .change(|world| world.integrations[0].token_expires_at = Some(at));
+    let folder = configured_in_files(&rig, "1s");
+    let daemon = daemon_in(folder.path(), &[]).await;
+    let shown = format!(
+        "credential=\"acme_slack\",system=\"zis\"}} {}\n",
+        at.as_second()
+    );
+    let page = page_when(daemon.address, |page| page.contains(&shown)).await;
+    assert!(page.contains("connections_exporter_credential_renewable{account=\"acme\",credential=\"acme_slack\",system=\"zis\"} 0\n"));
+    // The other has no date.
+    page_when(daemon.address, |_| {
+        rig.simulator.requests("current_token") == 2
+    })
+    .await;
+    let before = rig.simulator.requests("connections_all");
+    let page = page_when(daemon.address, |_| {
+        rig.simulator.requests("connections_all") >= before + 4
+    })
+    .await;
+    assert_eq!(page.matches(EXPIRY).count(), 1);
+    assert_eq!(rig.simulator.requests("current_token"), 2);
+
+    // Another token is another end.
+    let at = in_hours(40);
+    rig.simulator.change(|world| {
+        world.integrations[0].token = "rotated".to_owned();
+        world.integrations[0].token_expires_at = Some(at);
+    });
+    fs::write(folder.path().join("ZIS_TOKEN_0"), "rotated\n").unwrap();
+    let shown = format!(
+        "credential=\"acme_slack\",system=\"zis\"}} {}\n",
+        at.as_second()
+    );
+    page_when(daemon.address, |page| page.contains(&shown)).await;
+    assert_eq!(rig.simulator.requests("current_token"), 3);
+}
+
+#[tokio::test]
+async fn a_token_that_may_not_ask_for_its_end_lists_all_the_same() {
+    let fault = |kind| Fault {
+        endpoint: Some("current_token".to_owned()),
+        ..Fault::new(kind)
+    };
+    for kind in [Kind::Refuse, Kind::Html, Kind::Truncate, Kind::RevokedToken] {
+        let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+        rig.simulator.fail(fault(kind));
+        let folder = configured_in_files(&rig, "1s");
+        let mut daemon = daemon_in(folder.path(), &[]).await;
+        let page = page_when(daemon.address, |_| {
+            rig.simulator.requests("connections_all") >= 6
+        })
+        .await;
+        assert!(!page.contains(EXPIRY), "{kind:?}");
+        assert!(!page.contains("outcome=\"failure\",system=\"zis\",target=\"acme_slack\"} 1"));
+        assert!(!page.contains("target_failing{"), "{kind:?}:\n{page}");
+        assert_eq!(
+            rig.simulator.requests("current_token"),
+            2,
+            "{kind:?}: not at each poll"
+        );
+        daemon.signal("TERM");
+        let (_, _, log) = daemon.end();
+        assert!(!log.contains("level=warn"), "{kind:?}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_minted_token_is_one_that_renews() {
+    let world_with_tenant = Sizes {
+        entities: 2,
+        entity_connections: 1,
+        ..SIZES
+    };
+    let rig = Rig::start(world_with_tenant, OFTEN).await;
+    rig.ready().await;
+    let page = rig.page().await;
+    let renewable = ["credential_renewable{", "oauth_token"];
+    assert_eq!(page.value(&renewable), Some(1.0));
+}
