@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -18,7 +19,9 @@ use crate::upstream::System;
 #[derive(Debug)]
 pub struct Board {
     accounts: Mutex<BTreeMap<(&'static str, String), Shelf>>,
-    /// Pages as they were last put together, but for their tails; none once an account has changed since.
+    /// Moves with every change of an account.
+    changes: AtomicU64,
+    /// Pages as they were last put together, but for their tails.
     assembled: Mutex<Vec<Assembled>>,
     own: OwnMetrics,
     clock: Clock,
@@ -29,6 +32,8 @@ pub struct Board {
 struct Assembled {
     encoding: Encoding,
     page: PageBuilder,
+    /// Of which state of the board.
+    changes: u64,
     /// When the first of its listings becomes too old.
     until: Option<Instant>,
 }
@@ -126,6 +131,7 @@ impl Board {
     pub fn new(own: OwnMetrics, clock: Clock) -> Self {
         Self {
             accounts: Mutex::default(),
+            changes: AtomicU64::default(),
             assembled: Mutex::default(),
             own,
             clock,
@@ -136,10 +142,11 @@ impl Board {
         self.accounts.lock()
     }
 
-    /// The accounts, about to be changed.
+    /// The accounts, about to be changed. Pages of before are given up by the next scrape, not here: that takes the longer
+    /// the more targets there are.
     fn accounts_to_change(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Shelf>> {
         let accounts = self.accounts();
-        self.assembled.lock().clear();
+        self.changes.fetch_add(1, Ordering::Relaxed);
         accounts
     }
 
@@ -191,7 +198,7 @@ impl Board {
         let (wall, now) = (self.clock.now(), Instant::now());
         for shelf in accounts.values_mut() {
             if shelf.count(wall) {
-                self.assembled.lock().clear();
+                self.changes.fetch_add(1, Ordering::Relaxed);
             }
         }
         let mut page = self.assembled(&accounts, encoding, now);
@@ -216,7 +223,10 @@ impl Board {
         now: Instant,
     ) -> PageBuilder {
         let mut assembled = self.assembled.lock();
-        assembled.retain(|earlier| earlier.until.is_none_or(|until| now < until));
+        let changes = self.changes.load(Ordering::Relaxed);
+        assembled.retain(|earlier| {
+            earlier.changes == changes && earlier.until.is_none_or(|until| now < until)
+        });
         if let Some(earlier) = assembled
             .iter()
             .find(|earlier| earlier.encoding == encoding)
@@ -235,6 +245,7 @@ impl Board {
         assembled.push(Assembled {
             encoding,
             page: page.clone(),
+            changes,
             until: fresh().filter_map(Shown::stale_from).min(),
         });
         page
