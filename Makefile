@@ -1,5 +1,5 @@
 # The one list of commands; CI calls the same.
-.PHONY: run test lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
+.PHONY: run test bench lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
 
 # Programs that tests need and that are not on the machine already.
 TOOLS := $(CURDIR)/target/tools
@@ -11,6 +11,13 @@ run:
 ## test: everything that must hold, with the programs it needs
 test: lint docs tools deploy-check dashboards-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked -- --include-ignored
+
+## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md
+bench:
+	benches/tools.sh "$(TOOLS)"
+	cargo bench --locked --bench hot_paths
+	cargo build --release --locked
+	python3 benches/table --tools "$(TOOLS)" --output target/table.md
 
 ## lint: format, clippy with warnings denied
 lint:

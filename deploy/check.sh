@@ -8,7 +8,7 @@ scratch=$(mktemp --directory)
 trap 'rm -rf "$scratch"' EXIT
 
 echo "# scripts"
-shellcheck ./*.sh ./*/*.sh debian/postinst debian/prerm debian/postrm ../tests/*.sh ../grafana/*.sh
+shellcheck ./*.sh ./*/*.sh debian/postinst debian/prerm debian/postrm ../tests/*.sh ../grafana/*.sh ../benches/*.sh
 
 echo "# docker/Dockerfile"
 hadolint docker/Dockerfile

@@ -4,6 +4,7 @@ mod part;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -24,8 +25,23 @@ type Shelves = BTreeMap<&'static str, BTreeMap<String, Shelf>>;
 #[derive(Debug)]
 pub struct Board {
     accounts: Mutex<Shelves>,
+    /// Moves with every change of an account.
+    changes: AtomicU64,
+    /// Pages as they were last put together, but for their tails.
+    assembled: Mutex<Vec<Assembled>>,
     own: OwnMetrics,
     clock: Clock,
+}
+
+/// A page without its tail.
+#[derive(Debug)]
+struct Assembled {
+    encoding: Encoding,
+    page: PageBuilder,
+    /// Of which state of the board.
+    changes: u64,
+    /// When the first of its listings becomes too old.
+    until: Option<Instant>,
 }
 
 /// One account's part of the board.
@@ -33,6 +49,9 @@ pub struct Board {
 struct Shelf {
     system: &'static System,
     metrics: Arc<AccountMetrics>,
+    /// These, rendered, and their revision then.
+    counted: Fragment,
+    revision: Option<u64>,
     /// `None` until it is known which there are.
     targets: Option<BTreeMap<String, Shown>>,
     /// How the last discovery failed.
@@ -105,6 +124,11 @@ impl Shown {
             .as_ref()
             .is_some_and(|held| held.is_fresh(now))
     }
+
+    fn stale_from(&self) -> Option<Instant> {
+        let held = self.state.held.as_ref()?;
+        held.taken.checked_add(held.stale_after)
+    }
 }
 
 impl Board {
@@ -113,6 +137,8 @@ impl Board {
     pub fn new(own: OwnMetrics, clock: Clock) -> Self {
         Self {
             accounts: Mutex::default(),
+            changes: AtomicU64::default(),
+            assembled: Mutex::default(),
             own,
             clock,
         }
@@ -120,6 +146,14 @@ impl Board {
 
     fn accounts(&self) -> MutexGuard<'_, Shelves> {
         self.accounts.lock()
+    }
+
+    /// The accounts, about to be changed. Pages of before are given up by the next scrape, not here: that takes the longer
+    /// the more targets there are.
+    fn accounts_to_change(&self) -> MutexGuard<'_, Shelves> {
+        let accounts = self.accounts();
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        accounts
     }
 
     /// The metrics of the process.
@@ -145,10 +179,12 @@ impl Board {
         let account = Shelf {
             system,
             metrics,
+            counted: Fragment::default(),
+            revision: None,
             targets: None,
             undiscovered: None,
         };
-        self.accounts()
+        self.accounts_to_change()
             .entry(key.0)
             .or_default()
             .insert(key.1.clone(), account);
@@ -160,7 +196,7 @@ impl Board {
 
     /// Takes an account off the board.
     pub fn close(&self, system: &'static str, account: &str) {
-        if let Some(accounts) = self.accounts().get_mut(system) {
+        if let Some(accounts) = self.accounts_to_change().get_mut(system) {
             accounts.remove(account);
         }
     }
@@ -174,30 +210,27 @@ impl Board {
     /// A part of the page, as of now.
     #[must_use]
     pub fn part(&self, part: &Part, encoding: Encoding) -> Page {
-        let accounts = self.accounts();
+        let mut accounts = self.accounts();
         let (wall, now) = (self.clock.now(), Instant::now());
-        let shelves = || part.accounts(&accounts);
-        let targets = || {
-            let targets = shelves().flat_map(Shelf::targets);
-            targets.filter(|target| part.has_target(&target.label))
+        part.each_account(&mut accounts, |shelf| {
+            if shelf.count(wall) {
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut page = if part.is_whole() {
+            self.assembled(&accounts, encoding, now)
+        } else {
+            assemble(part, &accounts, encoding, now)
         };
-        let fresh = || targets().filter(|target| target.is_fresh(now));
-        let fragments: Vec<_> = fresh()
-            .map(|t| &t.listing)
-            .chain(targets().map(|t| &t.freshness))
-            .collect();
-        let mut page = PageBuilder::new(encoding);
-        page.fragments(&fragments);
-        page.countdown(fresh().map(|t| &t.countdown), wall);
-        let of_accounts = shelves()
-            .filter(|_| part.has_accounts())
-            .flat_map(|shelf| shelf.metrics.gather(wall));
-        let of_process = match part.systems() {
-            _ if part.has_process() => self.own.gather(),
-            Some(systems) => self.own.durations_of(systems),
-            None => Vec::new(),
-        };
-        page.live(&metrics::merged(of_accounts.chain(of_process)));
+        page.countdown(
+            fresh(part, &accounts, now).map(|target| &target.countdown),
+            wall,
+        );
+        match part.systems() {
+            _ if part.has_process() => page.live(&self.own.gather()),
+            Some(systems) => page.live(&self.own.durations_of(systems)),
+            None => {}
+        }
         let page = page.finish();
         if part.is_whole() {
             let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
@@ -206,6 +239,32 @@ impl Board {
                 page.series,
             );
         }
+        page
+    }
+
+    /// The page without its tail: as it was put together last, while nothing in it has changed.
+    fn assembled(&self, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+        let mut assembled = self.assembled.lock();
+        let changes = self.changes.load(Ordering::Relaxed);
+        assembled.retain(|earlier| {
+            earlier.changes == changes && earlier.until.is_none_or(|until| now < until)
+        });
+        if let Some(earlier) = assembled
+            .iter()
+            .find(|earlier| earlier.encoding == encoding)
+        {
+            return earlier.page.clone();
+        }
+        let whole = Part::default();
+        let page = assemble(&whole, accounts, encoding, now);
+        assembled.push(Assembled {
+            encoding,
+            page: page.clone(),
+            changes,
+            until: fresh(&whole, accounts, now)
+                .filter_map(Shown::stale_from)
+                .min(),
+        });
         page
     }
 
@@ -259,6 +318,34 @@ impl Board {
     }
 }
 
+/// The targets that a part has something of.
+fn targets<'a>(part: &'a Part, accounts: &'a Shelves) -> impl Iterator<Item = &'a Shown> + Clone {
+    let targets = part.accounts(accounts).flat_map(Shelf::targets);
+    targets.filter(|target| part.has_target(&target.label))
+}
+
+/// Those of them whose listings are not too old.
+fn fresh<'a>(
+    part: &'a Part,
+    accounts: &'a Shelves,
+    now: Instant,
+) -> impl Iterator<Item = &'a Shown> + Clone {
+    targets(part, accounts).filter(move |target| target.is_fresh(now))
+}
+
+/// A part of the page without its tail.
+fn assemble(part: &Part, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+    let counted = part.accounts(accounts).filter(|_| part.has_accounts());
+    let fragments: Vec<_> = fresh(part, accounts, now)
+        .map(|target| &target.listing)
+        .chain(targets(part, accounts).map(|target| &target.freshness))
+        .chain(counted.map(|shelf| &shelf.counted))
+        .collect();
+    let mut page = PageBuilder::new(encoding);
+    page.fragments(&fragments);
+    page
+}
+
 /// Where one account publishes.
 #[derive(Debug, Clone)]
 pub struct AccountBoard {
@@ -268,12 +355,12 @@ pub struct AccountBoard {
 
 impl AccountBoard {
     /// Does nothing once the account is off the board.
-    fn with_shelf<T: Default>(&self, with: impl FnOnce(&mut Shelf, &str) -> T) -> T {
-        let mut accounts = self.board.accounts();
-        let account = accounts
-            .get_mut(self.key.0)
-            .and_then(|accounts| accounts.get_mut(&self.key.1));
-        account.map_or_else(T::default, |shelf| with(shelf, &self.key.1))
+    fn with_shelf(&self, with: impl FnOnce(&mut Shelf, &str)) {
+        let (system, account) = &self.key;
+        let mut accounts = self.board.accounts_to_change();
+        if let Some(shelf) = accounts.get_mut(system).and_then(|of| of.get_mut(account)) {
+            with(shelf, account);
+        }
     }
 
     /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
@@ -316,16 +403,29 @@ impl AccountBoard {
     /// The target's label as of now.
     #[must_use]
     pub fn label(&self, id: &str) -> String {
-        let label = self.with_shelf(|shelf, _| {
-            let shown = shelf.targets.as_ref()?.get(id)?;
-            Some(shown.label.clone())
-        });
-        label.unwrap_or_else(|| id.to_owned())
+        let accounts = self.board.accounts();
+        let targets = accounts
+            .get(self.key.0)
+            .and_then(|accounts| accounts.get(&self.key.1))
+            .and_then(|shelf| shelf.targets.as_ref());
+        let shown = targets.and_then(|targets| targets.get(id));
+        shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
     }
 }
 
 impl Shelf {
-    fn targets(&self) -> impl Iterator<Item = &Shown> {
+    /// Renders what is counted of the account, if that has changed, and says whether it has.
+    fn count(&mut self, now: Timestamp) -> bool {
+        let revision = Some(self.metrics.revision(now));
+        let changed = self.revision != revision;
+        if changed {
+            self.revision = revision;
+            self.counted = Fragment::gathered(&self.metrics.gather(now));
+        }
+        changed
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Shown> + Clone {
         self.targets.iter().flat_map(BTreeMap::values)
     }
 }

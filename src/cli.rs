@@ -185,6 +185,14 @@ pub struct SimulatorFlags {
     /// ZIS connections of each integration.
     #[arg(long = "simulator.integration-connections", value_name = "NUMBER", default_value_t = Sizes::default().integration_connections, env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATION_CONNECTIONS")]
     integration_connections: usize,
+    /// ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it,
+    /// each of the ways in which a token ends is there in turn.
+    #[arg(
+        long = "simulator.integration-tokens",
+        value_name = "NUMBER",
+        env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATION_TOKENS"
+    )]
+    pub integration_tokens: Option<usize>,
     /// What everything is drawn from.
     #[arg(
         long = "simulator.seed",

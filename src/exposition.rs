@@ -4,32 +4,21 @@
 //! is put together from blocks: a deflate block that ends in a full flush refers to nothing before it and
 //! ends on a byte, so blocks can follow each other in any order and still are one gzip member.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::sync::LazyLock;
-use std::thread::LocalKey;
+mod block;
+mod page;
 
-use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
 use crate::metrics::{ALL, COUNTDOWN, Header};
-
-thread_local! {
-    /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
-    static BLOCKS: Deflater = deflater(6);
-    /// The tail is deflated at each scrape.
-    static TAIL: Deflater = deflater(1);
-}
-
-type Deflater = RefCell<Compress>;
-
-fn deflater(level: u32) -> Deflater {
-    RefCell::new(Compress::new(Compression::new(level), false))
-}
+use block::Block;
+pub use block::deflate;
+pub use page::{Page, PageBuilder};
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,83 +40,72 @@ impl Encoding {
     }
 }
 
-/// A piece of a page in both encodings.
-#[derive(Debug, Clone)]
-struct Block {
-    plain: Bytes,
-    deflated: Bytes,
-    crc: crc32fast::Hasher,
-    series: u64,
+/// Where a family stands on a page, and the two lines that head it there.
+#[derive(Debug)]
+struct Head {
+    /// First those of [`ALL`], then others by their names.
+    place: (usize, String),
+    block: Block,
 }
 
-impl Block {
-    fn new(text: String) -> Self {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(text.as_bytes());
-        Self {
-            deflated: deflate(text.as_bytes(), &BLOCKS).into(),
-            crc,
-            series: series(&text),
-            plain: text.into(),
+impl Head {
+    fn new(place: usize, family: &MetricFamily) -> Arc<Self> {
+        let text = encode(std::slice::from_ref(family));
+        let (head, _) = text.split_at(end_of_header(&text));
+        Arc::new(Self {
+            place: (place, family.name().to_owned()),
+            block: Block::new(head.to_owned()),
+        })
+    }
+
+    /// The head of a family that is not in [`ALL`]: one for all who have it.
+    fn of(family: &MetricFamily) -> Arc<Self> {
+        static OTHERS: Mutex<BTreeMap<String, Arc<Head>>> = Mutex::new(BTreeMap::new());
+        let mut others = OTHERS.lock();
+        if let Some(head) = others.get(family.name()) {
+            return head.clone();
         }
+        let head = Self::new(ALL.len(), family);
+        others.insert(family.name().to_owned(), head.clone());
+        head
     }
 }
 
-fn series(text: &str) -> u64 {
-    text.lines().filter(|line| !line.starts_with('#')).count() as u64
-}
-
-/// Deflates into blocks that end with a full flush.
-fn deflate(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {
-    deflater.with_borrow_mut(|compress| {
-        compress.reset();
-        deflate_with(text, compress)
-    })
-}
-
-fn deflate_with(text: &[u8], compress: &mut Compress) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() / 8 + 64);
-    loop {
-        let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        let status = compress.compress_vec(&text[read..], &mut out, FlushCompress::Full);
-        // With room left in the output, all of the input is in it and flushed.
-        if matches!(
-            status,
-            Ok(Status::Ok | Status::BufError | Status::StreamEnd)
-        ) && out.len() < out.capacity()
-        {
-            out.shrink_to_fit();
-            return out;
-        }
-        out.reserve(out.capacity());
-    }
-}
-
-/// The families of one target, each rendered once; a family without samples is not there.
+/// The families of a target or of an account, each rendered once, in the order of the page; a family without samples
+/// is not there.
 #[derive(Debug, Clone, Default)]
-pub struct Fragment(Vec<(usize, Block)>);
+pub struct Fragment(Vec<(Arc<Head>, Block)>);
 
 impl Fragment {
-    /// Renders families, given with their places in [`ALL`].
+    /// Renders families, given with their places in [`ALL`]; one that comes again goes on where it ended.
     pub fn render(families: impl Iterator<Item = (usize, MetricFamily)>) -> Self {
-        Self(
-            families
-                .map(|(index, family)| (index, Block::new(samples(&family))))
-                .collect(),
-        )
+        let mut texts: BTreeMap<usize, String> = BTreeMap::new();
+        for (index, family) in families {
+            append_samples(&family, texts.entry(index).or_default());
+        }
+        let blocks = texts
+            .into_iter()
+            .map(|(index, text)| (HEADS[index].clone(), Block::new(text)));
+        Self(blocks.collect())
     }
 
-    fn block(&self, index: usize) -> Option<&Block> {
-        self.0
+    /// Renders families that are not in [`ALL`], given by their names.
+    #[must_use]
+    pub fn gathered(families: &[MetricFamily]) -> Self {
+        let blocks = families
             .iter()
-            .find(|(at, _)| *at == index)
-            .map(|(_, block)| block)
+            .map(|family| (Head::of(family), Block::new(samples(family))));
+        Self(blocks.collect())
     }
 }
 
 /// The lines of a target whose values are the seconds left until a date.
 #[derive(Debug, Clone, Default)]
-pub struct Countdown(Vec<(Box<str>, Timestamp)>);
+pub struct Countdown {
+    /// Each line up to its value.
+    lines: Box<str>,
+    dates: Box<[Timestamp]>,
+}
 
 impl Countdown {
     /// Renders the samples without their values, which [`PageBuilder::countdown`] appends.
@@ -138,19 +116,27 @@ impl Countdown {
         }
         let text = samples(&ALL[COUNTDOWN].family(metrics));
         // Each line ends in the value 0, written by the encoder.
-        let lines = text
-            .lines()
-            .map(|line| line.strip_suffix('0').unwrap_or(line).into());
-        Self(lines.zip(dates).collect())
+        Self {
+            lines: text.replace("0\n", "\n").into(),
+            dates: dates.into(),
+        }
     }
 }
 
 /// The encoder's lines for a family that has samples, without the two that head it.
 fn samples(family: &MetricFamily) -> String {
-    let mut text = encode(std::slice::from_ref(family));
-    let end_of_header = text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1);
-    text.drain(..end_of_header);
+    let mut text = String::new();
+    append_samples(family, &mut text);
     text
+}
+
+fn append_samples(family: &MetricFamily, text: &mut String) {
+    let encoded = encode(std::slice::from_ref(family));
+    text.push_str(&encoded[end_of_header(&encoded)..]);
+}
+
+fn end_of_header(text: &str) -> usize {
+    text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
 }
 
 /// The encoder refuses only families without a name or a sample, of which there are none here.
@@ -162,137 +148,13 @@ fn encode(families: &[MetricFamily]) -> String {
     text
 }
 
-/// The two lines that head each family of [`ALL`].
-static HEADERS: LazyLock<Vec<Block>> = LazyLock::new(|| {
-    let lines = |header: &Header| {
-        let text = encode(&[header.family(vec![Metric::default()])]);
-        text.lines()
-            .filter(|line| line.starts_with('#'))
-            .flat_map(|line| [line, "\n"])
-            .collect()
+/// The heads of the families of [`ALL`].
+static HEADS: LazyLock<Vec<Arc<Head>>> = LazyLock::new(|| {
+    let head = |(place, header): (usize, &Header)| {
+        Head::new(place, &header.family(vec![Metric::default()]))
     };
-    ALL.iter().map(|header| Block::new(lines(header))).collect()
+    ALL.iter().enumerate().map(head).collect()
 });
-
-/// A page, ready to be sent.
-#[derive(Debug)]
-pub struct Page {
-    /// The bytes, in pieces.
-    pub chunks: VecDeque<Bytes>,
-    /// How many bytes these are.
-    pub bytes: u64,
-    /// How many bytes it is without encoding: what scrapers limit.
-    pub plain_bytes: u64,
-    /// How many series they show.
-    pub series: u64,
-}
-
-/// Puts a page together.
-#[derive(Debug)]
-pub struct PageBuilder {
-    encoding: Encoding,
-    page: Page,
-    crc: crc32fast::Hasher,
-    tail: String,
-}
-
-impl PageBuilder {
-    /// Begins an empty page.
-    #[must_use]
-    pub fn new(encoding: Encoding) -> Self {
-        let page = Page {
-            chunks: VecDeque::new(),
-            bytes: 0,
-            plain_bytes: 0,
-            series: 0,
-        };
-        let mut builder = Self {
-            encoding,
-            page,
-            crc: crc32fast::Hasher::new(),
-            tail: String::new(),
-        };
-        if encoding == Encoding::Gzip {
-            // Deflate, no flags, no time, no hint, unknown system: RFC 1952, 2.3.
-            builder.push(Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]));
-        }
-        builder
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        self.page.bytes += chunk.len() as u64;
-        self.page.chunks.push_back(chunk);
-    }
-
-    fn block(&mut self, block: &Block) {
-        self.page.series += block.series;
-        self.page.plain_bytes += block.plain.len() as u64;
-        match self.encoding {
-            Encoding::Plain => self.push(block.plain.clone()),
-            Encoding::Gzip => {
-                self.crc.combine(&block.crc);
-                self.push(block.deflated.clone());
-            }
-        }
-    }
-
-    /// Adds the families of all targets: each family once, with the samples of every fragment.
-    pub fn fragments(&mut self, fragments: &[&Fragment]) {
-        for (index, header) in HEADERS.iter().enumerate() {
-            let mut blocks = fragments
-                .iter()
-                .filter_map(|fragment| fragment.block(index))
-                .peekable();
-            if blocks.peek().is_some() {
-                self.block(header);
-                blocks.for_each(|block| self.block(block));
-            }
-        }
-    }
-
-    /// Adds the countdown of all targets, as of now.
-    pub fn countdown<'a>(&mut self, targets: impl Iterator<Item = &'a Countdown>, now: Timestamp) {
-        let mut lines = targets.flat_map(|target| &target.0).peekable();
-        if lines.peek().is_some() {
-            self.tail
-                .push_str(&String::from_utf8_lossy(&HEADERS[COUNTDOWN].plain));
-        }
-        for (line, date) in lines {
-            let left = date.as_millisecond() - now.as_millisecond();
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
-        }
-    }
-
-    /// Adds families that are gathered at the scrape.
-    pub fn live(&mut self, families: &[MetricFamily]) {
-        self.tail.push_str(&encode(families));
-    }
-
-    /// Ends the page.
-    #[must_use]
-    pub fn finish(mut self) -> Page {
-        let tail = std::mem::take(&mut self.tail);
-        self.page.series += series(&tail);
-        self.page.plain_bytes += tail.len() as u64;
-        match self.encoding {
-            Encoding::Plain => self.push(tail.into()),
-            Encoding::Gzip => {
-                self.crc.update(tail.as_bytes());
-                self.push(deflate(tail.as_bytes(), &TAIL).into());
-            }
-        }
-        if self.encoding == Encoding::Gzip {
-            // An empty final block, then CRC-32 and length of all that was deflated.
-            let mut end = vec![0x03, 0x00];
-            end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = self.page.plain_bytes.to_le_bytes();
-            end.extend_from_slice(&[a, b, c, d]);
-            self.push(end.into());
-        }
-        self.page
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -322,7 +184,7 @@ mod tests {
         Fragment(
             samples
                 .iter()
-                .map(|(index, text)| (*index, Block::new((*text).to_owned())))
+                .map(|(index, text)| (HEADS[*index].clone(), Block::new((*text).to_owned())))
                 .collect(),
         )
     }
@@ -344,10 +206,13 @@ mod tests {
     #[test]
     fn seconds_left_are_rounded_down_and_go_below_zero() {
         let now = Timestamp::from_millisecond(10_000).unwrap();
-        let dates = [12_999, 10_000, 9_999]
-            .map(|ms| (Box::from("x "), Timestamp::from_millisecond(ms).unwrap()));
+        let dates = [12_999, 10_000, 9_999].map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        let countdown = Countdown {
+            lines: "x \nx \nx \n".into(),
+            dates: dates.into(),
+        };
         let mut page = PageBuilder::new(Encoding::Plain);
-        page.countdown([Countdown(dates.into())].iter(), now);
+        page.countdown([countdown].iter(), now);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         assert!(text.ends_with("x 2\nx 0\nx -1\n"), "{text}");
     }

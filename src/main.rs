@@ -244,7 +244,11 @@ async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result
 }
 
 fn make(flags: &SimulatorFlags) -> Arc<Simulator> {
-    let world = World::new(flags.sizes(), flags.seed, Timestamp::now());
+    let now = Timestamp::now();
+    let mut world = World::new(flags.sizes(), flags.seed, now);
+    if let Some(tokens) = flags.integration_tokens {
+        world.deal_tokens(tokens, now);
+    }
     Simulator::new(
         world,
         flags.fault.clone(),

@@ -5,7 +5,9 @@ mod account;
 pub(crate) mod described;
 mod families;
 mod own;
+mod usage;
 
-pub use account::{AccountMetrics, Usage, WindowUsage};
+pub use account::AccountMetrics;
 pub use families::{ALL, COUNTDOWN, Header, freshness, listing, token_expires_in};
-pub use own::{LastReload, OwnMetrics, merged};
+pub use own::{LastReload, OwnMetrics};
+pub use usage::{Usage, WindowUsage};

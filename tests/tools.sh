@@ -41,6 +41,7 @@ fi
 
 # A browser needs what comes with its installation.
 has chromium || with_lists root apt-get install --yes --no-install-recommends chromium
+has valgrind || with_lists root apt-get install --yes --no-install-recommends valgrind
 has node npm || with_lists root apt-get install --yes --no-install-recommends nodejs npm
 
 browser="$folder/browser"
@@ -51,6 +52,6 @@ if ! cmp -s "$here/browser/package-lock.json" "$browser/node_modules/.taken"; th
     cp "$here/browser/package-lock.json" "$browser/node_modules/.taken"
 fi
 
-for program in prometheus promtool prometheus-alertmanager amtool chromium node; do
+for program in prometheus promtool prometheus-alertmanager amtool chromium node valgrind; do
     "$program" --version
 done

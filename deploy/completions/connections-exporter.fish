@@ -53,6 +53,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integrations -d 'ZIS integrations' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it, each of the ways in which a token ends is there in turn' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'What everything is drawn from' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r
@@ -77,6 +78,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integrations -d 'ZIS integrations' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it, each of the ways in which a token ends is there in turn' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'What everything is drawn from' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r

@@ -100,11 +100,26 @@ impl Part {
         matches!(self, Self::Of(Labels { target, .. }) if target.is_empty() || target.contains(label))
     }
 
+    /// Does this with what is kept of each account that it has something of.
+    pub(super) fn each_account<T, K>(
+        &self,
+        systems: &mut BTreeMap<K, BTreeMap<String, T>>,
+        mut with: impl FnMut(&mut T),
+    ) where
+        K: Borrow<str> + Ord,
+    {
+        if let Self::Of(labels) = self {
+            each(systems, &labels.system, |accounts| {
+                each(accounts, &labels.account, &mut with);
+            });
+        }
+    }
+
     /// What is kept of the accounts that it has something of, found without a look at the others.
     pub(super) fn accounts<'a, T, K>(
         &'a self,
         systems: &'a BTreeMap<K, BTreeMap<String, T>>,
-    ) -> impl Iterator<Item = &'a T>
+    ) -> impl Iterator<Item = &'a T> + Clone
     where
         K: Borrow<str> + Ord,
     {
@@ -122,8 +137,22 @@ impl Part {
     }
 }
 
+/// The same, to change.
+fn each<K, V>(map: &mut BTreeMap<K, V>, names: &Names, mut with: impl FnMut(&mut V))
+where
+    K: Borrow<str> + Ord,
+{
+    if names.is_empty() {
+        map.values_mut().for_each(with);
+    } else {
+        for name in names {
+            map.get_mut(name.as_str()).map(&mut with);
+        }
+    }
+}
+
 /// The values of these names; of all, if there are none.
-fn named<'a, K, V>(map: &'a BTreeMap<K, V>, names: &'a Names) -> impl Iterator<Item = &'a V>
+fn named<'a, K, V>(map: &'a BTreeMap<K, V>, names: &'a Names) -> impl Iterator<Item = &'a V> + Clone
 where
     K: Borrow<str> + Ord,
 {

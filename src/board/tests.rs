@@ -3,6 +3,7 @@
 pub(crate) mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -160,6 +161,64 @@ fn board() -> (Arc<Board>, AccountBoard) {
     (board, account)
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_shows_what_changed_since_the_one_before() {
+    let (board, account) = board();
+    let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
+    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    // Of both encodings, each of which is put together for itself.
+    let look = || {
+        let mut gzip = String::new();
+        let page = board.page(Encoding::Gzip);
+        let bytes: Vec<u8> = page.chunks.into_iter().flatten().collect();
+        let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
+        decoder.read_to_string(&mut gzip).unwrap();
+        [parse(&text(&board.page(Encoding::Plain))).0, parse(&gzip).0]
+    };
+    let shown = |family: &str| {
+        let counts = look().map(|families| families.get(family).map_or(0, Vec::len));
+        assert_eq!(counts[0], counts[1]);
+        counts[0]
+    };
+    let up = "connections_exporter_target_next_poll_timestamp_seconds";
+    assert_eq!(shown(up), 0);
+
+    account.set_targets(&labels, |_| start.clone());
+    assert_eq!(shown(up), 1);
+
+    let mut draft = Draft::new("list", 10, 10);
+    let row = Connection {
+        id: "slack".into(),
+        kind: "oauth",
+        ..Connection::default()
+    };
+    draft.page(vec![row], true).unwrap();
+    let stale_after = Duration::from_mins(5);
+    let held = Held::new(
+        draft.finish(),
+        None,
+        Vec::new(),
+        Instant::now(),
+        stale_after,
+    );
+    let held = Some(Arc::new(held));
+    account.publish("a", State { held, ..start });
+    assert_eq!(shown("saas_connection_info"), 1);
+
+    let refused = "connections_exporter_api_rate_limited_total";
+    let counted = || look().map(|families| families[refused][0].1.to_bits());
+    let metrics = board.seen().remove(0).metrics;
+    assert_eq!(counted(), [0_f64.to_bits(); 2]);
+    metrics.rate_limited();
+    assert_eq!(counted(), [1_f64.to_bits(); 2]);
+
+    tokio::time::advance(stale_after).await;
+    assert_eq!(shown("saas_connection_info"), 0);
+
+    board.close("test", "a \"quoted\" account");
+    assert_eq!((shown(up), shown(refused)), (0, 0));
+}
+
 fn text(page: &Page) -> String {
     String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
 }
@@ -181,6 +240,8 @@ proptest! {
         account.set_targets(&labels, |_| start.clone());
         let mut last = BTreeMap::new();
         for (id, rows) in published {
+            // Put together before, a page must still show what comes after it.
+            let _ = board.page(Encoding::Plain);
             let mut draft = Draft::new("list", 1000, 1000);
             draft.page(rows, true).unwrap();
             let listing = draft.finish();

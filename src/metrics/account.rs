@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,37 +13,10 @@ use prometheus::{
     Counter, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
+use super::usage::{Usage, WindowUsage};
 use crate::client::{Pace, Quota};
 use crate::clock::seconds;
 use crate::error::{PollError, Reason};
-
-/// How an account's budget and the vendor's quota are used, as of one date.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Usage {
-    /// The budget as configured, in requests a second.
-    pub configured: f64,
-    /// The budget as it is now.
-    pub effective: f64,
-    /// What the schedule needs of it.
-    pub planned: f64,
-    /// When the running pause ends; `None` when not paused.
-    pub paused_until: Option<Timestamp>,
-    /// What the vendor last said of each window.
-    pub quotas: Vec<WindowUsage>,
-}
-
-/// What the vendor last said of one window of its quota, in requests.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct WindowUsage {
-    /// The `window` label.
-    pub window: String,
-    /// What it allows.
-    pub limit: Option<f64>,
-    /// What is left.
-    pub remaining: Option<f64>,
-    /// When it is whole again, in seconds since 1970.
-    pub reset: Option<f64>,
-}
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -70,6 +44,10 @@ pub struct AccountMetrics {
     discovery_last_success: GaugeVec,
     unknown_values: IntCounterVec,
     duplicates: IntCounter,
+    /// Moves with every value, so that a page is rendered anew only for what has changed.
+    revision: AtomicU64,
+    /// Pause and budget as of the last look: they also change by themselves.
+    seen: Mutex<(Option<Timestamp>, (f64, f64))>,
 }
 
 impl AccountMetrics {
@@ -189,7 +167,26 @@ impl AccountMetrics {
             durations,
             errors,
             pause_ends: Mutex::new(None),
+            revision: AtomicU64::new(0),
+            seen: Mutex::new((None, (0.0, 0.0))),
         }
+    }
+
+    /// Says that something is about to change: before the next page, since all of this runs on one thread.
+    fn note(&self) {
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Differs from the one before if anything that [`AccountMetrics::gather`] gives does.
+    #[must_use]
+    pub fn revision(&self, now: Timestamp) -> u64 {
+        let as_of_now = (self.pause(now), self.pace.per_second());
+        let mut seen = self.seen.lock();
+        if *seen != as_of_now {
+            *seen = as_of_now;
+            self.note();
+        }
+        self.revision.load(Ordering::Relaxed)
     }
 
     /// The labels `system` and `account`.
@@ -200,6 +197,7 @@ impl AccountMetrics {
 
     /// Counts a request that was sent; without an answer there is no status.
     pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
+        self.note();
         let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         self.requests.with_label_values(&[endpoint, &code]).inc();
         self.durations
@@ -209,21 +207,25 @@ impl AccountMetrics {
 
     /// Counts the time that a request waited before it was sent.
     pub fn waited(&self, time: Duration) {
+        self.note();
         self.wait.inc_by(time.as_secs_f64());
     }
 
     /// Counts a 429.
     pub fn rate_limited(&self) {
+        self.note();
         self.rate_limited.inc();
     }
 
     /// Counts a failed poll or discovery.
     pub fn failed(&self, error: &PollError) {
+        self.note();
         self.errors.with_label_values(&[error.reason.label()]).inc();
     }
 
     /// Counts what a listing had that no document knows, and what it had twice.
     pub fn listed(&self, listing: &crate::listing::Listing) {
+        self.note();
         for (field, count) in &listing.unknown {
             self.unknown_values
                 .with_label_values(&[field])
@@ -234,16 +236,19 @@ impl AccountMetrics {
 
     /// Notes when the running pause ends.
     pub fn paused_until(&self, until: Timestamp) {
+        self.note();
         *self.pause_ends.lock() = Some(until);
     }
 
     /// Notes what the schedule needs, in requests a second.
     pub fn planned(&self, requests_per_second: f64) {
+        self.note();
         self.planned.set(requests_per_second);
     }
 
     /// Notes what the vendor says of its quota.
     pub fn quota(&self, quota: &Quota, now: Timestamp) {
+        self.note();
         let set = |gauge: &GaugeVec, value: Option<f64>| {
             if let Some(value) = value {
                 gauge.with_label_values(&[quota.window]).set(value);
@@ -262,6 +267,7 @@ impl AccountMetrics {
 
     /// Notes when a token of ours expires, and whether it is replaced without anybody's doing.
     pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
+        self.note();
         self.credential_expiry
             .with_label_values(&[credential])
             .set(seconds(at));
@@ -272,6 +278,7 @@ impl AccountMetrics {
 
     /// Forgets a token of ours that is not used any more.
     pub fn credential_gone(&self, credential: &str) {
+        self.note();
         // An error says that there was none.
         let _ = self.credential_expiry.remove_label_values(&[credential]);
         let _ = self.credential_renewable.remove_label_values(&[credential]);
@@ -279,18 +286,21 @@ impl AccountMetrics {
 
     /// Forgets all tokens of ours: others will be made.
     pub fn credentials_gone(&self) {
+        self.note();
         self.credential_expiry.reset();
         self.credential_renewable.reset();
     }
 
     /// Forgets the discoveries: the configuration names the targets now.
     pub fn not_discovered(&self) {
+        self.note();
         self.discovery_up.reset();
         self.discovery_last_success.reset();
     }
 
     /// Notes whether the last discovery succeeded, and when one last did.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
+        self.note();
         self.discovery_up
             .with_label_values::<&str>(&[])
             .set(f64::from(u8::from(success)));

@@ -1,5 +1,6 @@
 //! What is known of a target, as metric families: rendered at the end of a poll, never on a scrape.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -166,21 +167,37 @@ impl Samples {
     }
 }
 
-/// What a target's listing shows, family by family.
-pub fn listing(
+/// So many connections become samples before these become text: a long listing's samples would be far larger than its text,
+/// and leave the processor's caches.
+const BATCH: usize = 64;
+
+/// What a target's listing shows, family by family, and each again for each batch of connections.
+pub fn listing<'a>(
+    system: &'a System,
+    account: &'a str,
+    target: &'a str,
+    held: &'a Held,
+) -> impl Iterator<Item = (usize, MetricFamily)> + 'a {
+    let connections = held.listing.connections().iter();
+    let mut rows = connections.zip(&held.renewals).peekable();
+    let batches = std::iter::from_fn(move || {
+        rows.peek()?;
+        let batch = rows.by_ref().take(BATCH);
+        Some(of_connections(system, account, target, batch))
+    });
+    let whole = std::iter::once_with(move || of_listing(system, account, target, held));
+    batches.chain(whole).flat_map(Samples::families)
+}
+
+fn of_connections<'a>(
     system: &System,
     account: &str,
     target: &str,
-    held: &Held,
-) -> impl Iterator<Item = (usize, MetricFamily)> {
+    connections: impl Iterator<Item = (&'a Connection, &'a u64)>,
+) -> Samples {
     let mut samples = Samples::new();
     let name = system.name;
-    let mut counts: std::collections::BTreeMap<_, u64> =
-        system.documented.iter().map(|pair| (*pair, 0)).collect();
-    for (connection, renewals) in held.listing.connections().iter().zip(&held.renewals) {
-        *counts
-            .entry((connection.kind, connection.status))
-            .or_default() += 1;
+    for (connection, renewals) in connections {
         let labels = [name, account, target, &connection.id, connection.kind];
         samples.add(&INFO, info(system, account, target, connection), 1.0);
         samples.add_if(
@@ -200,6 +217,18 @@ pub fn listing(
         samples.add_if(&CREATED, labels, connection.created.map(seconds));
         samples.add_if(&UPDATED, labels, connection.updated.map(seconds));
     }
+    samples
+}
+
+fn of_listing(system: &System, account: &str, target: &str, held: &Held) -> Samples {
+    let mut samples = Samples::new();
+    let name = system.name;
+    let mut counts: BTreeMap<_, u64> = system.documented.iter().map(|pair| (*pair, 0)).collect();
+    for connection in held.listing.connections() {
+        *counts
+            .entry((connection.kind, connection.status))
+            .or_default() += 1;
+    }
     for ((kind, status), count) in counts {
         samples.add(
             &CONNECTIONS,
@@ -210,7 +239,7 @@ pub fn listing(
     for (expected, there) in &held.expected {
         samples.add(&EXPECTED, [name, account, target, expected], truth(*there));
     }
-    samples.families()
+    samples
 }
 
 fn info<'a>(

@@ -253,22 +253,3 @@ impl OwnMetrics {
         families
     }
 }
-
-/// One family for each name, with the samples of all that have it.
-#[must_use]
-pub fn merged(families: impl Iterator<Item = MetricFamily>) -> Vec<MetricFamily> {
-    let mut merged: BTreeMap<String, MetricFamily> = BTreeMap::new();
-    for mut family in families {
-        match merged.get_mut(family.name()) {
-            Some(known) => {
-                let mut samples = known.take_metric();
-                samples.append(&mut family.take_metric());
-                known.set_metric(samples);
-            }
-            None => {
-                merged.insert(family.name().to_owned(), family);
-            }
-        }
-    }
-    merged.into_values().collect()
-}

@@ -239,6 +239,26 @@ impl World {
         }
     }
 
+    /// Makes so many connections of each integration OAuth connections whose tokens end in 30 days, and gives
+    /// the others no token that ends. For measuring: what a page costs depends on how many tokens it counts down.
+    pub fn deal_tokens(&mut self, tokens: usize, now: Timestamp) {
+        // The vendors write whole seconds here.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let expiry = Expiry::At(now + Duration::from_hours(24 * 30));
+        for integration in &mut self.integrations {
+            for (n, stored) in integration.connections.iter_mut().enumerate() {
+                let kind = if n < tokens { "oauth" } else { "api_key" };
+                *stored = StoredConnection {
+                    name: format!("{kind}_{n}"),
+                    kind,
+                    expiry: expiry.clone(),
+                    refresh_token: true,
+                    created: stored.created,
+                };
+            }
+        }
+    }
+
     /// All of it but the secrets.
     pub(super) fn describe(&self, now: Timestamp) -> Value {
         let entity = |entity: &Entity| json!({"id": entity.id, "name": entity.name, "provisioned": entity.provisioned});

@@ -231,8 +231,9 @@ impl Zis {
     }
 }
 
-/// Takes a page into the draft, and gives the cursor of the next one, if more was announced.
-pub(crate) fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
+/// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
+#[doc(hidden)]
+pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
     let page: wire::Page = answer.json()?;
     let foreign = |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
     if page.is_foreign() {

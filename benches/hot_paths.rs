@@ -1,0 +1,78 @@
+//! What a poll costs (parse, render, deflate, publish) and what a scrape costs (a page).
+
+#[path = "workload/mod.rs"]
+mod workload;
+
+use connections_exporter::exposition::{Encoding, Fragment, deflate};
+use connections_exporter::metrics;
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use workload::{ROWS, SYSTEM, answer, board, parse, state};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn parse_a_page_of_100_rows(bencher: Bencher) {
+    let answer = answer(ROWS, ROWS / 2);
+    bencher
+        .counter(BytesCount::new(answer.body.len()))
+        .bench(|| parse(&answer));
+}
+
+#[divan::bench]
+fn render_and_deflate_100_rows(bencher: Bencher) {
+    let state = state(parse(&answer(ROWS, ROWS / 2)));
+    let held = state.held.expect("it has a listing");
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .bench(|| Fragment::render(metrics::listing(SYSTEM, "acme", "target", &held)));
+}
+
+#[divan::bench]
+fn deflate_a_block(bencher: Bencher) {
+    let (board, _) = board(1, 1, &parse(&answer(ROWS, ROWS / 2)));
+    let text = board.page(Encoding::Plain).chunks;
+    let text: Vec<u8> = text.into_iter().flatten().collect();
+    bencher
+        .counter(BytesCount::new(text.len()))
+        .bench(|| deflate(&text));
+}
+
+#[divan::bench]
+fn publish_among_200_targets(bencher: Bencher) {
+    let listing = parse(&answer(ROWS, ROWS / 2));
+    let (_board, account) = board(1, 200, &listing);
+    bencher
+        .with_inputs(|| state(listing.clone()))
+        .bench_values(|state| account.publish("7", state));
+}
+
+/// Accounts and targets of each.
+const SHAPES: [(usize, usize); 3] = [(1, 200), (10, 100), (1000, 1)];
+
+#[divan::bench(args = SHAPES)]
+fn plain_page(bencher: Bencher, shape: (usize, usize)) {
+    page(bencher, shape, 0, Encoding::Plain);
+}
+
+#[divan::bench(args = SHAPES)]
+fn gzip_page(bencher: Bencher, shape: (usize, usize)) {
+    page(bencher, shape, 0, Encoding::Gzip);
+}
+
+#[divan::bench]
+fn plain_page_with_20_000_tokens(bencher: Bencher) {
+    page(bencher, (1, 200), ROWS, Encoding::Plain);
+}
+
+#[divan::bench]
+fn gzip_page_with_20_000_tokens(bencher: Bencher) {
+    page(bencher, (1, 200), ROWS, Encoding::Gzip);
+}
+
+fn page(bencher: Bencher, (accounts, targets): (usize, usize), tokens: usize, encoding: Encoding) {
+    let (board, _) = board(accounts, targets, &parse(&answer(ROWS, tokens)));
+    bencher.bench(|| board.page(encoding));
+}

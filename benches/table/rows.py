@@ -1,0 +1,248 @@
+"""The rows of the table, each a measurement against what it must reach."""
+
+import dataclasses
+import re
+import resource
+import statistics
+import subprocess
+import time
+
+from load import ROUNDS, Scraper, in_turn, one, per_second, percentile
+from programs import Daemon, Failed, Nginx, Pushgateway, Simulator, get, wait_for
+
+MIB = 1024 * 1024
+# What makes 100,000 series of 200 targets: three of each connection without a token, five of each with one.
+TARGETS, WITHOUT_TOKEN, WITH_TOKEN = 200, 161, 100
+
+
+@dataclasses.dataclass
+class Row:
+    what: str
+    ours: str
+    against: str
+    ratio: float
+    goal: float
+    most: bool = True  # whether the goal is the most that is allowed, or the least
+
+    @property
+    def reached(self):
+        return self.ratio <= self.goal if self.most else self.ratio >= self.goal
+
+
+def scrape_against_nginx(tools):
+    """Answers a second, and beside them what one costs the server's processor."""
+    with Simulator(tools.daemon, TARGETS, WITHOUT_TOKEN) as simulator, Daemon(tools.daemon, simulator) as daemon:
+        plain, gzip = daemon.page(), daemon.page(gzip=True)
+        series = sum(not line.startswith(b"#") for line in plain.splitlines())
+        with Nginx(tools.nginx, plain, gzip) as nginx:
+            for encoding, goal in (("plain", 1.0), ("gzip", 0.9)):
+                costs = {}
+
+                def measure(program):
+                    before = program.cpu()
+                    rate = per_second(program.address, encoding == "gzip")
+                    costs.setdefault(program, []).append((program.cpu() - before) / (rate * 2) * 1e3)
+                    return rate
+
+                ours, theirs = in_turn([lambda: measure(daemon), lambda: measure(nginx)])
+                cpu = {program: statistics.median(values) for program, values in costs.items()}
+                size = len(plain if encoding == "plain" else gzip) / MIB
+                yield Row(
+                    f"scrape, {encoding}, {series:,} series in {TARGETS} targets ({size:.1f} MiB), no live tail",
+                    f"{ours:.0f} a second (CPU {cpu[daemon]:.2f} ms each)",
+                    f"nginx: {theirs:.0f} a second (CPU {cpu[nginx]:.2f} ms each)",
+                    ours / theirs,
+                    goal,
+                    most=False,
+                )
+
+
+def full_page_against_pushgateway(tools):
+    """Time of one scrape, and memory, with the same series in both."""
+    with (
+        Simulator(tools.daemon, TARGETS, WITH_TOKEN, tokens=WITH_TOKEN) as simulator,
+        Daemon(tools.daemon, simulator) as daemon,
+    ):
+        page = daemon.page()
+        series = sum(not line.startswith(b"#") for line in page.splitlines())
+        tokens = page.count(b"\nsaas_connection_token_expires_in_seconds{")
+        with Pushgateway(tools.pushgateway, page) as pushgateway:
+            for gzip in (False, True):
+                ours, theirs = in_turn([lambda: one(daemon.address, gzip), lambda: one(pushgateway.address, gzip)])
+                yield Row(
+                    f"one scrape, {'gzip' if gzip else 'plain'}, {series:,} series, {tokens:,} tokens in the tail",
+                    f"{ours * 1e3:.1f} ms",
+                    f"Pushgateway: {theirs * 1e3:.0f} ms",
+                    theirs / ours,
+                    20,
+                    most=False,
+                )
+            ours, theirs = daemon.memory() / MIB, pushgateway.memory() / MIB
+            yield Row(f"resident memory, {series:,} series", f"{ours:.1f} MiB", f"Pushgateway: {theirs:.0f} MiB", ours / theirs, 0.25)
+
+
+def scrape_while_publishing(tools):
+    """The 99th percentile of 200 scrapes, 10 ms apart, at rest and while each of 200 targets is polled every 4 s."""
+    polls = "connections_exporter_polls_total"
+    taken = {}
+    for interval in ("1h", "4s"):
+        with (
+            Simulator(tools.daemon, TARGETS, WITHOUT_TOKEN) as simulator,
+            Daemon(tools.daemon, simulator, interval=interval) as daemon,
+        ):
+            for gzip in (False, True):
+                before, begun = daemon.value(polls), time.monotonic()
+                with Scraper(daemon.address, gzip) as scraper:
+                    rounds = [scraper.paced(200, 0.01) for _ in range(ROUNDS)]
+                slow, usual = (statistics.median(percentile(times, part) for times in rounds) * 1e3 for part in (0.99, 0.5))
+                rate = (daemon.value(polls) - before) / (time.monotonic() - begun)
+                taken[interval, gzip] = slow, f"{slow:.2f} ms (median {usual:.2f} ms)", rate
+    for gzip in (False, True):
+        (still, at_rest, _), (moved, publishing, rate) = taken["1h", gzip], taken["4s", gzip]
+        yield Row(
+            f"p99 of a scrape, {'gzip' if gzip else 'plain'}, while {TARGETS} targets publish {rate:.0f} times a second",
+            publishing,
+            f"at rest: {at_rest}",
+            moved / still,
+            2,
+        )
+
+
+def refresh_against_curl(tools):
+    """CPU time to refresh 10,000 ZIS connections, mean of 15."""
+    pages, rounds, interval = 100, 15, 1
+    with Simulator(tools.daemon, 1, 100 * pages, tokens=None) as simulator:
+        with Daemon(tools.daemon, simulator, interval=f"{interval}s") as daemon:
+            polls = lambda: daemon.value("connections_exporter_polls_total")
+            begun = polls()
+            # Between two polls: the next is due a whole interval after the first.
+            wait_for("the next poll", lambda: polls() > begun)
+            time.sleep(interval / 3)
+            first, before = polls(), daemon.cpu()
+            time.sleep(rounds * interval)
+            spent = daemon.cpu() - before
+            refreshed = polls() - first
+            if refreshed != rounds:
+                raise Failed(f"{refreshed:.0f} refreshes instead of {rounds}")
+            ours = spent / rounds * 1e3
+        name, env = simulator.integrations[0]
+        url = f"http://{simulator.address}/api/services/zis/integrations/{name}/connections/all?page%5Bsize%5D=100"
+        urls = [f"{url}&page%5Bafter%5D=c-{100 * page:x}" for page in range(pages)]
+        command = ["curl", "--silent", "--fail", "--compressed", "--header", f"Authorization: Bearer {simulator.secrets[env]}"]
+
+        def curl(urls):
+            used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+            before = used()
+            outputs = [part for url in urls for part in (url, "--output", "/dev/null")]
+            subprocess.run([*command, *outputs], check=True, timeout=60)
+            return (used() - before) * 1e3
+
+        theirs = statistics.mean(curl(urls) for _ in range(rounds))
+        start = statistics.mean(curl(urls[:1]) for _ in range(rounds))
+    yield Row(
+        "CPU time to refresh 10,000 ZIS connections over 100 pages",
+        f"{ours:.0f} ms",
+        f"curl: {theirs:.0f} ms (with one page only: {start:.0f} ms)",
+        ours / theirs,
+        3,
+    )
+
+
+def small_and_old(tools, seconds):
+    """Memory of two targets: as many polls as an hour has at the default interval of 5 minutes, and more."""
+    with (
+        Simulator(tools.daemon, 1, 10, tokens=None, entities=5, edges=14) as simulator,
+        Daemon(tools.daemon, simulator, interval="1s", entities=entities(simulator)[:1]) as daemon,
+    ):
+        with Scraper(daemon.address, gzip=True) as scraper:
+            scraper.paced(seconds, 1)
+        polls = daemon.value("connections_exporter_polls_total")
+        memory = daemon.memory() / MIB
+    yield Row(f"resident memory, two targets, after {polls:.0f} polls and {seconds} scrapes", f"{memory:.1f} MiB", "–", memory, 12)
+
+
+def entities(simulator):
+    return re.findall(r'"id":"(\w{32})","name":"\w+","provisioned":true', get(simulator.address, "/simulator").decode())
+
+
+def vendor_requests(tools):
+    """Requests that the simulator saw for one refresh of everything."""
+    integrations, connections, edges = 20, 250, 2900
+    with Simulator(tools.daemon, integrations, connections, entities=5, edges=edges) as simulator:
+        ids = entities(simulator)
+        with Daemon(tools.daemon, simulator, entities=ids) as daemon:
+            rows = [daemon.value(f'saas_connections{{system="zuora",account="production",target="entity_{n}".*') for n in range(len(ids))]
+        asked = re.search(r'"requests":\{([^}]*)\}', get(simulator.address, "/simulator").decode())[1]
+    requests = sum(map(int, re.findall(r":(\d+)", asked)))
+    # 100 rows are the largest page of ZIS, 300 that of Zuora, which also takes a token and lists its entities.
+    pages = integrations * -(-connections // 100) + sum(-(-int(count) // 300) for count in rows) + 1
+    yield Row("vendor requests for a full refresh", f"{requests}", f"{pages} pages and 1 token", requests / (pages + 1), 1)
+
+
+def growth(tools):
+    """From 10,000 to 1,000,000 series: a publish of one target, and a scrape by its bytes."""
+    said = subprocess.run(tools.growth, capture_output=True, text=True, check=True, timeout=300).stdout
+    small, large = (float(line.split()[1]) for line in said.splitlines())
+    yield Row(
+        "publish of one target of 500 series: 1,000,000 series on the board", f"{large:.0f} µs", f"10,000: {small:.0f} µs", large / small, 1.2
+    )
+    taken = []
+    for connections in (WITHOUT_TOKEN // 10, WITHOUT_TOKEN * 10):
+        with (
+            Simulator(tools.daemon, TARGETS, connections) as simulator,
+            Daemon(tools.daemon, simulator) as daemon,
+            Scraper(daemon.address) as scraper,
+        ):
+            size = len(daemon.page())
+            taken.append((size, statistics.median(scraper.paced(20, 0.01))))
+    (few, fast), (many, slow) = taken
+    yield Row(
+        f"plain scrape of {many / MIB:.0f} MiB, by its bytes",
+        f"{slow * 1e3:.1f} ms, {slow / many * 1e9 :.2f} ns a byte",
+        f"{few / MIB:.1f} MiB: {fast * 1e3:.2f} ms, {fast / few * 1e9:.2f} ns a byte",
+        (slow / many) / (fast / few),
+        1.2,
+    )
+
+
+def start(tools):
+    """From the start of the process to the first page that shows both targets."""
+    def measure():
+        with Simulator(tools.daemon, 1, 10, tokens=None, entities=5, edges=14) as simulator:
+            daemon = Daemon(tools.daemon, simulator, entities=entities(simulator)[:1])
+            daemon.ready = lambda: wait_for(
+                "the first complete page",
+                lambda: daemon.answers("/metrics") and daemon.page().count(b"\nconnections_exporter_target_up{") == 2,
+                pause=0.001,
+            )
+            with daemon:
+                return (time.monotonic() - daemon.begun) * 1e3
+
+    taken = statistics.median(measure() for _ in range(ROUNDS))
+    yield Row("from start to the first complete page, two targets", f"{taken:.0f} ms", "–", taken, 150)
+
+
+def many_accounts(tools):
+    """One scrape of a thousand accounts, and of ten with as many series."""
+    with Simulator(tools.daemon, 1000, 10) as thousand, Daemon(tools.daemon, thousand, accounts=1000) as many:
+        count = lambda daemon: sum(not line.startswith(b"#") for line in daemon.page().splitlines())
+        series = count(many)
+        # 30 series of the listing in each of the thousand; what is left is made of more of them.
+        connections = (series - 10 * 60) // (10 * 3)
+        with Simulator(tools.daemon, 10, connections) as ten, Daemon(tools.daemon, ten, accounts=10) as few:
+            for gzip in (False, True):
+                with Scraper(many.address, gzip) as all_of_many, Scraper(few.address, gzip) as all_of_few:
+                    measure = lambda scraper: statistics.median(scraper.paced(20, 0.01))
+                    ours, theirs = in_turn([lambda: measure(all_of_many), lambda: measure(all_of_few)])
+                yield Row(
+                    f"one scrape, {'gzip' if gzip else 'plain'}, 1,000 accounts with one target of ten connections, {series:,} series",
+                    f"{ours * 1e3:.2f} ms",
+                    f"ten accounts, {count(few):,} series: {theirs * 1e3:.2f} ms",
+                    ours / theirs,
+                    1.5,
+                )
+
+
+def size(tools):
+    bytes_ = tools.daemon.stat().st_size
+    yield Row("release binary, stripped", f"{bytes_ / MIB:.1f} MiB", "–", bytes_ / MIB, 12)

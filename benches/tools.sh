@@ -1,0 +1,43 @@
+#!/bin/sh
+# Makes the programs available that the table compares with: those of the machine, else from Debian. What would start a
+# service is unpacked into the folder named, the rest is installed.
+set -eu
+folder=$1
+mkdir -p "$folder"
+PATH="$folder/usr/bin:$folder/usr/sbin:$PATH"
+
+root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+# The package lists of a new machine are empty.
+with_lists() {
+    "$@" || { root apt-get update && "$@"; }
+}
+
+unpacked() {
+    has "$2" && return
+    cd "$folder"
+    with_lists apt-get download "$1"
+    dpkg-deb --extract "$1"_*.deb .
+    rm "$1"_*.deb
+}
+
+installed() {
+    has "$2" || with_lists root apt-get install --yes --no-install-recommends "$1"
+}
+
+unpacked nginx nginx
+unpacked prometheus-pushgateway prometheus-pushgateway
+installed wrk wrk
+installed curl curl
+installed python3 python3
+
+for program in nginx prometheus-pushgateway wrk curl python3; do
+    printf '%s: ' "$program"
+    command -v "$program"
+done

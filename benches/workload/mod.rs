@@ -1,0 +1,104 @@
+//! What is measured: the hot paths, fed with what the simulator holds.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use connections_exporter::board::{AccountBoard, Board};
+use connections_exporter::client::{Answer, Pace};
+use connections_exporter::clock::Clock;
+use connections_exporter::listing::{Draft, Listing};
+use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
+use connections_exporter::simulator::{Simulator, Sizes, World};
+use connections_exporter::state::{Attempt, Held, State};
+use connections_exporter::upstream::{Settings, System, zis};
+use http::{Request, StatusCode};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Rows of the vendor's largest page.
+pub(crate) const ROWS: usize = 100;
+
+/// The system whose rows these are.
+pub(crate) const SYSTEM: &System = <zis::AccountSettings as Settings>::SYSTEM;
+
+/// A page of the vendor's with so many rows, of which so many store a token that ends.
+pub(crate) fn answer(rows: usize, tokens: usize) -> Answer {
+    let now = Timestamp::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50);
+    let sizes = Sizes {
+        entities: 0,
+        entity_connections: 0,
+        integrations: 1,
+        integration_connections: rows,
+    };
+    let mut world = World::new(sizes, 1, now);
+    world.deal_tokens(tokens, now);
+    let integration = &world.integrations[0];
+    let request = Request::get(format!(
+        "http://localhost/api/services/zis/integrations/{}/connections/all",
+        integration.name
+    ))
+    .header("authorization", format!("Bearer {}", integration.token))
+    .body(Bytes::new())
+    .expect("the request is well formed");
+    let simulator = Simulator::new(world, Vec::new(), None, Clock::new(move || now));
+    let response = simulator.respond(request).expect("there is no fault");
+    assert_eq!(response.status(), StatusCode::OK);
+    Answer {
+        endpoint: "connections_all",
+        status: StatusCode::OK,
+        request_id: None,
+        body: response.into_body().to_vec(),
+    }
+}
+
+/// Reads a page.
+pub(crate) fn parse(answer: &Answer) -> Listing {
+    let mut draft = Draft::new(answer.endpoint, ROWS, ROWS);
+    zis::take(answer, &mut draft).expect("the page is as documented");
+    draft.finish()
+}
+
+/// A target's state with this listing.
+pub(crate) fn state(listing: Listing) -> State {
+    let hour = Duration::from_hours(1);
+    let now = Timestamp::UNIX_EPOCH;
+    let held = Held::new(listing, None, Vec::new(), Instant::now(), hour);
+    State {
+        last_attempt: Some(Attempt {
+            at: now,
+            duration: Duration::from_millis(120),
+            error: None,
+        }),
+        last_success: Some(now),
+        successes: 1,
+        held: Some(Arc::new(held)),
+        ..State::new(hour, now)
+    }
+}
+
+/// A board of so many accounts, each with so many targets that hold copies of the listing.
+pub(crate) fn board(
+    accounts: usize,
+    targets: usize,
+    listing: &Listing,
+) -> (Arc<Board>, AccountBoard) {
+    let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
+    let mut last = None;
+    for account in 0..accounts {
+        let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+        let durations = board.own().durations();
+        let metrics =
+            AccountMetrics::new(SYSTEM.name, &format!("account_{account}"), pace, durations);
+        let opened = board.open(SYSTEM, Arc::new(metrics));
+        let labels: BTreeMap<_, _> = (0..targets)
+            .map(|target| (target.to_string(), format!("target_{target}")))
+            .collect();
+        opened.set_targets(&labels, |_| state(listing.clone()));
+        last = Some(opened);
+    }
+    (board, last.expect("there is an account"))
+}

@@ -1,0 +1,105 @@
+//! How many instructions the hot paths take, counted by callgrind: a doubling fails, the machine's noise does not.
+
+#[path = "../../benches/workload/mod.rs"]
+mod workload;
+
+use std::env::{self, current_exe};
+use std::hint::black_box;
+use std::process::Command;
+
+use connections_exporter::exposition::{Encoding, Fragment};
+use connections_exporter::metrics;
+use workload::{ROWS, SYSTEM, answer, board, parse, state};
+
+/// The path that this process runs under callgrind.
+const PATH: &str = "INSTRUCTIONS_OF";
+
+/// Each path, and the most instructions that it may take: a half more than it took when this was written, in a build
+/// for tests. Whoever makes one faster lowers its limit.
+const LIMITS: [(&str, u64); 6] = [
+    ("parse 100 rows", 5_300_000),
+    ("render and deflate 100 rows", 17_200_000),
+    ("publish a target", 26_700_000),
+    ("a plain page after a publish", 7_200_000),
+    ("a gzip page after a publish", 10_800_000),
+    ("a gzip page with 2,000 tokens", 17_400_000),
+];
+
+fn run(path: &str) {
+    let rows = answer(ROWS, ROWS / 2);
+    match path {
+        "parse 100 rows" => measure(&mut || drop(black_box(parse(&rows)))),
+        "render and deflate 100 rows" => {
+            let held = state(parse(&rows)).held.expect("it has a listing");
+            let render = || Fragment::render(metrics::listing(SYSTEM, "acme", "target", &held));
+            measure(&mut || drop(black_box(render())));
+        }
+        "publish a target" => {
+            let listing = parse(&rows);
+            let (_board, account) = board(1, 2, &listing);
+            measure(&mut || account.publish("1", state(listing.clone())));
+        }
+        "a plain page after a publish" => page(ROWS / 2, 20, Encoding::Plain),
+        "a gzip page after a publish" => page(ROWS / 2, 20, Encoding::Gzip),
+        "a gzip page with 2,000 tokens" => page(ROWS, 20, Encoding::Gzip),
+        path => panic!("there is no path {path}"),
+    }
+}
+
+fn page(tokens: usize, targets: usize, encoding: Encoding) {
+    let listing = parse(&answer(ROWS, tokens));
+    let (board, account) = board(1, targets, &listing);
+    let _ = board.page(encoding);
+    account.publish("1", state(listing));
+    counted(&mut || drop(black_box(board.page(encoding))));
+}
+
+/// The second time: the first one also makes what is made once.
+fn measure(path: &mut dyn FnMut()) {
+    path();
+    counted(path);
+}
+
+/// Callgrind counts while this runs; its name is below.
+#[inline(never)]
+fn counted(path: &mut dyn FnMut()) {
+    path();
+}
+
+fn instructions(path: &str) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg("--toggle-collect=*instructions::counted*")
+        .arg(current_exe().expect("this program has a path"))
+        .args(["--include-ignored", "--test-threads=1"])
+        .env(PATH, path)
+        .output()
+        .expect("valgrind is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let collected = said
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .expect("callgrind says how many");
+    collected.1.trim().parse().expect("it is a number")
+}
+
+#[test]
+#[ignore = "needs valgrind: make test"]
+fn no_hot_path_takes_twice_the_instructions_that_it_took() {
+    if let Ok(path) = env::var(PATH) {
+        return run(&path);
+    }
+    let counts = LIMITS.map(|(path, limit)| (path, instructions(path), limit));
+    let lines = counts.map(|(path, count, limit)| format!("{path}: {count} of {limit}"));
+    let table = lines.join("\n");
+    println!("{table}");
+    for (_, count, limit) in counts {
+        assert!(count <= limit, "more than the limit:\n{table}");
+        // Far less is a limit that was forgotten, or a path that was not run.
+        assert!(
+            count >= limit / 3,
+            "so few that the limit must be lowered:\n{table}"
+        );
+    }
+}
