@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
-use crate::listing::{Connection, Facts};
+use crate::listing::{Facts, Row};
 use crate::state::{Held, State};
 use crate::upstream::System;
 
@@ -177,11 +177,11 @@ pub fn listing(
     let name = system.name;
     let mut counts: std::collections::BTreeMap<_, u64> =
         system.documented.iter().map(|pair| (*pair, 0)).collect();
-    for (connection, renewals) in held.listing.connections().iter().zip(&held.renewals) {
+    for (connection, renewals) in held.listing.connections().zip(&held.renewals) {
         *counts
             .entry((connection.kind, connection.status))
             .or_default() += 1;
-        let labels = [name, account, target, &connection.id, connection.kind];
+        let labels = [name, account, target, connection.id, connection.kind];
         samples.add(&INFO, info(system, account, target, connection), 1.0);
         samples.add_if(
             &CONNECTED,
@@ -217,7 +217,7 @@ fn info<'a>(
     system: &'a System,
     account: &'a str,
     target: &'a str,
-    connection: &'a Connection,
+    connection: Row<'a>,
 ) -> [&'a str; 14] {
     let Facts {
         uuid,
@@ -228,12 +228,12 @@ fn info<'a>(
         header_name,
         allowed_domain,
         permission_scope,
-    } = &connection.facts;
+    } = connection.facts;
     [
         system.name,
         account,
         target,
-        &connection.id,
+        connection.id,
         connection.kind,
         connection.status,
         uuid,
@@ -259,11 +259,10 @@ pub fn token_expires_in(
     let expiring = held
         .listing
         .connections()
-        .iter()
         .filter_map(|c| Some((c, c.expiry?)));
     expiring
         .map(|(c, expiry)| {
-            let labels = TOKEN_EXPIRES_IN.labels([system.name, account, target, &c.id, c.kind]);
+            let labels = TOKEN_EXPIRES_IN.labels([system.name, account, target, c.id, c.kind]);
             (header.sample(labels, 0.0), expiry)
         })
         .unzip()
