@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::{Account, Change};
 use crate::board::Board;
-use crate::client::Network;
+use crate::client::{Network, Trust};
 use crate::clock::Clock;
 use crate::config::{self, Config, Poll};
 use crate::store::Store;
@@ -71,11 +71,11 @@ impl Accounts {
     /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
     /// be loaded. What did not change goes on as it was. What is kept of new accounts is on the board afterwards.
     pub async fn take_up(&mut self, config: Config) -> anyhow::Result<Difference> {
-        let mut steps = BTreeMap::new();
+        let (mut steps, mut trust) = (BTreeMap::new(), Trust::default());
         for account in config.accounts {
-            let step = self.step(&account, &config.poll)?;
+            let step = self.step(&account, &config.poll, &mut trust)?;
             steps.insert(key(&account), (account, step));
-            // A client takes milliseconds to make, and there may be a thousand: scrapes come in between.
+            // A client takes a while to make, and there may be a thousand: scrapes come in between.
             yield_now().await;
         }
         let mut difference = Difference {
@@ -108,8 +108,13 @@ impl Accounts {
     }
 
     /// Finds out what is to be done with an account.
-    fn step(&self, account: &config::Account, poll: &Poll) -> anyhow::Result<Step> {
-        let network = || Network::new(account, poll);
+    fn step(
+        &self,
+        account: &config::Account,
+        poll: &Poll,
+        trust: &mut Trust,
+    ) -> anyhow::Result<Step> {
+        let mut network = || Network::new(account, poll, trust);
         let running = self
             .running
             .get(&key(account))

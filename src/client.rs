@@ -5,6 +5,7 @@ mod pace;
 mod quota;
 mod retry_after;
 mod transport;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};
 pub(crate) use transport::find;
 pub use transport::{Failure, Network, Transport};
+pub use trust::Trust;
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -117,7 +118,7 @@ pub struct Account {
     /// How old a listing may become before it is dropped from the page; `None`: three intervals.
     pub stale_after: Option<Duration>,
     /// Certificates to trust beside the platform's.
-    pub certificates: Vec<reqwest::Certificate>,
+    pub certificates: Vec<CertificateDer<'static>>,
     /// The targets that the file names.
     pub targets: Vec<Target>,
     /// What the vendor is asked about its targets.

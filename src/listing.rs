@@ -1,24 +1,30 @@
 //! Connections, and listings that are complete or do not exist.
 
+mod texts;
+
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PollError, Reason};
+use texts::{Interner, Text, Texts};
 
 /// One row that a target's listing returned. Holds no secret, and no person's name.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Connection {
+///
+/// A source makes it of texts of its own; a [`Listing`] shows it as a [`Row`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Connection<T = Box<str>> {
     /// The `connection` label: the id (Zuora) or the name (ZIS).
-    pub id: Box<str>,
+    pub id: T,
     /// The `connection_type` label, one of the system's own words or `other`.
     pub kind: &'static str,
     /// The `status` label; empty where the system has no statuses.
     pub status: &'static str,
     /// The facts that `saas_connection_info` shows.
-    pub facts: Facts,
+    pub facts: Facts<T>,
     /// When the stored access token expires, where the vendor says so.
     pub expiry: Option<Timestamp>,
     /// Whether a refresh token is stored with it; only where that is a question.
@@ -29,10 +35,12 @@ pub struct Connection {
     pub updated: Option<Timestamp>,
 }
 
-impl Connection {
-    /// Cuts every text to the length of a label. Before anything else is done with a row, so that two
-    /// rows with one label are one connection, and a vendor's 100 kB name is not kept.
-    fn cut(&mut self) {
+/// A connection of a listing that is held.
+pub type Row<'a> = Connection<&'a str>;
+
+impl<T> Connection<T> {
+    /// The same with each of its texts made into something else.
+    fn map<'a, U>(&'a self, mut text: impl FnMut(&'a T) -> U) -> Connection<U> {
         let Facts {
             uuid,
             source_entity,
@@ -42,51 +50,60 @@ impl Connection {
             header_name,
             allowed_domain,
             permission_scope,
-        } = &mut self.facts;
-        for text in [
-            &mut self.id,
-            uuid,
-            source_entity,
-            source_entity_name,
-            target_entity,
-            target_entity_name,
-            header_name,
-            allowed_domain,
-            permission_scope,
-        ] {
-            if let Cow::Owned(short) = cut(text) {
-                *text = short.into();
-            }
+        } = &self.facts;
+        Connection {
+            id: text(&self.id),
+            kind: self.kind,
+            status: self.status,
+            facts: Facts {
+                uuid: text(uuid),
+                source_entity: text(source_entity),
+                source_entity_name: text(source_entity_name),
+                target_entity: text(target_entity),
+                target_entity_name: text(target_entity_name),
+                header_name: text(header_name),
+                allowed_domain: text(allowed_domain),
+                permission_scope: text(permission_scope),
+            },
+            expiry: self.expiry,
+            renewable: self.renewable,
+            created: self.created,
+            updated: self.updated,
         }
     }
+}
 
+impl<'a> Row<'a> {
     /// What makes it the same connection in the next listing: a name is not promised to be unique
     /// across types.
     #[must_use]
-    pub fn identity(&self) -> (&str, &'static str) {
-        (&self.id, self.kind)
+    pub fn identity(&self) -> (&'a str, &'static str) {
+        (self.id, self.kind)
     }
 }
 
 /// Labels of `saas_connection_info`; what a system lacks stays empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "each field is the label of the same name")]
-pub struct Facts {
-    pub uuid: Box<str>,
-    pub source_entity: Box<str>,
-    pub source_entity_name: Box<str>,
-    pub target_entity: Box<str>,
-    pub target_entity_name: Box<str>,
-    pub header_name: Box<str>,
-    pub allowed_domain: Box<str>,
-    pub permission_scope: Box<str>,
+pub struct Facts<T = Box<str>> {
+    pub uuid: T,
+    pub source_entity: T,
+    pub source_entity_name: T,
+    pub target_entity: T,
+    pub target_entity_name: T,
+    pub header_name: T,
+    pub allowed_domain: T,
+    pub permission_scope: T,
 }
 
 /// All connections of one target from one poll. Made only by [`Draft::finish`], after the last page.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// It is held for as long as its target is known: two blocks of memory, in which each text stands once.
+#[derive(Debug, Clone, Default)]
 pub struct Listing {
-    connections: Vec<Connection>,
+    connections: Box<[Connection<Text>]>,
+    texts: Texts,
     /// How many pages it took.
     pub pages: u32,
     /// Rows dropped because a later row had the same identity.
@@ -98,18 +115,27 @@ pub struct Listing {
 impl Listing {
     /// The connections, ordered by identity.
     #[must_use]
-    pub fn connections(&self) -> &[Connection] {
-        &self.connections
+    pub fn connections(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
+        self.connections.iter().map(|packed| self.row(packed))
+    }
+
+    fn row(&self, packed: &Connection<Text>) -> Row<'_> {
+        packed.map(|text| self.texts.get(*text))
+    }
+
+    /// Where the connection with this identity stands.
+    #[must_use]
+    pub fn position(&self, identity: (&str, &str)) -> Option<usize> {
+        let identity_of = |packed: &Connection<Text>| (self.texts.get(packed.id), packed.kind);
+        self.connections
+            .binary_search_by(|packed| identity_of(packed).cmp(&identity))
+            .ok()
     }
 
     /// The connection with this identity.
     #[must_use]
-    pub fn find(&self, identity: (&str, &str)) -> Option<&Connection> {
-        let at = self
-            .connections
-            .binary_search_by(|c| c.identity().cmp(&identity))
-            .ok()?;
-        Some(&self.connections[at])
+    pub fn find(&self, identity: (&str, &str)) -> Option<Row<'_>> {
+        Some(self.row(&self.connections[self.position(identity)?]))
     }
 }
 
@@ -119,7 +145,10 @@ pub struct Draft {
     endpoint: &'static str,
     max_connections: usize,
     max_pages: u32,
-    rows: HashMap<(&'static str, Box<str>), Connection>,
+    rows: Vec<Connection<Text>>,
+    /// Where the row of an identity is.
+    places: HashMap<(Text, &'static str), usize>,
+    texts: Interner,
     done: Listing,
 }
 
@@ -136,7 +165,9 @@ impl Draft {
             endpoint,
             max_connections,
             max_pages,
-            rows: HashMap::new(),
+            rows: Vec::new(),
+            places: HashMap::new(),
+            texts: Interner::default(),
             done: Listing::default(),
         }
     }
@@ -148,10 +179,19 @@ impl Draft {
     pub fn page(&mut self, rows: Vec<Connection>, last: bool) -> Result<bool, PollError> {
         self.done.pages += 1;
         let before = self.rows.len();
-        for mut row in rows {
-            row.cut();
-            if self.rows.insert((row.kind, row.id.clone()), row).is_some() {
-                self.done.duplicates += 1;
+        for row in rows {
+            // Cut before anything else is done with it, so that two rows with one label are one connection, and a
+            // vendor's 100 kB name is not kept.
+            let row = row.map(|text| self.texts.intern(&cut(text)));
+            match self.places.entry((row.id, row.kind)) {
+                Entry::Occupied(earlier) => {
+                    self.rows[*earlier.get()] = row;
+                    self.done.duplicates += 1;
+                }
+                Entry::Vacant(new) => {
+                    new.insert(self.rows.len());
+                    self.rows.push(row);
+                }
             }
             if self.rows.len() > self.max_connections {
                 let detail = format!("more than {} connections", self.max_connections);
@@ -186,10 +226,13 @@ impl Draft {
     /// Ends the listing after its last page.
     #[must_use]
     pub fn finish(mut self) -> Listing {
-        self.done.connections = self.rows.into_values().collect();
-        self.done
-            .connections
-            .sort_unstable_by(|a, b| a.identity().cmp(&b.identity()));
+        drop(self.places);
+        let texts = self.texts.finish();
+        let identity = |row: &Connection<Text>| (texts.get(row.id), row.kind);
+        self.rows
+            .sort_unstable_by(|a, b| identity(a).cmp(&identity(b)));
+        self.done.connections = self.rows.into();
+        self.done.texts = texts;
         self.done
     }
 }

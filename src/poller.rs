@@ -55,7 +55,7 @@ impl Setup {
     #[must_use]
     pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
         let there = |expected: &str| {
-            let mut connections = listing.connections().iter();
+            let mut connections = listing.connections();
             connections.any(|connection| self.source.satisfies(id, connection, expected))
         };
         let target = self.targets.iter().find(|target| target.id == id);
@@ -281,7 +281,7 @@ impl Poller {
             account,
             target,
             change = change.label(),
-            connection = %ForLog(&connection.id),
+            connection = %ForLog(connection.id),
             connection_type = connection.kind,
             before,
             after,

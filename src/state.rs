@@ -2,7 +2,6 @@
 
 mod snapshot;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::PollError;
-use crate::listing::{Connection, Listing};
+use crate::listing::{Listing, Row};
 pub use snapshot::Snapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
@@ -80,11 +79,11 @@ pub struct ChangeCounts {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     /// The connection was not there before.
-    Added(&'a Connection),
+    Added(Row<'a>),
     /// The connection is not there any more.
-    Removed(&'a Connection),
-    /// The status changed from that of the first to that of the second.
-    Status(&'a Connection, &'a Connection),
+    Removed(Row<'a>),
+    /// The status changed from the first to that of the second.
+    Status(&'static str, Row<'a>),
 }
 
 impl State {
@@ -146,7 +145,7 @@ impl ChangeCounts {
     }
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
     /// The value of the `change` label.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -159,11 +158,11 @@ impl Change<'_> {
 
     /// The connection that changed, and its status before and after; empty where there is none.
     #[must_use]
-    pub fn values(&self) -> (&Connection, &'static str, &'static str) {
-        match self {
+    pub fn values(&self) -> (Row<'a>, &'static str, &'static str) {
+        match *self {
             Self::Added(now) => (now, "", now.status),
             Self::Removed(before) => (before, before.status, ""),
-            Self::Status(before, now) => (now, before.status, now.status),
+            Self::Status(before, now) => (now, before, now.status),
         }
     }
 }
@@ -173,15 +172,13 @@ impl Change<'_> {
 pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
     let removed = before
         .connections()
-        .iter()
         .filter(|c| now.find(c.identity()).is_none())
         .map(Change::Removed);
     let rest = now
         .connections()
-        .iter()
         .filter_map(|c| match before.find(c.identity()) {
             None => Some(Change::Added(c)),
-            Some(earlier) if earlier.status != c.status => Some(Change::Status(earlier, c)),
+            Some(earlier) if earlier.status != c.status => Some(Change::Status(earlier.status, c)),
             Some(_) => None,
         });
     removed.chain(rest).collect()
@@ -189,25 +186,28 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
 
 /// How often each connection's expiry moved forward, given the counts of the listing before.
 fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
-    let earlier: BTreeMap<_, _> = before
-        .iter()
-        .flat_map(|held| held.listing.connections().iter().zip(&held.renewals))
-        .map(|(connection, count)| (connection.identity(), (connection.expiry, *count)))
-        .collect();
-    let count = |connection: &Connection| match earlier.get(&connection.identity()) {
-        Some((Some(before), count)) if connection.expiry.is_some_and(|now| now > *before) => {
+    let earlier = |identity: (&str, &str)| {
+        let held = before?;
+        let (count, connection) = (
+            held.renewals[held.listing.position(identity)?],
+            held.listing.find(identity)?,
+        );
+        Some((connection.expiry, count))
+    };
+    let count = |connection: Row<'_>| match earlier(connection.identity()) {
+        Some((Some(before), count)) if connection.expiry.is_some_and(|now| now > before) => {
             count + 1
         }
-        Some((_, count)) => *count,
+        Some((_, count)) => count,
         None => 0,
     };
-    now.connections().iter().map(count).collect()
+    now.connections().map(count).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listing::Draft;
+    use crate::listing::{Connection, Draft};
 
     fn listing(rows: &[(&str, &'static str, Option<i64>)]) -> Listing {
         let rows = rows.iter().map(|(id, status, expiry)| Connection {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::client::{Client, Quota};
 use crate::config::{Account, Checker};
 use crate::error::PollError;
-use crate::listing::{Connection, Listing};
+use crate::listing::{Listing, Row};
 
 /// What never changes about a system.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub trait Source: Send + Sync {
     fn credential(&self, target: &str) -> Option<u64>;
 
     /// Whether this row of the target is what an `expect` entry of the configuration waits for.
-    fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool;
+    fn satisfies(&self, target: &str, connection: Row<'_>, expected: &str) -> bool;
 
     /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
     /// credential.

@@ -23,6 +23,7 @@ use files::Seen;
 pub(crate) use password::{Checks, Verdict};
 pub use settings::Settings;
 pub use tls::Tls;
+pub(crate) use tls::certificates;
 
 /// How often the files are compared with what was read. Shorter than a health check is patient, so that one
 /// that comes between a new certificate and its being taken up waits for that.

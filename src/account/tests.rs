@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::error::{PollError, Reason};
 use crate::exposition::Encoding;
-use crate::listing::{Connection, Draft, Listing};
+use crate::listing::{Connection, Draft, Listing, Row};
 use crate::metrics::OwnMetrics;
 use crate::upstream::{Connect, Limits, System};
 
@@ -139,7 +139,7 @@ impl Source for Fake {
         *self.credential.lock().unwrap()
     }
 
-    fn satisfies(&self, _: &str, connection: &Connection, expected: &str) -> bool {
+    fn satisfies(&self, _: &str, connection: Row<'_>, expected: &str) -> bool {
         *connection.id == *expected
     }
 }

@@ -267,8 +267,8 @@ proptest! {
             for connection in held.listing.connections() {
                 let identity = (target.clone(), connection.id.to_string(), connection.kind.to_owned());
                 let (labels, _) = &infos[&identity];
-                prop_assert_eq!(&labels["uuid"], &*connection.facts.uuid);
-                prop_assert_eq!(&labels["allowed_domain"], &*connection.facts.allowed_domain);
+                prop_assert_eq!(&labels["uuid"], connection.facts.uuid);
+                prop_assert_eq!(&labels["allowed_domain"], connection.facts.allowed_domain);
                 prop_assert_eq!(&labels["status"], connection.status);
                 if let Some(expiry) = connection.expiry {
                     let seconds = expiry.as_second() as f64;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method, header};
 use reqwest::{RequestBuilder, Response, Url, redirect};
 
+use super::Trust;
 use crate::config::{Account, Poll};
 use crate::error::{PollError, Reason};
 
@@ -48,7 +49,14 @@ pub struct Network(reqwest::Client);
 
 impl Network {
     /// Fails if the platform's certificates cannot be loaded.
-    pub fn new(account: &Account, poll: &Poll) -> anyhow::Result<Self> {
+    pub fn new(account: &Account, poll: &Poll, trust: &mut Trust) -> anyhow::Result<Self> {
+        let whose = || {
+            format!(
+                "making the HTTP client of {} {}",
+                account.system.name, account.name
+            )
+        };
+        let tls = trust.settings(&account.certificates).with_context(whose)?;
         let mut headers = HeaderMap::new();
         headers.insert(
             header::ACCEPT,
@@ -63,20 +71,13 @@ impl Network {
             .referer(false)
             .timeout(poll.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(poll.request_timeout))
+            .tls_backend_preconfigured(tls)
             .https_only(account.base_url.scheme() == "https");
         if account.base_url.scheme() == "http" {
             // Plain http is for loopback; a proxy would carry the credential elsewhere in clear.
             builder = builder.no_proxy();
         }
-        if !account.certificates.is_empty() {
-            builder = builder.tls_certs_merge(account.certificates.clone());
-        }
-        let client = builder.build().with_context(|| {
-            format!(
-                "making the HTTP client of {} {}",
-                account.system.name, account.name
-            )
-        })?;
+        let client = builder.build().with_context(whose)?;
         Ok(Self(client))
     }
 }

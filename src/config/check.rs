@@ -14,6 +14,7 @@ use super::{
 };
 use crate::log::OneLine;
 use crate::upstream::{Connect, System};
+use crate::web_config::certificates;
 
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 =
@@ -296,11 +297,7 @@ impl<'a> Checker<'a> {
         let (ca, certificates) = common.ca_file.map_or_else(<_>::default, |FileName(name)| {
             let read = std::fs::read(self.folder.join(&name))
                 .map_err(|error| format!("cannot be read: {error}"));
-            let certificates =
-                read.and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
-                    Ok(list) if !list.is_empty() => Ok((pem, list)),
-                    _ => Err("holds no certificate in PEM form".to_owned()),
-                });
+            let certificates = read.and_then(|pem| certificates(&pem).map(|list| (pem, list)));
             certificates.unwrap_or_else(|error| {
                 self.problem("ca_file", format!("{name} {error}"));
                 <_>::default()

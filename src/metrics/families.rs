@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
-use crate::listing::{Connection, Facts};
+use crate::listing::{Facts, Row};
 use crate::state::{Held, State};
 use crate::upstream::System;
 
@@ -178,8 +178,7 @@ pub fn listing<'a>(
     target: &'a str,
     held: &'a Held,
 ) -> impl Iterator<Item = (usize, MetricFamily)> + 'a {
-    let connections = held.listing.connections().iter();
-    let mut rows = connections.zip(&held.renewals).peekable();
+    let mut rows = held.listing.connections().zip(&held.renewals).peekable();
     let batches = std::iter::from_fn(move || {
         rows.peek()?;
         let batch = rows.by_ref().take(BATCH);
@@ -193,12 +192,12 @@ fn of_connections<'a>(
     system: &System,
     account: &str,
     target: &str,
-    connections: impl Iterator<Item = (&'a Connection, &'a u64)>,
+    connections: impl Iterator<Item = (Row<'a>, &'a u64)>,
 ) -> Samples {
     let mut samples = Samples::new();
     let name = system.name;
     for (connection, renewals) in connections {
-        let labels = [name, account, target, &connection.id, connection.kind];
+        let labels = [name, account, target, connection.id, connection.kind];
         samples.add(&INFO, info(system, account, target, connection), 1.0);
         samples.add_if(
             &CONNECTED,
@@ -246,7 +245,7 @@ fn info<'a>(
     system: &'a System,
     account: &'a str,
     target: &'a str,
-    connection: &'a Connection,
+    connection: Row<'a>,
 ) -> [&'a str; 14] {
     let Facts {
         uuid,
@@ -257,12 +256,12 @@ fn info<'a>(
         header_name,
         allowed_domain,
         permission_scope,
-    } = &connection.facts;
+    } = connection.facts;
     [
         system.name,
         account,
         target,
-        &connection.id,
+        connection.id,
         connection.kind,
         connection.status,
         uuid,
@@ -288,11 +287,10 @@ pub fn token_expires_in(
     let expiring = held
         .listing
         .connections()
-        .iter()
         .filter_map(|c| Some((c, c.expiry?)));
     expiring
         .map(|(c, expiry)| {
-            let labels = TOKEN_EXPIRES_IN.labels([system.name, account, target, &c.id, c.kind]);
+            let labels = TOKEN_EXPIRES_IN.labels([system.name, account, target, c.id, c.kind]);
             (header.sample(labels, 0.0), expiry)
         })
         .unzip()

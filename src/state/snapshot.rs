@@ -34,13 +34,21 @@ struct Written<'a> {
     last_success: Option<Timestamp>,
     consecutive_failures: u32,
     failing_since: Option<Timestamp>,
-    listing: Option<ListingOf<&'a [Connection]>>,
+    listing: Option<ListingOf<Connections<'a>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ListingOf<C> {
     pages: u32,
     connections: C,
+}
+
+struct Connections<'a>(&'a Listing);
+
+impl Serialize for Connections<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.connections())
+    }
 }
 
 /// A [`Connection`], before its type and status are known to be ones of the system's.
@@ -60,7 +68,7 @@ impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let listing = self.held.as_deref().map(|Held { listing, .. }| ListingOf {
             pages: listing.pages,
-            connections: listing.connections(),
+            connections: Connections(listing),
         });
         let written = Written {
             next_poll: self.next_poll,

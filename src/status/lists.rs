@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::view::{Place, TargetRow};
 use super::words::{Date, Name, Number};
-use crate::listing::Connection;
+use crate::listing::Row;
 
 /// The most rows of a list; how many more there are is said below it.
 pub(super) const MOST: usize = 200;
@@ -91,7 +91,7 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<Token
         .iter()
         .filter_map(|row| Some((row.place, row.held?)))
         .flat_map(|(place, held)| {
-            let counted = held.listing.connections().iter().zip(&held.renewals);
+            let counted = held.listing.connections().zip(&held.renewals);
             counted.filter_map(move |(connection, count)| {
                 Some((connection.expiry?, connection, *count, place))
             })
@@ -103,9 +103,9 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<Token
         all.truncate(MOST);
     }
     all.sort_by_key(|token| token.0);
-    let row = |(at, connection, count, place): (_, &'a Connection, _, _)| TokenRow {
+    let row = |(at, connection, count, place): (_, Row<'a>, _, _)| TokenRow {
         expires: Date { at, now },
-        connection: Name(&connection.id),
+        connection: Name(connection.id),
         kind: connection.kind,
         place,
         renews: match (count, connection.renewable) {
@@ -139,13 +139,13 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
     });
     let ill = held().flat_map(|(place, held)| {
         let well = place.system.connected;
-        let connections = held.listing.connections().iter();
+        let connections = held.listing.connections();
         let ill = connections
             .filter(move |connection| well.is_some_and(|well| connection.status != well));
         ill.map(move |connection| Worry {
             what: connection.status,
             missing: false,
-            connection: Name(&connection.id),
+            connection: Name(connection.id),
             between: between(connection),
             place,
         })
@@ -158,10 +158,10 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
 }
 
 /// What it connects, by name or else by id.
-fn between(connection: &Connection) -> Option<(Name<'_>, Name<'_>)> {
+fn between(connection: Row<'_>) -> Option<(Name<'_>, Name<'_>)> {
     let facts = &connection.facts;
-    let source = either(&facts.source_entity_name, &facts.source_entity)?;
-    let target = either(&facts.target_entity_name, &facts.target_entity)?;
+    let source = either(facts.source_entity_name, facts.source_entity)?;
+    let target = either(facts.target_entity_name, facts.target_entity)?;
     Some((Name(source), Name(target)))
 }
 

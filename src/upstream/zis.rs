@@ -22,7 +22,7 @@ use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit, reset};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
-use crate::listing::{Connection, Draft, Facts, Listing};
+use crate::listing::{Connection, Draft, Facts, Listing, Row};
 use admin::{AdminClient, Minter};
 pub use settings::AccountSettings;
 use stored::Stored;
@@ -200,8 +200,8 @@ impl Source for Zis {
     }
 
     /// A connection of this name, whatever its type.
-    fn satisfies(&self, _target: &str, connection: &Connection, expected: &str) -> bool {
-        *connection.id == *expected
+    fn satisfies(&self, _target: &str, connection: Row<'_>, expected: &str) -> bool {
+        connection.id == expected
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
-use crate::listing::{Connection, Draft, Listing};
+use crate::listing::{Draft, Listing, Row};
 use crate::token::{Keeper, Token};
 use page::{Names, judge, refusal, take};
 pub use settings::AccountSettings;
@@ -283,10 +283,10 @@ impl Source for Zuora {
     }
 
     /// A connected row between the target and the expected entity, in either direction.
-    fn satisfies(&self, target: &str, connection: &Connection, expected: &str) -> bool {
+    fn satisfies(&self, target: &str, connection: Row<'_>, expected: &str) -> bool {
         let sides = (
-            &*connection.facts.source_entity,
-            &*connection.facts.target_entity,
+            connection.facts.source_entity,
+            connection.facts.target_entity,
         );
         connection.status == "connected"
             && (sides == (target, expected) || sides == (expected, target))

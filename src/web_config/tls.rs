@@ -210,7 +210,7 @@ impl Files<'_> {
 }
 
 /// The certificates in PEM; other blocks are passed over.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
         Ok(list) if !list.is_empty() => Ok(list),
         _ => Err("holds no certificate in PEM form".to_owned()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use connections_exporter::client::{Client, Network, Pace};
+use connections_exporter::client::{Client, Network, Pace, Trust};
 use connections_exporter::clock::Clock;
 use connections_exporter::error::Reason;
 use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
@@ -101,7 +101,7 @@ impl Rig {
         let durations = OwnMetrics::new(Timestamp::now()).durations();
         let metrics = AccountMetrics::new(account.system.name, "a", pace.clone(), durations);
         let store = Store::default().account("test", "a", "");
-        let network = Arc::new(Network::new(account, &config.poll).unwrap());
+        let network = Arc::new(Network::new(account, &config.poll, &mut Trust::default()).unwrap());
         let client = Client::new(
             network,
             account,
@@ -131,7 +131,7 @@ fn whole(pages: &[Served]) -> BTreeMap<String, bool> {
 
 fn any_pages_end(
     target: &str,
-    version: fn(&connections_exporter::listing::Connection) -> bool,
+    version: fn(connections_exporter::listing::Row<'_>) -> bool,
     text: impl Fn(&str) -> String,
     body: fn(&Served) -> serde_json::Value,
 ) {
@@ -144,7 +144,7 @@ fn any_pages_end(
         rig.asked.store(0, Ordering::Relaxed);
         match runtime.block_on(rig.source.list(target)) {
             Ok(listing) => {
-                let connections = listing.connections().iter();
+                let connections = listing.connections();
                 let seen: BTreeMap<_, _> = connections
                     .map(|c| (c.id.to_string(), version(c)))
                     .collect();
@@ -186,7 +186,7 @@ fn any_pages_of_zuora_end_complete_or_failed() {
 fn any_pages_of_zis_end_complete_or_failed() {
     any_pages_end(
         "n",
-        |connection| &*connection.facts.allowed_domain == "true",
+        |connection| connection.facts.allowed_domain == "true",
         |uri| {
             format!(
                 "zis:\n  - account: a\n    base_url: {uri}\n    requests_per_minute: 1000000\n    integrations:\n      - name: n\n        token_env: T\n"

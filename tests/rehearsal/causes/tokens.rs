@@ -6,10 +6,8 @@ use super::{Inbox, Rehearsal, Row, Scene, alert};
 
 /// Stored ones.
 pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
-    let ends = |connection: &'static str, hours: i64| {
-        let ends = SignedDuration::from_hours(hours);
-        scene.sick.token("tokens", connection, ends)
-    };
+    let token = |connection, ends| scene.sick.token("tokens", connection, ends);
+    let ends = |connection, hours| token(connection, SignedDuration::from_hours(hours));
     let of = |name: &str, severity: &str, connection: &str| {
         let target = "system=zis account=acme target=tokens";
         let labels = format!("{target} connection={connection} connection_type=oauth");
@@ -33,10 +31,14 @@ pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     .run(ends("last_day", 20), ends("last_day", month));
 
     let short = rehearsal(
-        "a token that lived for less than two days ended two days ago",
+        "a token that lives for less than two days ended a day ago",
         vec![of("ConnectionTokenNotRenewed", "warning", "short")],
     )
-    .run(ends("short", -48), ends("short", 1));
+    // Seen before it is a whole day: one that was never seen in its time is none of this alert's.
+    .run(
+        token("short", SignedDuration::from_secs(15 - 86_400)),
+        ends("short", 1),
+    );
 
     let long = rehearsal(
         "a token ended eight days ago",

@@ -1,0 +1,80 @@
+//! Texts that stand once, however often they are named.
+
+use std::collections::HashMap;
+
+/// A text of one [`Texts`], by its number; 0 is the empty one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Text(u32);
+
+/// Different texts, one after another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts {
+    all: Box<str>,
+    /// Where each ends, but for the empty one.
+    ends: Box<[usize]>,
+}
+
+impl Texts {
+    /// The text with this number.
+    pub(super) fn get(&self, Text(number): Text) -> &str {
+        let end = |number: usize| number.checked_sub(1).map_or(0, |at| self.ends[at]);
+        let number = number as usize;
+        &self.all[end(number.saturating_sub(1))..end(number)]
+    }
+}
+
+/// Texts on the way.
+#[derive(Debug, Default)]
+pub(super) struct Interner(HashMap<Box<str>, Text>);
+
+impl Interner {
+    /// The number of this text.
+    pub(super) fn intern(&mut self, text: &str) -> Text {
+        if text.is_empty() {
+            return Text::default();
+        }
+        if let Some(known) = self.0.get(text) {
+            return *known;
+        }
+        let new = u32::try_from(self.0.len() + 1).expect("memory ends before four billion texts");
+        self.0.insert(text.into(), Text(new));
+        Text(new)
+    }
+
+    /// All of them; numbers stay.
+    pub(super) fn finish(self) -> Texts {
+        let mut known: Vec<_> = self.0.into_iter().collect();
+        known.sort_unstable_by_key(|(_, number)| number.0);
+        let mut all = String::with_capacity(known.iter().map(|(text, _)| text.len()).sum());
+        let mut ends = Vec::with_capacity(known.len());
+        for (text, _) in known {
+            all.push_str(&text);
+            ends.push(all.len());
+        }
+        Texts {
+            all: all.into(),
+            ends: ends.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_text_comes_back_and_stands_once(texts in prop::collection::vec("\\PC{0,3}", 0..50)) {
+            let mut interner = Interner::default();
+            let numbers: Vec<_> = texts.iter().map(|text| interner.intern(text)).collect();
+            let held = interner.finish();
+            for (text, number) in texts.iter().zip(numbers) {
+                prop_assert_eq!(held.get(number), text);
+            }
+            let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
+            prop_assert_eq!(held.all.len(), distinct.into_iter().map(String::len).sum::<usize>());
+        }
+    }
+}
