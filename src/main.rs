@@ -1,7 +1,7 @@
 //! The `connections-exporter` command: arguments, logging, signals, exit code.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -138,13 +138,21 @@ fn config_check(flags: &Daemon) -> anyhow::Result<()> {
         (Err(one), Err(other)) => bail!("{one}\n{other}"),
         (config, web) => (config?, web?),
     };
-    for account in &config.accounts {
-        print!("{}", Plan::of(account));
+    let plans = config
+        .accounts
+        .iter()
+        .map(|account| Plan::of(account).to_string());
+    let files = std::iter::once(&flags.config_file).chain(&flags.web_config_file);
+    let files = files.map(|file| format!("{}: no problems\n", file.display()));
+    say(&plans.chain(files).collect::<String>())
+}
+
+/// Writes to standard output. Who has read enough, such as `head`, may go.
+fn say(text: &str) -> anyhow::Result<()> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("writing to standard output"),
     }
-    for file in std::iter::once(&flags.config_file).chain(&flags.web_config_file) {
-        println!("{}: no problems", file.display());
-    }
-    Ok(())
 }
 
 /// Polls every target once. Fails, after its report, if not all were listed.
@@ -162,8 +170,8 @@ async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
         eprint!("\r\u{1b}[K");
     }
     match format {
-        CheckFormat::Table => anstream::print!("{report}"),
-        CheckFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        CheckFormat::Table => say(&report.to_string())?,
+        CheckFormat::Json => say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
     }
     if report.is_good() {
         Ok(())

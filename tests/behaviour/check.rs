@@ -113,3 +113,23 @@ async fn an_account_whose_targets_cannot_be_listed_is_a_failure_and_not_the_end_
     );
     assert_eq!(said.matches("zis ").count(), 3, "{said}");
 }
+
+#[tokio::test]
+async fn whoever_has_read_enough_of_a_report_may_go() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&rig, "1h");
+    let file = folder.path().join("config.yaml").display().to_string();
+    for arguments in [
+        ["check", "--config.file"],
+        ["--config.check", "--config.file"],
+    ] {
+        let mut command = exporter(&arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.arg(&file).stdout(writer);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let Output { status, stderr, .. } = output.await.unwrap();
+        assert!(status.success(), "{status}");
+        assert_eq!(String::from_utf8(stderr).unwrap(), "");
+    }
+}
