@@ -12,12 +12,13 @@ run:
 test: lint docs tools deploy-check dashboards-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked -- --include-ignored
 
-## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md
+## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md; a fleet drawn by lot, for docs/scaling.md
 bench:
 	benches/tools.sh "$(TOOLS)"
 	cargo bench --locked --bench hot_paths
 	cargo build --release --locked
 	python3 benches/table --tools "$(TOOLS)" --output target/table.md
+	cargo bench --locked --bench fleet
 
 ## lint: format, clippy with warnings denied
 lint:

@@ -1,6 +1,7 @@
 //! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
 
 mod part;
+mod shelf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::PollError;
-use crate::exposition::{Countdown, Encoding, Fragment, Page, PageBuilder};
-use crate::metrics::{self, AccountMetrics, OwnMetrics};
+use crate::exposition::{Encoding, Fragment, Page, PageBuilder};
+use crate::metrics::{AccountMetrics, OwnMetrics};
 use crate::state::State;
 use crate::upstream::System;
 pub use part::Part;
+use shelf::{Shelf, Shown};
 
 /// Shelves by system and account.
 type Shelves = BTreeMap<&'static str, BTreeMap<String, Shelf>>;
@@ -44,20 +46,6 @@ struct Assembled {
     until: Option<Instant>,
 }
 
-/// One account's part of the board.
-#[derive(Debug)]
-struct Shelf {
-    system: &'static System,
-    metrics: Arc<AccountMetrics>,
-    /// These, rendered, and their revision then.
-    counted: Fragment,
-    revision: Option<u64>,
-    /// `None` until it is known which there are.
-    targets: Option<BTreeMap<String, Shown>>,
-    /// How the last discovery failed.
-    undiscovered: Option<PollError>,
-}
-
 /// What is known of one account, as it is.
 #[derive(Debug)]
 pub struct AccountSeen {
@@ -71,64 +59,6 @@ pub struct AccountSeen {
     pub targets: Option<Vec<(String, State)>>,
     /// How the last discovery failed.
     pub undiscovered: Option<PollError>,
-}
-
-/// What is shown of one target: its state, rendered.
-#[derive(Debug)]
-struct Shown {
-    label: String,
-    state: State,
-    freshness: Fragment,
-    listing: Fragment,
-    countdown: Countdown,
-}
-
-impl Shown {
-    fn render(system: &System, account: &str, label: String, state: State) -> Self {
-        let freshness = Fragment::render(metrics::freshness(system, account, &label, &state));
-        let (listing, countdown) = match &state.held {
-            Some(held) => (
-                Fragment::render(metrics::listing(system, account, &label, held)),
-                Countdown::render(metrics::token_expires_in(system, account, &label, held)),
-            ),
-            None => <_>::default(),
-        };
-        Self {
-            label,
-            state,
-            freshness,
-            listing,
-            countdown,
-        }
-    }
-
-    /// Takes a new state; the listing is rendered again only if there is a new one.
-    fn update(&mut self, system: &System, account: &str, state: State) {
-        let same = match (&self.state.held, &state.held) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
-            self.freshness =
-                Fragment::render(metrics::freshness(system, account, &self.label, &state));
-            self.state = state;
-        } else {
-            *self = Self::render(system, account, std::mem::take(&mut self.label), state);
-        }
-    }
-
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.state
-            .held
-            .as_ref()
-            .is_some_and(|held| held.is_fresh(now))
-    }
-
-    fn stale_from(&self) -> Option<Instant> {
-        let held = self.state.held.as_ref()?;
-        held.taken.checked_add(held.stale_after)
-    }
 }
 
 impl Board {
@@ -220,6 +150,7 @@ impl Board {
         let mut page = if part.is_whole() {
             self.assembled(&accounts, encoding, now)
         } else {
+            drop(self.current(now));
             assemble(part, &accounts, encoding, now)
         };
         page.countdown(
@@ -242,13 +173,21 @@ impl Board {
         page
     }
 
-    /// The page without its tail: as it was put together last, while nothing in it has changed.
-    fn assembled(&self, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+    /// The pages that were put together since anything in them changed. Others are given up here, whatever part is asked
+    /// for: nobody may ask for all of it again.
+    fn current(&self, now: Instant) -> MutexGuard<'_, Vec<Assembled>> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
         assembled.retain(|earlier| {
             earlier.changes == changes && earlier.until.is_none_or(|until| now < until)
         });
+        assembled
+    }
+
+    /// The page without its tail: as it was put together last, while nothing in it has changed.
+    fn assembled(&self, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+        let changes = self.changes.load(Ordering::Relaxed);
+        let mut assembled = self.current(now);
         if let Some(earlier) = assembled
             .iter()
             .find(|earlier| earlier.encoding == encoding)
@@ -410,23 +349,6 @@ impl AccountBoard {
             .and_then(|shelf| shelf.targets.as_ref());
         let shown = targets.and_then(|targets| targets.get(id));
         shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
-    }
-}
-
-impl Shelf {
-    /// Renders what is counted of the account, if that has changed, and says whether it has.
-    fn count(&mut self, now: Timestamp) -> bool {
-        let revision = Some(self.metrics.revision(now));
-        let changed = self.revision != revision;
-        if changed {
-            self.revision = revision;
-            self.counted = Fragment::gathered(&self.metrics.gather(now));
-        }
-        changed
-    }
-
-    fn targets(&self) -> impl Iterator<Item = &Shown> + Clone {
-        self.targets.iter().flat_map(BTreeMap::values)
     }
 }
 

@@ -1,18 +1,22 @@
 //! What the exporter says of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
-
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::account::{register, values};
 use crate::clock::seconds;
 use crate::shard::Shard;
+
+/// A page that was not asked for in this time is none that is scraped: somebody looked.
+const PAGE_SCRAPED: Duration = Duration::from_mins(15);
 
 /// From a fast answer to the 120 s after which Zuora gives up.
 const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -25,6 +29,8 @@ pub struct OwnMetrics {
     durations: HistogramVec,
     page_bytes: GaugeVec,
     page_series: GaugeVec,
+    /// When a whole page was last served.
+    page_served: Mutex<Option<Instant>>,
     state_write_failures: IntCounter,
     tasks: Gauge,
     configuration: Reloads,
@@ -113,7 +119,7 @@ impl OwnMetrics {
         );
         let page_bytes = gauges(
             "connections_exporter_page_bytes",
-            "Size of the whole page that was last served before this one, as it was sent and, as identity, without encoding; narrowed pages do not count.",
+            "Size of the whole page that was last served before this one, as it was sent and, as identity, without encoding; not there if that is a quarter of an hour ago, and narrowed pages do not count.",
             &["encoding"],
         );
         let page_series = gauges(
@@ -143,6 +149,7 @@ impl OwnMetrics {
             durations,
             page_bytes,
             page_series,
+            page_served: Mutex::default(),
             state_write_failures,
             tasks,
             configuration,
@@ -211,6 +218,7 @@ impl OwnMetrics {
 
     /// Notes the size of a whole page by its encoding: as it was sent, and without any, which is what scrapers limit.
     pub fn served(&self, sizes: [(&str, u64); 2], series: u64) {
+        *self.page_served.lock() = Some(Instant::now());
         for (encoding, bytes) in sizes {
             self.page_bytes
                 .with_label_values(&[encoding])
@@ -231,6 +239,11 @@ impl OwnMetrics {
     /// Everything of the process, as of now.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
+        let served = self.page_served.lock();
+        if served.is_some_and(|served| served.elapsed() > PAGE_SCRAPED) {
+            self.page_bytes.reset();
+            self.page_series.reset();
+        }
         if let Ok(runtime) = Handle::try_current() {
             self.tasks.set(runtime.metrics().num_alive_tasks() as f64);
         }

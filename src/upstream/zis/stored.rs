@@ -14,7 +14,7 @@ use crate::error::{PollError, Reason};
 
 const CURRENT_TOKEN: &str = "current_token";
 
-/// How long a question without an answer is not asked again.
+/// How long a question that was refused is not asked again.
 const ASK_AGAIN: Duration = Duration::from_hours(1);
 
 /// The tokens of an account, by integration.
@@ -56,24 +56,38 @@ impl Stored {
             .map_err(|error| missing(format!("{} {error}", secret.place())))
     }
 
-    /// Asks when the token ends, of a token that was not asked about: `GET /api/v2/oauth/tokens/current.json`,
-    /// `token.expires_at`. The vendor documents it for tokens of its Support API, and whether a token of an integration
-    /// may ask is not known, so a refusal is no failure of anything; one request an hour is all that it costs.
+    /// Asks when the token ends, once, with the second listing that it gave: a restart and a new token cost no more than
+    /// their listings. `GET /api/v2/oauth/tokens/current.json`, `token.expires_at`: the vendor documents it for tokens of
+    /// its Support API. Whether a token of an integration may ask is not known, so a refusal is no failure of anything.
     pub(super) async fn note_expiry(&self, integration: &str) {
         let of = self.fingerprint(integration);
-        let known = |asked: &Asked| {
-            asked.of == of && asked.again.is_none_or(|again| Instant::now() < again)
-        };
-        if self.asked.lock().get(integration).is_some_and(known) {
-            return;
+        let now = Instant::now();
+        {
+            let mut asked = self.asked.lock();
+            match asked.get(integration) {
+                Some(asked) if asked.of == of => {
+                    if asked.again.is_none_or(|again| now < again) {
+                        return;
+                    }
+                }
+                _ => {
+                    let again = Some(now);
+                    asked.insert(integration.to_owned(), Asked { of, again });
+                    self.client.metrics().credential_gone(integration);
+                    return;
+                }
+            }
         }
         let expires = self.expires_at(integration).await;
-        let metrics = self.client.metrics();
-        match expires {
-            Ok(Some(at)) => metrics.credential_expires(integration, at, false),
-            Ok(None) | Err(_) => metrics.credential_gone(integration),
+        if let Ok(Some(at)) = expires {
+            self.client
+                .metrics()
+                .credential_expires(integration, at, false);
         }
-        let again = expires.err().map(|_| Instant::now() + ASK_AGAIN);
+        let again = expires.err().map(|error| match error.reason {
+            Reason::Unreachable | Reason::Timeout | Reason::ServerError => now,
+            _ => now + ASK_AGAIN,
+        });
         self.asked
             .lock()
             .insert(integration.to_owned(), Asked { of, again });
