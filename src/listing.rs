@@ -260,6 +260,13 @@ impl Draft {
     }
 }
 
+/// Whether two texts are the same. Where many are empty it is faster than `==`: the C library's comparison reads even
+/// nothing by a masked load, and one at an address that is none, as an empty text's, takes some processors a microsecond.
+#[must_use]
+pub fn same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
+}
+
 /// The most bytes of a label's value.
 const LONGEST_LABEL: usize = 256;
 

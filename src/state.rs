@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::PollError;
-use crate::listing::{Listing, Row, side_by_side};
+use crate::listing::{Listing, Row, same, side_by_side};
 pub use snapshot::Snapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
@@ -173,7 +173,7 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
     let change = |pair: (Option<Row<'a>>, Option<Row<'a>>)| match pair {
         (None, Some(now)) => Some(Change::Added(now)),
         (Some(before), None) => Some(Change::Removed(before)),
-        (Some(before), Some(now)) if before.status != now.status => {
+        (Some(before), Some(now)) if !same(before.status, now.status) => {
             Some(Change::Status(before.status, now))
         }
         _ => None,

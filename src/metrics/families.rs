@@ -1,12 +1,11 @@
 //! What is known of a target, as metric families: rendered at the end of a poll, never on a scrape.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
-use crate::listing::{Facts, Row};
+use crate::listing::{Facts, Row, same};
 use crate::state::{Held, State};
 use crate::upstream::System;
 
@@ -133,7 +132,7 @@ impl<'a> Samples<'a> {
         *filled += 1;
         let pairs = &mut sample.mut_label()[self.common.len()..];
         for (pair, value) in pairs.iter_mut().zip(labels) {
-            if pair.value() != value {
+            if !same(pair.value(), value) {
                 pair.set_value(value.to_owned());
             }
         }
@@ -189,7 +188,11 @@ const BATCH: usize = 32;
 /// What a target's listing shows, family by family, and each again for each batch of connections.
 pub fn listing(system: &System, account: &str, target: &str, held: &Held, show: Sink<'_>) {
     let mut samples = Samples::new(system, account, target);
-    let mut counts: BTreeMap<_, u64> = system.documented.iter().map(|pair| (*pair, 0)).collect();
+    let mut counts: Vec<_> = system
+        .documented
+        .iter()
+        .map(|pair| (*pair, 0_u64))
+        .collect();
     let rows = held.listing.connections().zip(&held.renewals);
     for (row, (connection, renewals)) in rows.enumerate() {
         if row > 0 && row % BATCH == 0 {
@@ -197,10 +200,15 @@ pub fn listing(system: &System, account: &str, target: &str, held: &Held, show: 
         }
         let connected = system.connected.map(|well| connection.status == well);
         add_connection(&mut samples, connection, connected, *renewals);
-        *counts
-            .entry((connection.kind, connection.status))
-            .or_default() += 1;
+        let (kind, status) = (connection.kind, connection.status);
+        let of_these =
+            |(pair, _): &&mut ((&str, &str), u64)| same(pair.0, kind) && same(pair.1, status);
+        match counts.iter_mut().find(of_these) {
+            Some((_, count)) => *count += 1,
+            None => counts.push(((kind, status), 1)),
+        }
     }
+    counts.sort_unstable();
     for ((kind, status), count) in counts {
         samples.add(&CONNECTIONS, [kind, status], count as f64);
     }
