@@ -27,7 +27,7 @@ fn render_and_deflate_100_rows(bencher: Bencher) {
     let held = state.held.expect("it has a listing");
     bencher
         .counter(ItemsCount::new(ROWS))
-        .bench(|| Fragment::render(metrics::listing(SYSTEM, "acme", "target", &held)));
+        .bench(|| Fragment::render(|show| metrics::listing(SYSTEM, "acme", "target", &held, show)));
 }
 
 #[divan::bench]

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
-use crate::metrics::{ALL, COUNTDOWN, Header};
+use crate::metrics::{ALL, Header, Sink};
 use block::Block;
 pub use block::deflate;
 pub use page::{Page, PageBuilder};
@@ -77,24 +77,20 @@ impl Head {
 pub struct Fragment(Vec<(Arc<Head>, Block)>);
 
 impl Fragment {
-    /// Renders families, given with their places in [`ALL`]; one that comes again goes on where it ended.
-    pub fn render(families: impl Iterator<Item = (usize, MetricFamily)>) -> Self {
-        let mut texts: BTreeMap<usize, String> = BTreeMap::new();
-        for (index, family) in families {
-            append_samples(&family, texts.entry(index).or_default());
-        }
-        let blocks = texts
-            .into_iter()
-            .map(|(index, text)| (HEADS[index].clone(), Block::new(text)));
+    /// Renders the families that are shown; one that comes again goes on where it ended.
+    pub fn render(families: impl FnOnce(Sink<'_>)) -> Self {
+        let blocks = texts(families).map(|(index, text)| (HEADS[index].clone(), Block::new(text)));
         Self(blocks.collect())
     }
 
     /// Renders families that are not in [`ALL`], given by their names.
     #[must_use]
     pub fn gathered(families: &[MetricFamily]) -> Self {
-        let blocks = families
-            .iter()
-            .map(|family| (Head::of(family), Block::new(samples(family))));
+        let blocks = families.iter().map(|family| {
+            let text = encode(std::slice::from_ref(family));
+            let samples = text[end_of_header(&text)..].to_owned();
+            (Head::of(family), Block::new(samples))
+        });
         Self(blocks.collect())
     }
 }
@@ -109,43 +105,47 @@ pub struct Countdown {
 
 impl Countdown {
     /// Renders the samples without their values, which [`PageBuilder::countdown`] appends.
-    #[must_use]
-    pub fn render((metrics, dates): (Vec<Metric>, Vec<Timestamp>)) -> Self {
-        if metrics.is_empty() {
-            return Self::default();
-        }
-        let text = samples(&ALL[COUNTDOWN].family(metrics));
+    pub fn render(families: impl FnOnce(Sink<'_>), dates: impl Iterator<Item = Timestamp>) -> Self {
         // Each line ends in the value 0, written by the encoder.
+        let lines = |(_, text): (usize, String)| text.replace("0\n", "\n");
         Self {
-            lines: text.replace("0\n", "\n").into(),
-            dates: dates.into(),
+            lines: texts(families).map(lines).collect(),
+            dates: dates.collect(),
         }
     }
 }
 
-/// The encoder's lines for a family that has samples, without the two that head it.
-fn samples(family: &MetricFamily) -> String {
-    let mut text = String::new();
-    append_samples(family, &mut text);
-    text
-}
-
-fn append_samples(family: &MetricFamily, text: &mut String) {
-    let encoded = encode(std::slice::from_ref(family));
-    text.push_str(&encoded[end_of_header(&encoded)..]);
+/// The encoder's lines for the samples of families, without the two that head each, by their places in [`ALL`].
+fn texts(families: impl FnOnce(Sink<'_>)) -> impl Iterator<Item = (usize, String)> {
+    // Put together at the end, once: a text that grows is copied again and again, and what it leaves is zeroed.
+    let mut pieces: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
+    let mut encoded = String::new();
+    families(&mut |index, family| {
+        encoded.clear();
+        encode_into(std::slice::from_ref(family), &mut encoded);
+        let samples = &encoded[end_of_header(&encoded)..];
+        pieces.entry(index).or_default().push(samples.into());
+    });
+    pieces
+        .into_iter()
+        .map(|(index, pieces)| (index, pieces.concat()))
 }
 
 fn end_of_header(text: &str) -> usize {
     text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
 }
 
-/// The encoder refuses only families without a name or a sample, of which there are none here.
 fn encode(families: &[MetricFamily]) -> String {
     let mut text = String::new();
-    TextEncoder::new()
-        .encode_utf8(families, &mut text)
-        .expect("every family has a name and a sample");
+    encode_into(families, &mut text);
     text
+}
+
+/// The encoder refuses only families without a name or a sample, of which there are none here.
+fn encode_into(families: &[MetricFamily], text: &mut String) {
+    TextEncoder::new()
+        .encode_utf8(families, text)
+        .expect("every family has a name and a sample");
 }
 
 /// The heads of the families of [`ALL`].

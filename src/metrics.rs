@@ -8,6 +8,6 @@ mod own;
 mod usage;
 
 pub use account::AccountMetrics;
-pub use families::{ALL, COUNTDOWN, Header, freshness, listing, token_expires_in};
+pub use families::{ALL, COUNTDOWN, Header, Sink, freshness, listing, token_expires_in};
 pub use own::{LastReload, OwnMetrics};
 pub use usage::{Usage, WindowUsage};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::PollError;
-use crate::listing::{Listing, Row};
+use crate::listing::{Listing, Row, same, side_by_side};
 pub use snapshot::Snapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
@@ -167,41 +167,37 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The differences between two listings, in no order that means anything.
+/// The differences between two listings.
 #[must_use]
 pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
-    let removed = before
-        .connections()
-        .filter(|c| now.find(c.identity()).is_none())
-        .map(Change::Removed);
-    let rest = now
-        .connections()
-        .filter_map(|c| match before.find(c.identity()) {
-            None => Some(Change::Added(c)),
-            Some(earlier) if earlier.status != c.status => Some(Change::Status(earlier.status, c)),
-            Some(_) => None,
-        });
-    removed.chain(rest).collect()
+    let change = |pair: (Option<Row<'a>>, Option<Row<'a>>)| match pair {
+        (None, Some(now)) => Some(Change::Added(now)),
+        (Some(before), None) => Some(Change::Removed(before)),
+        (Some(before), Some(now)) if !same(before.status, now.status) => {
+            Some(Change::Status(before.status, now))
+        }
+        _ => None,
+    };
+    side_by_side(before, now).filter_map(change).collect()
 }
 
 /// How often each connection's expiry moved forward, given the counts of the listing before.
 fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
-    let earlier = |identity: (&str, &str)| {
-        let held = before?;
-        let (count, connection) = (
-            held.renewals[held.listing.position(identity)?],
-            held.listing.find(identity)?,
-        );
-        Some((connection.expiry, count))
+    let Some(before) = before else {
+        return vec![0; now.connections().len()];
     };
-    let count = |connection: Row<'_>| match earlier(connection.identity()) {
-        Some((Some(before), count)) if connection.expiry.is_some_and(|now| now > before) => {
-            count + 1
-        }
-        Some((_, count)) => count,
-        None => 0,
+    let mut counts = before.renewals.iter();
+    let count = |(before, now): (Option<Row<'_>>, Option<Row<'_>>)| {
+        let count = before.and_then(|_| counts.next()).copied();
+        let now = now?.expiry;
+        let moved = before
+            .and_then(|before| before.expiry)
+            .is_some_and(|before| now.is_some_and(|now| now > before));
+        Some(count.unwrap_or_default() + u64::from(moved))
     };
-    now.connections().map(count).collect()
+    side_by_side(&before.listing, now)
+        .filter_map(count)
+        .collect()
 }
 
 #[cfg(test)]
@@ -214,7 +210,7 @@ mod tests {
             id: (*id).into(),
             status,
             expiry: expiry.map(|s| Timestamp::from_second(s).unwrap()),
-            ..Connection::default()
+            ..<Connection>::default()
         });
         let mut draft = Draft::new("e", 100, 100);
         draft.page(rows.collect(), true).unwrap();

@@ -112,7 +112,7 @@ impl Source for Fake {
                 .map(|id| Connection {
                     id: (*id).into(),
                     kind: "oauth",
-                    ..Connection::default()
+                    ..<Connection>::default()
                 })
                 .collect(),
             true,

@@ -55,11 +55,16 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn render(system: &System, account: &str, label: String, state: State) -> Self {
-        let freshness = Fragment::render(metrics::freshness(system, account, &label, &state));
+        let freshness = Fragment::render(|show| {
+            metrics::freshness(system, account, &label, &state, show);
+        });
         let (listing, countdown) = match &state.held {
             Some(held) => (
-                Fragment::render(metrics::listing(system, account, &label, held)),
-                Countdown::render(metrics::token_expires_in(system, account, &label, held)),
+                Fragment::render(|show| metrics::listing(system, account, &label, held, show)),
+                Countdown::render(
+                    |show| metrics::token_expires_in(system, account, &label, held, show),
+                    held.listing.connections().filter_map(|c| c.expiry),
+                ),
             ),
             None => <_>::default(),
         };
@@ -80,8 +85,9 @@ impl Shown {
             _ => false,
         };
         if same {
-            self.freshness =
-                Fragment::render(metrics::freshness(system, account, &self.label, &state));
+            self.freshness = Fragment::render(|show| {
+                metrics::freshness(system, account, &self.label, &state, show);
+            });
             self.state = state;
         } else {
             *self = Self::render(system, account, std::mem::take(&mut self.label), state);

@@ -187,7 +187,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     assert_eq!(shown(up), 1);
 
     let mut draft = Draft::new("list", 10, 10);
-    let row = Connection {
+    let row: Connection = Connection {
         id: "slack".into(),
         kind: "oauth",
         ..Connection::default()

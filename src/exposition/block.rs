@@ -8,7 +8,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 thread_local! {
     /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
-    static BLOCKS: Deflater = deflater(6);
+    static BLOCKS: Deflater = deflater(4);
     /// The tail is deflated at each scrape.
     static TAIL: Deflater = deflater(1);
 }

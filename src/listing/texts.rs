@@ -23,6 +23,46 @@ impl Texts {
     }
 }
 
+/// Texts on the way to another order. What is read one after another is to stand so: the processor fetches ahead.
+pub(super) struct Reorder<'a> {
+    from: &'a Texts,
+    /// By its number before, the new one of each text that was named.
+    numbers: Vec<Text>,
+    all: String,
+    ends: Vec<usize>,
+}
+
+impl<'a> Reorder<'a> {
+    /// Begins with none of these texts.
+    pub(super) fn new(from: &'a Texts) -> Self {
+        Self {
+            from,
+            numbers: vec![Text::default(); from.ends.len() + 1],
+            all: String::with_capacity(from.all.len()),
+            ends: Vec::with_capacity(from.ends.len()),
+        }
+    }
+
+    /// The new number of a text, which is the next one if it was not named yet.
+    pub(super) fn number(&mut self, text: Text) -> Text {
+        let number = &mut self.numbers[text.0 as usize];
+        if *number == Text::default() && text != Text::default() {
+            self.all.push_str(self.from.get(text));
+            self.ends.push(self.all.len());
+            *number = Text(u32::try_from(self.ends.len()).expect("there are no more than before"));
+        }
+        *number
+    }
+
+    /// The texts that were named.
+    pub(super) fn finish(self) -> Texts {
+        Texts {
+            all: self.all.into(),
+            ends: self.ends.into(),
+        }
+    }
+}
+
 /// Texts on the way.
 #[derive(Debug, Default)]
 pub(super) struct Interner(HashMap<Box<str>, Text>);
@@ -70,9 +110,15 @@ mod tests {
             let mut interner = Interner::default();
             let numbers: Vec<_> = texts.iter().map(|text| interner.intern(text)).collect();
             let held = interner.finish();
-            for (text, number) in texts.iter().zip(numbers) {
-                prop_assert_eq!(held.get(number), text);
+            let mut backwards = Reorder::new(&held);
+            let renumbered: Vec<_> = numbers.iter().rev().map(|number| backwards.number(*number)).collect();
+            let reordered = backwards.finish();
+            let numbers = numbers.iter().zip(renumbered.iter().rev());
+            for (text, (number, renumbered)) in texts.iter().zip(numbers) {
+                prop_assert_eq!(held.get(*number), text);
+                prop_assert_eq!(reordered.get(*renumbered), text);
             }
+            prop_assert_eq!(held.all.len(), reordered.all.len());
             let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
             prop_assert_eq!(held.all.len(), distinct.into_iter().map(String::len).sum::<usize>());
         }

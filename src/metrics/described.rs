@@ -83,9 +83,13 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let (own, account) = fresh();
     let state = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     let system = zuora::AccountSettings::SYSTEM;
-    let of_target = freshness(system, "production", "global", &state).map(|(_, family)| family);
-    let of_account = account.gather(Timestamp::UNIX_EPOCH);
-    of_target.chain(of_account).chain(own.gather()).collect()
+    let mut families = Vec::new();
+    freshness(system, "production", "global", &state, &mut |_, family| {
+        families.push(family.clone());
+    });
+    families.extend(account.gather(Timestamp::UNIX_EPOCH));
+    families.extend(own.gather());
+    families
 }
 
 /// By metric and label, the values in these families.

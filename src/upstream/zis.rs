@@ -10,6 +10,7 @@ mod settings;
 mod stored;
 mod wire;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -234,7 +235,7 @@ impl Zis {
 /// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
 #[doc(hidden)]
 pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
-    let page: wire::Page = answer.json()?;
+    let page: wire::Page<'_> = answer.json()?;
     let foreign = |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
     if page.is_foreign() {
         return Err(foreign("none of the documented arrays, or errors"));
@@ -260,7 +261,10 @@ pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollEr
 }
 
 /// The rows of a page; `None` if one of a documented type has no name.
-fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
+fn connections<'a>(
+    page: wire::Page<'a>,
+    draft: &mut Draft,
+) -> Option<Vec<Connection<Cow<'a, str>>>> {
     let known = [
         ("api_key", page.api_key),
         ("basic_auth", page.basic_auth),
@@ -270,7 +274,7 @@ fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
     let mut rows = Vec::new();
     for (kind, list) in known {
         for row in list.unwrap_or_default() {
-            row.name.as_deref().filter(|name| !name.is_empty())?;
+            row.name.as_ref().filter(|name| !name.0.is_empty())?;
             rows.push(connection(kind, row, draft));
         }
     }
@@ -289,10 +293,10 @@ fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
             let name = match name {
                 Some(wire::Loose::Text(name)) => name,
                 // Counted all the same, each as one of its own.
-                _ => format!("{array} {}", rows.len()),
+                _ => format!("{array} {}", rows.len()).into(),
             };
             let row = wire::Row {
-                name: Some(name),
+                name: Some(wire::Text(name)),
                 token_expiry,
                 created_at,
                 updated_at,
@@ -304,16 +308,20 @@ fn connections(page: wire::Page, draft: &mut Draft) -> Option<Vec<Connection>> {
     Some(rows)
 }
 
-fn connection(kind: &'static str, row: wire::Row, draft: &mut Draft) -> Connection {
-    let mut date = |field, moment: Option<wire::Loose>| match moment {
+fn connection<'a>(
+    kind: &'static str,
+    row: wire::Row<'a>,
+    draft: &mut Draft,
+) -> Connection<Cow<'a, str>> {
+    let mut date = |field, moment: Option<wire::Loose<'_>>| match moment {
         None => None,
         Some(wire::Loose::Text(text)) if let Ok(date) = date(&text) => date,
-        Some(wire::Loose::Text(_) | wire::Loose::Odd(_)) => {
+        Some(wire::Loose::Text(_) | wire::Loose::Odd) => {
             draft.unknown(field);
             None
         }
     };
-    let text = |text: Option<String>| text.unwrap_or_default().into();
+    let text = |text: Option<wire::Text<'a>>| text.unwrap_or_default().0;
     Connection {
         kind,
         status: "",

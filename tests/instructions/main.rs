@@ -31,7 +31,8 @@ fn run(path: &str) {
         "parse 100 rows" => measure(&mut || drop(black_box(parse(&rows)))),
         "render and deflate 100 rows" => {
             let held = state(parse(&rows)).held.expect("it has a listing");
-            let render = || Fragment::render(metrics::listing(SYSTEM, "acme", "target", &held));
+            let render =
+                || Fragment::render(|show| metrics::listing(SYSTEM, "acme", "target", &held, show));
             measure(&mut || drop(black_box(render())));
         }
         "publish a target" => {

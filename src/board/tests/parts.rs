@@ -36,7 +36,7 @@ pub(crate) fn board(kept: &Kept) -> Arc<Board> {
             .map(|(id, label)| (id.to_string(), label.clone()))
             .collect();
         let mut draft = Draft::new("list", 1, 1);
-        let row = Connection {
+        let row: Connection = Connection {
             id: "c".into(),
             kind: "oauth",
             status: "connected",

@@ -1,24 +1,26 @@
 //! The vendor's answers, as far as they are read: no field for a credential, nor for a person.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 #[derive(serde::Deserialize)]
-pub(super) struct Page {
-    pub(super) api_key: Option<Vec<Row>>,
-    pub(super) basic_auth: Option<Vec<Row>>,
-    pub(super) bearer_token: Option<Vec<Row>>,
-    pub(super) oauth: Option<Vec<Row>>,
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Page<'a> {
+    pub(super) api_key: Option<Vec<Row<'a>>>,
+    pub(super) basic_auth: Option<Vec<Row<'a>>>,
+    pub(super) bearer_token: Option<Vec<Row<'a>>>,
+    pub(super) oauth: Option<Vec<Row<'a>>>,
     pub(super) meta: Option<Meta>,
     /// Arrays of types that are not documented yet; what is not an array is no connections.
     #[serde(flatten)]
-    pub(super) rest: BTreeMap<String, Rest>,
+    pub(super) rest: BTreeMap<String, Rest<'a>>,
 }
 
-impl Page {
+impl Page<'_> {
     /// Each of the documented keys can be missing. An object with none of them is something else, such as
     /// a proxy's "down for maintenance", and no empty listing; one with errors is no listing at all.
     pub(super) fn is_foreign(&self) -> bool {
@@ -37,19 +39,20 @@ impl Page {
 
 /// What is under a key that is not documented.
 #[derive(serde::Deserialize)]
-#[serde(untagged)]
-pub(super) enum Rest {
-    Rows(Vec<UnknownRow>),
+#[serde(untagged, bound(deserialize = "'de: 'a"))]
+pub(super) enum Rest<'a> {
+    Rows(Vec<UnknownRow<'a>>),
     Other(IgnoredAny),
 }
 
 /// A row of an array that is not documented: whatever it holds, it is one.
 #[derive(serde::Deserialize)]
-pub(super) struct UnknownRow {
-    pub(super) name: Option<Loose>,
-    pub(super) token_expiry: Option<Loose>,
-    pub(super) created_at: Option<Loose>,
-    pub(super) updated_at: Option<Loose>,
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct UnknownRow<'a> {
+    pub(super) name: Option<Loose<'a>>,
+    pub(super) token_expiry: Option<Loose<'a>>,
+    pub(super) created_at: Option<Loose<'a>>,
+    pub(super) updated_at: Option<Loose<'a>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -59,15 +62,16 @@ pub(super) struct Meta {
 }
 
 #[derive(Default, serde::Deserialize)]
-pub(super) struct Row {
-    pub(super) name: Option<String>,
-    pub(super) uuid: Option<String>,
-    pub(super) header_name: Option<String>,
-    pub(super) allowed_domain: Option<String>,
-    pub(super) permission_scope: Option<String>,
-    pub(super) token_expiry: Option<Loose>,
-    pub(super) created_at: Option<Loose>,
-    pub(super) updated_at: Option<Loose>,
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Row<'a> {
+    pub(super) name: Option<Text<'a>>,
+    pub(super) uuid: Option<Text<'a>>,
+    pub(super) header_name: Option<Text<'a>>,
+    pub(super) allowed_domain: Option<Text<'a>>,
+    pub(super) permission_scope: Option<Text<'a>>,
+    pub(super) token_expiry: Option<Loose<'a>>,
+    pub(super) created_at: Option<Loose<'a>>,
+    pub(super) updated_at: Option<Loose<'a>>,
     pub(super) refresh_token: Option<Stored>,
 }
 
@@ -116,12 +120,61 @@ pub(super) struct TokenDates {
     pub(super) expires_at: Option<String>,
 }
 
+/// A text as it stands in the body; one with escapes is a copy.
+#[derive(Default, serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
 /// A text, or something else where one was to be.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-pub(super) enum Loose {
-    Text(String),
-    Odd(IgnoredAny),
+pub(super) enum Loose<'a> {
+    Text(Cow<'a, str>),
+    Odd,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Anything;
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Loose<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Loose<'de>, E> {
+                Ok(Loose::Text(text.into()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Loose<'de>, E> {
+                Ok(Loose::Text(text.to_owned().into()))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Loose<'de>, E> {
+                Ok(Loose::Odd)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Loose<'de>, E> {
+                Ok(Loose::Odd)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Loose<'de>, E> {
+                Ok(Loose::Odd)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Loose<'de>, E> {
+                Ok(Loose::Odd)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Loose<'de>, A::Error> {
+                IgnoredAny.visit_seq(list).map(|_| Loose::Odd)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Loose<'de>, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Loose::Odd)
+            }
+        }
+        deserializer.deserialize_any(Anything)
+    }
 }
 
 /// Whether something is stored: true for a text that is not empty, which is not kept.
