@@ -84,13 +84,13 @@ const edges = timeline({
 
 const edgeTable = table({
   title: "Entity connections",
-  description: "Each once, with both ends by name where the vendor tells it. Within a day: whether it was connected at some time within the last 24 hours.",
+  description: "Each once, with both ends by name where the vendor tells it; also those lost within the last 24 hours that are no longer listed. Within a day: whether it was connected at some time within the last 24 hours.",
   span: 12,
   height: 11,
   unit: "none",
   empty: "No entity connections among what is chosen",
   runbooks: ["ConnectionDisconnected", "ConnectionPending"],
-  queries: [q.edgeStates, `${q.lost}\nor 2 + 0 * (${q.edgeStates})`],
+  queries: [q.allEdges, q.whetherLost(q.allEdges, `2 * (${q.allEdges} == bool 3)`)],
   columns: [
     { from: "source_name", title: "From" },
     { from: "target_name", title: "To" },
@@ -105,7 +105,7 @@ const edgeTable = table({
 const tokens = table({
   title: "Stored tokens",
   description:
-    "All that have an expiry. It is in the past of any connection that nobody uses: systems renew a token when it is next used. So red needs more: no refresh token, and no renewal seen within 7 days. Renewals: since the exporter's start. Listing: how much of the row can be believed.",
+    "All that have an expiry. It is in the past of any connection that nobody uses: systems renew a token when it is next used. So red needs more: no refresh token, no renewal seen within 7 days, and once seen with two days ahead. Renewals: since the exporter's start. Listing: how much of the row can be believed.",
   span: 24,
   height: 11,
   unit: "none",

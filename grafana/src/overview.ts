@@ -16,8 +16,8 @@ const tiles = [
   stat({
     ...tile,
     title: "Exporters down",
-    description: "Instances that Prometheus cannot scrape now, of those that it could within the last day. What they watch is not seen meanwhile.",
-    expr: `sum((${q.instances}) == bool 0)`,
+    description: "Instances that Prometheus cannot scrape now, of those that it could within the last day. One of which it scrapes a part for each account is one, and down if any part is. What they watch is not seen meanwhile.",
+    expr: `sum(${q.instances} == bool 0)`,
     steps: none("red"),
     runbooks: ["ConnectionsExporterDown", "ConnectionsExporterAbsent"],
     to: to("budget"),
@@ -54,7 +54,7 @@ const tiles = [
   stat({
     ...tile,
     title: "Edges lost in 24 h",
-    description: "Entity connections that were connected at some time within the last 24 hours and are not now, each counted once although both of its ends may list it.",
+    description: "Entity connections that were connected at some time within the last 24 hours and are not now, each counted once although both of its ends may list it. One whose row is no longer listed counts, too.",
     expr: q.counted(q.lost, q.edgeStates),
     empty: "none listed",
     emptyColor: MUTE,
@@ -65,7 +65,7 @@ const tiles = [
   stat({
     ...tile,
     title: "Edges not connected",
-    description: "Entity connections whose status is not connected, each counted once. A disconnect cannot be undone and its row may stay listed, so old ones are no alarm.",
+    description: "Entity connections that are listed with a status other than connected, each counted once. A disconnect cannot be undone and its row may stay listed, so old ones are no alarm.",
     expr: `sum((${q.edgeStates}) < bool 3)`,
     empty: "none listed",
     emptyColor: MUTE,
@@ -76,8 +76,8 @@ const tiles = [
   stat({
     ...tile,
     title: "Tokens ending in 24 h",
-    description: "Stored tokens that ended or end within 24 hours, have no refresh token and were not seen to renew within 7 days. Of others a past expiry is no alarm: they renew when next used.",
-    expr: `sum((${q.fate}) >= bool 5)`,
+    description: "Stored tokens that ended or end within 24 hours, have no refresh token and were not seen to renew within 7 days. Of others a past expiry is no alarm, nor of those that never had 2 days ahead: they renew when next used.",
+    expr: `sum((${q.fate}) >= bool 6)`,
     empty: "none listed",
     emptyColor: MUTE,
     steps: none("red"),
@@ -87,8 +87,8 @@ const tiles = [
   stat({
     ...tile,
     title: "Tokens ending in 7 d",
-    description: "The same for those that end in one to seven days, and for those that store a refresh token but have been past their expiry for a week.",
-    expr: q.counted(`0 * ((${q.fate}) >= 3 < 5) + 1`, q.left),
+    description: "The same for those that end in one to seven days, and for those that are past their expiry for a week although they store a refresh token, or for a day and never had 2 days ahead.",
+    expr: q.counted(`0 * ((${q.fate}) >= 3 < 6) + 1`, q.left),
     empty: "none listed",
     emptyColor: MUTE,
     steps: none("orange"),
@@ -125,7 +125,7 @@ const alerts = table({
 const ending = table({
   title: "What ends next",
   description:
-    "Stored tokens that will not renew by all that is known: no refresh token, and no renewal seen within 7 days; or past their expiry for a week although a refresh token is stored. A click on the target shows all of its tokens.",
+    "Stored tokens that will not renew by all that is known: no refresh token, and no renewal seen within 7 days; or past their expiry for a week although a refresh token is stored. Short-lived: never seen with two days ahead, as by client_credentials, and past for a day. A click on the target shows all of its tokens.",
   span: 12,
   height: 9,
   unit: "none",
@@ -146,13 +146,13 @@ const ending = table({
 
 const apart = table({
   title: "What is not connected",
-  description: "Entity connections whose status is not connected, each once, although both of its ends may list it. Within a day: whether it was connected at some time within the last 24 hours, so that it was lost since.",
+  description: "Entity connections whose status is not connected, and those lost within the last 24 hours that are no longer listed, each once, although both of its ends may list it. Within a day: whether it was connected at some time within the last 24 hours, so that it was lost since.",
   span: 12,
   height: 9,
   unit: "none",
-  empty: "Nothing that is listed now is disconnected or pending",
+  empty: "Nothing that is listed now is disconnected or pending, and nothing was lost within a day",
   runbooks: ["ConnectionDisconnected", "ConnectionPending"],
-  queries: [q.notConnected, q.lost],
+  queries: [q.notConnected, q.whetherLost(q.notConnected, `0 * ${q.notConnected}`)],
   columns: [
     { from: "source_name", title: "From" },
     { from: "target_name", title: "To" },

@@ -68,28 +68,36 @@ const refreshable = max(CONNECTION, target("saas_connection_token_renewable"));
 export const refresh = `(${refreshable} and ${left})`;
 
 /**
+ * Tokens that were ever seen with two days ahead, as the alerts judge. Others are mostly made by client_credentials, and are renewed when next used. Asked
+ * every six hours, since to read all of two weeks would take seconds: so six hours less will do, and for those that are younger, what is left now.
+ */
+const longLived = `(max_over_time(${left}[14d:6h]) or ${left}) >= ${42 * 3600}`;
+
+/**
  * What becomes of each stored token, the worst last. Systems renew a token when it is next used, so a past expiry says little by itself:
- * 0 seen to renew within seven days, 1 stores a refresh token, 3 the same but past its expiry for a week,
- * and of those that do neither: 2 ends in over a week, 4 within a week, 5 within a day, 6 ended.
+ * 0 seen to renew within seven days, 1 stores a refresh token, 4 the same but past its expiry for a week.
+ * Of those that do neither: 2 ends in over a week, 5 within a week, 6 within a day, 7 ended;
+ * but if never seen with two days ahead, 2 until it is past its expiry for a day, 3 until for a week.
  */
 export const fate = [
   `(0 * ${left} and ${renews})`,
-  `(1 + 2 * (${left} < bool -${WEEK}) and ${refreshable} == 1)`,
-  `2 + 2 * (${left} < bool ${WEEK}) + (${left} < bool 86400) + (${left} <= bool 0)`,
+  `(1 + 3 * (${left} < bool -${WEEK}) and ${refreshable} == 1)`,
+  `(2 + (${left} < bool -86400) and ${left} > -${WEEK} unless ${longLived})`,
+  `2 + 3 * (${left} < bool ${WEEK}) + (${left} < bool 86400) + (${left} <= bool 0)`,
 ].join("\nor ");
 
 /** An edge has one identity, whichever of its two ends lists it. */
 export const EDGE = `${ACCOUNT}, connection`;
 const ends = ["source", "target"];
 const named = `${EDGE}, ${ends.map((end) => `${end}_name`).join(", ")}`;
-/** Connections that have a status, with both ends by name, or by the first digits of the id where no name is known. */
-const edges = (status: string) =>
+/** Facts of edges with both ends by name, or by the first digits of the id where no name is known. */
+const withNames = (of: string) =>
   ends
     .flatMap((end) => [
       [`${end}_entity`, "(.{8}).*"],
       [`${end}_entity_name`, "(.+)"],
     ].map(([label, pattern]) => (inner: string) => `label_replace(${inner}, "${end}_name", "$1", "${label}", "${pattern}")`))
-    .reduce((inner, wrap) => wrap(inner), target("saas_connection_info", `status=~"${status}"`));
+    .reduce((inner, wrap) => wrap(inner), of);
 
 const STATUSES = ["disconnected", "other", "pending", "connected"];
 /**
@@ -97,20 +105,47 @@ const STATUSES = ["disconnected", "other", "pending", "connected"];
  * in the life of a connection is then the newer, since nothing leads back.
  */
 export const edgeStates = ["disconnected", "connected", "other", "pending"]
-  .map((status) => `${STATUSES.indexOf(status)} * ${max(named, edges(status))}`)
+  .map((status) => `${STATUSES.indexOf(status)} * ${max(named, withNames(target("saas_connection_info", `status="${status}"`)))}`)
   .join("\nor ");
-/** Edges that are not connected, at their states. */
-export const notConnected = `((${edgeStates}) < 3)`;
-/** Of edges that are not connected: 1 if they were within the last day, else 0. */
-export const lost = `0 * ${notConnected} + on (${EDGE}) group_left () ${max(EDGE, `max_over_time(${target("saas_connection_connected")}[1d])`)}`;
+/**
+ * 1 for each edge that a target saw connected within the last day and does not now, its row there or not, as the alert judges: by each target's own view,
+ * and only where that has a listing.
+ */
+export const lost = max(
+  EDGE,
+  [
+    `${max(`${TARGET}, connection`, `max_over_time(${target("saas_connection_connected")}[1d])`)} == 1`,
+    `unless ${max(`${TARGET}, connection`, target("saas_connection_connected"))} == 1`,
+    `and on (${TARGET}) ${max(TARGET, target("saas_connections"))}`,
+  ].join("\n"),
+);
+/** Lost edges that no listing has any more, at 4; by the names that they had, one of those if there were several. */
+const gone = [
+  `4 * topk by (${EDGE}) (1, ${max(named, withNames(`last_over_time(${target("saas_connection_info", 'status!=""')}[1d])`))})`,
+  `and on (${EDGE}) ${lost}`,
+  `unless on (${EDGE}) ${max(EDGE, target("saas_connection_info", 'status!=""'))}`,
+].join("\n");
+/** Edges that are listed and those that were until they were lost, at their states. */
+export const allEdges = `(${edgeStates}\nor (${gone}))`;
+/** The same without those that are connected. */
+export const notConnected = `((${edgeStates}) < 3\nor (${gone}))`;
+/** Of edges: 1 if they were lost within the last day, else what is said of others. */
+export const whetherLost = (rows: string, others: string) => `(1 + 0 * ${rows} and on (${EDGE}) ${lost})\nor ${others}`;
 
 /** 1 for each connection, an edge that both ends list counted once. */
 export const connections = `${max(CONNECTION, target("saas_connection_info", 'status=""'))} or ${max(EDGE, target("saas_connection_info", 'status!=""'))}`;
 
-/** Narrowed to instances of this program, whatever the job is called; also to those that are down now but were seen within a day. */
+/** Narrowed to instances of this program, whatever the job is called. */
 export const ours = (of: string) => `${of} and on (job, instance) connections_exporter_build_info`;
-export const instances =
-  "up and on (job, instance) (last_over_time(connections_exporter_build_info[1d]) or last_over_time(connections_exporter_target_poll_interval_seconds[1d]))";
+const scraped = `up and on (job, instance) (${["build_info", "api_budget_requests_per_second"].map((metric) => `last_over_time(connections_exporter_${metric}[1d])`).join(" or ")})`;
+/**
+ * Whether each instance is up; also those that are down now but were seen within a day. One that `/sd` lists in parts, of which those of accounts add their
+ * names to its own, is one; and up if all of them are.
+ */
+export const instances = min(
+  "job, instance",
+  `label_replace(${min("job, process", `label_replace(${scraped}, "process", "$1", "instance", "(.+?)(/(zuora|zis)/.+)?")`)}, "instance", "$1", "process", "(.+)")`,
+);
 
 /** What holds each account's requests back: 0 nothing, 1 less than its whole budget, 2 a pause. */
 export const heldBack = [
@@ -121,4 +156,9 @@ export const heldBack = [
 export const effective = max(ACCOUNT, account("connections_exporter_api_budget_requests_per_second", 'kind="effective"'));
 export const requests = sum(ACCOUNT, rate(account("connections_exporter_api_requests_total")));
 export const planned = max(ACCOUNT, account("connections_exporter_api_planned_requests_per_second"));
-export const quota = (what: "limit" | "remaining") => max(`${ACCOUNT}, window`, account(`connections_exporter_api_quota_${what}`));
+const quotas = (what: "limit" | "remaining" | "reset_timestamp_seconds") => max(`${ACCOUNT}, window`, account(`connections_exporter_api_quota_${what}`));
+export const quotaLimit = quotas("limit");
+/** What a vendor said of a window says nothing once the window is over. */
+export const quotaLeft = `(${quotas("remaining")} unless ${quotas("reset_timestamp_seconds")} <= time())`;
+/** As a share. */
+export const quotaShare = `${quotaLeft} / ${quotaLimit}`;

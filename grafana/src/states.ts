@@ -9,14 +9,15 @@ export const FATES: States = [
   ["renews", "green"],
   ["has a refresh token", "green"],
   ["not seen to renew", "text"],
+  ["short-lived, not renewed", "yellow"],
   ["idle for a week", "yellow"],
   ["ends within a week", "orange"],
   ["ends within a day", "red"],
   ["ended", "dark-red"],
 ];
-/** Of `queries.edgeStates`. */
-export const EDGES: States = [["disconnected", "red"], ["unknown status", "orange"], ["pending", "yellow"], ["connected", "green"]];
-/** Of `queries.lost`. */
+/** Of `queries.allEdges`. */
+export const EDGES: States = [["disconnected", "red"], ["unknown status", "orange"], ["pending", "yellow"], ["connected", "green"], ["no longer listed", "red"]];
+/** Of `queries.whetherLost`. */
 export const LOST: States = [["not connected", "text"], ["was connected", "red"]];
 /** Of `queries.heldBack`. */
 export const HELD: States = [["whole budget", "green"], ["reduced budget", "yellow"], ["paused", "orange"]];

@@ -3,6 +3,7 @@
 mod answers;
 mod fate;
 mod lint;
+mod played;
 mod scene;
 
 use std::fs;

@@ -4,6 +4,7 @@ import { table, timeseries } from "../panels";
 import * as q from "../queries";
 import { truth } from "../states";
 
+const WHOLE = "No whole page is scraped: only parts, or no exporter";
 const half = { span: 12, height: 9, empty: "no exporter" };
 
 const perInstance = (metric: string) => q.max("job, instance", q.ours(metric));
@@ -12,10 +13,10 @@ export const exporter = [
     ...half,
     span: 16,
     title: "Instances",
-    description: "Every process that Prometheus scraped within a day, and what it is: its version, its part of the accounts, since when it runs.",
+    description: "Every process that Prometheus scraped within a day, and what it is: its version, its part of the accounts, since when it runs. Down: or one of its parts, if Prometheus scrapes one for each account.",
     unit: "none",
     queries: [
-      q.max("job, instance", q.instances),
+      q.instances,
       q.max("job, instance, version, revision", "connections_exporter_build_info"),
       perInstance("connections_exporter_shard_index"),
       perInstance("connections_exporter_shards"),
@@ -38,7 +39,8 @@ export const exporter = [
     ...half,
     span: 8,
     title: "Series served",
-    description: "Series on the page of each instance: what Prometheus has to store.",
+    description: "Series on the page of each instance: what Prometheus has to store. Nothing if only parts are scraped, as by /sd.",
+    empty: WHOLE,
     unit: "none",
     decimals: 0,
     queries: [{ expr: perInstance("connections_exporter_page_series"), legend: "{{instance}}" }],
@@ -47,7 +49,8 @@ export const exporter = [
     ...half,
     span: 8,
     title: "Size of the page",
-    description: "As it is served, by encoding.",
+    description: "As it is served, by encoding. Nothing if only parts are scraped, as by /sd.",
+    empty: WHOLE,
     unit: "bytes",
     queries: [{ expr: q.max("instance, encoding", "connections_exporter_page_bytes"), legend: "{{instance}} {{encoding}}" }],
     runbooks: ["ConnectionsExporterPageTooLarge"],

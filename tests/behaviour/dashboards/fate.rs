@@ -1,98 +1,93 @@
 //! What is said of a stored token after weeks, which no simulator waits for.
 
-use std::fs;
-use std::process::Command;
+use std::fmt::Write as _;
 
-use super::{dashboards, list, panels, text};
+use super::played::Played;
 
 #[test]
 #[ignore = "needs promtool: make test"]
-fn a_token_renews_if_its_expiry_moved_within_seven_days_over_restarts_too() {
-    let all = dashboards();
-    let (_, dashboard) = all.iter().find(|(name, _)| name == "connections").unwrap();
-    let panel = panels(dashboard).find(|panel| panel["title"] == "Stored tokens");
-    let expression = text(&list(panel.unwrap(), "targets")[0], "expr");
-    let expression = ["system", "account", "target"]
-        .iter()
-        .fold(expression.to_owned(), |filled, name| {
-            filled.replace(&format!("${name}"), ".+")
-        });
-    // By the hour, for 20 days: when it ends, the renewals counted by two processes of which the second took over after 18 days, and what is expected.
+fn a_token_is_judged_by_what_was_seen_of_it_in_weeks_over_restarts_too() {
+    // By the hour, for 20 days: when it ends and since when it is seen, when it ended until which hour, the renewals counted by two processes of which the second
+    // took over after 18 days, and what is expected.
     let soon = 20 * 86_400 + 3600;
-    let mut series = Vec::new();
+    let mut played = Played::default();
     let mut expected = Vec::new();
-    for (name, expiry, counted, fate) in [
+    for (name, (expiry, since), before, counted, fate) in [
         (
             "in_time",
-            format!("{}x359 {soon}x120", soon - 86_400),
+            (soon, 0),
+            Some((soon - 86_400, 359)),
             ["0x359 1x72", "0x48"],
             0,
         ),
         (
             "long_ago",
-            format!("{}x100 {soon}x379", soon - 86_400),
+            (soon, 0),
+            Some((soon - 86_400, 100)),
             ["0x100 1x331", "0x48"],
-            5,
+            6,
         ),
-        ("never", format!("{soon}x480"), ["0x432", "0x48"], 5),
+        ("never", (soon, 0), None, ["0x432", "0x48"], 6),
         (
             "young_and_renewed",
-            format!("_x450 {soon}x29"),
+            (soon, 450),
+            None,
             ["_x432", "_x18 0x10 1x18"],
             0,
         ),
+        // First seen with 31 hours ahead, as one of client_credentials that is renewed when next used.
+        ("short_lived", (soon, 450), None, ["_x432", "_x18 0x29"], 2),
         (
-            "young",
-            format!("_x450 {soon}x29"),
-            ["_x432", "_x18 0x29"],
-            5,
+            "short_lived_and_past_for_a_day",
+            (soon - 2 * 86_400, 420),
+            None,
+            ["0x12", "0x48"],
+            3,
+        ),
+        (
+            "short_lived_and_past_for_a_week",
+            (soon - 8 * 86_400, 270),
+            None,
+            ["0x162", "0x48"],
+            7,
+        ),
+        // First seen with 61 hours ahead.
+        ("young", (soon, 420), None, ["_x420 0x12", "0x48"], 6),
+        (
+            "past_for_six_days",
+            (soon - 6 * 86_400, 0),
+            None,
+            ["0x432", "0x48"],
+            7,
         ),
     ] {
         let labels = format!(
             "system=\"zis\",account=\"acme\",target=\"t\",connection=\"{name}\",connection_type=\"oauth\""
         );
         let mut add = |metric: &str, instance: &str, values: &str| {
-            series.push(format!("      - {{series: '{metric}{{{labels},instance=\"{instance}\"}}', values: '{values}'}}\n"));
+            played.series(
+                &format!("saas_connection_token_{metric}{{{labels},instance=\"{instance}\"}}"),
+                values,
+            );
         };
-        add(
-            "saas_connection_token_expiry_timestamp_seconds",
-            "b",
-            &expiry,
-        );
-        add(
-            "saas_connection_token_expires_in_seconds",
-            "b",
-            "_x470 3600x9",
-        );
-        add("saas_connection_token_renewable", "b", "_x470 0x9");
-        add(
-            "saas_connection_token_renewals_total",
-            "a",
-            &format!("{} stale", counted[0]),
-        );
-        add(
-            "saas_connection_token_renewals_total",
-            "b",
-            &format!("_x432 {}", counted[1]),
-        );
-        expected.push(format!(
-            "          - {{labels: '{{{labels}}}', value: {fate}}}\n"
-        ));
+        let mut from = since;
+        let mut dates = match since {
+            0 => String::new(),
+            since => format!("_x{since} "),
+        };
+        let mut lefts = dates.clone();
+        for (expiry, to) in before.into_iter().chain([(expiry, 480)]) {
+            let (left, hours) = (expiry - from * 3600, to - from - 1);
+            write!(dates, "{expiry}x{hours} ").unwrap();
+            write!(lefts, "{left}-3600x{hours} ").unwrap();
+            from = to;
+        }
+        add("expiry_timestamp_seconds", "b", &dates);
+        add("expires_in_seconds", "b", &lefts);
+        add("renewable", "b", "_x470 0x9");
+        add("renewals_total", "a", &format!("{} stale", counted[0]));
+        add("renewals_total", "b", &format!("_x432 {}", counted[1]));
+        expected.push((format!("{{{labels}}}"), f64::from(fate)));
     }
-    let quoted = serde_json::to_string(&expression).unwrap();
-    let test = format!(
-        "evaluation_interval: 1h\ntests:\n  - interval: 1h\n    input_series:\n{}    promql_expr_test:\n      - expr: {quoted}\n        eval_time: 479h\n        exp_samples:\n{}",
-        series.concat(),
-        expected.concat()
-    );
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("test.yaml"), test).unwrap();
-    let output = Command::new("promtool")
-        .args(["test", "rules", "test.yaml"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    let said =
-        String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}");
+    played.shows("connections", "Stored tokens", &expected);
 }

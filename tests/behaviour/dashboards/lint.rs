@@ -192,13 +192,16 @@ fn what_is_chosen_narrows_every_metric_that_has_such_labels() {
 }
 
 /// What is looked back at over a fixed time, and why.
-const FIXED: [(&str, &str); 3] = [
+const FIXED: [(&str, &str); 5] = [
     // Lost within a day, as of the alerts.
     ("max_over_time(saas_connection_connected{", "[1d]"),
+    ("last_over_time(saas_connection_info{", "[1d]"),
+    // Ever seen with two days ahead, as of the alerts.
+    ("(saas_connection_token_expires_in_seconds{", "[14d:6h]"),
     // Instances that are down show nothing of themselves.
     ("last_over_time(connections_exporter_build_info", "[1d]"),
     (
-        "last_over_time(connections_exporter_target_poll_interval_seconds",
+        "last_over_time(connections_exporter_api_budget_requests_per_second",
         "[1d]",
     ),
 ];

@@ -19,9 +19,11 @@ const POLL: &str =
     "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 2s\n  stale_after: 1h\n";
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// A target that fails, an edge that was lost, a connection that was removed, a 429, and tokens of every fate.
+/// A target that fails, an edge that was lost and one whose row went with it, a connection that was removed, a 429, and tokens of every fate.
 pub(super) struct Scene {
     pub(super) rig: Rig,
+    /// The edge whose row went.
+    pub(super) gone: String,
     prometheus: String,
     _scraper: Daemon,
     _folder: tempfile::TempDir,
@@ -44,7 +46,7 @@ impl Scene {
                 }
             }
         }
-        world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY);
+        world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY * 2);
         idle(&mut world.integrations[1].connections[2], DAY * 2);
         idle(&mut world.integrations[2].connections[2], DAY * 8);
         let rig = Rig::configured(
@@ -75,8 +77,9 @@ impl Scene {
         .concat();
         let scraper = scraping(folder.path(), &jobs);
         let prometheus = format!("http://{}", scraper.address);
-        let scene = Self {
+        let mut scene = Self {
             rig,
+            gone: String::new(),
             prometheus,
             _scraper: scraper,
             _folder: folder,
@@ -96,7 +99,7 @@ impl Scene {
                 .parse()
                 .unwrap(),
         );
-        scene.rig.simulator.change(|world| {
+        scene.gone = scene.rig.simulator.change(|world| {
             let lost = world
                 .tenant
                 .connections
@@ -106,6 +109,11 @@ impl Scene {
             world.integrations[2]
                 .connections
                 .retain(|stored| stored.kind != "api_key");
+            let held = Held::of(world).edges;
+            let gone = held.iter().find(|(_, state)| **state == 3.0).unwrap();
+            let [gone] = gone.0.clone();
+            world.tenant.connections.retain(|edge| edge.id != gone);
+            gone
         });
         scene
     }
@@ -212,11 +220,13 @@ fn fate(stored: &StoredConnection) -> Option<f64> {
         Expiry::Absent | Expiry::Odd(_) => return None,
     };
     Some(match (stored.refresh_token, left) {
-        (true, left) if left < -DAY * 7 => 3.0,
+        (true, left) if left < -DAY * 7 => 4.0,
         (true, _) => 1.0,
-        (false, left) if left.is_negative() => 6.0,
-        (false, left) if left < DAY => 5.0,
-        (false, left) if left < DAY * 7 => 4.0,
+        (false, left) if left < -DAY * 7 => 7.0,
+        (false, left) if left < -DAY => 3.0,
+        // Just seen first, and it was not seen with two days ahead.
+        (false, left) if left < DAY * 2 => 2.0,
+        (false, left) if left < DAY * 7 => 5.0,
         (false, _) => 2.0,
     })
 }
