@@ -356,38 +356,6 @@ async fn no_secret_is_on_a_page_or_in_the_log_and_a_failure_is_one_line() {
     }
 }
 
-#[tokio::test]
-async fn a_secret_file_that_changes_is_used_without_a_restart() {
-    let rig = Rig::start(
-        Sizes {
-            entities: 0,
-            integrations: 1,
-            ..Sizes::default()
-        },
-        ONCE,
-    )
-    .await;
-    let (folder, daemon) = daemon_in_files(&rig, "1s", &[]).await;
-    let up = async |value: &str| {
-        let line =
-            format!("target_up{{system=\"zis\",account=\"acme\",target=\"acme_slack\"}} {value}");
-        page_when(daemon.address, |page| page.contains(&line)).await;
-    };
-    up("1").await;
-    rig.simulator
-        .change(|world| world.integrations[0].token = "rotated".to_owned());
-    up("0").await;
-    fs::write(folder.path().join("ZIS_TOKEN_0"), "rotated\n").unwrap();
-    up("1").await;
-    fs::remove_file(folder.path().join("ZIS_TOKEN_0")).unwrap();
-    up("0").await;
-    assert!(
-        get(daemon.address, "/metrics")
-            .await
-            .contains("target=\"acme_slack\",reason=\"credential\"} 1")
-    );
-}
-
 #[test]
 fn the_simulator_alone_prints_a_configuration_that_loads() {
     let port = free_port();

@@ -1,10 +1,8 @@
 //! Everything that a vendor or a network can do: a reason, and the last listing kept.
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
-use wiremock::matchers::path;
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{OFTEN, Page, Rig, page_when, serve_text};
+use crate::rig::{OFTEN, Page, Rig};
 
 const SIZES: Sizes = Sizes {
     entities: 2,
@@ -21,7 +19,7 @@ fn at(endpoint: &str, kind: Kind) -> Fault {
 }
 
 /// A page on which every target of the system fails.
-fn all_fail(page: &Page, system: &str) -> bool {
+pub(crate) fn all_fail(page: &Page, system: &str) -> bool {
     let system = format!("system=\"{system}\"");
     let ups = page.samples(&["target_up{", &system]);
     !ups.is_empty() && ups.iter().all(|(_, up)| *up == 0.0)
@@ -319,31 +317,6 @@ async fn a_wrong_zuora_secret_is_unauthorized_and_costs_at_most_one_token_reques
 }
 
 #[tokio::test]
-async fn a_token_of_another_integration_is_told_from_a_wrong_one() {
-    let rig = Rig::start(
-        Sizes {
-            integrations: 2,
-            ..SIZES
-        },
-        OFTEN,
-    )
-    .await;
-    rig.ready().await;
-    rig.simulator.change(|world| {
-        let [a, b] = &mut world.integrations[..] else {
-            panic!("two integrations")
-        };
-        std::mem::swap(&mut a.token, &mut b.token);
-    });
-    let page = rig.page_when(|page| all_fail(page, "zis")).await;
-    assert_eq!(
-        page.samples(&["target_failing{", "integration_mismatch"])
-            .len(),
-        2
-    );
-}
-
-#[tokio::test]
 async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_without_the_header() {
     for reach in [1, 2] {
         let mut world = World::new(SIZES, 1, jiff::Timestamp::now());
@@ -371,60 +344,4 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
             assert_eq!(rig.get("/-/ready").await.status(), 503);
         }
     }
-}
-
-#[tokio::test]
-async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
-    let server = MockServer::start().await;
-    let body = |text: &str| ResponseTemplate::new(200).set_body_raw(text, "application/json");
-    let good = r#"{"oauth": [{"name": "a", "token_expiry": ""}], "jwt": [{"name": 7, "x": [1]}, {}], "scopes": ["read"], "meta": {}}"#;
-    let bad = [
-        r#"{"errors": [{"code": "InvalidCredentials", "title": "no"}]}"#,
-        r#"{"error": "invalid_token", "oauth": []}"#,
-        r#"{"message": "down for maintenance"}"#,
-        r#"{"oauth": [{"name": "a"}], "meta": {"after": "x"}}"#,
-        r#"{"oauth": [{"name": "a"}, {"uuid": "1"}], "meta": {"has_more": false}}"#,
-        r#"{"oauth": [{"name": 3}]}"#,
-        "[]",
-        "null",
-        "",
-    ];
-    let listing = || path("/api/services/zis/integrations/n/connections/all");
-    Mock::given(listing())
-        .respond_with(body(good))
-        .up_to_n_times(1)
-        .mount(&server)
-        .await;
-    for text in bad {
-        Mock::given(listing())
-            .respond_with(body(text))
-            .up_to_n_times(1)
-            .mount(&server)
-            .await;
-    }
-    let text = format!(
-        "poll:\n{OFTEN}zis:\n  - account: a\n    base_url: {}\n    requests_per_minute: 60000\n    integrations:\n      - name: n\n        token_env: T\n",
-        server.uri()
-    );
-    let (address, _end) = serve_text(&text).await;
-    // After the last of them nothing is mounted, which is a 404.
-    let last = |page: &Page| {
-        page.value(&["target_failing{", "reason=\"not_found\""])
-            .is_some()
-    };
-    let page = page_when(address, last).await;
-    assert_eq!(
-        page.value(&["api_errors_total{", "reason=\"decode\""]),
-        Some(bad.len() as f64)
-    );
-    assert_eq!(page.value(&["saas_connections{", "oauth"]), Some(1.0));
-    assert_eq!(
-        page.value(&["saas_connections{", "connection_type=\"other\""]),
-        Some(2.0),
-        "an unknown array is counted whatever it holds"
-    );
-    assert_eq!(
-        page.value(&["unknown_values_total{", "connection_type"]),
-        Some(1.0)
-    );
 }

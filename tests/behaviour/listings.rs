@@ -1,8 +1,10 @@
 //! Listings: complete, exact, and at no more requests than their pages need.
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
+use wiremock::matchers::path;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{OFTEN, ONCE, Page, Rig};
+use crate::rig::{OFTEN, ONCE, Page, Rig, page_when, serve_text};
 
 #[tokio::test]
 async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
@@ -251,5 +253,61 @@ async fn a_token_that_moves_forward_is_counted_as_renewed() {
         page.value(&["token_renewable{", "connection=\"search\""]),
         None,
         "a question for oauth only"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
+    let server = MockServer::start().await;
+    let body = |text: &str| ResponseTemplate::new(200).set_body_raw(text, "application/json");
+    let good = r#"{"oauth": [{"name": "a", "token_expiry": ""}], "jwt": [{"name": 7, "x": [1]}, {}], "scopes": ["read"], "meta": {}}"#;
+    let bad = [
+        r#"{"errors": [{"code": "InvalidCredentials", "title": "no"}]}"#,
+        r#"{"error": "invalid_token", "oauth": []}"#,
+        r#"{"message": "down for maintenance"}"#,
+        r#"{"oauth": [{"name": "a"}], "meta": {"after": "x"}}"#,
+        r#"{"oauth": [{"name": "a"}, {"uuid": "1"}], "meta": {"has_more": false}}"#,
+        r#"{"oauth": [{"name": 3}]}"#,
+        "[]",
+        "null",
+        "",
+    ];
+    let listing = || path("/api/services/zis/integrations/n/connections/all");
+    Mock::given(listing())
+        .respond_with(body(good))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    for text in bad {
+        Mock::given(listing())
+            .respond_with(body(text))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+    }
+    let text = format!(
+        "poll:\n{OFTEN}zis:\n  - account: a\n    base_url: {}\n    requests_per_minute: 60000\n    integrations:\n      - name: n\n        token_env: T\n",
+        server.uri()
+    );
+    let (address, _end) = serve_text(&text).await;
+    // After the last of them nothing is mounted, which is a 404.
+    let last = |page: &Page| {
+        page.value(&["target_failing{", "reason=\"not_found\""])
+            .is_some()
+    };
+    let page = page_when(address, last).await;
+    assert_eq!(
+        page.value(&["api_errors_total{", "reason=\"decode\""]),
+        Some(bad.len() as f64)
+    );
+    assert_eq!(page.value(&["saas_connections{", "oauth"]), Some(1.0));
+    assert_eq!(
+        page.value(&["saas_connections{", "connection_type=\"other\""]),
+        Some(2.0),
+        "an unknown array is counted whatever it holds"
+    );
+    assert_eq!(
+        page.value(&["unknown_values_total{", "connection_type"]),
+        Some(1.0)
     );
 }

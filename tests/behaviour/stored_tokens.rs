@@ -1,12 +1,13 @@
-//! ZIS with a token for each integration: when each ends is asked once, and is not needed for anything else.
+//! ZIS with a token for each integration: it is read at each use, belongs to one, and when it ends is asked once.
 
 use std::fs;
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::daemon::{configured_in_files, daemon_in, page_when};
-use crate::rig::{OFTEN, Rig};
+use crate::daemon::{configured_in_files, daemon_in, daemon_in_files, get, page_when};
+use crate::faults::all_fail;
+use crate::rig::{OFTEN, ONCE, Rig};
 
 const SIZES: Sizes = Sizes {
     entities: 0,
@@ -108,4 +109,54 @@ async fn a_minted_token_is_one_that_renews() {
     let page = rig.page().await;
     let renewable = ["credential_renewable{", "oauth_token"];
     assert_eq!(page.value(&renewable), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_secret_file_that_changes_is_used_without_a_restart() {
+    let rig = Rig::start(
+        Sizes {
+            entities: 0,
+            integrations: 1,
+            ..Sizes::default()
+        },
+        ONCE,
+    )
+    .await;
+    let (folder, daemon) = daemon_in_files(&rig, "1s", &[]).await;
+    let up = async |value: &str| {
+        let line =
+            format!("target_up{{system=\"zis\",account=\"acme\",target=\"acme_slack\"}} {value}");
+        page_when(daemon.address, |page| page.contains(&line)).await;
+    };
+    up("1").await;
+    rig.simulator
+        .change(|world| world.integrations[0].token = "rotated".to_owned());
+    up("0").await;
+    fs::write(folder.path().join("ZIS_TOKEN_0"), "rotated\n").unwrap();
+    up("1").await;
+    fs::remove_file(folder.path().join("ZIS_TOKEN_0")).unwrap();
+    up("0").await;
+    assert!(
+        get(daemon.address, "/metrics")
+            .await
+            .contains("target=\"acme_slack\",reason=\"credential\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn a_token_of_another_integration_is_told_from_a_wrong_one() {
+    let rig = Rig::start(SIZES, OFTEN).await;
+    rig.ready().await;
+    rig.simulator.change(|world| {
+        let [a, b] = &mut world.integrations[..] else {
+            panic!("two integrations")
+        };
+        std::mem::swap(&mut a.token, &mut b.token);
+    });
+    let page = rig.page_when(|page| all_fail(page, "zis")).await;
+    assert_eq!(
+        page.samples(&["target_failing{", "integration_mismatch"])
+            .len(),
+        2
+    );
 }

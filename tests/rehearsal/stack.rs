@@ -37,39 +37,35 @@ impl Stack {
         let alertmanager = format!("127.0.0.1:{}", free_port());
         let prometheus = format!("127.0.0.1:{}", free_port());
         let targets = folder.join("targets.json");
+        let in_folder = |flag: &str, name: &str| format!("{flag}={}", folder.join(name).display());
         scrape(&targets, exporters);
         scaled_rules(&folder.join("alerts.yaml"));
         fs::write(folder.join("alertmanager.yml"), alertmanager_yml(inbox)).unwrap();
         fs::write(folder.join("prometheus.yml"), prometheus_yml(&alertmanager)).unwrap();
 
-        let mut command = Command::new("prometheus-alertmanager");
-        command.arg(format!(
-            "--config.file={}",
-            folder.join("alertmanager.yml").display()
-        ));
-        command.arg(format!(
-            "--storage.path={}",
-            folder.join("alertmanager").display()
-        ));
-        command.arg(format!("--web.listen-address={alertmanager}"));
-        command.arg("--cluster.listen-address=");
-        let first = Process::start(&mut command, &folder.join("alertmanager.log"));
-        ready(&alertmanager).await;
-
-        let mut command = Command::new("prometheus");
-        command.arg(format!(
-            "--config.file={}",
-            folder.join("prometheus.yml").display()
-        ));
-        command.arg(format!(
-            "--storage.tsdb.path={}",
-            folder.join("prometheus").display()
-        ));
-        command.arg(format!("--web.listen-address={prometheus}"));
-        // Some twenty scrapes, as in five minutes. What ends is marked, and not looked back for.
-        command.arg("--query.lookback-delta=10s");
-        let second = Process::start(&mut command, &folder.join("prometheus.log"));
-        ready(&prometheus).await;
+        let first = serving(
+            "prometheus-alertmanager",
+            &alertmanager,
+            &[
+                in_folder("--config.file", "alertmanager.yml"),
+                in_folder("--storage.path", "alertmanager"),
+                "--cluster.listen-address=".to_owned(),
+            ],
+            &folder.join("alertmanager.log"),
+        )
+        .await;
+        let second = serving(
+            "prometheus",
+            &prometheus,
+            &[
+                in_folder("--config.file", "prometheus.yml"),
+                in_folder("--storage.tsdb.path", "prometheus"),
+                // Some twenty scrapes, as in five minutes. What ends is marked, and not looked back for.
+                "--query.lookback-delta=10s".to_owned(),
+            ],
+            &folder.join("prometheus.log"),
+        )
+        .await;
         Self {
             prometheus,
             targets,
@@ -105,13 +101,20 @@ impl Stack {
     }
 }
 
-async fn ready(address: &str) {
+/// A program with these flags, once it is ready at this address.
+async fn serving(program: &str, address: &str, flags: &[String], log: &Path) -> Process {
+    let mut command = Command::new(program);
+    command
+        .args(flags)
+        .arg(format!("--web.listen-address={address}"));
+    let process = Process::start(&mut command, log);
     let url = format!("http://{address}/-/ready");
     until(&format!("{url} does not come"), async || {
         let answer = reqwest::get(&url).await;
         answer.is_ok_and(|answer| answer.status().is_success())
     })
     .await;
+    process
 }
 
 fn scrape(targets: &Path, exporters: &[&Exporter]) {

@@ -173,3 +173,20 @@ fn a_narrowed_page_leaves_the_size_of_the_whole_as_it_is() {
     }
     assert!(before.0.is_some_and(|series| series > 10.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_size_of_a_page_that_nobody_asks_for_any_more_is_forgotten() {
+    let board = board(&Kept::new());
+    let sizes = || {
+        let page = text(&board.part(&Part::Own, Encoding::Plain));
+        page.matches("connections_exporter_page_bytes{").count()
+    };
+    let _ = board.page(Encoding::Gzip);
+    assert_eq!(sizes(), 2, "as it was sent, and without encoding");
+    tokio::time::advance(Duration::from_mins(15)).await;
+    assert_eq!(sizes(), 2);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(sizes(), 0);
+    let _ = board.page(Encoding::Plain);
+    assert_eq!(sizes(), 1);
+}
