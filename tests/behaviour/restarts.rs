@@ -1,6 +1,7 @@
 //! The real process, killed and started again on its state folder.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,12 +24,14 @@ fn asked(rig: &Rig) -> [u64; 4] {
     ENDPOINTS.map(|endpoint| rig.simulator.requests(endpoint))
 }
 
-/// Every file below a folder.
+/// Every file below a folder; one that a daemon takes away meanwhile may be missing, and so may what is in it.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = match fs::read_dir(folder) {
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        entries => entries.unwrap(),
+    };
     entries
+        .map(|entry| entry.unwrap().path())
         .flat_map(|path| {
             if path.is_dir() {
                 files(&path)
