@@ -149,13 +149,27 @@ pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
 
 /// The first page of metrics of which this is true.
 pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
+    answer_when(address, "/metrics", what).await
+}
+
+/// Waits until a daemon says that it is ready.
+pub(crate) async fn ready(address: SocketAddr) {
+    answer_when(address, "/-/ready", |answer| answer.contains("is ready")).await;
+}
+
+/// The first answer at a path of which this is true.
+pub(crate) async fn answer_when(
+    address: SocketAddr,
+    path: &str,
+    what: impl Fn(&str) -> bool,
+) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let page = get(address, "/metrics").await;
-        if what(&page) {
-            return page;
+        let answer = get(address, path).await;
+        if what(&answer) {
+            return answer;
         }
-        assert!(Instant::now() < deadline, "it did not come:\n{page}");
+        assert!(Instant::now() < deadline, "it did not come:\n{answer}");
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::daemon::{configured_in_files, daemon_in, get, page_when};
+use crate::daemon::{answer_when, configured_in_files, daemon_in, get, page_when, ready};
 use crate::prometheus::{query, scraping, until, value};
 use crate::rig::{ONCE, Rig};
 use crate::shards::accounts;
@@ -68,7 +68,7 @@ async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
     rig.ready().await;
     let folder = accounts(&rig, 50);
     let daemon = daemon_in(folder.path(), &["--web.telemetry-path=/all"]).await;
-    while !get(daemon.address, "/-/ready").await.contains("is ready") {}
+    ready(daemon.address).await;
     let address = daemon.address;
     let jobs = format!(
         "  - job_name: parts\n    http_sd_configs: [{{url: 'http://{address}/sd', refresh_interval: 1s}}]\n  - job_name: whole\n    metrics_path: /all\n    static_configs: [{{targets: ['{address}']}}]\n"
@@ -145,20 +145,22 @@ async fn a_reload_changes_what_there_is_to_scrape() {
         ))
     };
     let (acme, production) = (account("zis", "acme"), account("zuora", "production"));
-    let sd = || get(address, "/sd");
-    assert_eq!(sd().await, format!("[{own},{acme},{production}]"));
+    let sd = get(address, "/sd").await;
+    assert_eq!(sd, format!("[{own},{acme},{production}]"));
     let file = folder.path().join("config.yaml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.split("zis:\n").next().unwrap()).unwrap();
     daemon.signal("HUP");
-    while sd().await != format!("[{own},{production}]") {}
+    let without = format!("[{own},{production}]");
+    answer_when(address, "/sd", |answer| answer == without).await;
     let added = text.replace("account: acme\n", "account: \"a&b=c/d +%é\\\"\"\n");
     fs::write(&file, added).unwrap();
     daemon.signal("HUP");
     let named = account("zis", "a&b=c/d +%é\\\"");
-    while sd().await != format!("[{own},{named},{production}]") {}
+    let with = format!("[{own},{named},{production}]");
+    answer_when(address, "/sd", |answer| answer == with).await;
     let part = "/a/b?system=zis&account=a%26b%3Dc%2Fd+%2B%25%C3%A9%22";
-    while !get(address, part).await.contains("saas_connections{") {}
+    answer_when(address, part, |page| page.contains("saas_connections{")).await;
 }
 
 /// The answer to a request of these bytes.

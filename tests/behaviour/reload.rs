@@ -3,13 +3,13 @@
 mod load;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use http::{Method, StatusCode};
 
 use crate::daemon::{Daemon, daemon_in_files, get, page_when};
-use crate::restarts::files;
+use crate::restarts::{files, files_when};
 use crate::rig::{ONCE, Page, Rig};
 
 const LIFECYCLE: &str = "--web.enable-lifecycle";
@@ -276,10 +276,11 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
     let this = Reloaded::start("1h", &[LIFECYCLE, &flag]).await;
-    let of = |folder: &Path, account: &str| {
-        let files = files(folder).into_iter();
+    let of = |files: &[PathBuf], account: &str| {
+        let folder = state.path().join(account);
         files
-            .filter(|file| file.starts_with(folder.join(account)))
+            .iter()
+            .filter(|file| file.starts_with(&folder))
             .count()
     };
     let whole = this.edit(|text| text.split("zis:").next().unwrap().to_owned());
@@ -290,10 +291,9 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     let page = this.page().await;
     assert!(page.samples(&["system=\"zis\"", "acme"]).is_empty());
     assert_eq!(page.value(&["target_up{", "Global"]), Some(1.0));
-    while of(state.path(), "zis.acme") > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert!(of(state.path(), "zuora.production") > 3);
+    let gone = |files: &[PathBuf]| of(files, "zis.acme") == 0;
+    files_when(state.path(), gone).await;
+    assert!(of(&files(state.path()), "zuora.production") > 3);
 
     // Another host is another tenant: nothing of the first one is shown.
     let other = Rig::start(Sizes::default(), ONCE).await;

@@ -42,39 +42,43 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Waits until the state folder holds this of a file whose name ends so.
-async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
+/// Waits until this is true of the files below a folder.
+pub(crate) async fn files_when(folder: &Path, what: impl Fn(&[PathBuf]) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let all = files(folder);
-        let files = all
-            .iter()
-            .filter(|file| file.display().to_string().ends_with(name));
-        // One on its way has another name by the time it is read.
-        let mut texts = files.filter_map(|file| fs::read_to_string(file).ok());
-        if texts.any(|text| what(&text)) {
+        let files = files(folder);
+        if what(&files) {
             return;
         }
-        assert!(Instant::now() < deadline, "{name} was not written: {all:?}");
+        assert!(Instant::now() < deadline, "it did not come: {files:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
+/// Waits until the state folder holds this of a file whose name ends so.
+async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
+    files_when(folder, |files| {
+        let files = files
+            .iter()
+            .filter(|file| file.display().to_string().ends_with(name));
+        // One on its way has another name by the time it is read.
+        let mut texts = files.filter_map(|file| fs::read_to_string(file).ok());
+        texts.any(|text| what(&text))
+    })
+    .await;
+}
+
 /// Waits until all that a daemon knows of its targets is in the state folder.
 async fn all_written(folder: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let kept = |files: &[PathBuf]| {
+    files_when(folder, |files| {
         let names = files.iter().map(|file| file.display().to_string());
         // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
         names
             .filter(|name| !name.contains(".connections-exporter-"))
             .count() as f64
             == TARGETS + 4.0
-    };
-    while !kept(&files(folder)) {
-        assert!(Instant::now() < deadline, "{:?}", files(folder));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    })
+    .await;
 }
 
 /// The samples of listings.

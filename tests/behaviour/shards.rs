@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use connections_exporter::simulator::Sizes;
 
-use crate::daemon::{configured_in_files, daemon_in, exporter, get, page_when};
+use crate::daemon::{configured_in_files, daemon_in, exporter, page_when, ready};
 use crate::discovery::{held, once, stored, until_some};
 use crate::prometheus::{query, scraping};
-use crate::restarts::files;
+use crate::restarts::files_when;
 use crate::rig::{ONCE, Rig};
 
 fn sixteen_accounts(rig: &Rig) -> tempfile::TempDir {
@@ -47,9 +48,9 @@ async fn three_shards_show_together_what_one_process_shows() {
     let rig = Rig::start(Sizes::default(), ONCE).await;
     rig.ready().await;
     let folder = sixteen_accounts(&rig);
-    let ready = async |arguments: &[&str], is: fn(usize) -> bool| {
+    let started = async |arguments: &[&str], is: fn(usize) -> bool| {
         let daemon = daemon_in(folder.path(), arguments).await;
-        while !get(daemon.address, "/-/ready").await.contains("is ready") {}
+        ready(daemon.address).await;
         let page = page_when(daemon.address, |page| {
             page.lines()
                 .filter(|line| line.contains("target_up{"))
@@ -63,7 +64,7 @@ async fn three_shards_show_together_what_one_process_shows() {
         assert!(is(accounts.len()), "{accounts:?}");
         (samples(&page), page)
     };
-    let (whole, page) = ready(&[], |accounts| accounts == 16).await;
+    let (whole, page) = started(&[], |accounts| accounts == 16).await;
     assert!(page.contains("connections_exporter_shards 1\n"));
     let mut joined = BTreeSet::new();
     for index in 0..3 {
@@ -72,7 +73,7 @@ async fn three_shards_show_together_what_one_process_shows() {
             "--shard.total=3".to_owned(),
         ];
         let arguments = arguments.each_ref().map(String::as_str);
-        let (part, page) = ready(&arguments, |accounts| (1..16).contains(&accounts)).await;
+        let (part, page) = started(&arguments, |accounts| (1..16).contains(&accounts)).await;
         assert!(page.contains(&format!("connections_exporter_shard_index {index}\n")));
         assert!(page.contains("connections_exporter_shards 3\n"));
         let before = joined.len();
@@ -88,20 +89,16 @@ async fn an_account_that_moved_to_another_shard_leaves_nothing_in_the_state_fold
     rig.ready().await;
     let (folder, state) = (sixteen_accounts(&rig), tempfile::tempdir().unwrap());
     let flag = format!("--state.dir={}", state.path().display());
-    let folders = || -> BTreeSet<_> {
-        let files = files(state.path()).into_iter();
-        let folders = files.filter_map(|file| file.parent().map(ToOwned::to_owned));
-        folders.filter(|folder| folder != state.path()).collect()
+    let folders = |files: &[PathBuf]| {
+        let folders = files.iter().filter_map(|file| file.parent());
+        let folders: BTreeSet<_> = folders.filter(|folder| *folder != state.path()).collect();
+        folders.len()
     };
     let daemon = daemon_in(folder.path(), &[&flag]).await;
-    while folders().len() < 16 {
-        tokio::task::yield_now().await;
-    }
+    files_when(state.path(), |files| folders(files) == 16).await;
     drop(daemon);
     let _daemon = daemon_in(folder.path(), &[&flag, "--shard.total=4"]).await;
-    while folders().len() > 8 {
-        tokio::task::yield_now().await;
-    }
+    files_when(state.path(), |files| folders(files) <= 8).await;
 }
 
 #[test]
@@ -137,15 +134,15 @@ async fn prometheus_joins_three_shards_to_what_one_process_shows() {
     let rig = Rig::start(Sizes::default(), ONCE).await;
     rig.ready().await;
     let folder = sixteen_accounts(&rig);
-    let ready = async |arguments: &[&str]| {
+    let started = async |arguments: &[&str]| {
         let daemon = daemon_in(folder.path(), arguments).await;
-        while !get(daemon.address, "/-/ready").await.contains("is ready") {}
+        ready(daemon.address).await;
         daemon
     };
-    let one = ready(&[]).await;
+    let one = started(&[]).await;
     let mut fleet = Vec::new();
     for index in ["--shard.index=0", "--shard.index=1", "--shard.index=2"] {
-        fleet.push(ready(&[index, "--shard.total=3"]).await);
+        fleet.push(started(&[index, "--shard.total=3"]).await);
     }
     let each = |what: fn(SocketAddr) -> String| {
         let each: Vec<_> = fleet.iter().map(|daemon| what(daemon.address)).collect();

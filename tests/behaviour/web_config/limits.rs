@@ -9,11 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::served::{Served, TLS, user, when};
+use super::served::{PATIENCE, Served, TLS, user, when};
 use super::tls::connect;
 
 const SHORT: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The beginning of HTTP/2: the preface, and settings without any.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::pki::{Authority, SERVER};
 
 /// How long a test waits for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A target that nobody answers for; what is asked here does not depend on it.
 const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
