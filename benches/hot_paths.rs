@@ -4,6 +4,7 @@
 mod workload;
 
 use connections_exporter::exposition::{Encoding, Fragment, deflate};
+use connections_exporter::listing::Listing;
 use connections_exporter::metrics;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -25,9 +26,11 @@ fn parse_a_page_of_100_rows(bencher: Bencher) {
 fn render_and_deflate_100_rows(bencher: Bencher) {
     let state = state(parse(&answer(ROWS, ROWS / 2)));
     let held = state.held.expect("it has a listing");
-    bencher
-        .counter(ItemsCount::new(ROWS))
-        .bench(|| Fragment::render(|show| metrics::listing(SYSTEM, "acme", "target", &held, show)));
+    bencher.counter(ItemsCount::new(ROWS)).bench(|| {
+        Fragment::render(&Fragment::default(), |show| {
+            metrics::listing(SYSTEM, "acme", "target", &held, show);
+        })
+    });
 }
 
 #[divan::bench]
@@ -42,11 +45,19 @@ fn deflate_a_block(bencher: Bencher) {
 
 #[divan::bench]
 fn publish_among_200_targets(bencher: Bencher) {
-    let listing = parse(&answer(ROWS, ROWS / 2));
-    let (_board, account) = board(1, 200, &listing);
+    let mut listings = listings(ROWS / 2);
+    let (_board, account) = board(1, 200, &listings[0]);
     bencher
-        .with_inputs(|| state(listing.clone()))
-        .bench_values(|state| account.publish("7", state));
+        .with_inputs(|| {
+            listings.reverse();
+            state(listings[0].clone())
+        })
+        .bench_local_values(|state| account.publish("7", state));
+}
+
+/// To publish in turn: what is as it was before is not made again.
+fn listings(tokens: usize) -> [Listing; 2] {
+    [ROWS, ROWS - 1].map(|rows| parse(&answer(rows, tokens)))
 }
 
 /// Accounts and targets of each.
@@ -60,6 +71,27 @@ fn plain_page(bencher: Bencher, shape: (usize, usize)) {
 #[divan::bench(args = SHAPES)]
 fn gzip_page(bencher: Bencher, shape: (usize, usize)) {
     page(bencher, shape, 0, Encoding::Gzip);
+}
+
+#[divan::bench(args = SHAPES)]
+fn gzip_page_after_a_publish(bencher: Bencher, (accounts, targets): (usize, usize)) {
+    let mut listings = listings(0);
+    let (board, account) = board(accounts, targets, &listings[0]);
+    bencher
+        .with_inputs(|| {
+            listings.reverse();
+            account.publish("0", state(listings[0].clone()));
+        })
+        .bench_local_values(|()| board.page(Encoding::Gzip));
+}
+
+/// As after a start.
+#[divan::bench(args = SHAPES)]
+fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
+    let listing = parse(&answer(ROWS, 0));
+    bencher
+        .with_inputs(|| board(accounts, targets, &listing).0)
+        .bench_values(|board| board.page(Encoding::Gzip));
 }
 
 #[divan::bench]

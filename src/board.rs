@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::PollError;
-use crate::exposition::{Encoding, Fragment, Page, PageBuilder};
+use crate::exposition::{Encoding, Fragment, Page, PageBuilder, Pieces};
 use crate::metrics::{AccountMetrics, OwnMetrics};
 use crate::state::State;
 use crate::upstream::System;
@@ -29,16 +29,23 @@ pub struct Board {
     accounts: Mutex<Shelves>,
     /// Moves with every change of an account.
     changes: AtomicU64,
-    /// Pages as they were last put together, but for their tails.
-    assembled: Mutex<Vec<Assembled>>,
+    /// By encoding.
+    assembled: Mutex<[Assembled; 2]>,
     own: OwnMetrics,
     clock: Clock,
 }
 
-/// A page without its tail.
-#[derive(Debug)]
+/// The page of one encoding without its tail, as it was put together last.
+#[derive(Debug, Default)]
 struct Assembled {
-    encoding: Encoding,
+    /// `None` once anything in it has changed.
+    page: Option<Current>,
+    /// What the next one takes over, where it is the same.
+    pieces: Pieces,
+}
+
+#[derive(Debug)]
+struct Current {
     page: PageBuilder,
     /// Of which state of the board.
     changes: u64,
@@ -150,13 +157,10 @@ impl Board {
         let mut page = if part.is_whole() {
             self.assembled(&accounts, encoding, now)
         } else {
-            drop(self.current(now));
-            assemble(part, &accounts, encoding, now)
+            drop(self.current(now, None));
+            assemble(part, &accounts, encoding, now, &mut Pieces::default())
         };
-        page.countdown(
-            fresh(part, &accounts, now).map(|target| &target.countdown),
-            wall,
-        );
+        page.count_down(wall);
         match part.systems() {
             _ if part.has_process() => page.live(&self.own.gather()),
             Some(systems) => page.live(&self.own.durations_of(systems)),
@@ -173,38 +177,36 @@ impl Board {
         page
     }
 
-    /// The pages that were put together since anything in them changed. Others are given up here, whatever part is asked
-    /// for: nobody may ask for all of it again.
-    fn current(&self, now: Instant) -> MutexGuard<'_, Vec<Assembled>> {
+    /// The pages that were put together since anything in them changed. Others are given up here, and all of their pieces
+    /// but those for the page that is asked for now: nobody may ask for another one again.
+    fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [Assembled; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
-        assembled.retain(|earlier| {
-            earlier.changes == changes && earlier.until.is_none_or(|until| now < until)
-        });
+        for (encoding, earlier) in assembled.iter_mut().enumerate() {
+            let outdated = earlier.page.take_if(|page| {
+                page.changes != changes || page.until.is_some_and(|until| until <= now)
+            });
+            if outdated.is_some() && asked.is_none_or(|asked| asked as usize != encoding) {
+                earlier.pieces = Pieces::default();
+            }
+        }
         assembled
     }
 
     /// The page without its tail: as it was put together last, while nothing in it has changed.
     fn assembled(&self, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
-        let mut assembled = self.current(now);
-        if let Some(earlier) = assembled
-            .iter()
-            .find(|earlier| earlier.encoding == encoding)
-        {
-            return earlier.page.clone();
-        }
+        let mut current = self.current(now, Some(encoding));
+        let Assembled { page, pieces } = &mut current[encoding as usize];
         let whole = Part::default();
-        let page = assemble(&whole, accounts, encoding, now);
-        assembled.push(Assembled {
-            encoding,
-            page: page.clone(),
+        let current = page.get_or_insert_with(|| Current {
+            page: assemble(&whole, accounts, encoding, now, pieces),
             changes,
             until: fresh(&whole, accounts, now)
                 .filter_map(Shown::stale_from)
                 .min(),
         });
-        page
+        current.page.clone()
     }
 
     /// What is known of every account.
@@ -273,15 +275,30 @@ fn fresh<'a>(
 }
 
 /// A part of the page without its tail.
-fn assemble(part: &Part, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+fn assemble(
+    part: &Part,
+    accounts: &Shelves,
+    encoding: Encoding,
+    now: Instant,
+    pieces: &mut Pieces,
+) -> PageBuilder {
+    // In the place of a listing that is too old, so that the others keep theirs, and their pieces.
+    let nothing = Fragment::default();
+    let listings = targets(part, accounts).map(|target| {
+        if target.is_fresh(now) {
+            &target.listing
+        } else {
+            &nothing
+        }
+    });
     let counted = part.accounts(accounts).filter(|_| part.has_accounts());
-    let fragments: Vec<_> = fresh(part, accounts, now)
-        .map(|target| &target.listing)
+    let fragments: Vec<_> = listings
         .chain(targets(part, accounts).map(|target| &target.freshness))
         .chain(counted.map(|shelf| &shelf.counted))
         .collect();
     let mut page = PageBuilder::new(encoding);
-    page.fragments(&fragments);
+    page.fragments(&fragments, pieces);
+    page.countdowns(fresh(part, accounts, now).map(|target| target.countdown.clone()));
     page
 }
 
@@ -312,8 +329,8 @@ impl AccountBoard {
             for (id, label) in labels {
                 let shown = match before.remove(id) {
                     Some(shown) if shown.label == *label => shown,
-                    Some(shown) => Shown::render(shelf.system, account, label.clone(), shown.state),
-                    None => Shown::render(shelf.system, account, label.clone(), new(id)),
+                    Some(shown) => Shown::new(shelf.system, account, label.clone(), shown.state),
+                    None => Shown::new(shelf.system, account, label.clone(), new(id)),
                 };
                 targets.insert(id.clone(), shown);
             }

@@ -1,11 +1,13 @@
 //! States -> fragments -> a page, plain and gzip.
 //!
-//! Text is the `prometheus` crate's; rendering and deflating are paid once, at the end of a poll. A page
-//! is put together from blocks: a deflate block that ends in a full flush refers to nothing before it and
-//! ends on a byte, so blocks can follow each other in any order and still are one gzip member.
+//! Text is the `prometheus` crate's, rendered once, at the end of a poll, and deflated once: what is large at once, what
+//! is small with its neighbours, for the first page that shows it. A deflate block that ends in a full flush refers to
+//! nothing before it and ends on a byte, so pieces can follow each other in any order and still are one gzip member.
 
 mod block;
+mod body;
 mod page;
+mod piece;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -19,6 +21,7 @@ use crate::metrics::{ALL, Header, Sink};
 use block::Block;
 pub use block::deflate;
 pub use page::{Page, PageBuilder};
+pub use piece::Pieces;
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,19 +80,35 @@ impl Head {
 pub struct Fragment(Vec<(Arc<Head>, Block)>);
 
 impl Fragment {
-    /// Renders the families that are shown; one that comes again goes on where it ended.
-    pub fn render(families: impl FnOnce(Sink<'_>)) -> Self {
-        let blocks = texts(families).map(|(index, text)| (HEADS[index].clone(), Block::new(text)));
-        Self(blocks.collect())
+    /// Renders the families that are shown; one that comes again goes on where it ended. What is as it was before is not
+    /// made again.
+    #[must_use]
+    pub fn render(before: &Self, families: impl FnOnce(Sink<'_>)) -> Self {
+        let texts = texts(families);
+        Self::of(
+            before,
+            texts.map(|(index, text)| (HEADS[index].clone(), text)),
+        )
     }
 
-    /// Renders families that are not in [`ALL`], given by their names.
+    /// Renders families that are not in [`ALL`], given by their names; as [`render`](Self::render).
     #[must_use]
-    pub fn gathered(families: &[MetricFamily]) -> Self {
-        let blocks = families.iter().map(|family| {
+    pub fn gathered(before: &Self, families: &[MetricFamily]) -> Self {
+        let texts = families.iter().map(|family| {
             let text = encode(std::slice::from_ref(family));
-            let samples = text[end_of_header(&text)..].to_owned();
-            (Head::of(family), Block::new(samples))
+            (Head::of(family), text[end_of_header(&text)..].to_owned())
+        });
+        Self::of(before, texts)
+    }
+
+    fn of(before: &Self, texts: impl Iterator<Item = (Arc<Head>, String)>) -> Self {
+        let blocks = texts.map(|(head, text)| {
+            let same = before
+                .0
+                .iter()
+                .find(|(of, block)| Arc::ptr_eq(of, &head) && block.text() == &text);
+            let block = same.map(|(_, block)| block.clone());
+            (head, block.unwrap_or_else(|| Block::new(text)))
         });
         Self(blocks.collect())
     }
@@ -99,17 +118,17 @@ impl Fragment {
 #[derive(Debug, Clone, Default)]
 pub struct Countdown {
     /// Each line up to its value.
-    lines: Box<str>,
-    dates: Box<[Timestamp]>,
+    lines: Arc<str>,
+    dates: Arc<[Timestamp]>,
 }
 
 impl Countdown {
-    /// Renders the samples without their values, which [`PageBuilder::countdown`] appends.
+    /// Renders the samples without their values, which [`PageBuilder::count_down`] appends.
     pub fn render(families: impl FnOnce(Sink<'_>), dates: impl Iterator<Item = Timestamp>) -> Self {
         // Each line ends in the value 0, written by the encoder.
         let lines = |(_, text): (usize, String)| text.replace("0\n", "\n");
         Self {
-            lines: texts(families).map(lines).collect(),
+            lines: texts(families).map(lines).collect::<String>().into(),
             dates: dates.collect(),
         }
     }
@@ -158,10 +177,14 @@ static HEADS: LazyLock<Vec<Arc<Head>>> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::io::Read as _;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
 
+    use super::block::Deflated;
+    use super::body::Body;
     use super::*;
 
     fn bytes(page: &Page) -> Vec<u8> {
@@ -196,7 +219,7 @@ mod tests {
             fragment(&[(0, "b0 1\n")]),
         );
         let mut page = PageBuilder::new(Encoding::Plain);
-        page.fragments(&[&a, &b]);
+        page.fragments(&[&a, &b], &mut Pieces::default());
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(samples, ["a0 1", "b0 1", "a3 1"]);
@@ -212,33 +235,89 @@ mod tests {
             dates: dates.into(),
         };
         let mut page = PageBuilder::new(Encoding::Plain);
-        page.countdown([countdown].iter(), now);
+        page.countdowns([countdown].into_iter());
+        page.count_down(now);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         assert!(text.ends_with("x 2\nx 0\nx -1\n"), "{text}");
     }
 
+    /// How many fragments there are, and what some of them say from then on: of which family, and what.
+    fn changes() -> impl Strategy<Value = (usize, Vec<(usize, usize, String)>)> {
+        let text = (
+            "[a-z\n ]{1,9}",
+            prop_oneof![9 => 0..50_usize, 1 => 400..900_usize],
+        );
+        let text = text.prop_map(|(text, times)| text.repeat(times));
+        let change = (any::<usize>(), 0..ALL.len(), text);
+        (1..100_usize, prop::collection::vec(change, 0..40))
+    }
+
+    #[test]
+    fn a_change_leaves_the_other_pieces_of_a_page_as_they_are() {
+        let line = "x".repeat(200);
+        let text = |at: usize, value| {
+            let text = format!("{line}{{at=\"{at}\"}} {value}\n");
+            [(HEADS[0].clone(), text)].into_iter()
+        };
+        let nothing = Fragment::default();
+        let first = (0..1024).map(|at| Fragment::of(&nothing, text(at, 1)));
+        let mut fragments: Vec<_> = first.collect();
+        let mut pieces = Pieces::default();
+        let mut chunks = |fragments: &[Fragment]| {
+            let mut page = PageBuilder::new(Encoding::Plain);
+            page.fragments(&fragments.iter().collect::<Vec<_>>(), &mut pieces);
+            page.finish().chunks
+        };
+        let before = chunks(&fragments);
+        fragments[500] = Fragment::of(&fragments[500], text(500, 1));
+        let again = chunks(&fragments);
+        fragments[500] = Fragment::of(&fragments[500], text(500, 2));
+        let changed = chunks(&fragments);
+        let same = |one: &VecDeque<Bytes>, other: &VecDeque<Bytes>| {
+            let pairs = one.iter().zip(other);
+            pairs.filter(|(a, b)| a.as_ptr() == b.as_ptr()).count()
+        };
+        assert!(before.len() > 30, "{}", before.len());
+        assert_eq!(same(&before, &again), before.len());
+        assert_eq!(same(&again, &changed), before.len() - 1);
+    }
+
     proptest! {
         #[test]
-        fn the_gzip_page_unpacks_to_the_plain_one(texts in prop::collection::vec((0..ALL.len(), "[a-z\n ]{0,400}"), 0..20)) {
-            let fragments: Vec<_> = texts.iter().map(|(index, text)| fragment(&[(*index, text)])).collect();
-            let fragments: Vec<_> = fragments.iter().collect();
-            let [plain, gzip] = [Encoding::Plain, Encoding::Gzip].map(|encoding| {
-                let mut page = PageBuilder::new(encoding);
-                page.fragments(&fragments);
-                let page = page.finish();
-                prop_assert_eq!(page.bytes, bytes(&page).len() as u64);
-                Ok(page)
-            });
-            let (plain, gzip) = (plain?, gzip?);
-            prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
-            prop_assert_eq!(gunzip(&bytes(&gzip)), String::from_utf8(bytes(&plain)).unwrap());
+        fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
+            let mut fragments: Vec<Fragment> = Vec::new();
+            let mut pieces = [(); 2].map(|()| Pieces::default());
+            for (size, changes) in rounds {
+                fragments.resize(size, Fragment::default());
+                for (at, family, text) in changes {
+                    let text = (HEADS[family].clone(), format!("{at} {text}"));
+                    fragments[at % size] = Fragment::of(&fragments[at % size], [text].into_iter());
+                }
+                let fragments: Vec<_> = fragments.iter().collect();
+                let mut page = |encoding: Encoding| {
+                    let mut page = PageBuilder::new(encoding);
+                    page.fragments(&fragments, &mut pieces[encoding as usize]);
+                    page.finish()
+                };
+                let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));
+                for page in [&plain, &gzip] {
+                    prop_assert_eq!(page.bytes, bytes(page).len() as u64);
+                }
+                prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
+                let mut anew = PageBuilder::new(Encoding::Plain);
+                anew.fragments(&fragments, &mut Pieces::default());
+                let anew = String::from_utf8(bytes(&anew.finish())).unwrap();
+                prop_assert_eq!(&gunzip(&bytes(&gzip)), &anew);
+                prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), anew);
+            }
         }
 
         #[test]
         fn any_text_survives_deflate(text in "\\PC{0,5000}") {
-            let mut member = PageBuilder::new(Encoding::Gzip);
-            member.block(&Block::new(text.clone()));
-            prop_assert_eq!(gunzip(&bytes(&member.finish())), text);
+            let mut member = Body::new(Encoding::Gzip);
+            member.begin();
+            member.text(text.clone().into(), 0, Deflated::new);
+            prop_assert_eq!(gunzip(&bytes(&member.end())), text);
         }
     }
 }

@@ -25,10 +25,11 @@ def machine(tools):
         "wrk": said("wrk", "-v"),
         "curl": said("curl", "--version"),
     }
+    congestion = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text()
     numbers = ", ".join(f"{name} {re.search(r'[0-9]+[.][0-9.]+', text)[0]}" for name, text in versions.items())
     return (
         f"Machine: {cpu[1] if cpu else os.uname().machine}, {os.cpu_count()} cores, {memory / 1024**2:.0f} GiB, "
-        f"Linux {os.uname().release.partition('-')[0]}; {numbers}."
+        f"Linux {os.uname().release.partition('-')[0]} with {congestion.strip()}; {numbers}."
     )
 
 

@@ -33,7 +33,7 @@ impl Shelf {
         let changed = self.revision != revision;
         if changed {
             self.revision = revision;
-            self.counted = Fragment::gathered(&self.metrics.gather(now));
+            self.counted = Fragment::gathered(&self.counted, &self.metrics.gather(now));
         }
         changed
     }
@@ -54,13 +54,27 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn render(system: &System, account: &str, label: String, state: State) -> Self {
-        let freshness = Fragment::render(|show| {
+    pub(super) fn new(system: &System, account: &str, label: String, state: State) -> Self {
+        let nothing = Fragment::default();
+        Self::render(system, account, label, state, [&nothing; 2])
+    }
+
+    /// Freshness and listing as they were before may be those of another label, or of none.
+    fn render(
+        system: &System,
+        account: &str,
+        label: String,
+        state: State,
+        [freshness, listing]: [&Fragment; 2],
+    ) -> Self {
+        let freshness = Fragment::render(freshness, |show| {
             metrics::freshness(system, account, &label, &state, show);
         });
         let (listing, countdown) = match &state.held {
             Some(held) => (
-                Fragment::render(|show| metrics::listing(system, account, &label, held, show)),
+                Fragment::render(listing, |show| {
+                    metrics::listing(system, account, &label, held, show);
+                }),
                 Countdown::render(
                     |show| metrics::token_expires_in(system, account, &label, held, show),
                     held.listing.connections().filter_map(|c| c.expiry),
@@ -85,12 +99,14 @@ impl Shown {
             _ => false,
         };
         if same {
-            self.freshness = Fragment::render(|show| {
+            self.freshness = Fragment::render(&self.freshness, |show| {
                 metrics::freshness(system, account, &self.label, &state, show);
             });
             self.state = state;
         } else {
-            *self = Self::render(system, account, std::mem::take(&mut self.label), state);
+            let label = std::mem::take(&mut self.label);
+            let before = [&self.freshness, &self.listing];
+            *self = Self::render(system, account, label, state, before);
         }
     }
 

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -217,6 +218,29 @@ async fn a_page_shows_what_changed_since_the_one_before() {
 
     board.close("test", "a \"quoted\" account");
     assert_eq!((shown(up), shown(refused)), (0, 0));
+}
+
+#[test]
+fn what_was_put_together_for_a_page_ends_with_it_if_another_one_is_asked_for() {
+    let (board, account) = board();
+    let labels = (0..100).map(|target| (target.to_string(), format!("target {target}")));
+    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    account.set_targets(&labels.collect(), |_| start.clone());
+    let ask: [fn(&Board) -> Page; 2] = [
+        |board| board.page(Encoding::Gzip),
+        |board| board.part(&Part::Own, Encoding::Plain),
+    ];
+    for another in ask {
+        let chunks = board.page(Encoding::Plain).chunks;
+        account.discovered(None);
+        let again = board.page(Encoding::Plain).chunks;
+        let kept = |chunk: &&Bytes| again.iter().any(|other| other.as_ptr() == chunk.as_ptr());
+        assert!(chunks.iter().filter(kept).count() > 5, "{}", chunks.len());
+        drop(again);
+        account.discovered(None);
+        let _ = another(&board);
+        assert!(chunks.iter().all(Bytes::is_unique));
+    }
 }
 
 fn text(page: &Page) -> String {

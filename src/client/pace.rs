@@ -164,7 +164,7 @@ impl Pace {
         if let Some(until) = budget.paused_until.filter(|until| *until > now) {
             return Err(until);
         }
-        let rate = budget.rate(now);
+        let rate = budget.rate(|| now);
         if (rate - budget.rate).abs() > f64::EPSILON {
             budget.limiter = limiter(rate, &self.clock);
             budget.rate = rate;
@@ -203,7 +203,7 @@ impl Pace {
     #[must_use]
     pub fn per_second(&self) -> (f64, f64) {
         let budget = self.budget();
-        (budget.configured / 60.0, budget.rate(Instant::now()) / 60.0)
+        (budget.configured / 60.0, budget.rate(Instant::now) / 60.0)
     }
 
     /// Notes what an answer, whose request is still under way, told of the vendor's quota. The others under
@@ -228,7 +228,7 @@ impl Pace {
     pub fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
-        let rate = budget.rate(now);
+        let rate = budget.rate(|| now);
         let halved = budget.reduced.is_some_and(|(_, at)| since <= at);
         let rate = if halved {
             rate
@@ -256,7 +256,7 @@ impl Pace {
                 .map(|until| date + (until - now)),
             reduced: budget
                 .reduced
-                .filter(|_| budget.rate(now) < budget.configured)
+                .filter(|_| budget.rate(|| now) < budget.configured)
                 .map(|(rate, at)| (rate, date - (now - at))),
             refused: budget.refused,
         }
@@ -297,11 +297,13 @@ impl Pace {
 
 impl Budget {
     /// Requests a minute, as of now: what the last 429 left, and what grew back since.
-    fn rate(&self, now: Instant) -> f64 {
+    fn rate(&self, now: impl FnOnce() -> Instant) -> f64 {
         let Some((left, at)) = self.reduced else {
             return self.configured;
         };
-        let grows = now.saturating_duration_since(at).saturating_sub(GROW_AFTER);
+        let grows = now()
+            .saturating_duration_since(at)
+            .saturating_sub(GROW_AFTER);
         (left + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0).min(self.configured)
     }
 

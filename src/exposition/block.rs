@@ -1,10 +1,14 @@
-//! A piece of a page: its text, and the same deflated so that pieces can follow each other in any order.
+//! A piece of a page's text, and how text is deflated so that pieces can follow each other in any order.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::thread::LocalKey;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
+
+/// From so many bytes on, a block is deflated when it is rendered; smaller ones are sent, and deflated, together.
+const LARGE: usize = 4 * 1024;
 
 thread_local! {
     /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
@@ -19,25 +23,88 @@ fn deflater(level: u32) -> Deflater {
     RefCell::new(Compress::new(Compression::new(level), false))
 }
 
-/// A piece of a page in both encodings.
+/// A piece of a page, rendered once; copies share it.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    pub(super) plain: Bytes,
-    pub(super) deflated: Bytes,
-    pub(super) crc: crc32fast::Hasher,
-    pub(super) series: u64,
+    rendered: Arc<Rendered>,
+    /// Beside it: a page that is put together looks at each block, and reaches into few.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Rendered {
+    text: Bytes,
+    series: u64,
+    /// Of a large block.
+    deflated: Option<Deflated>,
 }
 
 impl Block {
     pub(super) fn new(text: String) -> Self {
+        let series = series(&text);
+        // It grew as it was written: a page must not hold what is left of its last doubling.
+        let text = Bytes::from(text.into_boxed_str().into_boxed_bytes());
+        let bytes = text.len();
+        let deflated = (bytes >= LARGE).then(|| Deflated::new(&text));
+        let rendered = Arc::new(Rendered {
+            text,
+            series,
+            deflated,
+        });
+        Self { rendered, bytes }
+    }
+
+    pub(super) fn text(&self) -> &Bytes {
+        &self.rendered.text
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes >= LARGE
+    }
+
+    pub(super) fn series(&self) -> u64 {
+        self.rendered.series
+    }
+
+    pub(super) fn deflated(&self) -> Deflated {
+        let deflated = self.rendered.deflated.clone();
+        deflated.unwrap_or_else(|| Deflated::new(self.text()))
+    }
+
+    /// No other block has it as long as there is a copy of this one.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.rendered).addr()
+    }
+}
+
+/// Text, deflated.
+#[derive(Debug, Clone)]
+pub(super) struct Deflated {
+    pub(super) bytes: Bytes,
+    /// Of the text.
+    pub(super) crc: crc32fast::Hasher,
+}
+
+impl Deflated {
+    pub(super) fn new(text: &[u8]) -> Self {
+        Self::by(text, &BLOCKS)
+    }
+
+    /// Of what is sent once.
+    pub(super) fn tail(text: &[u8]) -> Self {
+        Self::by(text, &TAIL)
+    }
+
+    fn by(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Self {
         let mut crc = crc32fast::Hasher::new();
-        crc.update(text.as_bytes());
+        crc.update(text);
         Self {
-            deflated: deflate(text.as_bytes()).into(),
+            bytes: deflate_by(text, deflater).into(),
             crc,
-            series: series(&text),
-            // It grew as it was written: a page must not hold what is left of its last doubling.
-            plain: text.into_boxed_str().into_boxed_bytes().into(),
         }
     }
 }
@@ -52,11 +119,6 @@ pub(super) fn series(text: &str) -> u64 {
 #[must_use]
 pub fn deflate(text: &[u8]) -> Vec<u8> {
     deflate_by(text, &BLOCKS)
-}
-
-/// Deflates what is sent once, into such a block.
-pub(super) fn deflate_tail(text: &[u8]) -> Vec<u8> {
-    deflate_by(text, &TAIL)
 }
 
 fn deflate_by(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Vec<u8> {

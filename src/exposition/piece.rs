@@ -1,0 +1,103 @@
+//! Blocks that follow each other on a page, taken together: one by one, small ones deflate badly, and each costs a scrape
+//! more than its bytes.
+
+use std::collections::HashMap;
+
+use super::block::{Block, Deflated};
+use super::body::Body;
+
+/// A piece ends where its small blocks have so many bytes.
+const ENOUGH: usize = 16 * 1024;
+
+/// And behind the blocks of so many fragments of a family, so that what changes in one piece moves no other.
+const TOGETHER: usize = 32;
+
+/// The pieces of a page, each by its first block, kept for the next page: a piece is made again only if a block of it is
+/// another one.
+#[derive(Debug, Default)]
+pub struct Pieces(HashMap<usize, Piece>);
+
+#[derive(Debug)]
+struct Piece {
+    blocks: Box<[Block]>,
+    body: Body,
+}
+
+/// Adds blocks to a page, in pieces.
+pub(super) struct Joiner<'a> {
+    page: &'a mut Body,
+    kept: &'a mut Pieces,
+    before: Pieces,
+    open: Vec<&'a Block>,
+    /// Of small blocks.
+    bytes: usize,
+    /// Of which [`TOGETHER`] fragments the last block was.
+    neighbours: usize,
+}
+
+impl<'a> Joiner<'a> {
+    pub(super) fn new(page: &'a mut Body, kept: &'a mut Pieces) -> Self {
+        Self {
+            page,
+            before: std::mem::take(kept),
+            kept,
+            open: Vec::new(),
+            bytes: 0,
+            neighbours: 0,
+        }
+    }
+
+    /// A block of the fragment that has this place among all of them.
+    pub(super) fn block_of(&mut self, fragment: usize, block: &'a Block) {
+        if self.neighbours != fragment / TOGETHER {
+            self.neighbours = fragment / TOGETHER;
+            self.end();
+        }
+        self.block(block);
+    }
+
+    pub(super) fn block(&mut self, block: &'a Block) {
+        self.open.push(block);
+        if !block.is_large() {
+            self.bytes += block.bytes();
+        }
+        if self.bytes >= ENOUGH {
+            self.end();
+        }
+    }
+
+    /// Ends the piece.
+    pub(super) fn end(&mut self) {
+        let Some(first) = self.open.first().map(|block| block.id()) else {
+            return;
+        };
+        let before = self.before.0.remove(&first);
+        let same = |piece: &Piece| {
+            let ids = self.open.iter().map(|block| block.id());
+            piece.blocks.iter().map(Block::id).eq(ids)
+        };
+        let piece = before.filter(same).unwrap_or_else(|| self.piece());
+        self.page.add(&piece.body);
+        self.kept.0.insert(first, piece);
+        self.open.clear();
+        self.bytes = 0;
+    }
+
+    fn piece(&self) -> Piece {
+        let mut body = Body::new(self.page.encoding);
+        for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {
+            let series = run.iter().map(|block| block.series()).sum();
+            if let [alone] = run {
+                body.text(alone.text().clone(), series, |_| alone.deflated());
+            } else {
+                let texts: Vec<_> = run.iter().map(|block| &block.text()[..]).collect();
+                body.text(texts.concat().into(), series, Deflated::new);
+            }
+        }
+        body.join();
+        Piece {
+            blocks: self.open.iter().copied().cloned().collect(),
+            body,
+        }
+    }
+}
