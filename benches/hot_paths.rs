@@ -3,6 +3,7 @@
 #[path = "workload/mod.rs"]
 mod workload;
 
+use connections_exporter::board::Part;
 use connections_exporter::exposition::{Encoding, Fragment, deflate};
 use connections_exporter::listing::Listing;
 use connections_exporter::metrics;
@@ -92,6 +93,14 @@ fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
     bencher
         .with_inputs(|| board(accounts, targets, &listing).0)
         .bench_values(|board| board.page(Encoding::Gzip));
+}
+
+/// Which are put together at each scrape, among 1,000 accounts.
+#[divan::bench(args = ["system=zis&account=account_7", "system=zis"])]
+fn narrowed_gzip_page(bencher: Bencher, query: &str) {
+    let (board, _) = board(1000, 1, &parse(&answer(ROWS, 0)));
+    let part = Part::parse(query).expect("it is a part");
+    bencher.bench(|| board.part(&part, Encoding::Gzip));
 }
 
 #[divan::bench]

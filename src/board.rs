@@ -158,7 +158,7 @@ impl Board {
             self.assembled(&accounts, encoding, now)
         } else {
             drop(self.current(now, None));
-            assemble(part, &accounts, encoding, now, &mut Pieces::default())
+            assemble(part, &accounts, encoding, now, None)
         };
         page.count_down(wall);
         match part.systems() {
@@ -178,7 +178,8 @@ impl Board {
     }
 
     /// The pages that were put together since anything in them changed. Others are given up here, and all of their pieces
-    /// but those for the page that is asked for now: nobody may ask for another one again.
+    /// but those for the page that is asked for now: nobody may ask for another one again. Where somebody does, in turn
+    /// with others, each of these pages is put together as if it were the first.
     fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [Assembled; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
@@ -200,7 +201,7 @@ impl Board {
         let Assembled { page, pieces } = &mut current[encoding as usize];
         let whole = Part::default();
         let current = page.get_or_insert_with(|| Current {
-            page: assemble(&whole, accounts, encoding, now, pieces),
+            page: assemble(&whole, accounts, encoding, now, Some(pieces)),
             changes,
             until: fresh(&whole, accounts, now)
                 .filter_map(Shown::stale_from)
@@ -280,7 +281,7 @@ fn assemble(
     accounts: &Shelves,
     encoding: Encoding,
     now: Instant,
-    pieces: &mut Pieces,
+    pieces: Option<&mut Pieces>,
 ) -> PageBuilder {
     // In the place of a listing that is too old, so that the others keep theirs, and their pieces.
     let nothing = Fragment::default();

@@ -1,7 +1,7 @@
 //! States -> fragments -> a page, plain and gzip.
 //!
-//! Text is the `prometheus` crate's, rendered once, at the end of a poll, and deflated once: what is large at once, what
-//! is small with its neighbours, for the first page that shows it. A deflate block that ends in a full flush refers to
+//! Text is the `prometheus` crate's, rendered at the end of a poll. What is large is deflated with it, what is small
+//! with its neighbours, for the first page that shows it, and taken over by the next pages. A deflate block that ends in a full flush refers to
 //! nothing before it and ends on a byte, so pieces can follow each other in any order and still are one gzip member.
 
 mod block;
@@ -20,8 +20,9 @@ use prometheus::proto::{Metric, MetricFamily};
 use crate::metrics::{ALL, Header, Sink};
 use block::Block;
 pub use block::deflate;
-pub use page::{Page, PageBuilder};
-pub use piece::Pieces;
+pub use page::Page;
+pub(crate) use page::PageBuilder;
+pub(crate) use piece::Pieces;
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +220,7 @@ mod tests {
             fragment(&[(0, "b0 1\n")]),
         );
         let mut page = PageBuilder::new(Encoding::Plain);
-        page.fragments(&[&a, &b], &mut Pieces::default());
+        page.fragments(&[&a, &b], None);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(samples, ["a0 1", "b0 1", "a3 1"]);
@@ -265,7 +266,7 @@ mod tests {
         let mut pieces = Pieces::default();
         let mut chunks = |fragments: &[Fragment]| {
             let mut page = PageBuilder::new(Encoding::Plain);
-            page.fragments(&fragments.iter().collect::<Vec<_>>(), &mut pieces);
+            page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut pieces));
             page.finish().chunks
         };
         let before = chunks(&fragments);
@@ -296,7 +297,7 @@ mod tests {
                 let fragments: Vec<_> = fragments.iter().collect();
                 let mut page = |encoding: Encoding| {
                     let mut page = PageBuilder::new(encoding);
-                    page.fragments(&fragments, &mut pieces[encoding as usize]);
+                    page.fragments(&fragments, Some(&mut pieces[encoding as usize]));
                     page.finish()
                 };
                 let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));
@@ -305,7 +306,7 @@ mod tests {
                 }
                 prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
                 let mut anew = PageBuilder::new(Encoding::Plain);
-                anew.fragments(&fragments, &mut Pieces::default());
+                anew.fragments(&fragments, None);
                 let anew = String::from_utf8(bytes(&anew.finish())).unwrap();
                 prop_assert_eq!(&gunzip(&bytes(&gzip)), &anew);
                 prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), anew);

@@ -59,7 +59,7 @@ impl Shown {
         Self::render(system, account, label, state, [&nothing; 2])
     }
 
-    /// Freshness and listing as they were before may be those of another label, or of none.
+    /// With freshness and listing as they were before.
     fn render(
         system: &System,
         account: &str,

@@ -191,6 +191,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     let row: Connection = Connection {
         id: "slack".into(),
         kind: "oauth",
+        expiry: Some(Timestamp::from_second(1_800_000_000).unwrap()),
         ..Connection::default()
     };
     draft.page(vec![row], true).unwrap();
@@ -204,7 +205,8 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     );
     let held = Some(Arc::new(held));
     account.publish("a", State { held, ..start });
-    assert_eq!(shown("saas_connection_info"), 1);
+    let counting = "saas_connection_token_expires_in_seconds";
+    assert_eq!((shown("saas_connection_info"), shown(counting)), (1, 1));
 
     let refused = "connections_exporter_api_rate_limited_total";
     let counted = || look().map(|families| families[refused][0].1.to_bits());
@@ -214,10 +216,47 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     assert_eq!(counted(), [1_f64.to_bits(); 2]);
 
     tokio::time::advance(stale_after).await;
-    assert_eq!(shown("saas_connection_info"), 0);
+    assert_eq!((shown("saas_connection_info"), shown(counting)), (0, 0));
 
     board.close("test", "a \"quoted\" account");
     assert_eq!((shown(up), shown(refused)), (0, 0));
+}
+
+#[test]
+fn what_a_publish_does_not_change_is_not_rendered_anew() {
+    let (board, account) = board();
+    let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
+    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    account.set_targets(&labels, |_| start.clone());
+    let rows = (0..100).map(|row| -> Connection {
+        Connection {
+            id: format!("connection {row}").into(),
+            kind: "oauth",
+            ..Connection::default()
+        }
+    });
+    let mut draft = Draft::new("list", 1000, 1000);
+    draft.page(rows.collect(), true).unwrap();
+    let listing = draft.finish();
+    let publish = |successes| {
+        let age = Duration::from_mins(5);
+        let held = Held::new(listing.clone(), None, Vec::new(), Instant::now(), age);
+        let held = Some(Arc::new(held));
+        account.publish(
+            "a",
+            State {
+                successes,
+                held,
+                ..start.clone()
+            },
+        );
+        board.page(Encoding::Plain).chunks
+    };
+    let (before, after) = (publish(1), publish(2));
+    // The listing is long, and stands alone.
+    let same = |chunk: &&Bytes| after.iter().any(|other| other.as_ptr() == chunk.as_ptr());
+    let same: usize = before.iter().filter(same).map(Bytes::len).sum();
+    assert!(same > 10_000, "{same}");
 }
 
 #[test]

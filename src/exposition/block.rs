@@ -1,4 +1,4 @@
-//! A piece of a page's text, and how text is deflated so that pieces can follow each other in any order.
+//! The text of a family in one fragment, and how text is deflated so that it can stand anywhere on a page.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ const LARGE: usize = 4 * 1024;
 thread_local! {
     /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
     static BLOCKS: Deflater = deflater(4);
-    /// The tail is deflated at each scrape.
-    static TAIL: Deflater = deflater(1);
+    /// For what is deflated at each scrape.
+    static ONCE: Deflater = deflater(1);
 }
 
 type Deflater = RefCell<Compress>;
@@ -23,11 +23,11 @@ fn deflater(level: u32) -> Deflater {
     RefCell::new(Compress::new(Compression::new(level), false))
 }
 
-/// A piece of a page, rendered once; copies share it.
+/// The text of a family in one fragment, or what heads it; copies share it.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     rendered: Arc<Rendered>,
-    /// Beside it: a page that is put together looks at each block, and reaches into few.
+    /// Beside it: a page that is put together looks at each block, and into few.
     bytes: usize,
 }
 
@@ -70,9 +70,9 @@ impl Block {
         self.rendered.series
     }
 
-    pub(super) fn deflated(&self) -> Deflated {
-        let deflated = self.rendered.deflated.clone();
-        deflated.unwrap_or_else(|| Deflated::new(self.text()))
+    /// None of a small block.
+    pub(super) fn deflated(&self) -> Option<Deflated> {
+        self.rendered.deflated.clone()
     }
 
     /// No other block has it as long as there is a copy of this one.
@@ -94,9 +94,9 @@ impl Deflated {
         Self::by(text, &BLOCKS)
     }
 
-    /// Of what is sent once.
-    pub(super) fn tail(text: &[u8]) -> Self {
-        Self::by(text, &TAIL)
+    /// Text that is sent once: in less time, to more bytes.
+    pub(super) fn once(text: &[u8]) -> Self {
+        Self::by(text, &ONCE)
     }
 
     fn by(text: &[u8], deflater: &'static LocalKey<Deflater>) -> Self {

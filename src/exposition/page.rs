@@ -17,7 +17,7 @@ use crate::metrics::COUNTDOWN;
 /// A page, ready to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// The bytes, in pieces.
+    /// The bytes.
     pub chunks: VecDeque<Bytes>,
     /// How many bytes these are.
     pub bytes: u64,
@@ -29,7 +29,7 @@ pub struct Page {
 
 /// Puts a page together. A copy of one that has no tail yet shares its bytes.
 #[derive(Debug, Clone)]
-pub struct PageBuilder {
+pub(crate) struct PageBuilder {
     body: Body,
     countdowns: Arc<[Countdown]>,
     tail: String,
@@ -38,7 +38,7 @@ pub struct PageBuilder {
 impl PageBuilder {
     /// Begins an empty page.
     #[must_use]
-    pub fn new(encoding: Encoding) -> Self {
+    pub(crate) fn new(encoding: Encoding) -> Self {
         let mut body = Body::new(encoding);
         body.begin();
         Self {
@@ -48,9 +48,13 @@ impl PageBuilder {
         }
     }
 
-    /// Adds the families of all fragments: each family once, with the samples of every fragment. Of the pieces that were
-    /// made for an earlier page of this encoding, those that are the same are taken again.
-    pub fn fragments<'a>(&'a mut self, fragments: &[&'a Fragment], pieces: &'a mut Pieces) {
+    /// Adds the families of all fragments: each family once, with the samples of every fragment. Of the pieces of an
+    /// earlier page, those that are the same are taken again, and all are kept for the next one.
+    pub(crate) fn fragments<'a>(
+        &'a mut self,
+        fragments: &[&'a Fragment],
+        pieces: Option<&'a mut Pieces>,
+    ) {
         let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
         let mut joiner = Joiner::new(&mut self.body, pieces);
         loop {
@@ -73,12 +77,12 @@ impl PageBuilder {
     }
 
     /// Notes what counts down on this page.
-    pub fn countdowns(&mut self, targets: impl Iterator<Item = Countdown>) {
+    pub(crate) fn countdowns(&mut self, targets: impl Iterator<Item = Countdown>) {
         self.countdowns = targets.filter(|target| !target.dates.is_empty()).collect();
     }
 
     /// Adds what counts down, as of now.
-    pub fn count_down(&mut self, now: Timestamp) {
+    pub(crate) fn count_down(&mut self, now: Timestamp) {
         /// Digits of the seconds of 300 years, a sign and the line's end.
         const VALUE: usize = 12;
         if self.countdowns.is_empty() {
@@ -100,15 +104,15 @@ impl PageBuilder {
     }
 
     /// Adds families that are gathered at the scrape.
-    pub fn live(&mut self, families: &[MetricFamily]) {
+    pub(crate) fn live(&mut self, families: &[MetricFamily]) {
         self.tail.push_str(&encode(families));
     }
 
     /// Ends the page.
     #[must_use]
-    pub fn finish(mut self) -> Page {
+    pub(crate) fn finish(mut self) -> Page {
         let series = series(&self.tail);
-        self.body.text(self.tail.into(), series, Deflated::tail);
+        self.body.text(self.tail.into(), series, Deflated::once);
         self.body.end()
     }
 }

@@ -9,13 +9,14 @@ use super::body::Body;
 /// A piece ends where its small blocks have so many bytes.
 const ENOUGH: usize = 16 * 1024;
 
-/// And behind the blocks of so many fragments of a family, so that what changes in one piece moves no other.
+/// And behind the blocks of so many fragments, so that a text that grows moves the ends of few other pieces. A fragment
+/// that comes or goes moves all behind it.
 const TOGETHER: usize = 32;
 
 /// The pieces of a page, each by its first block, kept for the next page: a piece is made again only if a block of it is
 /// another one.
 #[derive(Debug, Default)]
-pub struct Pieces(HashMap<usize, Piece>);
+pub(crate) struct Pieces(HashMap<usize, Piece>);
 
 #[derive(Debug)]
 struct Piece {
@@ -26,7 +27,8 @@ struct Piece {
 /// Adds blocks to a page, in pieces.
 pub(super) struct Joiner<'a> {
     page: &'a mut Body,
-    kept: &'a mut Pieces,
+    /// None for a page that no other one follows.
+    kept: Option<&'a mut Pieces>,
     before: Pieces,
     open: Vec<&'a Block>,
     /// Of small blocks.
@@ -36,10 +38,10 @@ pub(super) struct Joiner<'a> {
 }
 
 impl<'a> Joiner<'a> {
-    pub(super) fn new(page: &'a mut Body, kept: &'a mut Pieces) -> Self {
+    pub(super) fn new(page: &'a mut Body, mut kept: Option<&'a mut Pieces>) -> Self {
         Self {
             page,
-            before: std::mem::take(kept),
+            before: kept.as_deref_mut().map(std::mem::take).unwrap_or_default(),
             kept,
             open: Vec::new(),
             bytes: 0,
@@ -74,24 +76,32 @@ impl<'a> Joiner<'a> {
         let before = self.before.0.remove(&first);
         let same = |piece: &Piece| {
             let ids = self.open.iter().map(|block| block.id());
-            piece.blocks.iter().map(Block::id).eq(ids)
+            piece.body.encoding == self.page.encoding && piece.blocks.iter().map(Block::id).eq(ids)
         };
         let piece = before.filter(same).unwrap_or_else(|| self.piece());
         self.page.add(&piece.body);
-        self.kept.0.insert(first, piece);
+        if let Some(kept) = &mut self.kept {
+            kept.0.insert(first, piece);
+        }
         self.open.clear();
         self.bytes = 0;
     }
 
     fn piece(&self) -> Piece {
+        let deflate = match self.kept {
+            Some(_) => Deflated::new,
+            None => Deflated::once,
+        };
         let mut body = Body::new(self.page.encoding);
         for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {
             let series = run.iter().map(|block| block.series()).sum();
             if let [alone] = run {
-                body.text(alone.text().clone(), series, |_| alone.deflated());
+                body.text(alone.text().clone(), series, |text| {
+                    alone.deflated().unwrap_or_else(|| deflate(text))
+                });
             } else {
                 let texts: Vec<_> = run.iter().map(|block| &block.text()[..]).collect();
-                body.text(texts.concat().into(), series, Deflated::new);
+                body.text(texts.concat().into(), series, deflate);
             }
         }
         body.join();
