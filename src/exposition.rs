@@ -124,7 +124,7 @@ pub struct Countdown {
 }
 
 impl Countdown {
-    /// Renders the samples without their values, which [`PageBuilder::count_down`] appends.
+    /// Renders the samples without their values, which a page appends when it is asked for.
     pub fn render(families: impl FnOnce(Sink<'_>), dates: impl Iterator<Item = Timestamp>) -> Self {
         // Each line ends in the value 0, written by the encoder.
         let lines = |(_, text): (usize, String)| text.replace("0\n", "\n");
@@ -286,15 +286,17 @@ mod tests {
     proptest! {
         #[test]
         fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
-            let mut fragments: Vec<Fragment> = Vec::new();
+            let mut shown: Vec<(BTreeMap<usize, String>, Fragment)> = Vec::new();
             let mut pieces = [(); 2].map(|()| Pieces::default());
             for (size, changes) in rounds {
-                fragments.resize(size, Fragment::default());
+                shown.resize(size, <_>::default());
                 for (at, family, text) in changes {
-                    let text = (HEADS[family].clone(), format!("{at} {text}"));
-                    fragments[at % size] = Fragment::of(&fragments[at % size], [text].into_iter());
+                    let (texts, fragment) = &mut shown[at % size];
+                    texts.insert(family, format!("{at} {text}"));
+                    let texts = texts.iter().map(|(family, text)| (HEADS[*family].clone(), text.clone()));
+                    *fragment = Fragment::of(fragment, texts);
                 }
-                let fragments: Vec<_> = fragments.iter().collect();
+                let fragments: Vec<_> = shown.iter().map(|(_, fragment)| fragment).collect();
                 let mut page = |encoding: Encoding| {
                     let mut page = PageBuilder::new(encoding);
                     page.fragments(&fragments, Some(&mut pieces[encoding as usize]));
