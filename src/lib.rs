@@ -1,6 +1,7 @@
 //! A configuration becomes accounts, each account's client lists its targets, each listing becomes
 //! fragments, fragments become a page, and the server hands it to Prometheus.
 
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;
