@@ -4,7 +4,7 @@ mod labels;
 mod reload;
 mod restart;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ struct Running {
 }
 
 impl Account {
-    /// Makes the account's client and gives it its place on the board.
+    /// Makes the account's client and gives it its place on the board. Reads no file.
     pub fn open(
         transport: Arc<dyn Transport>,
         config: config::Account,
@@ -83,7 +83,6 @@ impl Account {
             durations,
         ));
         let store = store.account(system, &config.name, config.base_url.as_str());
-        restart::resume(&pace, &store, &metrics, clock.now());
         let client = Client::new(
             transport,
             &config,
@@ -113,11 +112,11 @@ impl Account {
     ) -> Self {
         let board = board.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
-        let targets = config.targets.clone();
+        let setup = Setup::new(source, &config.targets);
         Self {
             config,
             schedule,
-            setup: Arc::new(Mutex::new(Arc::new(Setup { source, targets }))),
+            setup: Arc::new(Mutex::new(Arc::new(setup))),
             pace,
             metrics,
             board,
@@ -165,6 +164,7 @@ impl Account {
     /// Begins to poll what is known already, which is on the board afterwards, and says when the first discovery is due;
     /// never, where there is nothing to discover.
     pub async fn start(&mut self) -> Option<Instant> {
+        self.resume().await;
         if self.config.discovery == Discovery::Never {
             self.poll(self.config.targets.clone()).await;
             return None;
@@ -320,8 +320,9 @@ impl Account {
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
         let (system, account) = (self.config.system.name, self.config.name.clone());
+        let ids: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
         self.running.retain(|id, poller| {
-            let stays = targets.iter().any(|target| target.id == *id);
+            let stays = ids.contains(id.as_str());
             if !stays {
                 tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
                 poller.task.abort();

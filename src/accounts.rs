@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::{Account, Change};
+use crate::blocking::BlockingPool;
 use crate::board::Board;
 use crate::client::{Network, Trust};
 use crate::clock::Clock;
@@ -23,7 +26,12 @@ pub struct Accounts {
     clock: Clock,
     poll: Poll,
     running: BTreeMap<Key, Running>,
+    /// Makes clients.
+    making: BlockingPool,
 }
+
+/// All clients of a configuration are made in this time: seconds, unless certificates cannot be read.
+const MAKING: Duration = Duration::from_mins(1);
 
 /// System and name. Another base URL is another account: what is known of one tenant is not true of the next.
 type Key = (&'static str, String);
@@ -43,6 +51,20 @@ enum Step {
         network: Option<Network>,
         same: bool,
     },
+}
+
+/// Accounts that were begun or changed, until the board shows it.
+#[derive(Debug)]
+pub struct Shown(Vec<oneshot::Receiver<()>>);
+
+impl Shown {
+    /// Waits until the board shows all of it.
+    pub async fn wait(self) {
+        for shown in self.0 {
+            // Dropped, not sent: so this is always an error, and always the end of it.
+            let _ = shown.await;
+        }
+    }
 }
 
 /// How many accounts a configuration changed.
@@ -65,18 +87,30 @@ impl Accounts {
             clock,
             poll: Poll::default(),
             running: BTreeMap::new(),
+            making: BlockingPool::new(1),
         }
     }
 
     /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
-    /// be loaded. What did not change goes on as it was. What is kept of new accounts is on the board afterwards.
-    pub async fn take_up(&mut self, config: Config) -> anyhow::Result<Difference> {
-        let (mut steps, mut trust) = (BTreeMap::new(), Trust::default());
+    /// be loaded. What did not change goes on as it was.
+    ///
+    /// New accounts have their place on the board afterwards, and begin once their state is read; what is returned
+    /// says when the board shows all of it.
+    pub async fn take_up(&mut self, config: Config) -> anyhow::Result<(Difference, Shown)> {
+        let poll = config.poll;
+        let other_source = config.accounts.iter();
+        let other_source = other_source.filter(|account| !self.has_source(account, &poll));
+        let other_source: Vec<_> = other_source.cloned().collect();
+        // A client takes a millisecond to make, there may be thousands, and the first reads certificates.
+        let networks = self
+            .making
+            .run(MAKING, move || networks(&other_source, &poll))
+            .await;
+        let mut networks = networks.context("making the HTTP clients of the accounts")??;
+        let mut steps = BTreeMap::new();
         for account in config.accounts {
-            let step = self.step(&account, &config.poll, &mut trust)?;
+            let step = self.step(&account, &poll, networks.remove(&key(&account)));
             steps.insert(key(&account), (account, step));
-            // A client takes a while to make, and there may be a thousand: scrapes come in between.
-            yield_now().await;
         }
         let mut difference = Difference {
             removed: self.end_all_but(&steps).await,
@@ -87,52 +121,52 @@ impl Accounts {
             .keep_accounts(names.map(|(system, account)| (*system, account.as_str())));
         let mut under_way = Vec::new();
         for (account, step) in steps.into_values() {
-            match step {
+            under_way.push(match step {
                 Step::Begin(network) => {
                     difference.added += 1;
-                    self.begin(account, network, config.poll).await?;
+                    self.begin(account, network, poll)
                 }
                 Step::Change { network, same } => {
                     difference.unchanged += usize::from(same);
                     difference.changed += usize::from(!same);
-                    under_way.push(self.change(account, network, config.poll).await);
+                    self.change(account, network, poll).await
                 }
-            }
+            });
+            yield_now().await;
         }
-        for done in under_way {
-            // Dropped, not sent: so this is always an error, and always the end of it.
-            let _ = done.await;
-        }
-        self.poll = config.poll;
-        Ok(difference)
+        self.poll = poll;
+        Ok((difference, Shown(under_way)))
     }
 
-    /// Finds out what is to be done with an account.
-    fn step(
-        &self,
-        account: &config::Account,
-        poll: &Poll,
-        trust: &mut Trust,
-    ) -> anyhow::Result<Step> {
-        let mut network = || Network::new(account, poll, trust);
-        let running = self
-            .running
-            .get(&key(account))
-            .map(|running| &running.config);
-        let Some(before) = running.filter(|before| before.base_url == account.base_url) else {
-            return Ok(Step::Begin(network()?));
-        };
-        let same_source = before.written == account.written
-            && self.poll.request_timeout == poll.request_timeout
-            && self.poll.max_connections == poll.max_connections;
-        Ok(Step::Change {
-            network: if same_source { None } else { Some(network()?) },
-            same: same_source
-                && self.poll == *poll
-                && before.requests_per_minute == account.requests_per_minute
-                && before.interval == account.interval
-                && before.targets == account.targets,
+    /// The account as it runs, if it is the same one.
+    fn running(&self, account: &config::Account) -> Option<&config::Account> {
+        let running = self.running.get(&key(account))?;
+        Some(&running.config).filter(|before| before.base_url == account.base_url)
+    }
+
+    /// Whether the account runs with the source that this would make.
+    fn has_source(&self, account: &config::Account, poll: &Poll) -> bool {
+        self.running(account).is_some_and(|before| {
+            before.written == account.written
+                && self.poll.request_timeout == poll.request_timeout
+                && self.poll.max_connections == poll.max_connections
         })
+    }
+
+    /// Finds out what is to be done with an account, given its client where it needs another one.
+    fn step(&self, account: &config::Account, poll: &Poll, network: Option<Network>) -> Step {
+        match (self.running(account), network) {
+            (None, Some(network)) => Step::Begin(network),
+            (None, None) => unreachable!("an account that does not run has no source"),
+            (Some(before), network) => Step::Change {
+                same: network.is_none()
+                    && self.poll == *poll
+                    && before.requests_per_minute == account.requests_per_minute
+                    && before.interval == account.interval
+                    && before.targets == account.targets,
+                network,
+            },
+        }
     }
 
     /// Ends the accounts that do not stay, and takes them off the board. Returns how many are gone for good.
@@ -154,26 +188,36 @@ impl Accounts {
         gone.iter().filter(|key| !steps.contains_key(*key)).count()
     }
 
-    /// Begins to poll an account; a disk that hangs holds up only this.
-    async fn begin(
+    /// Begins to poll an account; what is returned ends when the board shows what is kept of it. A disk that hangs
+    /// holds up only that.
+    fn begin(
         &mut self,
         config: config::Account,
         network: Network,
         poll: Poll,
-    ) -> anyhow::Result<()> {
-        let (board, store, clock) = (self.board.clone(), self.store.clone(), self.clock.clone());
-        let account = config.clone();
-        let open = move || Account::open(Arc::new(network), account, &poll, &board, &store, clock);
-        let mut account = spawn_blocking(open).await?;
-        let due = account.start().await;
+    ) -> oneshot::Receiver<()> {
+        let mut account = Account::open(
+            Arc::new(network),
+            config.clone(),
+            &poll,
+            &self.board,
+            &self.store,
+            self.clock.clone(),
+        );
+        let (shown, ends) = oneshot::channel::<()>();
         let (changes, received) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let due = account.start().await;
+            drop(shown);
+            account.run(due, received).await;
+        });
         let running = Running {
-            task: AbortOnDropHandle::new(tokio::spawn(account.run(due, received))),
+            task: AbortOnDropHandle::new(task),
             config,
             changes,
         };
         self.running.insert(key(&running.config), running);
-        Ok(())
+        ends
     }
 
     /// Tells an account; what is returned ends when the board shows it.
@@ -197,6 +241,13 @@ impl Accounts {
         }
         ends
     }
+}
+
+/// Makes the clients of these accounts.
+fn networks(accounts: &[config::Account], poll: &Poll) -> anyhow::Result<BTreeMap<Key, Network>> {
+    let mut trust = Trust::default();
+    let network = |account| Ok((key(account), Network::new(account, poll, &mut trust)?));
+    accounts.iter().map(network).collect()
 }
 
 fn key(account: &config::Account) -> Key {

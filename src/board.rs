@@ -5,7 +5,7 @@ mod shelf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -27,6 +27,8 @@ type Shelves = BTreeMap<&'static str, BTreeMap<String, Shelf>>;
 #[derive(Debug)]
 pub struct Board {
     accounts: Mutex<Shelves>,
+    /// At the start, how many accounts the configuration names, until all of them are here.
+    opening: AtomicUsize,
     /// Moves with every change of an account.
     changes: AtomicU64,
     /// By encoding.
@@ -74,6 +76,7 @@ impl Board {
     pub fn new(own: OwnMetrics, clock: Clock) -> Self {
         Self {
             accounts: Mutex::default(),
+            opening: AtomicUsize::default(),
             changes: AtomicU64::default(),
             assembled: Mutex::default(),
             own,
@@ -103,6 +106,11 @@ impl Board {
     #[must_use]
     pub fn date(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Notes that so many accounts are on their way; 0, once all are here.
+    pub fn opening(&self, accounts: usize) {
+        self.opening.store(accounts, Ordering::Relaxed);
     }
 
     /// Makes room for an account.
@@ -233,17 +241,20 @@ impl Board {
             .collect()
     }
 
-    /// System and name of every account.
+    /// System and name of every account; `None` until all are here.
     #[must_use]
-    pub fn names(&self) -> Vec<(&'static str, String)> {
+    pub fn names(&self) -> Option<Vec<(&'static str, String)>> {
         let accounts = self.accounts();
+        if self.opening.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
         let names = accounts.iter().flat_map(|(system, accounts)| {
             accounts.keys().map(|account| (*system, account.clone()))
         });
-        names.collect()
+        Some(names.collect())
     }
 
-    /// How many targets were never polled, and accounts whose targets were never listed.
+    /// How many targets were never polled, and accounts that are not here or whose targets were never listed.
     #[must_use]
     pub fn missing(&self) -> usize {
         let missing = |shelf: &Shelf| {
@@ -252,11 +263,11 @@ impl Board {
                 .filter(|target| target.state.last_attempt.is_none());
             unpolled.count() + usize::from(shelf.targets.is_none())
         };
-        self.accounts()
-            .values()
-            .flat_map(BTreeMap::values)
-            .map(missing)
-            .sum()
+        let accounts = self.accounts();
+        let here: usize = accounts.values().map(BTreeMap::len).sum();
+        let opening = self.opening.load(Ordering::Relaxed).saturating_sub(here);
+        let known = accounts.values().flat_map(BTreeMap::values);
+        opening + known.map(missing).sum::<usize>()
     }
 }
 

@@ -96,7 +96,8 @@ pub async fn check(
     config.poll.first_poll_within = Duration::ZERO;
     let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
     let mut accounts = Accounts::new(board.clone(), Store::default(), clock);
-    accounts.take_up(config).await?;
+    let (_, shown) = accounts.take_up(config).await?;
+    shown.wait().await;
     loop {
         let seen = board.seen();
         let targets = || {

@@ -62,8 +62,11 @@ use status::About;
 use store::Store;
 use web_config::WebConfig;
 
+/// A state folder that is opened in this time can still fail the start before anybody is served.
+const BEFORE_SERVING: Duration = Duration::from_millis(500);
+
 /// What is still to be written to the state folder at the end has this long.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// Where and how the page is served.
 #[derive(Debug)]
@@ -84,28 +87,51 @@ pub struct Web {
     pub config: Arc<WebConfig>,
 }
 
-/// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one. Fails only
-/// before it begins: if certificates cannot be loaded, or another process uses the folder.
+/// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one.
+///
+/// It serves at once, and accounts come up beside that. Fails only at the start: if certificates cannot be
+/// loaded, or another process uses the folder. Ends within [`Limits::drain`] or 3 s, whichever is longer, whatever the
+/// disk does.
 pub async fn run(
     configuration: Configuration,
-    web: Web,
+    mut web: Web,
     clock: Clock,
     state_dir: Option<&Path>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    web.limits.fit(server::raise_descriptors());
     let own = OwnMetrics::new(clock.now());
     own.sharded(web.shard);
-    let store = match state_dir {
-        Some(folder) => Store::open(folder, own.state_write_failures())?,
-        None => Store::default(),
+    let store = state_dir.map_or_else(Store::default, |folder| {
+        Store::new(folder, own.state_write_failures())
+    });
+    let mut opening = Box::pin({
+        let store = store.clone();
+        async move { store.begin().await }
+    });
+    let opened = timeout(BEFORE_SERVING, &mut opening);
+    let opening = match shutdown.run_until_cancelled(opened).await {
+        Some(Ok(opened)) => {
+            opened?;
+            None
+        }
+        _ => Some(opening),
     };
     let board = Arc::new(Board::new(own, clock.clone()));
+    board.opening(configuration.accounts());
     let accounts = Accounts::new(board.clone(), store.clone(), clock.clone());
-    let web_config = web.config.clone();
-    let reloading = configuration
-        .begin(accounts, web_config, board.clone(), clock)
-        .await?;
-    let reloading = AbortOnDropHandle::new(tokio::spawn(reloading.run()));
+    let begun = CancellationToken::new();
+    let beginning = configuration.begin(accounts, web.config.clone(), board.clone(), clock);
+    let is_begun = begun.clone();
+    let polling = async move {
+        if let Some(opening) = opening {
+            opening.await?;
+        }
+        let reloading = beginning.await?;
+        is_begun.cancel();
+        anyhow::Ok(reloading.run().await)
+    };
+    let mut polling = AbortOnDropHandle::new(tokio::spawn(polling));
     for listener in &web.listeners {
         let address = listener
             .local_addr()
@@ -125,19 +151,38 @@ pub async fn run(
         config_file: web.config_file,
     };
     let server = Server::new(board, about, web.reload, web.limits, web.config);
+    let supervisor = async {
+        // Not before: a supervisor is to see a start that fails as one.
+        begun.cancelled().await;
+        notify::serving(&shutdown).await
+    };
+    let serving = async {
+        server.serve(web.listeners, shutdown.clone()).await;
+        Ok(())
+    };
+    // Beside the answers in flight, so that neither waits for the other.
+    let polling = async {
+        tokio::select! {
+            ended = &mut polling => match ended? {
+                Err(error) => return Err(error),
+                Ok(never) => match never {},
+            },
+            () = shutdown.cancelled() => {}
+        }
+        polling.abort();
+        // With it end the accounts, which write until then.
+        let _ = polling.await;
+        // A disk that hangs must not keep the process.
+        if timeout(LAST_WRITES, store.flush()).await.is_err() {
+            tracing::warn!("not all could be written to the state folder in time");
+        }
+        Ok(())
+    };
     tokio::select! {
         // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
         // the first accept: the sockets listen since before `run`, and who connects to them is answered.
         biased;
-        never = notify::serving(&shutdown) => match never {},
-        () = server.serve(web.listeners, shutdown.clone()) => {}
+        never = supervisor => match never {},
+        ended = async { tokio::try_join!(serving, polling) } => ended.map(|((), ())| ()),
     }
-    reloading.abort();
-    // With it end the accounts, which write until then.
-    let _ = reloading.await;
-    // A disk that hangs must not keep the process.
-    if timeout(LAST_WRITES, store.flush()).await.is_err() {
-        tracing::warn!("not all could be written to the state folder in time");
-    }
-    Ok(())
 }

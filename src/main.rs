@@ -309,7 +309,7 @@ fn shutdown() -> anyhow::Result<CancellationToken> {
             if count > 0 {
                 std::process::exit(1);
             }
-            tracing::info!("ending: answers in flight have 5 s");
+            tracing::info!("ending within 5 s: answers in flight are let out");
             cancel.cancel();
         }
     });

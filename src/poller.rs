@@ -1,5 +1,6 @@
 //! When a target is polled; publishes its [`State`]; logs once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,22 +47,37 @@ pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
 pub struct Setup {
     /// Who lists them.
     pub source: Arc<dyn Source>,
-    /// Those that the configuration names.
-    pub targets: Vec<Target>,
+    /// What must be among the connections of each target that the configuration expects something of.
+    expect: BTreeMap<String, Vec<String>>,
 }
 
 impl Setup {
+    /// A setup for targets of which the configuration says this.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, targets: &[Target]) -> Self {
+        let expecting = targets.iter().filter(|target| !target.expect.is_empty());
+        let expect = expecting.map(|target| (target.id.clone(), target.expect.clone()));
+        Self {
+            source,
+            expect: expect.collect(),
+        }
+    }
+
     /// What the configuration expects of a target, and whether the listing has it.
     #[must_use]
     pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
-        let there = |expected: &str| {
-            let mut connections = listing.connections();
-            connections.any(|connection| self.source.satisfies(id, connection, expected))
+        let Some(expect) = self.expect.get(id) else {
+            return Vec::new();
         };
-        let target = self.targets.iter().find(|target| target.id == id);
-        let expected = target.into_iter().flat_map(|target| &target.expect);
-        expected
-            .map(|expected| (expected.clone(), there(expected)))
+        let wanted: BTreeSet<_> = expect.iter().map(String::as_str).collect();
+        let there: BTreeSet<_> = listing
+            .connections()
+            .filter_map(|connection| self.source.satisfies(id, connection))
+            .filter(|found| wanted.contains(found))
+            .collect();
+        expect
+            .iter()
+            .map(|expected| (expected.clone(), there.contains(expected.as_str())))
             .collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration, read again on request: all of it is taken up, or nothing.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -108,7 +109,12 @@ impl Configuration {
         Ok((configuration, Reload(reload)))
     }
 
-    /// Begins to poll. Fails if the platform's certificates cannot be loaded.
+    /// How many accounts there are.
+    pub(crate) fn accounts(&self) -> usize {
+        self.config.accounts.len()
+    }
+
+    /// Begins to poll; accounts come up as their state is read. Fails if the platform's certificates cannot be loaded.
     pub(crate) async fn begin(
         self,
         mut accounts: Accounts,
@@ -118,6 +124,7 @@ impl Configuration {
     ) -> anyhow::Result<Reloading> {
         warn(&self.config);
         accounts.take_up(self.config).await?;
+        board.opening(0);
         Ok(Reloading {
             accounts,
             web_config,
@@ -141,7 +148,7 @@ pub(crate) struct Reloading {
 
 impl Reloading {
     /// Serves requests until nobody can make one any more; then the accounts go on. Ends only by being dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> Infallible {
         while let Some(first) = self.requests.recv().await {
             // Those who wait already are served by the same reading, which is later than each of them asked.
             let mut asked = vec![first];
@@ -155,7 +162,7 @@ impl Reloading {
                 let _ = answer.send(outcome.clone());
             }
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 
     async fn reload(&mut self) -> Outcome {
@@ -188,7 +195,9 @@ impl Reloading {
     async fn take_up(&mut self, config: Config) -> Result<Difference, String> {
         warn(&config);
         let taken_up = self.accounts.take_up(config).await;
-        taken_up.map_err(|error| format!("{error:#}"))
+        let (difference, shown) = taken_up.map_err(|error| format!("{error:#}"))?;
+        shown.wait().await;
+        Ok(difference)
     }
 }
 

@@ -26,6 +26,8 @@ struct Plan {
     wished: Wished,
     /// By target, the pages of its last listing.
     pages: BTreeMap<String, u32>,
+    /// All of them together: looked at with each poll of each target.
+    all_pages: u64,
     /// Whether it was said that the budget does not bear them.
     warned: bool,
 }
@@ -60,6 +62,7 @@ impl Schedule {
         let plan = Plan {
             wished: Wished::new(account, poll),
             pages: BTreeMap::new(),
+            all_pages: 0,
             warned: false,
         };
         Self {
@@ -90,9 +93,10 @@ impl Schedule {
     /// Sets which targets there are. A new one is taken to need one page.
     pub fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let mut plan = self.plan();
-        let pages = ids
+        let pages: BTreeMap<_, _> = ids
             .map(|id| (id.to_owned(), plan.pages.get(id).copied().unwrap_or(1)))
             .collect();
+        plan.all_pages = pages.values().map(|pages| u64::from(*pages)).sum();
         plan.pages = pages;
         self.tell(&mut plan);
     }
@@ -101,7 +105,8 @@ impl Schedule {
     pub fn needs_pages(&self, id: &str, pages: u32) {
         let mut plan = self.plan();
         if let Some(known) = plan.pages.get_mut(id) {
-            *known = pages;
+            let before = std::mem::replace(known, pages);
+            plan.all_pages = plan.all_pages - u64::from(before) + u64::from(pages);
             self.tell(&mut plan);
         }
     }
@@ -165,8 +170,7 @@ impl Schedule {
 impl Plan {
     /// Requests a second for listings, at the configured interval.
     fn listings(&self) -> f64 {
-        let pages = self.pages.values().map(|pages| f64::from(*pages));
-        pages.sum::<f64>() / self.wished.interval.as_secs_f64()
+        self.all_pages as f64 / self.wished.interval.as_secs_f64()
     }
 
     fn stretch(&self) -> f64 {

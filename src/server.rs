@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod deadline;
+mod descriptors;
 mod discovery;
 mod gate;
 mod listen;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use answer::{Answer, page, text};
+pub(crate) use descriptors::raise_descriptors;
 pub use listen::{bind, from_systemd, loopback_of};
 
 use crate::board::{Board, Part};
@@ -58,7 +60,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             header: Duration::from_mins(2),
             write: Duration::from_mins(1),
-            drain: Duration::from_secs(5),
+            // The process ends within 5 s, whatever it waits for.
+            drain: Duration::from_millis(4_500),
         }
     }
 }
@@ -180,7 +183,7 @@ impl Server {
             Some(outcome) => text(StatusCode::INTERNAL_SERVER_ERROR, outcome.to_string()),
             None => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Too many reloads wait already.\n",
+                "Too many reloads wait already, or the process is ending.\n",
             ),
         }
     }
@@ -212,7 +215,14 @@ impl Server {
             tls: self.web_config.current().tls.is_some(),
             telemetry_path: &self.about.telemetry_path,
         };
-        match discovery.groups(request, &self.board.names()) {
+        let Some(names) = self.board.names() else {
+            // Prometheus keeps the targets that it knows; a part of the list would end the others.
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The accounts are not all there yet.\n",
+            );
+        };
+        match discovery.groups(request, &names) {
             Ok(groups) => answer::json(groups, answer::encoding(request.headers()), permit),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }

@@ -5,18 +5,18 @@
 
 mod folder;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus::IntCounter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
-use folder::{Folder, Job};
+use folder::{Folder, Job, Key};
 
 /// Raised when files of an earlier version cannot be read any more.
 const FORMAT: u32 = 1;
@@ -41,6 +41,19 @@ pub struct AccountStore {
     system: &'static str,
     account: String,
     host: String,
+    /// The name of the account's folder.
+    folder: String,
+}
+
+/// What was kept of something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept<T> {
+    /// Nothing.
+    Nothing,
+    /// Something that cannot be used, or nobody knows: the disk does not answer.
+    Unusable,
+    /// This.
+    This(T),
 }
 
 /// What a file is about.
@@ -74,37 +87,42 @@ struct Format {
 }
 
 impl Store {
-    /// Uses this folder, which is made if need be. Fails if another process uses it, or if it is none; one that
-    /// cannot be written is a warning, since what it is for must not depend on a disk.
-    pub fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
-        Ok(Self(Some(Arc::new(Folder::open(path, failures)?))))
+    /// Will use this folder, once it is [begun](Self::begin).
+    #[must_use]
+    pub fn new(path: &Path, failures: IntCounter) -> Self {
+        Self(Some(Arc::new(Folder::new(path, failures))))
+    }
+
+    /// Uses this folder.
+    pub async fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
+        let store = Self::new(path, failures);
+        store.begin().await?;
+        Ok(store)
+    }
+
+    /// Makes the folder if need be, and locks it. Fails if another process uses it, or if it is none; one that
+    /// cannot be written is a warning, and so is one that does not answer in time: what it is for must not depend on
+    /// a disk.
+    pub async fn begin(&self) -> anyhow::Result<()> {
+        match &self.0 {
+            Some(folder) => folder.open().await,
+            None => Ok(()),
+        }
     }
 
     /// Removes what is kept of accounts other than these, by system and name, once what is being written is. Leaves
     /// alone what this program did not write.
     pub fn keep_accounts<'a>(&self, accounts: impl Iterator<Item = (&'static str, &'a str)>) {
-        let Some(folder) = &self.0 else { return };
-        let kept: BTreeSet<_> = accounts
-            .map(|(system, account)| folder_name(system, account))
-            .collect();
-        {
-            // The accounts that are gone write no more; what they still wished for would come back.
-            let mut queue = folder.queue.lock();
-            let stays = |file: &PathBuf| {
-                let mut parts = file.iter().filter_map(|part| part.to_str());
-                parts.next().is_none_or(|first| kept.contains(first))
-            };
-            queue.jobs.retain(|file, _| stays(file));
-            queue.failing.retain(stays);
+        if let Some(folder) = &self.0 {
+            let kept = accounts.map(|(system, account)| folder_name(system, account));
+            folder.keep_accounts(kept.collect());
         }
-        folder.later(PathBuf::new(), Job::SweepFolders(kept));
     }
 
     /// Waits until all that was wished for is written, or could not be.
     pub async fn flush(&self) {
-        let Some(folder) = &self.0 else { return };
-        while folder.queue.lock().busy {
-            folder.idle.notified().await;
+        if let Some(folder) = &self.0 {
+            folder.flush().await;
         }
     }
 
@@ -116,20 +134,12 @@ impl Store {
             system,
             account: account.to_owned(),
             host: host.to_owned(),
+            folder: folder_name(system, account),
         }
     }
 }
 
 impl AccountStore {
-    fn file(&self, item: &Item) -> PathBuf {
-        let name = match item {
-            Item::Pace => "pace.json".to_owned(),
-            Item::Discovery => "discovery.json".to_owned(),
-            Item::Target(id) => format!("target.{}.json", piece(id)),
-        };
-        Path::new(&folder_name(self.system, &self.account)).join(name)
-    }
-
     fn header<'a>(&'a self, item: &'a Item, content: &[u8]) -> Header<'a> {
         Header {
             connections_exporter_state: FORMAT,
@@ -141,40 +151,102 @@ impl AccountStore {
         }
     }
 
-    /// What was kept of this; `None` if nothing was, or nothing that can be used, which is logged.
-    #[must_use]
-    pub fn read<T: DeserializeOwned>(&self, item: &Item) -> Option<T> {
-        let folder = self.store.0.as_ref()?;
-        let path = folder.path.join(self.file(item));
-        let read = File::open(&path)
+    /// What was kept of this, as `take` has it, whose error ends a sentence. `None` if nothing was kept, or nothing
+    /// that can be used, which is logged, or if the disk does not answer.
+    ///
+    /// Is on its way from the call on, not only once it is awaited.
+    pub fn read<T, U, F>(
+        &self,
+        item: Item,
+        take: F,
+    ) -> impl Future<Output = Option<U>> + use<T, U, F>
+    where
+        T: DeserializeOwned,
+        U: Send + 'static,
+        F: FnOnce(T) -> Result<U, String> + Send + 'static,
+    {
+        let this = self.clone();
+        let answer = self.ask(item.file(), move |folder| match this.look(folder, &item) {
+            Kept::This(content) => match take(content) {
+                Ok(taken) => Some(taken),
+                Err(problem) => {
+                    this.ignored(folder, &item, &problem);
+                    None
+                }
+            },
+            Kept::Nothing | Kept::Unusable => None,
+        });
+        async move { answer.await.flatten() }
+    }
+
+    /// What was kept of this. Where that cannot be used, `first` is on the disk before this returns, unless the disk
+    /// does not answer.
+    pub async fn read_or_write<T: DeserializeOwned + Serialize + Send + 'static>(
+        &self,
+        item: Item,
+        first: T,
+    ) -> Kept<T> {
+        let Some(folder) = &self.store.0 else {
+            return Kept::Nothing;
+        };
+        let (this, file) = (self.clone(), item.file());
+        let answer = self.ask(file.clone(), move |folder| {
+            let kept = this.look(folder, &item);
+            if !matches!(kept, Kept::This(_)) {
+                folder.write(&this.folder, &file, this.lines(&item, &first));
+            }
+            kept
+        });
+        let kept = answer.await;
+        kept.unwrap_or_else(|| {
+            folder.failed();
+            Kept::Unusable
+        })
+    }
+
+    /// Does this in its turn among all that is done with the account's files.
+    fn ask<T, F>(&self, file: String, work: F) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Folder) -> T + Send + 'static,
+    {
+        let waiting = self.store.0.clone().map(|folder| {
+            let (answer, answered) = oneshot::channel();
+            let job = Job::Read(Box::new(move |folder: &Folder| {
+                // Who asked may have given up.
+                if !answer.is_closed() {
+                    let _ = answer.send(work(folder));
+                }
+            }));
+            folder.later(&self.folder, Key::Read(file), job);
+            folder.answer(self.folder.clone(), answered)
+        });
+        async move { waiting?.await }
+    }
+
+    /// Reads what was kept of this; what cannot be used is logged.
+    fn look<T: DeserializeOwned>(&self, folder: &Folder, item: &Item) -> Kept<T> {
+        let read = folder
+            .read(&self.folder, &item.file())
             .map_err(|error| (error.kind(), format!("cannot be read: {error}")))
             .and_then(|file| {
                 self.parse(item, file)
                     .map_err(|problem| (io::ErrorKind::InvalidData, problem))
             });
         match read {
-            Ok(content) => Some(content),
-            Err((io::ErrorKind::NotFound, _)) => None,
+            Ok(content) => Kept::This(content),
+            Err((io::ErrorKind::NotFound, _)) => Kept::Nothing,
             Err((_, problem)) => {
-                self.ignored(item, &problem);
-                None
+                self.ignored(folder, item, &problem);
+                Kept::Unusable
             }
         }
     }
 
     /// Says that a file is not used, and why.
-    pub fn ignored(&self, item: &Item, problem: &str) {
-        if let Some(folder) = &self.store.0 {
-            let file = folder.path.join(self.file(item));
-            tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
-        }
-    }
-
-    /// Whether something was kept of this, whatever it is worth.
-    #[must_use]
-    pub fn has(&self, item: &Item) -> bool {
-        let folder = self.store.0.as_ref();
-        folder.is_some_and(|folder| folder.path.join(self.file(item)).exists())
+    fn ignored(&self, folder: &Folder, item: &Item, problem: &str) {
+        let file = folder.path.join(&self.folder).join(item.file());
+        tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
     }
 
     /// Reads a file of this item. The error follows the file's name in a sentence.
@@ -216,18 +288,9 @@ impl AccountStore {
     /// Writes this, soon, on a thread for such things. A failure is logged and counted.
     pub fn write(&self, item: Item, content: impl Serialize + Send + 'static) {
         let Some(folder) = &self.store.0 else { return };
-        let (this, file) = (self.clone(), self.file(&item));
-        folder.later(
-            file,
-            Job::Write(Box::new(move || this.lines(&item, &content))),
-        );
-    }
-
-    /// Writes this before it returns.
-    pub fn write_at_once(&self, item: &Item, content: &impl Serialize) {
-        if let Some(folder) = &self.store.0 {
-            folder.write(&self.file(item), self.lines(item, content));
-        }
+        let (this, key) = (self.clone(), Key::Write(item.file()));
+        let job = Job::Write(Box::new(move || this.lines(&item, &content)));
+        folder.later(&self.folder, key, job);
     }
 
     /// The lines of the file.
@@ -248,29 +311,29 @@ impl AccountStore {
     /// Removes what is kept of targets other than these.
     pub fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let Some(folder) = &self.store.0 else { return };
-        let here = PathBuf::from(folder_name(self.system, &self.account));
-        let kept: BTreeSet<_> = ids
-            .map(|id| self.file(&Item::Target(id.to_owned())))
-            .chain([self.file(&Item::Pace), self.file(&Item::Discovery)])
-            .collect();
-        {
-            let mut queue = folder.queue.lock();
-            let stays = |file: &PathBuf| !file.starts_with(&here) || kept.contains(file);
-            queue.jobs.retain(|file, _| stays(file));
-            queue.failing.retain(stays);
+        let kept = ids
+            .map(|id| Item::Target(id.to_owned()).file())
+            .chain([Item::Pace.file(), Item::Discovery.file()]);
+        folder.keep_files(&self.folder, kept.collect());
+    }
+}
+
+impl Item {
+    /// The name of its file.
+    fn file(&self) -> String {
+        match self {
+            Self::Pace => "pace.json".to_owned(),
+            Self::Discovery => "discovery.json".to_owned(),
+            Self::Target(id) => format!("target.{}.json", piece(id)),
         }
-        folder.later(here, Job::Sweep(kept));
     }
 }
 
 /// Whether this program wrote the file, in whatever format.
-fn is_ours(path: &Path) -> bool {
-    let header = || -> io::Result<String> {
-        let mut header = String::new();
-        BufReader::new(File::open(path)?.take(LONGEST_HEADER)).read_line(&mut header)?;
-        Ok(header)
-    };
-    header().is_ok_and(|header| serde_json::from_str::<Format>(&header).is_ok())
+fn is_ours(file: File) -> bool {
+    let mut header = String::new();
+    let read = BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header);
+    read.is_ok() && serde_json::from_str::<Format>(&header).is_ok()
 }
 
 fn folder_name(system: &str, account: &str) -> String {

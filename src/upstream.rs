@@ -94,8 +94,9 @@ pub trait Source: Send + Sync {
     /// changed. `None` where it cannot be read.
     fn credential(&self, target: &str) -> Option<u64>;
 
-    /// Whether this row of the target is what an `expect` entry of the configuration waits for.
-    fn satisfies(&self, target: &str, connection: Row<'_>, expected: &str) -> bool;
+    /// The `expect` entry of the configuration that this row of the target is there for; `None` where there can be
+    /// none.
+    fn satisfies<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str>;
 
     /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
     /// credential.

@@ -61,8 +61,7 @@ impl Account {
         self.schedule.configure(&change.config, &change.poll);
         self.max_connections = change.poll.max_connections;
         let before = std::mem::replace(&mut self.config, change.config).discovery;
-        let targets = self.config.targets.clone();
-        *self.setup.lock() = Arc::new(Setup { source, targets });
+        *self.setup.lock() = Arc::new(Setup::new(source, &self.config.targets));
         let due = self.rediscover(before, another, due);
         for poller in self.running.values() {
             poller.reloaded.notify_one();

@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::Account;
-use crate::client::{Pace, PaceSnapshot};
 use crate::clock::until;
 use crate::config::{Discovery, Target};
 use crate::listing::Listing;
-use crate::metrics::AccountMetrics;
 use crate::state::{Held, Snapshot, State};
-use crate::store::{AccountStore, Item};
+use crate::store::{Item, Kept};
 
 /// What is known of the account's targets; outlives the process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,26 +33,6 @@ pub(super) struct Known {
     pub(super) memory: serde_json::Value,
 }
 
-/// Lets the pace go on where it was before a restart. The file is there before the first request is: without it
-/// the next process would not know that there was one.
-pub(super) fn resume(pace: &Pace, store: &AccountStore, metrics: &AccountMetrics, date: Timestamp) {
-    if !store.has(&Item::Pace) {
-        return store.write_at_once(&Item::Pace, &pace.snapshot(date));
-    }
-    let snapshot: Option<PaceSnapshot> = store.read(&Item::Pace);
-    let paused = pace.resume(snapshot.as_ref(), date);
-    if snapshot.is_none() {
-        // What cannot be used would be reported at each start.
-        store.write_at_once(&Item::Pace, &pace.snapshot(date));
-    }
-    if !paused.is_zero() {
-        let (system, account) = metrics.account();
-        let seconds = paused.as_secs_f64();
-        tracing::info!(system, account, seconds, "still paused after a restart");
-        metrics.paused_until(date + paused);
-    }
-}
-
 /// How long what was planned for `next` still waits after a restart; `None` if it is overdue, or if the clock was
 /// set back, so that nobody knows.
 ///
@@ -72,11 +49,28 @@ pub(crate) fn time_left(
 }
 
 impl Account {
+    /// Lets the pace go on where it was before a restart. Its file is there before the first request is: without it
+    /// the next process would not know that there was one. Where the disk does not answer, there may have been one.
+    pub(super) async fn resume(&self) {
+        let first = self.pace.snapshot(self.clock.now());
+        let snapshot = match self.store.read_or_write(Item::Pace, first).await {
+            Kept::Nothing => return,
+            Kept::Unusable => None,
+            Kept::This(snapshot) => Some(snapshot),
+        };
+        let date = self.clock.now();
+        let paused = self.pace.resume(snapshot.as_ref(), date);
+        if !paused.is_zero() {
+            let (system, account) = self.metrics.account();
+            let seconds = paused.as_secs_f64();
+            tracing::info!(system, account, seconds, "still paused after a restart");
+            self.metrics.paused_until(date + paused);
+        }
+    }
+
     /// Takes back what was known before a restart, and gives the time until the next discovery.
     pub(super) async fn restore(&mut self) -> Option<Duration> {
-        let store = self.store.clone();
-        let read = spawn_blocking(move || store.read(&Item::Discovery));
-        self.known = read.await.ok()??;
+        self.known = self.store.read(Item::Discovery, Ok).await?;
         self.source().remember(self.known.memory.clone());
         let Known {
             up,
@@ -98,32 +92,27 @@ impl Account {
         Some(left.unwrap_or(at_once))
     }
 
-    /// What was known of these targets before a restart, read on a thread for such things: a disk that hangs must not
-    /// hold up anything else.
+    /// What was known of these targets before a restart. A disk that hangs holds up nothing else, and this not for
+    /// long.
     pub(super) async fn snapshots(
         &self,
         ids: Vec<String>,
     ) -> Vec<Option<(Snapshot, Option<Listing>)>> {
-        let count = ids.len();
-        if count == 0 {
-            return Vec::new();
-        }
-        let (store, system, most) = (self.store.clone(), self.config.system, self.max_connections);
-        let read = move |id: &String| {
-            let item = Item::Target(id.clone());
-            let mut snapshot: Snapshot = store.read(&item)?;
-            match snapshot.listing(system, most) {
-                Ok(listing) => Some((snapshot, listing)),
-                Err(problem) => {
-                    store.ignored(&item, &problem);
-                    None
-                }
-            }
+        let (system, most) = (self.config.system, self.max_connections);
+        let read = |id| {
+            self.store
+                .read(Item::Target(id), move |mut snapshot: Snapshot| {
+                    let listing = snapshot.listing(system, most)?;
+                    Ok((snapshot, listing))
+                })
         };
-        let read = spawn_blocking(move || ids.iter().map(read).collect());
-        // Fails only while the process ends.
-        read.await
-            .unwrap_or_else(|_| (0..count).map(|_| None).collect())
+        // All of them are on their way before the first is waited for.
+        let reads: Vec<_> = ids.into_iter().map(read).collect();
+        let mut snapshots = Vec::with_capacity(reads.len());
+        for read in reads {
+            snapshots.push(read.await);
+        }
+        snapshots
     }
 
     /// The state that a target begins with, and when it is first polled: at its place in the spread, or when it

@@ -139,8 +139,8 @@ impl Source for Fake {
         *self.credential.lock().unwrap()
     }
 
-    fn satisfies(&self, _: &str, connection: Row<'_>, expected: &str) -> bool {
-        *connection.id == *expected
+    fn satisfies<'a>(&self, _: &str, connection: Row<'a>) -> Option<&'a str> {
+        Some(connection.id)
     }
 }
 

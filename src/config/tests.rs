@@ -45,6 +45,34 @@ fn an_account_inherits_what_it_does_not_say() {
 }
 
 #[test]
+fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
+    use std::fmt::Write as _;
+    // Compared each with each they would take minutes.
+    let begun = std::time::Instant::now();
+    let mut text = integration("        token_env: T\n");
+    for n in 1..100_000 {
+        writeln!(text, "      - {{name: n{n}, token_env: T}}").unwrap();
+    }
+    text += "zuora:\n  - {account: a, base_url: 'https://rest.zuora.com', client_id: id, client_secret_env: T, entities: [";
+    for n in 0..20_000 {
+        writeln!(text, "{{id: {n:032x}, name: e{n}}},").unwrap();
+    }
+    text += "{id: 00000000000000000000000000000001, name: e2}]}\n";
+    let problems = Problems::new("c");
+    let problems = Config::parse(&text, "".as_ref(), &|_| Some("t".into()), problems).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "c: zuora[0].entities[20000].id: is the id of an earlier entity: each is polled once\n\
+         c: zuora[0].entities[20000].name: is the name of an earlier entity: each needs its own"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
 fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
     use secrecy::ExposeSecret as _;
     let folder = tempfile::tempdir().unwrap();

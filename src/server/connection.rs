@@ -26,6 +26,9 @@ use crate::web_config::{Settings, Tls};
 /// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// That accepting fails is said no more often than this.
+const WARN_AGAIN: Duration = Duration::from_mins(1);
+
 /// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
 const STREAMS: u32 = 32;
 
@@ -46,6 +49,7 @@ pub(super) async fn accept(
     shutdown: CancellationToken,
 ) {
     let open = TaskTracker::new();
+    let mut warned: Option<Instant> = None;
     loop {
         // The permit first: a connection too many waits in the kernel's queue.
         let next = async {
@@ -58,7 +62,10 @@ pub(super) async fn accept(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
                 sleep(ACCEPT_AGAIN).await;
                 continue;
             }

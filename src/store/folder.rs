@@ -1,18 +1,28 @@
-//! The folder itself: its lock, the one thread that writes, and files that are replaced as a whole.
+//! The folder itself: its lock, the threads that work on it, and files that are replaced as a whole.
+//!
+//! Below the state folder everything is reached by descriptors of folders, and no symbolic link is
+//! followed: who may write there could lead us elsewhere by one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use tokio::sync::Notify;
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::is_ours;
 
@@ -20,234 +30,600 @@ use super::is_ours;
 const UNFINISHED: (&str, &str) = (".connections-exporter-", ".tmp");
 /// Held by the process that uses the folder.
 const LOCK: &str = "lock";
+/// The most threads that work on the folder: most of the time of a small file is a wait for the disk,
+/// which takes several files at once as fast as one.
+const WORKERS: usize = 8;
+/// There is a thread for so many descriptors that the process may have: each has some open at a time.
+const DESCRIPTORS: u64 = 32;
+/// A disk that does not move for so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The name under which the queue has what concerns the state folder itself.
+const ITSELF: &str = "";
 
-/// The folder, and what is still to be written to it.
+/// The folder, and what is still to be done in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     failures: IntCounter,
-    pub(super) queue: Mutex<Queue>,
+    /// How many threads may work on it.
+    workers: usize,
+    queue: Mutex<Queue>,
     /// Told when nothing is left to do.
-    pub(super) idle: Notify,
-    /// Released by the system at the end of the process, however that comes.
-    _lock: Option<File>,
+    idle: Notify,
+    /// `None` until it is opened, and after it was lost. The disk can hold up whoever has this, so
+    /// only the threads that work on the folder lock it.
+    root: Mutex<Option<Arc<Root>>>,
 }
 
-/// What is still to be done, in the order in which it was first wished for. Only the last wish for a file counts, so
-/// a slow disk cannot make it grow.
+/// The folder as it was opened.
+#[derive(Debug)]
+struct Root {
+    folder: File,
+    /// Released by the system at the end of the process, however that comes; or why it cannot be had.
+    lock: io::Result<File>,
+}
+
+/// Why the folder is not ours.
+enum Refused {
+    NotAFolder,
+    InUse,
+    Io(io::Error),
+}
+
+/// What is to be done, by the name of the account's folder.
+///
+/// One thread at a time works for an account, in the order in which things were first asked for.
+/// Of writes of one file only the last counts, so a slow disk cannot make this grow.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    order: VecDeque<PathBuf>,
-    pub(super) jobs: BTreeMap<PathBuf, Job>,
-    /// Whether somebody is at it.
-    pub(super) busy: bool,
-    /// Files that could not be written when last tried.
-    pub(super) failing: BTreeSet<PathBuf>,
+struct Queue {
+    accounts: BTreeMap<String, Work>,
+    /// Accounts with something to do that no thread works for.
+    ready: VecDeque<String>,
+    workers: usize,
+    /// For how many accounts something is under way, and when it last began or ended for one.
+    busy: usize,
+    moved: Option<Instant>,
+    /// Since when the folder is being opened; nothing else is done before that.
+    opening: Option<Instant>,
+    /// The accounts that stay, by the names of their folders.
+    kept: BTreeSet<String>,
+    /// Files, by account, that could not be written when last tried.
+    failing: BTreeSet<(String, String)>,
+    /// Whether somebody gave up waiting, and nothing was done since.
+    hanging: bool,
+}
+
+/// What is to be done for one account.
+#[derive(Debug, Default)]
+struct Work {
+    order: VecDeque<Key>,
+    jobs: BTreeMap<Key, Job>,
+    /// Since when a thread is at one of them.
+    since: Option<Instant>,
+}
+
+/// Of what only the last wish counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Read(String),
+    Write(String),
+    Sweep,
 }
 
 /// One thing to do.
 pub(super) enum Job {
+    /// Does this.
+    Read(Box<dyn FnOnce(&Folder) + Send>),
     /// Makes the two lines of the file.
     Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
-    /// Removes our files from the folder, but for these.
-    Sweep(BTreeSet<PathBuf>),
-    /// Removes our files from the folders below this one, but from these.
-    SweepFolders(BTreeSet<String>),
+    /// Removes our files from the account's folder, but for these.
+    Sweep(BTreeSet<String>),
+    /// Removes our files from the account's folder, and the folder, unless the account came back.
+    Remove,
+    /// Has the folders of accounts that do not stay removed.
+    SweepFolders,
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Read(_) => "Read",
             Self::Write(_) => "Write",
             Self::Sweep(_) => "Sweep",
-            Self::SweepFolders(_) => "SweepFolders",
+            Self::Remove => "Remove",
+            Self::SweepFolders => "SweepFolders",
         })
     }
 }
 
 impl Folder {
-    /// Uses this folder, which is made if need be.
-    pub(super) fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
-        if path.exists() && !path.is_dir() {
-            bail!("--state.dir={}: is not a folder", path.display());
-        }
-        let lock = make_folder(path).and_then(|()| {
-            File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(path.join(LOCK))
-        });
-        let lock = match lock.map(|file| (file.try_lock(), file)) {
-            Ok((Ok(()), file)) => Some(file),
-            Ok((Err(TryLockError::WouldBlock), _)) => bail!(
-                "--state.dir={}: another process uses this folder: end it, or choose another one",
-                path.display()
-            ),
-            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                failures.inc();
-                tracing::warn!(folder = %path.display(), %error, "the state folder cannot be locked: what it holds is read, and may not be written");
-                None
-            }
-        };
-        let folder = Self {
+    pub(super) fn new(path: &Path, failures: IntCounter) -> Self {
+        Self {
             path: path.to_owned(),
             failures,
+            workers: workers(),
             queue: Mutex::default(),
             idle: Notify::new(),
-            _lock: lock,
-        };
-        folder.remove_unfinished();
-        Ok(folder)
+            root: Mutex::default(),
+        }
     }
 
-    /// Does this on a thread for such things, one job after another, so that a hanging disk holds up only them.
-    pub(super) fn later(self: &Arc<Self>, file: PathBuf, job: Job) {
-        let mut queue = self.queue.lock();
-        if queue.jobs.insert(file.clone(), job).is_none() {
-            queue.order.push_back(file);
+    /// Makes the folder if need be, and locks it. A disk that hangs is waited for so long; then what is
+    /// to be done waits for it, and nobody else does.
+    pub(super) async fn open(self: &Arc<Self>) -> anyhow::Result<()> {
+        self.queue.lock().opening = Some(Instant::now());
+        let (done, opened) = oneshot::channel();
+        let folder = self.clone();
+        spawn_blocking(move || {
+            let result = folder.begin();
+            let mut queue = folder.queue.lock();
+            queue.opening = None;
+            folder.start_workers(&mut queue);
+            drop(queue);
+            folder.idle.notify_one();
+            // Who was refused after the deadline is told so by each write that fails.
+            let _ = done.send(result);
+        });
+        let path = self.path.display();
+        match timeout(PATIENCE, opened).await {
+            Ok(Ok(Err(Refused::NotAFolder))) => bail!("--state.dir={path}: is not a folder"),
+            Ok(Ok(Err(Refused::InUse))) => bail!(
+                "--state.dir={path}: another process uses this folder: end it, or choose another one"
+            ),
+            Err(_) => self.hangs(),
+            // A sender that is dropped: the process ends.
+            Ok(_) => {}
         }
-        if !std::mem::replace(&mut queue.busy, true) {
+        Ok(())
+    }
+
+    /// Opens the folder for the first time.
+    fn begin(&self) -> Result<(), Refused> {
+        let mut held = self.root.lock();
+        let problem = match take(&self.path) {
+            Ok(root) => {
+                self.warn_of_mode(&root.folder);
+                let root = held.insert(Arc::new(root));
+                root.lock.as_ref().err().map(ToString::to_string)
+            }
+            Err(Refused::Io(error)) => Some(error.to_string()),
+            Err(refused) => return Err(refused),
+        };
+        if let Some(error) = problem {
+            self.failures.inc();
+            tracing::warn!(folder = %self.path.display(), error, "the state folder cannot be locked: what it holds is read, and may not be written");
+        }
+        Ok(())
+    }
+
+    /// Warns if others could put files there. Kubernetes' `fsGroup` lets a group write, and says by the
+    /// set-group-ID bit that this is meant.
+    fn warn_of_mode(&self, folder: &File) {
+        let Ok(mode) = folder.metadata().map(|metadata| metadata.mode() & 0o7777) else {
+            return;
+        };
+        if mode & 0o002 != 0 || mode & 0o2020 == 0o020 {
+            tracing::warn!(
+                folder = %self.path.display(),
+                mode = format!("{mode:04o}"),
+                "others may write to the state folder: its mode should be 0700"
+            );
+        }
+    }
+
+    /// The folder, with its lock: where it was removed or replaced, made and locked anew. Without the
+    /// lock another process could use it, too.
+    fn root(&self) -> io::Result<Arc<Root>> {
+        let mut held = self.root.lock();
+        let before = match held.take() {
+            Some(root) if root.is_ours(&self.path)? => return Ok(held.insert(root).clone()),
+            before => before,
+        };
+        let was_locked = before.is_some_and(|root| root.lock.is_ok());
+        let root = take(&self.path).map_err(|refused| match refused {
+            Refused::Io(error) => error,
+            Refused::InUse => io::Error::other("another process uses this folder"),
+            Refused::NotAFolder => io::ErrorKind::NotADirectory.into(),
+        })?;
+        if was_locked {
+            self.failures.inc();
+            tracing::warn!(folder = %self.path.display(), "the state folder or its lock was removed: both were made anew, and what it held is lost");
+        }
+        Ok(held.insert(Arc::new(root)).clone())
+    }
+
+    /// Does this on a thread for such things, so that a hanging disk holds up only them.
+    pub(super) fn later(self: &Arc<Self>, account: &str, key: Key, job: Job) {
+        let mut queue = self.queue.lock();
+        queue.push(account, key, job);
+        self.start_workers(&mut queue);
+    }
+
+    fn start_workers(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.opening.is_some() {
+            return;
+        }
+        for _ in queue.workers..self.workers.min(queue.workers + queue.ready.len()) {
+            queue.workers += 1;
             let folder = self.clone();
             spawn_blocking(move || folder.work());
         }
     }
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         loop {
             let next = {
                 let mut queue = self.queue.lock();
                 let next = queue.next();
-                queue.busy = next.is_some();
+                if next.is_none() {
+                    queue.workers -= 1;
+                    if queue.accounts.is_empty() {
+                        self.idle.notify_one();
+                    }
+                }
                 next
             };
-            match next {
-                Some((file, Job::Write(lines))) => self.write(&file, lines()),
-                Some((folder, Job::Sweep(kept))) => self.sweep(&folder, &kept),
-                Some((_, Job::SweepFolders(kept))) => self.sweep_folders(&kept),
-                None => return self.idle.notify_one(),
+            let Some((account, key, job)) = next else {
+                return;
+            };
+            match (job, key) {
+                (Job::Read(read), _) => read(self),
+                (Job::Write(lines), Key::Write(file)) => self.write(&account, &file, lines()),
+                (Job::Sweep(kept), _) => {
+                    self.sweep(&account, &kept);
+                }
+                (Job::Remove, _) => self.remove_account(&account),
+                (Job::SweepFolders, _) => self.sweep_folders(),
+                (Job::Write(_), Key::Read(_) | Key::Sweep) => {}
+            }
+            if self.queue.lock().done(&account) {
+                tracing::info!(folder = %self.path.display(), "the state folder answers again");
             }
         }
     }
 
+    /// Waits for an answer that a job of the account's will send, for as long as the disk moves. `None`
+    /// if it does not.
+    pub(super) async fn answer<T>(
+        self: Arc<Self>,
+        account: String,
+        mut answer: oneshot::Receiver<T>,
+    ) -> Option<T> {
+        let patience_ends = || self.queue.lock().patience_ends(&account, self.workers);
+        loop {
+            if let Ok(answer) = timeout_at(patience_ends(), &mut answer).await {
+                return answer.ok();
+            }
+            if patience_ends() <= Instant::now() {
+                self.hangs();
+                return None;
+            }
+        }
+    }
+
+    /// Waits until all that was wished for is done, or could not be.
+    pub(super) async fn flush(&self) {
+        loop {
+            {
+                let queue = self.queue.lock();
+                if queue.accounts.is_empty() && queue.opening.is_none() {
+                    return;
+                }
+            }
+            self.idle.notified().await;
+        }
+    }
+
+    /// Says once that the disk hangs.
+    fn hangs(&self) {
+        if !std::mem::replace(&mut self.queue.lock().hanging, true) {
+            self.failures.inc();
+            tracing::warn!(
+                folder = %self.path.display(),
+                seconds = PATIENCE.as_secs(),
+                "the state folder does not answer: all goes on without what it holds"
+            );
+        }
+    }
+
+    /// From now on only these accounts stay.
+    pub(super) fn keep_accounts(self: &Arc<Self>, kept: BTreeSet<String>) {
+        {
+            // The accounts that are gone write no more; what they still wished for would come back.
+            let mut queue = self.queue.lock();
+            for (account, work) in &mut queue.accounts {
+                if account != ITSELF && !kept.contains(account) {
+                    work.jobs.retain(|key, _| !matches!(key, Key::Write(_)));
+                }
+            }
+            queue.failing.retain(|(account, _)| kept.contains(account));
+            queue.kept = kept;
+        }
+        self.later(ITSELF, Key::Sweep, Job::SweepFolders);
+    }
+
+    /// From now on only these files of an account stay.
+    pub(super) fn keep_files(self: &Arc<Self>, account: &str, kept: BTreeSet<String>) {
+        {
+            let mut queue = self.queue.lock();
+            let stays = |key: &Key| match key {
+                Key::Write(file) => kept.contains(file),
+                Key::Read(_) | Key::Sweep => true,
+            };
+            if let Some(work) = queue.accounts.get_mut(account) {
+                work.jobs.retain(|key, _| stays(key));
+            }
+            queue
+                .failing
+                .retain(|(of, file)| of != account || kept.contains(file));
+        }
+        self.later(account, Key::Sweep, Job::Sweep(kept));
+    }
+
+    /// Opens a file of an account. It is one that can be read without waiting for anybody but the disk.
+    pub(super) fn read(&self, account: &str, file: &str) -> io::Result<File> {
+        open_file(&account_folder(&*self.root()?, account, false)?, file)
+    }
+
     /// Logs once when writing begins to fail, and once when it works again.
-    pub(super) fn write(&self, file: &Path, lines: serde_json::Result<Vec<u8>>) {
-        let result = lines
-            .map_err(io::Error::from)
-            .and_then(|lines| replace(&self.path.join(file), &lines));
+    pub(super) fn write(&self, account: &str, file: &str, lines: serde_json::Result<Vec<u8>>) {
+        let result = lines.map_err(io::Error::from).and_then(|lines| {
+            let folder = account_folder(&*self.root()?, account, true)?;
+            replace(&folder, file, &lines)
+        });
         let failing = &mut self.queue.lock().failing;
+        let place = (account.to_owned(), file.to_owned());
         match result {
             Ok(()) => {
-                if failing.remove(file) && failing.is_empty() {
+                if failing.remove(&place) && failing.is_empty() {
                     tracing::info!(folder = %self.path.display(), "the state folder is written again");
                 }
             }
             Err(error) => {
                 self.failures.inc();
                 if failing.is_empty() {
-                    tracing::warn!(file = %self.path.join(file).display(), %error, "the state folder cannot be written: after a restart what was known is lost");
+                    tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state folder cannot be written: after a restart what was known is lost");
                 }
-                failing.insert(file.to_owned());
+                failing.insert(place);
             }
         }
     }
 
-    fn sweep(&self, folder: &Path, kept: &BTreeSet<PathBuf>) {
-        for path in entries(&self.path.join(folder)) {
-            let name = path.file_name().map(|name| folder.join(name));
-            if name.is_some_and(|name| !kept.contains(&name)) && is_ours(&path) {
-                self.remove(&path);
-            }
-        }
+    /// Notes that a file is not on the disk when it should be.
+    pub(super) fn failed(&self) {
+        self.failures.inc();
     }
 
-    fn sweep_folders(&self, kept: &BTreeSet<String>) {
-        for folder in self.folders() {
-            let name = folder.file_name().and_then(|name| name.to_str());
-            if name.is_some_and(|name| kept.contains(name)) {
-                continue;
-            }
-            let mut removed = 0;
-            for file in entries(&folder).filter(|file| is_unfinished(file) || is_ours(file)) {
-                self.remove(&file);
+    /// Removes our files of an account, and what a process left that was killed in the middle of a
+    /// write, but for these. Returns how many.
+    fn sweep(&self, account: &str, kept: &BTreeSet<String>) -> usize {
+        let folder = self
+            .root()
+            .and_then(|root| account_folder(&root, account, false));
+        let Ok(folder) = folder else {
+            return 0;
+        };
+        let mut removed = 0;
+        for (name, _) in entries(&folder) {
+            let ours = || open_file(&folder, &name).is_ok_and(is_ours);
+            if !kept.contains(&name) && (is_unfinished(&name) || ours()) {
+                self.remove(&folder, account, &name);
                 removed += 1;
             }
-            if removed > 0 {
-                // Refused where something else is left in it.
-                let _ = fs::remove_dir(&folder);
+        }
+        removed
+    }
+
+    fn remove_account(&self, account: &str) {
+        if self.queue.lock().kept.contains(account) {
+            return;
+        }
+        if self.sweep(account, &BTreeSet::new()) > 0
+            && let Ok(root) = self.root()
+        {
+            // Refused where something else is left in it.
+            let _ = unlinkat(&root.folder, account, AtFlags::REMOVEDIR);
+        }
+    }
+
+    fn sweep_folders(self: &Arc<Self>) {
+        let Ok(root) = self.root() else { return };
+        for (name, kind) in entries(&root.folder) {
+            let may_be_one = matches!(kind, FileType::Directory | FileType::Unknown);
+            if may_be_one && !self.queue.lock().kept.contains(&name) {
+                // After what is being written there.
+                self.later(&name, Key::Sweep, Job::Remove);
             }
         }
     }
 
-    /// Removes what a process that was killed in the middle of a write left behind. Only before the first write.
-    fn remove_unfinished(&self) {
-        for folder in self.folders() {
-            for file in entries(&folder).filter(|file| is_unfinished(file)) {
-                self.remove(&file);
-            }
-        }
-    }
-
-    fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        entries(&self.path).filter(|path| path.is_dir())
-    }
-
-    fn remove(&self, file: &Path) {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+    fn remove(&self, folder: &File, account: &str, file: &str) {
+        let path = self.path.join(account).join(file);
+        match unlinkat(folder, file, AtFlags::empty()) {
+            Err(error) if error != Errno::NOENT => {
                 self.failures.inc();
-                tracing::warn!(file = %file.display(), %error, "a file of the state folder cannot be removed");
+                tracing::warn!(file = %path.display(), %error, "a file of the state folder cannot be removed");
             }
-            _ => tracing::debug!(file = %file.display(), "removed from the state folder"),
+            _ => tracing::debug!(file = %path.display(), "removed from the state folder"),
         }
     }
 }
 
 impl Queue {
-    fn next(&mut self) -> Option<(PathBuf, Job)> {
-        loop {
-            let file = self.order.pop_front()?;
-            // What is not wished for any more has kept its place only.
-            if let Some(job) = self.jobs.remove(&file) {
-                return Some((file, job));
-            }
+    fn push(&mut self, account: &str, key: Key, job: Job) {
+        let work = self.accounts.entry(account.to_owned()).or_default();
+        if work.since.is_none() && work.order.is_empty() {
+            self.ready.push_back(account.to_owned());
+        }
+        if work.jobs.insert(key.clone(), job).is_none() {
+            work.order.push_back(key);
         }
     }
+
+    /// What to do next, which is under way from now on.
+    fn next(&mut self) -> Option<(String, Key, Job)> {
+        loop {
+            let account = self.ready.pop_front()?;
+            let Some(work) = self.accounts.get_mut(&account) else {
+                continue;
+            };
+            while let Some(key) = work.order.pop_front() {
+                // What is not wished for any more has kept its place only.
+                if let Some(job) = work.jobs.remove(&key) {
+                    work.since = Some(Instant::now());
+                    self.busy += 1;
+                    self.moved = work.since;
+                    return Some((account, key, job));
+                }
+            }
+            self.accounts.remove(&account);
+        }
+    }
+
+    /// Notes that what was under way for an account is done, and says whether somebody had given up.
+    fn done(&mut self, account: &str) -> bool {
+        self.busy -= 1;
+        self.moved = Some(Instant::now());
+        if let Some(work) = self.accounts.get_mut(account) {
+            work.since = None;
+            if work.order.is_empty() {
+                self.accounts.remove(account);
+            } else {
+                self.ready.push_back(account.to_owned());
+            }
+        }
+        std::mem::take(&mut self.hanging)
+    }
+
+    /// Until when to wait for something of this account, where so many threads may work: a slow disk is waited for,
+    /// one that hangs is not.
+    fn patience_ends(&self, account: &str, workers: usize) -> Instant {
+        let own = || self.accounts.get(account)?.since;
+        // While one is free, the account's turn comes now.
+        let last = || self.moved.filter(|_| self.busy >= workers);
+        let since = self.opening.or_else(own).or_else(last);
+        since.unwrap_or_else(Instant::now) + PATIENCE
+    }
+}
+
+impl Root {
+    /// Whether what is at this path is still what was locked.
+    fn is_ours(&self, path: &Path) -> io::Result<bool> {
+        let Ok(lock) = &self.lock else {
+            return Ok(false);
+        };
+        match fs::symlink_metadata(path.join(LOCK)) {
+            Ok(there) => {
+                let ours = lock.metadata()?;
+                Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How many threads may work on the folder.
+fn workers() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / DESCRIPTORS).map_or(WORKERS, |share| share.clamp(1, WORKERS))
+}
+
+/// Opens the folder, which is made if need be, and its lock.
+fn take(path: &Path) -> Result<Root, Refused> {
+    if let Err(error) = make_folder(path) {
+        let there = fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
+        return Err(if there {
+            Refused::NotAFolder
+        } else {
+            Refused::Io(error)
+        });
+    }
+    let folder = File::open(path).map_err(Refused::Io)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
+    let lock = open_at(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR);
+    let lock = match lock.map(|file| (file.try_lock(), file)) {
+        Ok((Ok(()), file)) => Ok(file),
+        Ok((Err(TryLockError::WouldBlock), _)) => return Err(Refused::InUse),
+        Ok((Err(TryLockError::Error(error)), _)) | Err(error) => Err(error),
+    };
+    Ok(Root { folder, lock })
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        make_folder(folder)?;
-        if let Some(parent) = folder.parent() {
-            File::open(parent)?.sync_all()?;
+/// Opens what has this name in a folder, but never what a symbolic link leads to.
+fn open_at(folder: &File, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
+    let opened = openat(
+        folder,
+        name,
+        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        mode,
+    );
+    opened.map(File::from).map_err(|error| {
+        let there = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        if there.is_ok_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Symlink) {
+            io::Error::other(format!("{name} is a symbolic link, which is not followed"))
+        } else {
+            error.into()
         }
+    })
+}
+
+/// The folder of an account; with `make` it is made where it is missing.
+fn account_folder(root: &Root, account: &str, make: bool) -> io::Result<File> {
+    let open = || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        open_at(&root.folder, account, flags, Mode::empty())
+    };
+    match open() {
+        Err(error) if make && error.kind() == io::ErrorKind::NotFound => {
+            mkdirat(&root.folder, account, Mode::RWXU)?;
+            root.folder.sync_all()?;
+            open()
+        }
+        result => result,
     }
-    // For nobody else to read (0600), which is what this library makes.
-    let mut file = tempfile::Builder::new()
-        .prefix(UNFINISHED.0)
-        .suffix(UNFINISHED.1)
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(folder)?.sync_all()
 }
 
-/// The paths of what is in a folder; nothing, if it cannot be read.
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path()))
+/// Opens a file to read. A FIFO or a device in its place would be waited for.
+fn open_file(folder: &File, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let file = open_at(folder, name, flags, Mode::empty())?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
-fn is_unfinished(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1))
+/// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
+fn replace(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = format!("{}{:016x}{}", UNFINISHED.0, fastrand::u64(..), UNFINISHED.1);
+    // For nobody else to read.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut file = open_at(folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let renamed = written.and_then(|()| Ok(renameat(folder, &unfinished, folder, name)?));
+    if renamed.is_err() {
+        let _ = unlinkat(folder, &unfinished, AtFlags::empty());
+    }
+    renamed?;
+    folder.sync_all()
+}
+
+/// Name and kind of what is in a folder; nothing, if it cannot be read.
+fn entries(folder: &File) -> impl Iterator<Item = (String, FileType)> {
+    let entries = Dir::read_from(folder).into_iter().flatten();
+    entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let name = entry.file_name().to_str().ok()?;
+        (name != "." && name != "..").then(|| (name.to_owned(), entry.file_type()))
+    })
+}
+
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
 }

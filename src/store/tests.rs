@@ -1,5 +1,6 @@
 //! Files that are what they should be, and files that are not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -9,10 +10,24 @@ fn failures() -> IntCounter {
     IntCounter::new("failures", "failures").unwrap()
 }
 
-fn account(folder: &Path) -> AccountStore {
+async fn account(folder: &Path) -> AccountStore {
     Store::open(folder, failures())
+        .await
         .unwrap()
         .account("zis", "acme", "https://acme.test/")
+}
+
+/// Writes this, and waits until it is done.
+async fn write(store: &AccountStore, item: &Item, content: impl Serialize + Send + 'static) {
+    store.write(item.clone(), content);
+    store.store.flush().await;
+}
+
+async fn read<T: DeserializeOwned + Send + 'static>(
+    store: &AccountStore,
+    item: &Item,
+) -> Option<T> {
+    store.read(item.clone(), Ok).await
 }
 
 fn target(id: &str) -> Item {
@@ -30,15 +45,15 @@ fn names(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
-fn what_was_written_is_read_by_nobody_else() {
+#[tokio::test]
+async fn what_was_written_is_read_by_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/on/the/way");
-    let store = account(&path);
-    assert_eq!(store.read::<Vec<u32>>(&target("t")), None);
-    store.write_at_once(&target("t"), &[1, 2]);
-    store.write_at_once(&target("t"), &[3]);
-    assert_eq!(store.read::<Vec<u32>>(&target("t")), Some(vec![3]));
+    let store = account(&path).await;
+    assert_eq!(read::<Vec<u32>>(&store, &target("t")).await, None);
+    write(&store, &target("t"), [1, 2]).await;
+    write(&store, &target("t"), [3]).await;
+    assert_eq!(read::<Vec<u32>>(&store, &target("t")).await, Some(vec![3]));
     let file = path.join("zis.acme/target.t.json");
     assert_eq!(
         (mode(&path), mode(&path.join("zis.acme")), mode(&file)),
@@ -54,18 +69,21 @@ fn what_was_written_is_read_by_nobody_else() {
 #[tokio::test]
 async fn the_last_of_many_wishes_is_what_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let store = account(folder.path());
+    let store = account(folder.path()).await;
     for n in 0..1000 {
         store.write(target("t"), [n]);
     }
     store.store.flush().await;
-    assert_eq!(store.read::<Vec<u32>>(&target("t")), Some(vec![999]));
+    assert_eq!(
+        read::<Vec<u32>>(&store, &target("t")).await,
+        Some(vec![999])
+    );
 }
 
-#[test]
-fn no_damage_goes_unseen() {
+#[tokio::test]
+async fn no_damage_goes_unseen() {
     let folder = tempfile::tempdir().unwrap();
-    let store = account(folder.path());
+    let store = account(folder.path()).await;
     let item = target("t");
     let whole = store.lines(&item, &["text", "2026-01-02"]).unwrap();
     let read = |bytes: &[u8]| store.parse::<Vec<String>>(&item, bytes);
@@ -83,10 +101,10 @@ fn no_damage_goes_unseen() {
     assert!(read(&[&whole[..], b"more\n"].concat()).is_err());
 }
 
-#[test]
-fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
+#[tokio::test]
+async fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
-    let store = account(folder.path());
+    let store = account(folder.path()).await;
     let lines = store.lines(&target("t"), &[1]).unwrap();
     let says = |store: &AccountStore, id: &str, bytes: &[u8]| {
         store.parse::<Vec<u32>>(&target(id), bytes).unwrap_err()
@@ -113,38 +131,42 @@ fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
     assert!(says(&store, "t", &text).starts_with("holds something else than expected"));
 }
 
-#[test]
-fn a_folder_in_use_is_refused_and_so_is_a_file() {
+#[tokio::test]
+async fn a_folder_in_use_is_refused_and_so_is_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Store::open(folder.path(), failures()).unwrap();
+    let first = Store::open(folder.path(), failures()).await.unwrap();
     let refused = Store::open(folder.path(), failures())
+        .await
         .unwrap_err()
         .to_string();
     assert!(refused.ends_with("another process uses this folder: end it, or choose another one"));
     drop(first);
-    assert!(Store::open(folder.path(), failures()).is_ok());
+    assert!(Store::open(folder.path(), failures()).await.is_ok());
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let refused = Store::open(&file, failures()).unwrap_err().to_string();
+    let refused = Store::open(&file, failures())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.ends_with("is not a folder"), "{refused}");
 }
 
-#[test]
-fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
+#[tokio::test]
+async fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let count = failures();
-    let store = Store::open(folder.path(), count.clone()).unwrap();
+    let store = Store::open(folder.path(), count.clone()).await.unwrap();
     // A file where the account's folder should be.
     let in_the_way = folder.path().join("zis.acme");
     fs::write(&in_the_way, "somebody's").unwrap();
     let store = store.account("zis", "acme", "h");
-    store.write_at_once(&Item::Pace, &1);
-    store.write_at_once(&Item::Discovery, &1);
+    write(&store, &Item::Pace, 1).await;
+    write(&store, &Item::Discovery, 1).await;
     assert_eq!(count.get(), 2);
     assert_eq!(fs::read_to_string(&in_the_way).unwrap(), "somebody's");
     fs::remove_file(&in_the_way).unwrap();
-    store.write_at_once(&Item::Pace, &1);
-    assert_eq!((count.get(), store.read(&Item::Pace)), (2, Some(1)));
+    write(&store, &Item::Pace, 1).await;
+    assert_eq!((count.get(), read(&store, &Item::Pace).await), (2, Some(1)));
 }
 
 #[tokio::test]
@@ -153,11 +175,11 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     let acme = folder.path().join("zis.acme");
     fs::create_dir(&acme).unwrap();
     fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
-    let store = Store::open(folder.path(), failures()).unwrap();
+    let store = Store::open(folder.path(), failures()).await.unwrap();
     for name in ["acme", "gone"] {
         let account = store.account("zis", name, "h");
         for item in [Item::Pace, Item::Discovery, target("a"), target("b")] {
-            account.write_at_once(&item, &1);
+            write(&account, &item, 1).await;
         }
     }
     fs::write(acme.join("notes.txt"), "somebody's").unwrap();
@@ -182,21 +204,81 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     assert_eq!(names(&folder.path().join("else")).len(), 2);
 }
 
-#[test]
-fn every_name_is_one_file_inside_the_folder() {
+#[tokio::test]
+async fn every_name_is_one_file_inside_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let long = "x".repeat(400);
     let other = format!("{long}y");
     let odd = ["../../etc", "a/b", "a%2Fb", "", ".", "ä \n", &long, &other];
     for (n, name) in odd.iter().enumerate() {
-        let account = account(folder.path());
+        let account = account(folder.path()).await;
         let account = account.store.account("zis", name, "h");
-        account.write_at_once(&target(name), &n);
+        write(&account, &target(name), n).await;
     }
-    let account = account(folder.path());
+    let account = account(folder.path()).await;
     for (n, name) in odd.iter().enumerate() {
         let account = account.store.account("zis", name, "h");
-        assert_eq!(account.read(&target(name)), Some(n), "{name:?}");
+        assert_eq!(read(&account, &target(name)).await, Some(n), "{name:?}");
     }
     assert_eq!(names(folder.path()).len(), odd.len() + 1);
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), failures()).await.unwrap();
+    let account = |name| store.account("zis", name, "h");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let held = account("held");
+    let hung = held.ask("held.json".to_owned(), move |_| {
+        let _ = released.recv();
+    });
+    for n in 0..1000 {
+        held.write(target("t"), [n]);
+        held.keep_targets(["t"].into_iter());
+    }
+    let free = account("free");
+    free.write(target("t"), [1]);
+    assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
+    // It gives up, though the disk moves for others.
+    let gives_up = held.read_or_write(Item::Pace, 1).await;
+    assert_eq!((gives_up, hung.await), (Kept::Unusable, None));
+    assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
+    release.send(()).unwrap();
+    store.flush().await;
+    assert_eq!(read(&held, &target("t")).await, Some(vec![999]));
+    assert_eq!(
+        read::<u32>(&held, &Item::Pace).await,
+        None,
+        "nobody waited for it any more"
+    );
+}
+
+#[tokio::test]
+async fn what_is_missing_or_of_no_use_is_on_the_disk_before_it_is_gone_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = account(folder.path()).await;
+    let file = folder.path().join("zis.acme/pace.json");
+    let asked = store.read_or_write(Item::Pace, 1).await;
+    assert!(file.exists());
+    assert_eq!(asked, Kept::Nothing);
+    assert_eq!(store.read_or_write(Item::Pace, 2).await, Kept::This(1));
+    fs::write(&file, "half").unwrap();
+    assert_eq!(store.read_or_write(Item::Pace, 3).await, Kept::Unusable);
+    assert_eq!(read(&store, &Item::Pace).await, Some(3));
+}
+
+#[tokio::test]
+async fn an_account_that_comes_back_before_it_was_removed_keeps_what_it_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = account(folder.path()).await;
+    write(&store, &target("t"), 1).await;
+    for _ in 0..50 {
+        store.store.keep_accounts(std::iter::empty());
+        store.store.keep_accounts([("zis", "acme")].into_iter());
+        let kept = store.read_or_write(Item::Pace, 1).await;
+        assert_ne!(kept, Kept::Unusable);
+        store.store.flush().await;
+        assert_eq!(read(&store, &Item::Pace).await, Some(1));
+    }
 }

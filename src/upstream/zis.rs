@@ -200,9 +200,9 @@ impl Source for Zis {
         }
     }
 
-    /// A connection of this name, whatever its type.
-    fn satisfies(&self, _target: &str, connection: Row<'_>, expected: &str) -> bool {
-        connection.id == expected
+    /// The connection's name, whatever its type.
+    fn satisfies<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
+        Some(connection.id)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Connect, Found, Limits, Source, System};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
-use crate::listing::{Draft, Listing, Row};
+use crate::listing::{Draft, Facts, Listing, Row};
 use crate::token::{Keeper, Token};
 use page::{Names, judge, refusal, take};
 pub use settings::AccountSettings;
@@ -167,7 +167,7 @@ struct Zuora {
     follow: bool,
     configured_names: BTreeMap<String, String>,
     /// What the tenant calls its entities.
-    names: Mutex<BTreeMap<String, String>>,
+    names: Mutex<Arc<BTreeMap<String, String>>>,
     tokens: Keeper<BTreeSet<String>>,
     only: Option<String>,
     /// The one entity that is asked for without the header: the list of entities is refused, perhaps by a
@@ -257,14 +257,14 @@ impl Source for Zuora {
             }
         }
         if !names.is_empty() {
-            *self.names.lock() = names;
+            *self.names.lock() = Arc::new(names);
         }
         Ok(found)
     }
 
     fn memory(&self) -> serde_json::Value {
         let memory = Memory {
-            names: self.names.lock().clone(),
+            names: BTreeMap::clone(&self.names.lock()),
             headless: self.headless.lock().clone(),
         };
         serde_json::to_value(memory).unwrap_or_default()
@@ -272,7 +272,7 @@ impl Source for Zuora {
 
     fn remember(&self, memory: serde_json::Value) {
         if let Ok(Memory { names, headless }) = serde_json::from_value(memory) {
-            *self.names.lock() = names;
+            *self.names.lock() = Arc::new(names);
             *self.headless.lock() =
                 headless.filter(|id| self.follow || self.only.as_ref() == Some(id));
         }
@@ -282,14 +282,21 @@ impl Source for Zuora {
         Secret::pair_fingerprint(&self.client_id, &self.client_secret)
     }
 
-    /// A connected row between the target and the expected entity, in either direction.
-    fn satisfies(&self, target: &str, connection: Row<'_>, expected: &str) -> bool {
-        let sides = (
-            connection.facts.source_entity,
-            connection.facts.target_entity,
-        );
-        connection.status == "connected"
-            && (sides == (target, expected) || sides == (expected, target))
+    /// The entity at the other side of a connected row, in either direction.
+    fn satisfies<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str> {
+        let Facts {
+            source_entity,
+            target_entity,
+            ..
+        } = connection.facts;
+        let other = if source_entity == target {
+            Some(target_entity)
+        } else if target_entity == target {
+            Some(source_entity)
+        } else {
+            None
+        };
+        other.filter(|_| connection.status == "connected")
     }
 }
 

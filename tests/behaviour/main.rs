@@ -32,6 +32,7 @@ mod secrets;
 mod server;
 mod shards;
 mod soak;
+mod startup;
 mod status;
 mod stored_tokens;
 mod supervised;

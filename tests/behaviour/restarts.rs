@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
 
-use crate::daemon::{daemon_in, daemon_in_files, get, page_when};
+use crate::daemon::{daemon_in, daemon_in_files, get, page_when, ready};
 use crate::rig::{ONCE, Page, Rig};
 
 const ENDPOINTS: [&str; 4] = [
@@ -112,8 +112,7 @@ async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
     let asked_before = asked(&rig);
     for _ in 0..3 {
         let mut daemon = daemon_in(folder.path(), &[&flag]).await;
-        let ready = get(daemon.address, "/-/ready").await;
-        assert!(ready.contains("is ready"), "{ready}");
+        ready(daemon.address).await;
         let page = get(daemon.address, "/metrics").await;
         assert_eq!(listings(&page), listings(&before));
         assert_eq!(Page(page).sum(&["target_restored{"]), TARGETS);

@@ -155,7 +155,7 @@ impl Month {
     }
 
     /// Starts a process, with the state folder or without.
-    fn boot(&mut self, with_state: bool) {
+    async fn boot(&mut self, with_state: bool) {
         for (_, line) in &self.accounts {
             let mut ledger = line.ledger.lock().unwrap();
             if !(with_state && self.remembered) {
@@ -175,7 +175,9 @@ impl Month {
         });
         let own = OwnMetrics::new(clock.now());
         let store = if with_state {
-            Store::open(self.folder.path(), own.state_write_failures()).unwrap()
+            Store::open(self.folder.path(), own.state_write_failures())
+                .await
+                .unwrap()
         } else {
             Store::default()
         };
@@ -225,7 +227,7 @@ impl Month {
     async fn restart(&mut self, with_state: bool) {
         let last = self.kill().await;
         let knows = with_state && self.up_to_date;
-        self.boot(with_state);
+        self.boot(with_state).await;
         self.seen.restarts += 1;
         // Dates from before a clock that was set may make a listing look stale.
         if knows && (self.set_at == self.began || self.set_at.elapsed() > HOUR * 25) {
@@ -290,7 +292,7 @@ impl Month {
     }
 
     async fn run(&mut self, days: u64) {
-        self.boot(true);
+        self.boot(true).await;
         while self.began.elapsed() < HOUR * 24 * u32::try_from(days).unwrap() {
             sleep(MINUTE.mul_f64(5.0 + 90.0 * self.random.f64())).await;
             self.mend(false);

@@ -89,3 +89,45 @@ async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
         "three stretched intervals are not over"
     );
 }
+
+/// Where each of these were looked for among all others, it would take minutes.
+const LINEAR: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[tokio::test(start_paused = true)]
+async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
+    let begun = std::time::Instant::now();
+    let rig = start(Vec::new(), Discovery::Never, Duration::ZERO, |_| {});
+    let pace = Arc::new(Pace::new(rig.config.requests_per_minute, 1));
+    let durations = rig.board.own().durations();
+    let metrics = Arc::new(AccountMetrics::new("test", "acme", pace, durations));
+    let schedule = Schedule::new(&rig.config, &rig.poll, metrics);
+    let targets: Vec<_> = (0..100_000).map(|n| target(&n.to_string())).collect();
+    schedule.set_targets(targets.iter().map(|target| target.id.as_str()));
+    let before = schedule.interval();
+    let setup = Setup::new(rig.source.clone(), &targets);
+    for target in &targets {
+        schedule.needs_pages(&target.id, 2);
+        assert_eq!(
+            setup.expected(&target.id, &Listing::default()),
+            [("a".to_owned(), false)]
+        );
+    }
+    assert_eq!(schedule.interval(), before * 2);
+
+    // What is expected of one target, and what is there.
+    let names: Vec<_> = (0..50_000).map(|n| format!("c{n}")).collect();
+    let rows = names.iter().take(40_000).map(|name| Connection {
+        id: name.as_str(),
+        kind: "oauth",
+        ..<Connection<&str>>::default()
+    });
+    let mut draft = Draft::new("list", names.len(), names.len());
+    draft.page(rows.collect(), true).unwrap();
+    let target = Target {
+        expect: names,
+        ..target("1")
+    };
+    let expected = Setup::new(rig.source.clone(), &[target]).expected("1", &draft.finish());
+    assert_eq!(expected.iter().filter(|(_, there)| *there).count(), 40_000);
+    assert!(begun.elapsed() < LINEAR, "{:?}", begun.elapsed());
+}

@@ -99,7 +99,7 @@ proptest! {
         let board = board(&kept);
         let discovery = Discovery { tls: false, telemetry_path: "/metrics" };
         let request = Request::builder().uri("/sd").header(header::HOST, "a:1").body(()).unwrap();
-        let groups = discovery.groups(&request, &board.names()).unwrap();
+        let groups = discovery.groups(&request, &board.names().unwrap()).unwrap();
         let groups: Vec<Value> = serde_json::from_str(&groups).unwrap();
         prop_assert_eq!(groups.len(), kept.len() + 1);
         let mut joined = BTreeSet::new();
@@ -123,7 +123,9 @@ fn a_target_says_all_that_a_scrape_needs() {
     };
     let request = Request::builder().uri("/sd").header(header::HOST, "a:1");
     let request = request.body(()).unwrap();
-    let groups = discovery.groups(&request, &board(&kept).names()).unwrap();
+    let groups = discovery
+        .groups(&request, &board(&kept).names().unwrap())
+        .unwrap();
     assert_eq!(
         groups,
         r#"[{"targets":["a:1"],"labels":{"__scheme__":"https","__metrics_path__":"/all","__param_own":"1"}},{"targets":["a:1"],"labels":{"__scheme__":"https","__metrics_path__":"/all","__param_system":"zis","__param_account":"acme","instance":"a:1/zis/acme"}}]"#

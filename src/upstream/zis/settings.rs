@@ -1,6 +1,6 @@
 //! What the configuration says of a subdomain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -212,8 +212,8 @@ fn listed(
     has_admin: bool,
     check: &mut Checker<'_>,
 ) -> (Vec<Target>, BTreeMap<String, Secret>) {
-    let mut targets: Vec<Target> = Vec::new();
-    let mut tokens = BTreeMap::new();
+    let mut targets = Vec::new();
+    let (mut names, mut tokens) = (BTreeSet::new(), BTreeMap::new());
     if list.is_empty() {
         check.problem("integrations", "is empty: name at least one");
     }
@@ -225,7 +225,7 @@ fn listed(
         let Some((target, token)) = checked else {
             continue;
         };
-        if targets.iter().any(|other| other.id == target.id) {
+        if !names.insert(target.id.clone()) {
             here.problem(
                 "name",
                 "is the name of an earlier integration: each is polled once",

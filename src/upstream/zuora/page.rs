@@ -1,6 +1,7 @@
 //! What an answer of Zuora's says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -70,7 +71,7 @@ pub(crate) fn take(
 #[derive(Default)]
 pub(crate) struct Names<'a> {
     pub(super) configured: Option<&'a BTreeMap<String, String>>,
-    pub(super) told: BTreeMap<String, String>,
+    pub(super) told: Arc<BTreeMap<String, String>>,
 }
 
 impl Names<'_> {

@@ -1,5 +1,6 @@
 //! What the configuration says of a tenant.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -90,16 +91,17 @@ impl Settings for AccountSettings {
         let follow = self.entities.is_none();
         let none = self.entities.as_ref().is_some_and(Vec::is_empty);
         let mut targets: Vec<Target> = Vec::new();
+        let (mut ids, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for (index, entity) in self.entities.unwrap_or_default().into_iter().enumerate() {
             let mut here = check.at(format!("entities[{index}]"));
             let checked = here
                 .entry(entity)
                 .and_then(|entity| entity.check(&mut here));
             let Some(target) = checked else { continue };
-            if targets.iter().any(|other| other.id == target.id) {
+            if !ids.insert(target.id.clone()) {
                 here.problem("id", "is the id of an earlier entity: each is polled once");
             }
-            if target.name.is_some() && targets.iter().any(|other| other.name == target.name) {
+            if target.name.is_some() && !labels.insert(target.name.clone()) {
                 here.problem(
                     "name",
                     "is the name of an earlier entity: each needs its own",
