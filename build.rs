@@ -1,5 +1,11 @@
 //! Tells the program what it was built from, for `--version` and `connections_exporter_build_info`.
 
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a build script prints, and waits"
+)]
+
 use std::process::Command;
 
 fn main() {

@@ -3,6 +3,8 @@
 //! Accounts go to instances as the daemon's own shards put them; what an account costs is counted by its requests and
 //! its series. Nobody publishes how such accounts are distributed: the numbers below are assumptions, chosen wide.
 
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
+
 use std::num::NonZeroU32;
 
 use connections_exporter::shard::owner;

@@ -2,6 +2,8 @@
 //! in microseconds, which `benches/table` reads. The first is of publishes one after another, the second of publishes
 //! that each follow a page.
 
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
+
 #[path = "workload/mod.rs"]
 mod workload;
 

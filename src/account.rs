@@ -208,12 +208,12 @@ impl Account {
             match refused {
                 None => sleep_until(due).await,
                 Some(refused) => {
-                    while Instant::now() < due && source.credential("") == refused {
+                    while Instant::now() < due && source.credential("").await == refused {
                         sleep_until(due.min(Instant::now() + schedule.interval())).await;
                     }
                 }
             }
-            let credential = source.credential("");
+            let credential = source.credential("").await;
             (credential, source.discover().await)
         }
     }
@@ -272,7 +272,7 @@ impl Account {
             }
             Err(error) => {
                 self.metrics.failed(&error);
-                if error.reason.is_refusal() {
+                if error.is_refusal() {
                     self.refusals += 1;
                     self.refused_credential = credential;
                 }

@@ -1,5 +1,10 @@
 //! Every account that is polled: begun, changed and ended as the configuration says.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the state folder has threads of its own for this"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

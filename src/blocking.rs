@@ -1,5 +1,10 @@
 //! The only module that may block: work that the kernel can hold up runs on threads of bounded pools,
 //! with a deadline, so that it costs those who need its result and nobody else.
+//!
+//! `clippy.toml` disallows elsewhere what blocks.
+
+pub mod files;
+pub mod output;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,20 +53,32 @@ impl BlockingPool {
         let done = async {
             // The semaphore is never closed.
             let permit = self.0.clone().acquire_owned().await.ok();
-            let work = spawn_blocking(move || {
+            compute(move || {
                 let _permit = permit;
                 work()
-            });
-            match work.await.map_err(JoinError::try_into_panic) {
-                Ok(result) => result,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // Refused by a runtime that is shutting down: nobody polls this again.
-                Err(Err(_)) => std::future::pending().await,
-            }
+            })
+            .await
         };
         timeout(deadline, done)
             .await
             .map_err(|_| DeadlineExceeded(deadline))
+    }
+}
+
+/// Runs this on a thread of no pool, to its end: for what only computes, too long for the event loop.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that starts threads of the runtime"
+)]
+pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work)
+        .await
+        .map_err(JoinError::try_into_panic)
+    {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // Refused by a runtime that is shutting down: nobody polls this again.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 

@@ -61,6 +61,7 @@ pub enum Command {
 
 /// Flags of the daemon.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Daemon {
     /// Configuration file.
     #[arg(
@@ -137,6 +138,13 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_SHARD_TOTAL"
     )]
     pub shard_total: NonZeroU32,
+    /// Allow core dumps and debuggers, which show credentials.
+    #[arg(
+        long = "debug.core-dumps",
+        global = true,
+        env = "CONNECTIONS_EXPORTER_DEBUG_CORE_DUMPS"
+    )]
+    pub debug_core_dumps: bool,
     /// Least level that is logged.
     #[arg(long = "log.level", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]

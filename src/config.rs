@@ -21,9 +21,10 @@ use serde_yaml::Value;
 
 pub use check::{Checker, Common, Problem, Problems};
 pub(crate) use read::read;
-pub use secret::{Secret, SecretError};
+pub use secret::{Current, Secret, SecretError};
 pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};
 
+use crate::blocking::files::{self, Files, Kind, with_files};
 use crate::upstream::{Connect, Settings, System, zis, zuora};
 
 // The comments of the structures that a file is read into are what its JSON Schema and docs/configuration.md say.
@@ -73,6 +74,8 @@ pub struct Config {
     pub poll: Poll,
     /// Every account of every system.
     pub accounts: Vec<Account>,
+    /// Secrets whose files could not be read in time. Until they can, what needs them fails.
+    pub hanging: Problems,
 }
 
 /// The key `poll`, with its defaults filled in.
@@ -197,21 +200,44 @@ pub enum Discovery {
 
 impl Config {
     /// Reads and checks a configuration file; secrets in environment variables are taken from `env`.
-    pub fn load(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    ///
+    /// A file that hangs is a problem, but for that of a secret: see [`hanging`](Self::hanging).
+    pub async fn load(
+        file: &Path,
+        env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Self, Problems> {
         let mut problems = Problems::new(file.display().to_string());
-        match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text, file.parent().unwrap_or(Path::new("")), env, problems),
+        let text = files::read(Kind::Configuration, file).await;
+        let text = text
+            .map_err(|error| error.to_string())
+            .and_then(|text| String::from_utf8(text).map_err(|_| "is not text in UTF-8".into()));
+        let text = match text {
+            Ok(text) => text,
             Err(error) => {
-                problems.add("", format!("the file cannot be read: {error}"));
-                Err(problems)
+                problems.add("", format!("the file {error}"));
+                return Err(problems);
             }
-        }
+        };
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let check = move |files: &Files| Self::check(&text, &folder, files, &env, problems.clone());
+        with_files(check).await
     }
 
-    /// Checks the text of a configuration; relative paths in it begin at `folder`.
+    /// Checks the text of a configuration that names no file.
     pub fn parse(
         text: &str,
         folder: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        problems: Problems,
+    ) -> Result<Self, Problems> {
+        Self::check(text, folder, &Files::default(), env, problems)
+    }
+
+    /// Checks the text of a configuration; relative paths in it begin at `folder`.
+    fn check(
+        text: &str,
+        folder: &Path,
+        files: &Files,
         env: &dyn Fn(&str) -> Option<String>,
         mut problems: Problems,
     ) -> Result<Self, Problems> {
@@ -219,7 +245,7 @@ impl Config {
             return Err(problems);
         };
         let poll = poll(raw.poll.unwrap_or_default(), &mut problems);
-        let mut checker = Checker::new(folder, env, poll, &mut problems);
+        let mut checker = Checker::new(folder, files, env, poll, &mut problems);
         let mut accounts = Vec::new();
         // It was YAML when it was read.
         let file = serde_yaml::from_str(text).unwrap_or_default();
@@ -229,7 +255,11 @@ impl Config {
             problems.add("", "nothing to poll: add an account under zuora: or zis:");
         }
         if problems.is_empty() {
-            Ok(Self { poll, accounts })
+            Ok(Self {
+                poll,
+                accounts,
+                hanging: problems.take_hanging(),
+            })
         } else {
             Err(problems)
         }

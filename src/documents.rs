@@ -2,6 +2,11 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test documents` writes them anew.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+
 mod commands;
 mod configuration;
 mod metrics;

@@ -170,6 +170,19 @@ impl PollError {
             detail: detail.into(),
         }
     }
+
+    /// Whether the vendor refused our credential: also the one that was read last from a file that hangs.
+    #[must_use]
+    pub fn is_refused_credential(&self) -> bool {
+        self.reason.is_refused_credential()
+            || (self.reason == Reason::Credential && self.status.is_some())
+    }
+
+    /// Whether the vendor refused, for whatever reason of its own.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.reason.is_refusal() || self.is_refused_credential()
+    }
 }
 
 impl fmt::Display for PollError {

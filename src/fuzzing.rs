@@ -216,6 +216,8 @@ pub fn state_file(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test may wait for files")]
+
     use super::*;
 
     type Target = fn(&[u8]);

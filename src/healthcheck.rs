@@ -37,7 +37,7 @@ pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Resu
         return plain(address).await;
     };
     loop {
-        let settings = match WebConfig::load(file) {
+        let settings = match WebConfig::load(file).await {
             Ok(web_config) => web_config.current(),
             Err(problems) => {
                 let Err(error) = over_tls(address, None).await else {

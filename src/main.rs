@@ -1,15 +1,16 @@
 //! The `connections-exporter` command: arguments, logging, signals, exit code.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
+use connections_exporter::blocking::output;
 use connections_exporter::check;
 use connections_exporter::cli::{CheckFormat, Cli, Command, Daemon, LogFormat, SimulatorFlags};
 use connections_exporter::clock::Clock;
@@ -22,8 +23,10 @@ use connections_exporter::simulator::{Simulator, World};
 use connections_exporter::web_config::WebConfig;
 use connections_exporter::{Web, healthcheck, run};
 use jiff::Timestamp;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -38,11 +41,22 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 /// How the demo polls: so often that one can watch.
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
+/// How long a process that handles signals waits at its end for standard error to be read.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long it waits for what else it is writing.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    output::report_panics();
     // Its report says what the log would.
     let quiet = matches!(cli.command, Some(Command::Check { .. }));
     log(&cli.daemon, quiet);
+    if !cli.daemon.debug_core_dumps
+        && let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "a core dump of this process would hold credentials");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -52,19 +66,28 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
         result
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One line for each problem of a configuration; all else is one line.
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
+    // One line for each problem of a configuration; all else is one line.
+    let (code, last) = match result {
+        Ok(()) => (ExitCode::SUCCESS, String::new()),
+        Err(error) => (ExitCode::FAILURE, format!("{error:#}\n")),
+    };
+    // A command that handles no signal is ended by one, also while it waits for a reader.
+    output::finish(&last, serves(&cli).then_some(LAST_WORDS));
+    code
+}
+
+/// Whether this runs until a signal comes.
+fn serves(cli: &Cli) -> bool {
+    match &cli.command {
+        None => !cli.daemon.config_check,
+        Some(Command::Demo { .. } | Command::Simulate { .. }) => true,
+        Some(Command::Check { .. } | Command::Healthcheck) => false,
     }
 }
 
 async fn command(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        None if cli.daemon.config_check => config_check(&cli.daemon),
+        None if cli.daemon.config_check => config_check(&cli.daemon).await,
         None => daemon(&cli.daemon).await,
         Some(Command::Check { format }) => check_all(&cli.daemon, *format).await,
         Some(Command::Demo { simulator }) => demo(&cli.daemon, simulator).await,
@@ -73,7 +96,7 @@ async fn command(cli: &Cli) -> anyhow::Result<()> {
             listen_address,
         }) => simulate(simulator, *listen_address).await,
         Some(Command::Healthcheck) => {
-            let address = server::loopback_of(&cli.daemon.web_listen_address[0])?;
+            let address = server::loopback_of(&cli.daemon.web_listen_address[0]).await?;
             healthcheck::ask(address, cli.daemon.web_config_file.as_deref()).await
         }
     }
@@ -97,21 +120,21 @@ fn log(flags: &Daemon, quiet: bool) {
                 .with_span_name(false)
                 .with_span_path(false)
                 .layer();
-            registry.with(layer.with_writer(std::io::stderr)).init();
+            registry.with(layer.with_writer(output::Log)).init();
         }
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()
                 .json()
                 .flatten_event(true)
                 .with_target(false);
-            registry.with(layer.with_writer(std::io::stderr)).init();
+            registry.with(layer.with_writer(output::Log)).init();
         }
     }
 }
 
 /// The part of the configuration that is this shard's.
-fn load(file: &Path, shard: Shard) -> Result<Config, Problems> {
-    let mut config = Config::load(file, &|name| std::env::var(name).ok())?;
+async fn load(file: PathBuf, shard: Shard) -> Result<Config, Problems> {
+    let mut config = Config::load(&file, |name| std::env::var(name).ok()).await?;
     config.accounts.retain(|account| shard.owns(account));
     Ok(config)
 }
@@ -127,13 +150,24 @@ fn shard(flags: &Daemon) -> Shard {
     })
 }
 
-fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
-    let file = flags.web_config_file.as_deref();
-    file.map_or_else(|| Ok(WebConfig::default()), WebConfig::load)
+async fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
+    match &flags.web_config_file {
+        Some(file) => WebConfig::load(file).await,
+        None => Ok(WebConfig::default()),
+    }
 }
 
-fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let (config, web) = (load(&flags.config_file, shard(flags)), load_web(flags));
+async fn config_check(flags: &Daemon) -> anyhow::Result<()> {
+    let config = load(flags.config_file.clone(), shard(flags));
+    let (config, web) = tokio::join!(config, load_web(flags));
+    // What a daemon would wait for is as wrong for who checks.
+    let config = config.and_then(|config| {
+        if config.hanging.is_empty() {
+            Ok(config)
+        } else {
+            Err(config.hanging)
+        }
+    });
     let (config, _) = match (config, web) {
         (Err(one), Err(other)) => bail!("{one}\n{other}"),
         (config, web) => (config?, web?),
@@ -147,27 +181,24 @@ fn config_check(flags: &Daemon) -> anyhow::Result<()> {
     say(&plans.chain(files).collect::<String>())
 }
 
-/// Writes to standard output. Who has read enough, such as `head`, may go.
+/// Writes what a command was asked for; nothing else is going on any more.
 fn say(text: &str) -> anyhow::Result<()> {
-    match anstream::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("writing to standard output"),
-    }
+    output::print(text).context("writing to standard output")
 }
 
 /// Polls every target once. Fails, after its report, if not all were listed.
 async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
-    let config = load(&flags.config_file, shard(flags))?;
-    let shown = std::io::stderr().is_terminal();
+    let config = load(flags.config_file.clone(), shard(flags)).await?;
+    let shown = output::is_watched();
     let progress = |polled: usize, known: usize| {
         if shown {
-            eprint!("\r{polled} of {known} targets polled ");
+            output::progress(&format!("\r{polled} of {known} targets polled "));
         }
     };
     let report = check::check(config, Clock::system(), progress).await?;
     if shown {
         // The line is cleared before the report begins.
-        eprint!("\r\u{1b}[K");
+        output::finish("\r\u{1b}[K", Some(LAST_LINES));
     }
     match format {
         CheckFormat::Table => say(&report.to_string())?,
@@ -181,15 +212,24 @@ async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
 }
 
 async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
+    let shard = shard(flags);
     let shutdown = shutdown()?;
     let hangups = hangups()?;
-    let (file, shard) = (flags.config_file.clone(), shard(flags));
-    let (configuration, reload) = Configuration::load(move || load(&file, shard))?;
-    let web = Web {
-        config_file: Some(flags.config_file.display().to_string()),
-        shard,
-        ..web(flags, &reload)?
+    let begin = async {
+        let file = flags.config_file.clone();
+        let (configuration, reload) =
+            Configuration::load(move || load(file.clone(), shard)).await?;
+        let web = Web {
+            config_file: Some(flags.config_file.display().to_string()),
+            shard,
+            ..web(flags, &reload).await?
+        };
+        anyhow::Ok((configuration, reload, web))
     };
+    let Some(ready) = shutdown.run_until_cancelled(begin).await else {
+        return Ok(());
+    };
+    let (configuration, reload, web) = ready?;
     let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
     let state_dir = flags.state_dir.as_deref();
     run(configuration, web, Clock::system(), state_dir, shutdown).await
@@ -206,24 +246,29 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
     let (text, env) = simulator.configuration(address, DEMO_POLL);
     let (configuration, reload) = Configuration::load(move || {
         let problems = Problems::new("the simulator's configuration");
-        Config::parse(&text, "".as_ref(), &from(&env), problems)
-    })?;
-    let web = web(flags, &reload)?;
+        std::future::ready(Config::parse(&text, "".as_ref(), &from(&env), problems))
+    })
+    .await?;
+    let Some(web) = shutdown.run_until_cancelled(web(flags, &reload)).await else {
+        return Ok(());
+    };
+    let web = web?;
     let _hangups = AbortOnDropHandle::new(tokio::spawn(reload_on(hangups, reload)));
-    let shown = server::loopback_of(&flags.web_listen_address[0])?;
+    let shown = server::loopback_of(&flags.web_listen_address[0]).await?;
     let port = web.listeners[0].local_addr().context("listening")?.port();
     let seen = SocketAddr::new(shown.ip(), port);
-    println!("The simulator holds both systems' connections: http://{address}/simulator");
     let scheme = match web.config.current().tls {
         Some(_) => "https",
         None => "http",
     };
-    println!(
-        "The exporter polls it every 10 s:              {scheme}://{seen}{}",
-        flags.web_telemetry_path
-    );
-    println!("Its status page, for people:                   {scheme}://{seen}/");
-    println!("Ctrl-C ends both.");
+    let path = &flags.web_telemetry_path;
+    // Whether anybody reads it is not waited for.
+    let _printing = output::print_beside(format!(
+        "The simulator holds both systems' connections: http://{address}/simulator\n\
+         The exporter polls it every 10 s:              {scheme}://{seen}{path}\n\
+         Its status page, for people:                   {scheme}://{seen}/\n\
+         Ctrl-C ends both.\n"
+    ));
     tokio::spawn(simulator.serve(listener));
     run(configuration, web, Clock::system(), None, shutdown).await
 }
@@ -237,17 +282,21 @@ async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result
     let address = listener.local_addr().context("listening")?;
     let simulator = make(flags);
     let (text, env) = simulator.configuration(address, "  interval: 10s\n");
-    println!(
-        "# The simulator's API is at http://{address}; what it holds: http://{address}/simulator"
-    );
-    println!("# Polled by this configuration, with these variables in the environment:");
-    for (name, value) in env {
-        println!("#   export {name}={value}");
-    }
-    print!("{text}");
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| format!("#   export {name}={value}\n"))
+        .collect();
+    let env = env.concat();
+    let printing = output::print_beside(format!(
+        "# The simulator's API is at http://{address}; what it holds: http://{address}/simulator\n\
+         # Polled by this configuration, with these variables in the environment:\n\
+         {env}{text}"
+    ));
     shutdown
         .run_until_cancelled(simulator.serve(listener))
         .await;
+    // Unless nobody reads it, it is written to its end.
+    let _ = timeout(LAST_LINES, printing).await;
     Ok(())
 }
 
@@ -269,15 +318,16 @@ fn from(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
     |name| env.get(name).cloned()
 }
 
-fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
-    let config = load_web(flags)?;
+async fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
+    let config = load_web(flags).await?;
     let listeners = if flags.web_systemd_socket {
         server::from_systemd()?
     } else {
-        let addresses = flags.web_listen_address.iter();
-        addresses
-            .map(|address| server::bind(address))
-            .collect::<anyhow::Result<Vec<_>>>()?
+        let mut listeners = Vec::new();
+        for address in &flags.web_listen_address {
+            listeners.push(server::bind(address).await?);
+        }
+        listeners
     };
     let limits = Limits {
         requests: flags.web_max_requests.into(),

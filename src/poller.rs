@@ -113,14 +113,14 @@ impl Poller {
                 }
                 continue;
             }
-            if self.is_held_back(refused.as_ref(), due) {
+            if self.is_held_back(refused.as_ref(), due).await {
                 due = self.schedule.next(due, Instant::now());
                 continue;
             }
             let begun = Instant::now();
             // Before the poll: one that changes while the poll waits for its turn is another one after it.
             let source = self.source();
-            let credential = source.credential(&self.id);
+            let credential = source.credential(&self.id).await;
             let result = source.list(&self.id).await;
             let duration = begun.elapsed();
             let error = match result {
@@ -197,10 +197,11 @@ impl Poller {
     }
 
     /// A refused credential is as wrong an interval later; another one is worth a try at once.
-    fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
-        refused.is_some_and(|refused| {
-            due < refused.until && refused.credential == self.source().credential(&self.id)
-        })
+    async fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
+        match refused.filter(|refused| due < refused.until) {
+            Some(refused) => self.source().credential(&self.id).await == refused.credential,
+            None => false,
+        }
     }
 
     /// Counts refusals until a poll succeeds; waits are counted from when the poll was due.
@@ -211,7 +212,7 @@ impl Poller {
         due: Instant,
         credential: Option<u64>,
     ) -> Option<Refused> {
-        let refusal = error?.reason.is_refused_credential();
+        let refusal = error?.is_refused_credential();
         let before = before
             .filter(|before| before.credential == credential)
             .map(|before| before.count);

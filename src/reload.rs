@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
 
 use crate::accounts::{Accounts, Difference};
 use crate::board::Board;
@@ -18,7 +18,7 @@ use crate::web_config::WebConfig;
 const WAITING: usize = 16;
 
 /// What reads the configuration.
-type Load = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+type Load = Box<dyn Fn() -> BoxFuture<'static, Result<Config, Problems>> + Send + Sync>;
 
 /// What became of a reload. Each of the two files is taken up as a whole, or not at all, and neither waits for the
 /// other to be good.
@@ -96,14 +96,17 @@ impl fmt::Debug for Configuration {
 
 impl Configuration {
     /// Reads the configuration for the first time.
-    pub fn load(
-        load: impl Fn() -> Result<Config, Problems> + Send + Sync + 'static,
-    ) -> Result<(Self, Reload), Problems> {
-        let config = load()?;
+    pub async fn load<F>(
+        load: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Result<(Self, Reload), Problems>
+    where
+        F: Future<Output = Result<Config, Problems>> + Send + 'static,
+    {
+        let config = load().await?;
         let (reload, requests) = mpsc::channel(WAITING);
         let configuration = Self {
             config,
-            load: Arc::new(load),
+            load: Box::new(move || Box::pin(load())),
             requests,
         };
         Ok((configuration, Reload(reload)))
@@ -166,20 +169,8 @@ impl Reloading {
     }
 
     async fn reload(&mut self) -> Outcome {
-        let (load, web_config, board) = (
-            self.load.clone(),
-            self.web_config.clone(),
-            self.board.clone(),
-        );
-        // A disk may hang.
-        let read = spawn_blocking(move || (load(), web_config.reload(board.own())));
-        let Ok((config, web)) = read.await else {
-            // Only while the process ends.
-            return Outcome {
-                configuration: Err("the process is ending".to_owned()),
-                web: Ok(()),
-            };
-        };
+        let web = self.web_config.reload(self.board.own());
+        let (config, web) = tokio::join!((self.load)(), web);
         let configuration = match config {
             Ok(config) => self.take_up(config).await,
             Err(problems) => Err(problems.to_string()),
@@ -201,8 +192,14 @@ impl Reloading {
     }
 }
 
-/// Warns of a plan that breaks a quota.
+/// Warns of secrets that cannot be read yet, and of a plan that breaks a quota.
 fn warn(config: &Config) {
+    for problem in config.hanging.to_string().lines() {
+        tracing::warn!(
+            problem,
+            "a secret cannot be read: what needs it fails until it can"
+        );
+    }
     for account in &config.accounts {
         for warning in Plan::of(account).warnings() {
             tracing::warn!(

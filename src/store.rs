@@ -3,6 +3,11 @@
 //! A folder for each account holds `pace.json`, `discovery.json` and `target.ID.json`. A file is two lines of
 //! JSON: whose it is, with a checksum, and the content. What is not exactly that is reported and left unread.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the state folder has threads of its own for this"
+)]
+
 mod folder;
 
 use std::fs::File;

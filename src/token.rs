@@ -205,8 +205,7 @@ impl<T> Kept<T> {
         if let Some(failure) = &self.failure {
             // Whoever waited while it failed shares the failure, instead of asking again.
             let shared = failure.at > asked;
-            let refused =
-                failure.error.reason.is_refused_credential() && failure.credential == credential;
+            let refused = failure.error.is_refused_credential() && failure.credential == credential;
             if shared || (refused && failure.at.elapsed() < RENEW_AGAIN) {
                 return Err(failure.error.clone());
             }

@@ -92,7 +92,7 @@ pub trait Source: Send + Sync {
 
     /// Tells one credential from another, for a target: by it the poller sees that a refused one was
     /// changed. `None` where it cannot be read.
-    fn credential(&self, target: &str) -> Option<u64>;
+    async fn credential(&self, target: &str) -> Option<u64>;
 
     /// The `expect` entry of the configuration that this row of the target is there for; `None` where there can be
     /// none.

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::board::Board;
@@ -55,8 +56,8 @@ impl fmt::Debug for WebConfig {
 
 impl WebConfig {
     /// Reads the file and what it names.
-    pub fn load(file: &Path) -> Result<Self, Problems> {
-        let (settings, seen) = Settings::read(file);
+    pub async fn load(file: &Path) -> Result<Self, Problems> {
+        let (settings, seen) = Settings::read(file).await;
         Ok(Self {
             file: Some(file.to_owned()),
             current: RwLock::new(Arc::new(settings?)),
@@ -74,17 +75,17 @@ impl WebConfig {
     }
 
     /// Reads the file and what it names again. What is wrong with them changes nothing but the metric: what held
-    /// before still does. Reads files, so it is not for the event loop.
-    pub fn reload(&self, own: &OwnMetrics) -> Result<(), Problems> {
-        let mut last = self.last.lock();
-        self.take_up(&mut last, own)
+    /// before still does.
+    pub async fn reload(&self, own: &OwnMetrics) -> Result<(), Problems> {
+        let mut last = self.last.lock().await;
+        self.take_up(&mut last, own).await
     }
 
-    fn take_up(&self, last: &mut Last, own: &OwnMetrics) -> Result<(), Problems> {
+    async fn take_up(&self, last: &mut Last, own: &OwnMetrics) -> Result<(), Problems> {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let (settings, seen) = Settings::read(file);
+        let (settings, seen) = Settings::read(file).await;
         let changed = last.seen != seen;
         last.seen = seen;
         last.problems = settings.as_ref().err().cloned();
@@ -102,13 +103,13 @@ impl WebConfig {
 
     /// Compares the files with what was read, and takes up what changed. What is wrong is logged once, until something
     /// else is, or it is mended.
-    fn look(&self, own: &OwnMetrics) {
-        let mut last = self.last.lock();
-        if last.seen.are_unchanged() {
+    async fn look(&self, own: &OwnMetrics) {
+        let mut last = self.last.lock().await;
+        if last.seen.are_unchanged().await {
             return;
         }
         let known = last.problems.take();
-        if let Err(problems) = self.take_up(&mut last, own)
+        if let Err(problems) = self.take_up(&mut last, own).await
             && known.as_ref() != Some(&problems)
         {
             for problem in problems.to_string().lines() {
@@ -124,9 +125,7 @@ impl WebConfig {
     pub async fn watch(self: Arc<Self>, board: Arc<Board>) {
         while self.file.is_some() {
             sleep(LOOK).await;
-            let (web_config, board) = (self.clone(), board.clone());
-            // A disk that hangs holds up the looks, and nothing else. Fails only while the process ends.
-            let _ = tokio::task::spawn_blocking(move || web_config.look(board.own())).await;
+            self.look(board.own()).await;
         }
     }
 }

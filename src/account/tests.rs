@@ -135,7 +135,7 @@ impl Source for Fake {
         found.ok_or_else(|| PollError::new(reason, "entities", "no"))
     }
 
-    fn credential(&self, _: &str) -> Option<u64> {
+    async fn credential(&self, _: &str) -> Option<u64> {
         *self.credential.lock().unwrap()
     }
 

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::secret::from_file;
 use super::{
     Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text, Written,
 };
+use crate::blocking::files::{FileError, Files, Kind};
 use crate::log::OneLine;
 use crate::upstream::{Connect, System};
 use crate::web_config::certificates;
@@ -34,6 +36,7 @@ pub struct Problem {
 pub struct Problems {
     file: String,
     list: Vec<Problem>,
+    hanging: Vec<Problem>,
 }
 
 impl Problems {
@@ -43,6 +46,16 @@ impl Problems {
         Self {
             file: file.into(),
             list: Vec::new(),
+            hanging: Vec::new(),
+        }
+    }
+
+    /// Takes out what does not keep a configuration from being used: secrets whose files could not be read in time.
+    pub(super) fn take_hanging(&mut self) -> Self {
+        Self {
+            file: self.file.clone(),
+            list: std::mem::take(&mut self.hanging),
+            hanging: Vec::new(),
         }
     }
 
@@ -86,6 +99,7 @@ impl std::error::Error for Problems {}
 /// Checks what stands at one place of the configuration.
 pub struct Checker<'a> {
     folder: &'a Path,
+    files: &'a Files,
     env: &'a dyn Fn(&str) -> Option<String>,
     poll: Poll,
     path: String,
@@ -105,12 +119,14 @@ pub struct Common {
 impl<'a> Checker<'a> {
     pub(crate) fn new(
         folder: &'a Path,
+        files: &'a Files,
         env: &'a dyn Fn(&str) -> Option<String>,
         poll: Poll,
         problems: &'a mut Problems,
     ) -> Self {
         Self {
             folder,
+            files,
             env,
             poll,
             path: String::new(),
@@ -123,6 +139,7 @@ impl<'a> Checker<'a> {
         let path = self.place(key.as_ref());
         Checker {
             folder: self.folder,
+            files: self.files,
             env: self.env,
             poll: self.poll,
             path,
@@ -169,7 +186,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now.
+    /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now, or may be later.
     pub fn secret(
         &mut self,
         key: &str,
@@ -179,12 +196,24 @@ impl<'a> Checker<'a> {
         let (file_key, env_key) = (format!("{key}_file"), format!("{key}_env"));
         match (file, env) {
             (Some(FileName(name)), None) => {
-                let secret = Secret::File(self.folder.join(&name));
-                if let Err(error) = secret.read() {
+                let path = self.folder.join(&name);
+                let content = self.files.read(Kind::Secret, &path);
+                let hangs = content == Err(FileError::TimedOut);
+                let value = from_file(content).map_err(|error| {
                     let what = format!("{} {error}", self.shown(&name));
-                    self.problem(&file_key, what);
-                }
-                Some(secret)
+                    if hangs {
+                        let path = self.place(&file_key);
+                        self.problems.hanging.push(Problem { path, what });
+                    } else {
+                        self.problem(&file_key, what);
+                    }
+                });
+                let place = if hangs && self.shown(&name) != name {
+                    self.shown(&name).to_owned()
+                } else {
+                    format!("the file {}", path.display())
+                };
+                Some(Secret::in_file(path, place, value.ok()))
             }
             (None, Some(EnvName(name))) => {
                 match (self.env)(&name).as_deref().map(Secret::from_value) {
@@ -249,7 +278,7 @@ impl<'a> Checker<'a> {
             .iter()
             .any(|begin| name.starts_with(begin));
         let first = name.split_once('/').map_or(name, |(first, _)| first);
-        if begins || self.folder.join(first).exists() {
+        if begins || self.files.exists(&self.folder.join(first)) {
             name
         } else {
             "the file named here (not shown: a secret may have been put in its place)"
@@ -295,8 +324,8 @@ impl<'a> Checker<'a> {
         }
         let interval = own.unwrap_or(self.poll.interval);
         let (ca, certificates) = common.ca_file.map_or_else(<_>::default, |FileName(name)| {
-            let read = std::fs::read(self.folder.join(&name))
-                .map_err(|error| format!("cannot be read: {error}"));
+            let read = self.files.read(Kind::Certificate, &self.folder.join(&name));
+            let read = read.map_err(|error| error.to_string());
             let certificates = read.and_then(|pem| certificates(&pem).map(|list| (pem, list)));
             certificates.unwrap_or_else(|error| {
                 self.problem("ca_file", format!("{name} {error}"));

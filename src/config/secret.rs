@@ -1,24 +1,48 @@
 //! Credentials of ours: where they are kept, and how they are read.
 
-use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Read;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The most bytes that a secret file may hold.
-const LONGEST_SECRET: u64 = 64 * 1024;
+use crate::blocking::files::{self, FileError, Kind};
+use crate::error::{PollError, Reason};
 
 /// Where a secret is. A file is read at each use, so that a rotated one needs no restart; an environment
 /// variable cannot change while the process runs, so its value is taken once.
 #[derive(Debug, Clone)]
 pub enum Secret {
     /// In a file.
-    File(PathBuf),
+    File(Arc<SecretFile>),
     /// In memory, from an environment variable.
     Value(SecretString),
+}
+
+/// A file that holds a secret.
+#[derive(Debug)]
+pub struct SecretFile {
+    path: PathBuf,
+    /// How it is called in messages.
+    place: String,
+    last: Mutex<Last>,
+}
+
+/// What is known of the file from earlier reads.
+#[derive(Debug, Default)]
+struct Last {
+    value: Option<SecretString>,
+    hangs: bool,
+}
+
+/// A secret as of now.
+#[derive(Debug)]
+pub struct Current {
+    /// The secret.
+    pub value: SecretString,
+    /// Why it is the one that was read last, if its file could not be read in time.
+    outdated: Option<String>,
 }
 
 /// Why a secret cannot be had, as the end of a sentence. Never holds the secret.
@@ -26,40 +50,61 @@ pub enum Secret {
 #[error("{0}")]
 pub struct SecretError(String);
 
+impl Current {
+    /// The error of a call that was made with it: one that was refused may have been replaced in the file that cannot
+    /// be read.
+    #[must_use]
+    pub fn blame(&self, error: PollError) -> PollError {
+        match &self.outdated {
+            Some(unread) if error.reason.is_refused_credential() => PollError {
+                reason: Reason::Credential,
+                detail: format!("{unread}, and the value read last was refused"),
+                ..error
+            },
+            _ => error,
+        }
+    }
+}
+
 impl Secret {
-    /// Reads it. One trailing newline is not part of it.
-    pub fn read(&self) -> Result<SecretString, SecretError> {
+    /// A secret in this file, which is called so in messages, and what it held when the configuration was checked.
+    pub(super) fn in_file(path: PathBuf, place: String, value: Option<SecretString>) -> Self {
+        let last = Mutex::new(Last {
+            hangs: value.is_none(),
+            value,
+        });
+        Self::File(Arc::new(SecretFile { path, place, last }))
+    }
+
+    /// Reads it. One trailing newline is not part of it. While its file hangs, it is what was read last.
+    pub async fn read(&self) -> Result<Current, SecretError> {
         match self {
-            Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => {
-                let text = read_file(path)?;
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                usable(text.strip_suffix('\r').unwrap_or(text))
-            }
+            Self::Value(value) => Ok(Current {
+                value: value.clone(),
+                outdated: None,
+            }),
+            Self::File(file) => file.read().await,
         }
     }
 
     /// Tells this secret from another one, as long as the process lives; `None` if it cannot be read.
-    #[must_use]
-    pub fn fingerprint(&self) -> Option<u64> {
+    pub async fn fingerprint(&self) -> Option<u64> {
         static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Some(KEYS.hash_one(self.read().ok()?.expose_secret()))
+        Some(KEYS.hash_one(self.read().await.ok()?.value.expose_secret()))
     }
 
     /// The same of two that belong together.
-    #[must_use]
-    pub fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
+    pub async fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
         // The one half turned, so that equal halves do not cancel out.
-        Some(one.fingerprint()? ^ other.fingerprint()?.rotate_left(1))
+        Some(one.fingerprint().await? ^ other.fingerprint().await?.rotate_left(1))
     }
 
-    /// Where it is, to begin a sentence with. Only for one that was read before: then its name is surely
-    /// that of a file.
+    /// Where it is, to begin a sentence with.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn place(&self) -> &str {
         match self {
-            Self::Value(_) => "the value from the environment".to_owned(),
-            Self::File(path) => format!("the file {}", path.display()),
+            Self::Value(_) => "the value from the environment",
+            Self::File(file) => &file.place,
         }
     }
 
@@ -69,22 +114,45 @@ impl Secret {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<String, SecretError> {
-    let refuse = |what: &str| SecretError(what.to_owned());
-    let file = File::open(path).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
-    if file.metadata().is_ok_and(|data| data.is_dir()) {
-        return Err(refuse("is a folder: name the file in it"));
+impl SecretFile {
+    async fn read(&self) -> Result<Current, SecretError> {
+        let content = files::read(Kind::Secret, &self.path).await;
+        let mut last = self.last.lock();
+        if content == Err(FileError::TimedOut) {
+            let value = last.value.clone();
+            let value = value.ok_or_else(|| SecretError(FileError::TimedOut.to_string()))?;
+            let unread = format!("{} {}", self.place, FileError::TimedOut);
+            if !std::mem::replace(&mut last.hangs, true) {
+                tracing::warn!("{unread}: the value read last is used");
+            }
+            return Ok(Current {
+                value,
+                outdated: Some(unread),
+            });
+        }
+        if std::mem::replace(&mut last.hangs, false) {
+            tracing::info!("{} can be read again", self.place);
+        }
+        let value = from_file(content)?;
+        last.value = Some(value.clone());
+        Ok(Current {
+            value,
+            outdated: None,
+        })
     }
-    let mut text = String::new();
-    let read = file.take(LONGEST_SECRET + 1).read_to_string(&mut text);
-    read.map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => refuse("is not text"),
-        _ => refuse(&format!("cannot be read: {error}")),
+}
+
+/// The secret that a file holds.
+pub(super) fn from_file(content: Result<Vec<u8>, FileError>) -> Result<SecretString, SecretError> {
+    let content = content.map_err(|error| {
+        SecretError(match error {
+            FileError::TooLarge(_) => format!("{error}, which no credential does"),
+            error => error.to_string(),
+        })
     })?;
-    if text.len() as u64 > LONGEST_SECRET {
-        return Err(refuse("holds more than 64 KiB, which no credential does"));
-    }
-    Ok(text)
+    let text = std::str::from_utf8(&content).map_err(|_| SecretError("is not text".to_owned()))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    usable(text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// A credential goes into a header or a form: visible ASCII.

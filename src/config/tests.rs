@@ -1,5 +1,10 @@
 //! What a configuration means once it is read; what is refused stands in `tests/fixtures/config/bad`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+
 use super::*;
 
 /// A tenant with these lines in it.
@@ -16,20 +21,16 @@ fn integration(lines: &str) -> String {
     )
 }
 
-#[test]
-fn an_account_inherits_what_it_does_not_say() {
+#[tokio::test]
+async fn an_account_inherits_what_it_does_not_say() {
     let text = tenant("    interval: 10m\n")
         + "poll:\n  interval: 1m\n  first_poll_within: 5m\n"
         + &integration("        token_env: TOKEN\n");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), "s").unwrap();
-    let config = Config::parse(
-        &text,
-        folder.path(),
-        &|_| Some("t".into()),
-        Problems::new("c"),
-    )
-    .unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(&file, |_| Some("t".into())).await.unwrap();
     let [zuora, zis] = &config.accounts[..] else {
         panic!("two accounts")
     };
@@ -72,24 +73,26 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
     );
 }
 
-#[test]
-fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
+#[tokio::test]
+async fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
     use secrecy::ExposeSecret as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     for (text, secret) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a")] {
         std::fs::write(&path, text).unwrap();
-        assert_eq!(
-            Secret::File(path.clone()).read().unwrap().expose_secret(),
-            secret
-        );
+        let read = secret_in(&path).read().await.unwrap();
+        assert_eq!(read.value.expose_secret(), secret);
     }
     for bad in ["", "\n", "a\n\n", "a b", "ä"] {
         std::fs::write(&path, bad).unwrap();
-        assert!(Secret::File(path.clone()).read().is_err(), "{bad:?}");
+        assert!(secret_in(&path).read().await.is_err(), "{bad:?}");
     }
     std::fs::write(&path, "x".repeat(70_000)).unwrap();
-    assert!(Secret::File(path).read().is_err());
+    assert!(secret_in(&path).read().await.is_err());
+}
+
+fn secret_in(path: &Path) -> Secret {
+    Secret::in_file(path.to_owned(), "the file".to_owned(), None)
 }
 
 #[test]

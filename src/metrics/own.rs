@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::account::{register, values};
+use crate::blocking::output::dropped_log_lines;
 use crate::clock::seconds;
 use crate::shard::Shard;
 
@@ -32,6 +33,7 @@ pub struct OwnMetrics {
     /// When a whole page was last served.
     page_served: Mutex<Option<Instant>>,
     state_write_failures: IntCounter,
+    log_lines_dropped: IntCounter,
     tasks: Gauge,
     configuration: Reloads,
     web_configuration: Gauge,
@@ -59,6 +61,7 @@ pub struct LastReload {
 impl OwnMetrics {
     /// Begins to count; `loaded` is when the configuration was taken up.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a list, of one metric after another")]
     pub fn new(loaded: Timestamp) -> Self {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| register(&registry, Gauge::new(name, help));
@@ -134,6 +137,13 @@ impl OwnMetrics {
                 "Files of the state folder that could not be written or removed.",
             ),
         );
+        let log_lines_dropped = register(
+            &registry,
+            IntCounter::new(
+                "connections_exporter_log_lines_dropped_total",
+                "Log lines that were dropped because standard error was not read in time.",
+            ),
+        );
         let tasks = gauge(
             "connections_exporter_tasks",
             "Tasks that are alive: one for each account, target and client, and few others.",
@@ -151,6 +161,7 @@ impl OwnMetrics {
             page_series,
             page_served: Mutex::default(),
             state_write_failures,
+            log_lines_dropped,
             tasks,
             configuration,
             web_configuration,
@@ -244,6 +255,8 @@ impl OwnMetrics {
             self.page_bytes.reset();
             self.page_series.reset();
         }
+        let dropped = dropped_log_lines().saturating_sub(self.log_lines_dropped.get());
+        self.log_lines_dropped.inc_by(dropped);
         if let Ok(runtime) = Handle::try_current() {
             self.tasks.set(runtime.metrics().num_alive_tasks() as f64);
         }

@@ -1,20 +1,20 @@
 //! Addresses to listen on, spelled as Prometheus' exporters spell them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, bail};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Binds `host:port`, or `:port` for every address of the machine, IPv6 and IPv4.
-pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
+pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     let mut problem = None;
-    for address in resolve(address)? {
+    for address in resolve(address).await? {
         match listen(address) {
             Ok(listener) => return Ok(listener),
             // A machine without IPv6 has IPv4; a port in use stays in use.
@@ -38,9 +38,9 @@ pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
     }
 }
 
-fn resolve(address: &str) -> anyhow::Result<Vec<SocketAddr>> {
+async fn resolve(address: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let Some(port) = address.strip_prefix(':') else {
-        let addresses = address.to_socket_addrs();
+        let addresses = lookup_host(address).await;
         return Ok(addresses
             .with_context(|| {
                 format!("--web.listen-address {address}: expected host:port or :port")
@@ -101,8 +101,8 @@ pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// Where somebody on this machine reaches a listen address: loopback for an unspecified one.
-pub fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
-    let Some(mut reached) = resolve(address)?.into_iter().next() else {
+pub async fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
+    let Some(mut reached) = resolve(address).await?.into_iter().next() else {
         bail!("{address} names no address: expected host:port or :port")
     };
     if reached.ip().is_unspecified() {

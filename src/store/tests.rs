@@ -1,5 +1,10 @@
 //! Files that are what they should be, and files that are not.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

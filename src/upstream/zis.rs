@@ -176,10 +176,10 @@ impl Source for Zis {
         }
     }
 
-    fn credential(&self, target: &str) -> Option<u64> {
+    async fn credential(&self, target: &str) -> Option<u64> {
         match &self.credentials {
-            Credentials::Stored(tokens) => tokens.fingerprint(target),
-            Credentials::Minted(minter) => minter.credential(),
+            Credentials::Stored(tokens) => tokens.fingerprint(target).await,
+            Credentials::Minted(minter) => minter.credential().await,
         }
     }
 
@@ -222,7 +222,11 @@ impl Zis {
             self.client.send(CONNECTIONS_ALL, request, refusal).await
         };
         match &self.credentials {
-            Credentials::Stored(tokens) => ask(&tokens.read(target)?).await,
+            Credentials::Stored(tokens) => {
+                let token = tokens.read(target).await?;
+                let answer = ask(&token.value).await;
+                answer.map_err(|error| token.blame(error))
+            }
             Credentials::Minted(minter) => {
                 minter
                     .with_token(target, async |token| ask(&token.secret).await)

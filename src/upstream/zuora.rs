@@ -210,7 +210,8 @@ impl Source for Zuora {
     }
 
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
-        let token = self.tokens.get(self.credential(""), || self.mint()).await?;
+        let credential = self.credential("").await;
+        let token = self.tokens.get(credential, || self.mint()).await?;
         let reach = &token.beside;
         let first = reach.first().map(String::as_str);
         let page: wire::Entities = match self.get(ENTITIES, "/v1/entities", &[], first).await {
@@ -278,8 +279,8 @@ impl Source for Zuora {
         }
     }
 
-    fn credential(&self, _target: &str) -> Option<u64> {
-        Secret::pair_fingerprint(&self.client_id, &self.client_secret)
+    async fn credential(&self, _target: &str) -> Option<u64> {
+        Secret::pair_fingerprint(&self.client_id, &self.client_secret).await
     }
 
     /// The entity at the other side of a connected row, in either direction.
@@ -325,7 +326,7 @@ impl Zuora {
             self.ask(endpoint, request)
         };
         self.tokens
-            .with(self.credential(""), || self.mint(), call)
+            .with(self.credential("").await, || self.mint(), call)
             .await
     }
 
@@ -349,19 +350,16 @@ impl Zuora {
 
     /// Asks for a token: form-encoded, without an Authorization header.
     async fn mint(&self) -> Result<Token<BTreeSet<String>>, PollError> {
-        let read = |secret: &Secret, what: &str| {
+        let read = async |secret: &Secret, what: &str| {
             let problem = |error| format!("{what}: {} {error}", secret.place());
-            secret
-                .read()
-                .map_err(|error| PollError::new(Reason::Credential, OAUTH_TOKEN, problem(error)))
+            let read = secret.read().await;
+            read.map_err(|error| PollError::new(Reason::Credential, OAUTH_TOKEN, problem(error)))
         };
-        let (id, secret) = (
-            read(&self.client_id, "client_id")?,
-            read(&self.client_secret, "client_secret")?,
-        );
+        let id = read(&self.client_id, "client_id").await?;
+        let secret = read(&self.client_secret, "client_secret").await?;
         let form = [
-            ("client_id", id.expose_secret()),
-            ("client_secret", secret.expose_secret()),
+            ("client_id", id.value.expose_secret()),
+            ("client_secret", secret.value.expose_secret()),
             ("grant_type", "client_credentials"),
         ];
         let request = self
@@ -372,7 +370,8 @@ impl Zuora {
         let answer = self
             .client
             .send(OAUTH_TOKEN, request, Refusal::of_client)
-            .await?;
+            .await
+            .map_err(|error| secret.blame(id.blame(error)))?;
         let token: wire::Token = answer.json()?;
         let scope = token.scope.unwrap_or_default();
         let reach = scope

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_yaml::Value;
 use tokio::sync::Semaphore;
 
+use crate::blocking::compute;
 use crate::config::Checker;
 
 /// The greatest cost of a hash. One more doubles the time of a check, and this one takes some ten seconds already:
@@ -201,7 +202,7 @@ impl Checks {
             return Verdict::Right;
         }
         let user = user.clone();
-        let check = tokio::task::spawn_blocking(move || {
+        let right = compute(move || {
             // Kept to the end of the check, even if nobody waits for it any more.
             let _turn = turn;
             let matches = bcrypt::verify(password.expose_secret(), user.hash.expose_secret());
@@ -211,7 +212,7 @@ impl Checks {
             }
             right
         });
-        if check.await.unwrap_or(false) {
+        if right.await {
             Verdict::Right
         } else {
             Verdict::Wrong

@@ -15,6 +15,7 @@ use super::files::Seen;
 use super::password::Users;
 use super::tls::{RawTls, Tls};
 use super::{headers, tls};
+use crate::blocking::files::{self, Files, Kind, with_files};
 use crate::config::{Checker, Period, Poll, Problems, read};
 
 /// Where every key is explained.
@@ -59,12 +60,14 @@ pub struct Settings {
 
 impl Settings {
     /// Reads a file and those that it names; these are also known if there are problems.
-    pub(super) fn read(file: &Path) -> (Result<Self, Problems>, Seen) {
+    pub(super) async fn read(file: &Path) -> (Result<Self, Problems>, Seen) {
         let mut seen = Seen::default();
         let mut problems = Problems::new(file.display().to_string());
-        let text = seen.read(file).and_then(|content| {
-            String::from_utf8(content).map_err(|_| "is not text in UTF-8".to_owned())
-        });
+        let content = files::read(Kind::Configuration, file).await;
+        seen.note(Kind::Configuration, file, &content);
+        let text = content
+            .map_err(|error| error.to_string())
+            .and_then(|text| String::from_utf8(text).map_err(|_| "is not text in UTF-8".into()));
         let text = match text {
             Ok(text) => text,
             Err(error) => {
@@ -72,22 +75,37 @@ impl Settings {
                 return (Err(problems), seen);
             }
         };
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let settings = Self::parse(&text, folder, &mut seen, &mut problems);
-        match settings.filter(|_| problems.is_empty()) {
-            Some(settings) => (Ok(settings), seen),
-            None => (Err(problems), seen),
-        }
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let main = seen;
+        let check = move |files: &Files| {
+            let (mut seen, mut problems) = (main.clone(), problems.clone());
+            let settings = Self::parse(&text, &folder, files, &mut seen, &mut problems);
+            match settings.filter(|_| problems.is_empty()) {
+                Some(settings) => (Ok(settings), seen),
+                None => (Err(problems), seen),
+            }
+        };
+        with_files(check).await
     }
 
-    fn parse(text: &str, folder: &Path, seen: &mut Seen, problems: &mut Problems) -> Option<Self> {
+    fn parse(
+        text: &str,
+        folder: &Path,
+        files: &Files,
+        seen: &mut Seen,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let raw = read::<Raw>(text, REFERENCE, problems)?;
         let no_environment = |_: &str| None;
-        let mut checker = Checker::new(folder, &no_environment, Poll::default(), problems);
+        let mut checker = Checker::new(folder, files, &no_environment, Poll::default(), problems);
         let http = raw.http_server_config.unwrap_or_default();
         let http2 = http.http2.unwrap_or(true);
         let tls = raw.tls_server_config.filter(|tls| !tls.is_empty());
-        let mut files = tls::Files { folder, seen };
+        let mut files = tls::Files {
+            folder,
+            read: files,
+            seen,
+        };
         Some(Self {
             tls: tls
                 .and_then(|tls| tls.check(http2, &mut files, &mut checker.at("tls_server_config"))),

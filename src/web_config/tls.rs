@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::client::{ClientAuth, Clients};
 use super::files::Seen;
 use super::names::{curves, suites, versions};
+use crate::blocking::files::{self, Kind};
 use crate::config::{Checker, FileName};
 
 /// The key `tls_server_config`.
@@ -40,6 +41,7 @@ pub(super) struct RawTls {
 /// Where the files are, and what of them was read.
 pub(super) struct Files<'a> {
     pub(super) folder: &'a Path,
+    pub(super) read: &'a files::Files,
     pub(super) seen: &'a mut Seen,
 }
 
@@ -186,7 +188,9 @@ impl Files<'_> {
                 pem: pem.as_bytes().to_vec(),
             }),
             (None, Some(FileName(name))) => {
-                let read = self.seen.read(&self.folder.join(&name));
+                let path = self.folder.join(&name);
+                let read = self.read.read(Kind::Certificate, &path);
+                self.seen.note(Kind::Certificate, &path, &read);
                 let read = read.map_err(|error| {
                     // Somebody may have put the PEM itself there.
                     let secret = key == "key" || name.contains("-----");

@@ -67,13 +67,15 @@ pub(crate) fn taken(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Config 
     Config::parse(text, "".as_ref(), env, Problems::new("test")).unwrap()
 }
 
-#[test]
-fn each_bad_configuration_is_refused_with_its_sentences() {
+#[tokio::test]
+async fn each_bad_configuration_is_refused_with_its_sentences() {
     let files = configurations("bad");
     assert!(files.len() >= 40);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let problems = Config::load(&file, &env).expect_err(&file.display().to_string());
+        let problems = Config::load(&file, env)
+            .await
+            .expect_err(&file.display().to_string());
         let said = problems.to_string();
         assert!(
             !said.contains("hunter2") && !said.contains("s3cret"),
@@ -190,12 +192,12 @@ fn the_schema_takes_what_is_documented_and_what_the_simulator_writes() {
     }
 }
 
-#[test]
-fn each_good_configuration_is_taken() {
+#[tokio::test]
+async fn each_good_configuration_is_taken() {
     let files = configurations("good");
     assert!(!files.is_empty());
     for file in files {
-        if let Err(problems) = Config::load(&file, &env) {
+        if let Err(problems) = Config::load(&file, env).await {
             panic!("{problems}");
         }
     }

@@ -1,5 +1,10 @@
 //! What the program does, seen from outside: through `run`, or through the binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 #![expect(
     clippy::float_cmp,

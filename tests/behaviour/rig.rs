@@ -1,5 +1,6 @@
 //! The daemon against the simulator, in this process, each on a port of its own.
 
+use std::future::ready;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +187,9 @@ pub(crate) async fn serve(
         limits,
         config: Arc::default(),
     };
-    let (configuration, _) = Configuration::load(move || Ok(config.clone())).unwrap();
+    let (configuration, _) = Configuration::load(move || ready(Ok(config.clone())))
+        .await
+        .unwrap();
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
     let daemon = tokio::spawn(async move { run(configuration, web, clock, None, token).await });

@@ -1,5 +1,7 @@
 //! How many instructions the hot paths take, counted by callgrind: a doubling fails, the machine's noise does not.
 
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
+
 #[path = "../../benches/workload/mod.rs"]
 mod workload;
 

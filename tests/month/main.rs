@@ -6,6 +6,11 @@
 //! hold is looked at with every request and after every event. `MONTH_SEEDS` says how many seeds are run for a month,
 //! and ten times as many for three days; `MONTH_SEED` and `MONTH_DAYS` replay one.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod configure;

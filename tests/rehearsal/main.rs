@@ -4,6 +4,11 @@
 //! by `deploy/prometheus/scale.sh`, so that days pass in minutes; thresholds in seconds are met by the dates that the
 //! simulators give. A test binary of its own, since nothing else should run meanwhile.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test may wait for files, and runs off the event loop of what it tests"
+)]
+#![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod causes;

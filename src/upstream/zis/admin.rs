@@ -63,8 +63,8 @@ impl Minter {
         }
     }
 
-    pub(super) fn credential(&self) -> Option<u64> {
-        Secret::pair_fingerprint(&self.admin.id, &self.admin.secret)
+    pub(super) async fn credential(&self) -> Option<u64> {
+        Secret::pair_fingerprint(&self.admin.id, &self.admin.secret).await
     }
 
     /// The numeric ids of the integrations' clients, as far as they are known.
@@ -93,7 +93,7 @@ impl Minter {
             .or_default()
             .clone();
         keeper
-            .with(self.credential(), || self.mint(integration), call)
+            .with(self.credential().await, || self.mint(integration), call)
             .await
     }
 
@@ -106,7 +106,7 @@ impl Minter {
         };
         let answer = self
             .admin_token
-            .with(self.credential(), || self.mint_admin(), call)
+            .with(self.credential().await, || self.mint_admin(), call)
             .await?;
         let list: wire::Registry = answer.json()?;
         let known = list
@@ -133,16 +133,17 @@ impl Minter {
 
     /// The first step: a token of the administrator's client.
     async fn mint_admin(&self) -> Result<Token<()>, PollError> {
-        let read = |secret: &Secret, what: &str| {
+        let read = async |secret: &Secret, what: &str| {
             let problem = |error| format!("admin_client.{what}: {} {error}", secret.place());
-            secret
-                .read()
-                .map_err(|error| PollError::new(Reason::Credential, ADMIN_TOKEN, problem(error)))
+            let read = secret.read().await;
+            read.map_err(|error| PollError::new(Reason::Credential, ADMIN_TOKEN, problem(error)))
         };
+        let id = read(&self.admin.id, "client_id").await?;
+        let secret = read(&self.admin.secret, "client_secret").await?;
         let body = json!({
             "grant_type": "client_credentials",
-            "client_id": read(&self.admin.id, "client_id")?.expose_secret(),
-            "client_secret": read(&self.admin.secret, "client_secret")?.expose_secret(),
+            "client_id": id.value.expose_secret(),
+            "client_secret": secret.value.expose_secret(),
             "scope": self.admin.scope,
             "expires_in": EXPIRES_IN,
         });
@@ -154,7 +155,8 @@ impl Minter {
                 &body,
                 Refusal::of_client,
             )
-            .await?;
+            .await
+            .map_err(|error| secret.blame(id.blame(error)))?;
         let token: wire::AdminToken = answer.json()?;
         self.kept(&answer, ADMIN_TOKEN, token.secret, token.expires_in)
     }
@@ -172,12 +174,9 @@ impl Minter {
         };
         let answer = self
             .admin_token
-            .with(self.credential(), || self.mint_admin(), call)
+            .with(self.credential().await, || self.mint_admin(), call)
             .await;
-        if answer
-            .as_ref()
-            .is_err_and(|error| error.reason.is_refusal())
-        {
+        if answer.as_ref().is_err_and(PollError::is_refusal) {
             // An integration that was made anew has another client: the registry is asked again.
             self.clients.lock().remove(integration);
         }

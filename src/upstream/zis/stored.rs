@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::{CONNECTIONS_ALL, date, refusal, wire};
 use crate::client::Client;
-use crate::config::Secret;
+use crate::config::{Current, Secret};
 use crate::error::{PollError, Reason};
 
 const CURRENT_TOKEN: &str = "current_token";
@@ -40,27 +40,26 @@ impl Stored {
     }
 
     /// Tells the token of this integration from another one.
-    pub(super) fn fingerprint(&self, integration: &str) -> Option<u64> {
-        self.tokens.get(integration)?.fingerprint()
+    pub(super) async fn fingerprint(&self, integration: &str) -> Option<u64> {
+        self.tokens.get(integration)?.fingerprint().await
     }
 
     /// The token of this integration.
-    pub(super) fn read(&self, integration: &str) -> Result<SecretString, PollError> {
+    pub(super) async fn read(&self, integration: &str) -> Result<Current, PollError> {
         let missing = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
         let secret = self
             .tokens
             .get(integration)
             .ok_or_else(|| missing("there is no token for this integration".to_owned()))?;
-        secret
-            .read()
-            .map_err(|error| missing(format!("{} {error}", secret.place())))
+        let read = secret.read().await;
+        read.map_err(|error| missing(format!("{} {error}", secret.place())))
     }
 
     /// Asks when the token ends, once, with the second listing that it gave: a restart and a new token cost no more than
     /// their listings. `GET /api/v2/oauth/tokens/current.json`, `token.expires_at`: the vendor documents it for tokens of
     /// its Support API. Whether a token of an integration may ask is not known, so a refusal is no failure of anything.
     pub(super) async fn note_expiry(&self, integration: &str) {
-        let of = self.fingerprint(integration);
+        let of = self.fingerprint(integration).await;
         let now = Instant::now();
         {
             let mut asked = self.asked.lock();
@@ -95,11 +94,11 @@ impl Stored {
 
     /// `None` where the vendor gives no date.
     async fn expires_at(&self, integration: &str) -> Result<Option<jiff::Timestamp>, PollError> {
-        let token = self.read(integration)?;
+        let token = self.read(integration).await?;
         let request = self
             .client
             .get("/api/v2/oauth/tokens/current.json")
-            .bearer_auth(token.expose_secret());
+            .bearer_auth(token.value.expose_secret());
         let answer = self.client.send(CURRENT_TOKEN, request, refusal).await?;
         let wire::CurrentToken { token } = answer.json()?;
         let problem = |_| answer.error(Reason::Decode, "expires_at is no date", Vec::new());

@@ -62,7 +62,12 @@ async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
     let own = OwnMetrics::new(Timestamp::now());
     let ask = |password| served.plain("/metrics").basic_auth("alice", Some(password));
     fs::remove_file(served.file("web.yaml")).unwrap();
-    let problems = served.web_config.reload(&own).unwrap_err().to_string();
+    let problems = served
+        .web_config
+        .reload(&own)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         problems
             .ends_with("web.yaml: the file cannot be read: No such file or directory (os error 2)"),
@@ -70,7 +75,7 @@ async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
     );
     assert_eq!(ask("old").send().await.unwrap().status(), 200);
     served.edit(&user("alice", "new", 4));
-    served.web_config.reload(&own).unwrap();
+    served.web_config.reload(&own).await.unwrap();
     assert_eq!(ask("old").send().await.unwrap().status(), 401);
     assert_eq!(ask("new").send().await.unwrap().status(), 200);
 }
@@ -96,7 +101,7 @@ async fn a_password_that_was_found_right_stays_known_when_other_things_change() 
     }
     when(|| ask("c"), is(503)).await.unwrap();
     served.edit(&format!("{users}http_server_config:\n  http2: false\n"));
-    served.web_config.reload(&own).unwrap();
+    served.web_config.reload(&own).await.unwrap();
     assert_eq!(ask("s3cret").send().await.unwrap().status(), 200);
     assert!(
         flood.try_join_next().is_none(),
@@ -142,14 +147,19 @@ async fn a_certificate_without_its_key_waits_for_it() {
     let own = OwnMetrics::new(Timestamp::now());
     let new = served.authority.server();
     fs::write(served.file("server.crt"), &new.certificate).unwrap();
-    let problems = served.web_config.reload(&own).unwrap_err().to_string();
+    let problems = served
+        .web_config
+        .reload(&own)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         problems.ends_with("tls_server_config.key_file: is not the key of the certificate"),
         "{problems}"
     );
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     fs::write(served.file("server.key"), &new.key).unwrap();
-    served.web_config.reload(&own).unwrap();
+    served.web_config.reload(&own).await.unwrap();
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
 }
 
@@ -159,11 +169,11 @@ async fn tls_comes_and_goes_with_a_reload() {
     let own = OwnMetrics::new(Timestamp::now());
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
     served.edit(TLS);
-    served.web_config.reload(&own).unwrap();
+    served.web_config.reload(&own).await.unwrap();
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 400);
     served.edit("");
-    served.web_config.reload(&own).unwrap();
+    served.web_config.reload(&own).await.unwrap();
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
 }
 
@@ -193,7 +203,7 @@ async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
             .server()
             .write(served.folder.path(), "server");
         served.edit(&format!("# {n}\n{TLS}"));
-        served.web_config.reload(&own).unwrap();
+        served.web_config.reload(&own).await.unwrap();
         // Both go on under these settings before the next come.
         assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     }

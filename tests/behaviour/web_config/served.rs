@@ -52,12 +52,19 @@ impl Served {
     pub(super) async fn limited(text: &str, limits: Limits) -> Self {
         let authority = Authority::new();
         let folder = prepared(&authority, text);
-        let web_config = Arc::new(WebConfig::load(&folder.path().join("web.yaml")).unwrap());
+        let web_config = Arc::new(
+            WebConfig::load(&folder.path().join("web.yaml"))
+                .await
+                .unwrap(),
+        );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let env = |_: &str| Some("t".to_owned());
-        let load = move || Config::parse(NOTHING, "".as_ref(), &env, Problems::new("test"));
-        let (configuration, reload) = Configuration::load(load).unwrap();
+        let load = move || {
+            let config = Config::parse(NOTHING, "".as_ref(), &env, Problems::new("test"));
+            std::future::ready(config)
+        };
+        let (configuration, reload) = Configuration::load(load).await.unwrap();
         let web = Web {
             listeners: vec![listener],
             telemetry_path: "/metrics".to_owned(),

@@ -288,8 +288,8 @@ fn table(folder: &Path) -> Vec<Row> {
     rows.into_iter().flatten().collect()
 }
 
-#[test]
-fn each_web_configuration_loads_or_is_refused_with_its_reasons() {
+#[tokio::test]
+async fn each_web_configuration_loads_or_is_refused_with_its_reasons() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("web.yaml");
     let rows = table(folder.path());
@@ -297,7 +297,7 @@ fn each_web_configuration_loads_or_is_refused_with_its_reasons() {
     let mut wrong = Vec::new();
     for row in rows {
         fs::write(&file, &row.text).unwrap();
-        let problems = match WebConfig::load(&file) {
+        let problems = match WebConfig::load(&file).await {
             Ok(_) => Vec::new(),
             Err(problems) => {
                 let text = problems.to_string();
@@ -321,8 +321,8 @@ fn each_web_configuration_loads_or_is_refused_with_its_reasons() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-#[test]
-fn the_documented_example_loads() {
+#[tokio::test]
+async fn the_documented_example_loads() {
     let folder = tempfile::tempdir().unwrap();
     table(folder.path());
     fs::copy(
@@ -336,7 +336,7 @@ fn the_documented_example_loads() {
     let (example, _) = example.split_once("```").unwrap();
     let file = folder.path().join("web.yaml");
     fs::write(&file, example).unwrap();
-    let settings = WebConfig::load(&file).unwrap().current();
+    let settings = WebConfig::load(&file).await.unwrap().current();
     assert!(settings.tls.is_some() && settings.headers.len() == 1);
 }
 

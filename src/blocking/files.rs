@@ -1,0 +1,386 @@
+//! Files: read off the event loop, each within five seconds, one read of each path at a time.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one module that touches the file system"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::{BlockingPool, compute};
+
+/// How long a file may take to be read.
+pub const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a file is to this program: how much of it is read, and which threads may hang in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The configuration, or the web configuration.
+    Configuration,
+    /// A certificate, its key, or an authority.
+    Certificate,
+    /// A credential of ours.
+    Secret,
+}
+
+/// Why a file was not read, as the end of a sentence that begins with its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It hangs, or too many others do.
+    #[error("was not read within {} s", READ_WITHIN.as_secs())]
+    TimedOut,
+    /// There is a folder of this name.
+    #[error("is a folder: name the file in it")]
+    Folder,
+    /// It is larger than any file of its kind.
+    #[error("holds more than {}", Size(*.0))]
+    TooLarge(u64),
+    /// Something else, in the system's words.
+    #[error("cannot be read: {0}")]
+    Other(String),
+}
+
+/// A number of bytes, in units that people use.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 / 1024 {
+            kib if kib % 1024 == 0 => write!(f, "{} MiB", kib / 1024),
+            kib => write!(f, "{kib} KiB"),
+        }
+    }
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::IsADirectory => Self::Folder,
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl Kind {
+    /// The most bytes that a file of this kind may hold.
+    const fn limit(self) -> u64 {
+        match self {
+            Self::Configuration => 64 * 1024 * 1024,
+            // A bundle of every public authority has a quarter of that.
+            Self::Certificate => 1024 * 1024,
+            Self::Secret => 64 * 1024,
+        }
+    }
+
+    fn pool(self) -> &'static BlockingPool {
+        static CONFIGURATIONS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(4));
+        static CERTIFICATES: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(32));
+        static SECRETS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(64));
+        match self {
+            Self::Configuration => &CONFIGURATIONS,
+            Self::Certificate => &CERTIFICATES,
+            Self::Secret => &SECRETS,
+        }
+    }
+}
+
+/// Reads a file. A path in which an earlier read still hangs is not read a second time.
+pub async fn read(kind: Kind, path: &Path) -> Result<Vec<u8>, FileError> {
+    let (file, limit) = (path.to_owned(), kind.limit());
+    READS
+        .run(kind.pool(), path, READ_WITHIN, move || {
+            read_now(&file, limit, READ_WITHIN)
+        })
+        .await
+        .unwrap_or(Err(FileError::TimedOut))
+}
+
+/// Reads a file of at most so many bytes, on this thread.
+///
+/// A FIFO is given this long to deliver. A disk may take longer, so that this is for threads that may hang.
+fn read_now(path: &Path, limit: u64, within: Duration) -> Result<Vec<u8>, FileError> {
+    let deadline = Instant::now() + within;
+    // A FIFO is opened also if nobody writes to it yet, and a terminal does not become ours.
+    let flags = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits();
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path);
+    let mut file = match opened {
+        // Somebody has a lease on it and has to give it up first.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => File::open(path)?,
+        opened => opened?,
+    };
+    let regular = file.metadata()?.is_file();
+    let mut content = Vec::new();
+    loop {
+        let room = (limit + 1).saturating_sub(content.len() as u64);
+        match file.by_ref().take(room).read_to_end(&mut content) {
+            _ if content.len() as u64 > limit => return Err(FileError::TooLarge(limit)),
+            // Of a FIFO the end is not the end before somebody has written something.
+            Ok(_) if regular || !content.is_empty() => return Ok(content),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&file, PollFlags::IN)];
+        match poll(&mut ready, Some(&left)) {
+            Ok(0) => return Err(FileError::TimedOut),
+            // A signal came.
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => drop(polled.map_err(io::Error::from)?),
+        }
+        if !ready[0].revents().contains(PollFlags::IN) {
+            // Who wrote has gone.
+            return Ok(content);
+        }
+    }
+}
+
+static READS: LazyLock<OneEach> = LazyLock::new(OneEach::default);
+
+/// Work on paths, of which each waits for the one before it on the same path.
+#[derive(Default)]
+struct OneEach(Mutex<HashMap<PathBuf, Weak<Turn>>>);
+
+/// Who works on a path now.
+struct Turn {
+    free: Arc<Semaphore>,
+    /// When that began.
+    began: Mutex<Option<Instant>>,
+}
+
+impl OneEach {
+    fn turn(&self, path: &Path) -> Arc<Turn> {
+        let mut turns = self.0.lock();
+        if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn {
+            free: Arc::new(Semaphore::new(1)),
+            began: Mutex::default(),
+        });
+        turns.insert(path.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Does this on a thread of the pool. `None` if it is not done in time: at once, if what is under way on the path
+    /// is over its time already, since such work would only take a thread more.
+    async fn run<T: Send + 'static>(
+        &self,
+        pool: &BlockingPool,
+        path: &Path,
+        within: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = self.turn(path);
+        let hangs = |began: Instant| began.elapsed() >= within;
+        if turn.began.lock().is_some_and(hangs) {
+            return None;
+        }
+        let done = async {
+            // The semaphore is never closed.
+            let permit = turn.free.clone().acquire_owned().await.ok();
+            let turn = turn.clone();
+            let work = move || {
+                *turn.began.lock() = Some(Instant::now());
+                let result = work();
+                *turn.began.lock() = None;
+                drop(permit);
+                result
+            };
+            pool.run(within, work).await.ok()
+        };
+        timeout(within, done).await.ok().flatten()
+    }
+}
+
+/// The files that a configuration names, for a check of it that does not read any itself.
+///
+/// What is asked for and not known yet is noted, and the check is made again once all of it was read; see [`with_files`].
+#[derive(Default)]
+pub struct Files(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    contents: BTreeMap<(Kind, PathBuf), Result<Vec<u8>, FileError>>,
+    existing: BTreeMap<PathBuf, bool>,
+    wanted: BTreeSet<(Kind, PathBuf)>,
+    wanted_existing: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// What the file holds.
+    pub fn read(&self, kind: Kind, path: &Path) -> Result<Vec<u8>, FileError> {
+        let mut known = self.0.lock();
+        let file = (kind, path.to_owned());
+        let content = known.contents.get(&file).cloned();
+        content.unwrap_or_else(|| {
+            known.wanted.insert(file);
+            Err(FileError::Other("not yet".to_owned()))
+        })
+    }
+
+    /// Whether there is anything of this name.
+    pub fn exists(&self, path: &Path) -> bool {
+        let mut known = self.0.lock();
+        let exists = known.existing.get(path).copied();
+        exists.unwrap_or_else(|| {
+            known.wanted_existing.insert(path.to_owned());
+            false
+        })
+    }
+
+    /// Reads what was asked for, all at the same time. `false` if nothing was.
+    async fn read_wanted(&self) -> bool {
+        let (wanted, wanted_existing) = {
+            let mut known = self.0.lock();
+            let known = &mut *known;
+            (
+                std::mem::take(&mut known.wanted),
+                std::mem::take(&mut known.wanted_existing),
+            )
+        };
+        let nothing = wanted.is_empty() && wanted_existing.is_empty();
+        let contents = wanted.into_iter().map(|file| async move {
+            let content = read(file.0, &file.1).await;
+            (file, content)
+        });
+        let contents = join_all(contents).await;
+        let existing = wanted_existing.into_iter().map(|path| async move {
+            let exists = exists(&path).await;
+            (path, exists)
+        });
+        let existing = join_all(existing).await;
+        let mut known = self.0.lock();
+        known.contents.extend(contents);
+        known.existing.extend(existing);
+        !nothing
+    }
+}
+
+async fn exists(path: &Path) -> bool {
+    static LOOKS: LazyLock<(BlockingPool, OneEach)> =
+        LazyLock::new(|| (BlockingPool::new(4), OneEach::default()));
+    let (pool, looks) = &*LOOKS;
+    let file = path.to_owned();
+    let exists = looks.run(pool, path, READ_WITHIN, move || file.exists());
+    exists.await.unwrap_or(false)
+}
+
+/// Checks something until every file that the check asks for was read: the first time without any, so the check must have
+/// no effects.
+pub async fn with_files<T: Send + 'static>(
+    check: impl Fn(&Files) -> T + Send + Sync + 'static,
+) -> T {
+    let (check, files) = (Arc::new(check), Arc::new(Files::default()));
+    loop {
+        let result = {
+            let (check, files) = (check.clone(), files.clone());
+            compute(move || check(&files)).await
+        };
+        if !files.read_wanted().await {
+            return result;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn fifo(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_is_read_if_it_delivers_and_given_up_if_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        fifo(&path);
+        let given_up = read_now(&path, 10, Duration::from_millis(10));
+        assert_eq!(given_up, Err(FileError::TimedOut));
+        let delivers = |text: &'static str| {
+            let path = path.clone();
+            let writer = std::thread::spawn(move || std::fs::write(path, text).unwrap());
+            let content = read_now(&path_of(folder.path()), 10, Duration::from_secs(30));
+            writer.join().unwrap();
+            content
+        };
+        assert_eq!(delivers("s3cret"), Ok(b"s3cret".to_vec()));
+        assert_eq!(delivers("more than it may"), Err(FileError::TooLarge(10)));
+    }
+
+    fn path_of(folder: &Path) -> PathBuf {
+        folder.join("fifo")
+    }
+
+    #[test]
+    fn what_is_no_file_of_reasonable_size_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |path: &Path| read_now(path, 1024, Duration::from_secs(30));
+        assert_eq!(read(folder.path()), Err(FileError::Folder));
+        assert_eq!(read("/dev/zero".as_ref()), Err(FileError::TooLarge(1024)));
+        let error = read(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot be read: No such file"), "{error}");
+        assert_eq!(Size(1024 * 1024).to_string(), "1 MiB");
+        assert_eq!(Size(64 * 1024).to_string(), "64 KiB");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_hangs_takes_one_thread_and_is_worked_on_again_when_it_returns() {
+        let (each, pool) = (OneEach::default(), BlockingPool::new(2));
+        let (release, hold) = mpsc::channel::<()>();
+        let path = Path::new("/hangs");
+        let short = Duration::from_millis(10);
+        let hung = each.run(&pool, path, short, move || hold.recv()).await;
+        assert!(hung.is_none());
+        for _ in 0..10 {
+            let again = each
+                .run(&pool, path, short, || panic!("a second thread"))
+                .await;
+            assert_eq!(again, None::<()>);
+        }
+        let long = Duration::from_secs(30);
+        let other = each.run(&pool, "/other".as_ref(), long, || 1).await;
+        assert_eq!(other, Some(1), "the second thread is free");
+        release.send(()).unwrap();
+        assert_eq!(each.run(&pool, path, long, || 2).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_check_is_repeated_until_every_file_that_it_asks_for_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("first"), "second").unwrap();
+        std::fs::write(folder.path().join("second"), "end").unwrap();
+        let there = folder.path().to_owned();
+        let end = with_files(move |files| {
+            let read = |name: &str| files.read(Kind::Secret, &there.join(name));
+            let name = String::from_utf8(read("first")?).unwrap();
+            assert!(!files.exists(&there.join("none")));
+            read(&name)
+        });
+        assert_eq!(end.await, Ok(b"end".to_vec()));
+    }
+}
