@@ -11,11 +11,13 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::client::beside_the_loop;
 use crate::clock::Clock;
 use crate::error::PollError;
 use crate::exposition::{Encoding, Fragment, Page, PageBuilder, Pieces};
+use crate::listing::LONG;
 use crate::metrics::{AccountMetrics, OwnMetrics};
-use crate::state::State;
+use crate::state::{Held, State};
 use crate::upstream::System;
 pub use part::Part;
 use shelf::{Shelf, Shown};
@@ -331,6 +333,21 @@ impl AccountBoard {
         }
     }
 
+    /// `None` if the target is gone.
+    fn with_shown<T>(
+        &self,
+        id: &str,
+        with: impl FnOnce(&mut Shown, &'static System, &str) -> T,
+    ) -> Option<T> {
+        let mut done = None;
+        self.with_shelf(|shelf, account| {
+            let targets = shelf.targets.as_mut();
+            let shown = targets.and_then(|targets| targets.get_mut(id));
+            done = shown.map(|shown| with(shown, shelf.system, account));
+        });
+        done
+    }
+
     /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
     ///
     /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
@@ -357,15 +374,41 @@ impl AccountBoard {
 
     /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.
     pub fn publish(&self, id: &str, state: State) {
-        self.with_shelf(|shelf, account| {
-            if let Some(shown) = shelf
-                .targets
-                .as_mut()
-                .and_then(|targets| targets.get_mut(id))
-            {
-                shown.update(shelf.system, account, state);
-            }
+        self.with_shown(id, |shown, system, account| {
+            shown.update(system, account, state);
         });
+    }
+
+    /// As [`publish`](Self::publish); a listing that is new and long is rendered beside the event loop.
+    pub async fn publish_any(&self, id: &str, state: State) {
+        let long = |held: &Arc<Held>| held.listing.connections().len() > LONG;
+        while state.held.as_ref().is_some_and(long) {
+            let before = self.with_shown(id, |shown, system, _| (shown.clone(), system));
+            let Some((before, system)) = before else {
+                return;
+            };
+            if !before.has_another(&state) {
+                break;
+            }
+            let (account, label) = (self.key.1.clone(), before.label.clone());
+            let state = state.clone();
+            let render = move || before.updated(system, &account, state);
+            let Ok(rendered) = beside_the_loop("listing", true, render).await else {
+                break;
+            };
+            // Where the label has changed meanwhile, it is rendered again.
+            let done = self.with_shown(id, |shown, _, _| {
+                let same = shown.label == label;
+                if same {
+                    *shown = rendered;
+                }
+                same
+            });
+            if done != Some(false) {
+                return;
+            }
+        }
+        self.publish(id, state);
     }
 
     /// The target's label as of now.

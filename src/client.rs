@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::{RequestBuilder, Url};
 use tokio::time::Instant;
 
-pub use answer::{Answer, Refusal};
+pub use answer::{Answer, NewToken, Refusal, beside_the_loop};
 pub use pace::{Pace, PaceSnapshot};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};

@@ -61,8 +61,8 @@ pub fn zuora_answer(body: &[u8]) {
         let mut draft = Draft::new("fuzz", 1000, 300);
         let names = zuora::page::Names::default();
         for _ in 0..20 {
-            let page = zuora::page::judge(&answer)?;
-            if !zuora::page::take(&answer, page, ENTITY, &names, &mut draft)? {
+            zuora::page::judge(&answer)?;
+            if !zuora::page::take(&answer, ENTITY, &names, &mut draft)? {
                 return Ok(draft);
             }
         }

@@ -20,6 +20,7 @@ pub mod token;
 pub mod upstream;
 
 pub mod error;
+pub mod json;
 pub mod listing;
 pub mod log;
 pub mod state;

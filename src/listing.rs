@@ -4,13 +4,14 @@ mod texts;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PollError, Reason};
+use crate::json::{self, Unknown};
 use texts::{Interner, Reorder, Text, Texts};
 
 /// One row that a target's listing returned. Holds no secret, and no person's name.
@@ -110,8 +111,11 @@ pub struct Listing {
     /// Rows dropped because a later row had the same identity.
     pub duplicates: u64,
     /// Values of the vendor's that no document knows, counted by field.
-    pub unknown: BTreeMap<&'static str, u64>,
+    pub unknown: Unknown,
 }
+
+/// What is done with a listing of more connections takes long enough to be done beside the event loop.
+pub const LONG: usize = 1000;
 
 impl Listing {
     /// The connections, ordered by identity.
@@ -164,6 +168,11 @@ pub struct Draft {
     /// Where the row of an identity is.
     places: HashMap<(Text, &'static str), usize>,
     texts: Interner,
+    /// By each name of which something was replaced, the hash of what stood there.
+    replaced: HashMap<String, u32>,
+    /// Rows of all pages, and rows and connections as of the end of the last one.
+    taken: usize,
+    earlier: (usize, usize),
     done: Listing,
 }
 
@@ -183,41 +192,76 @@ impl Draft {
             rows: Vec::new(),
             places: HashMap::new(),
             texts: Interner::default(),
+            replaced: HashMap::new(),
+            taken: 0,
+            earlier: (0, 0),
             done: Listing::default(),
         }
     }
 
-    /// Takes one page, and says whether it brought a row that was not there before.
-    ///
-    /// `last` is what the vendor says of the page. One that brings nothing new and is not the last is no
-    /// progress: `pagination`. More rows than `max_connections`: `too_large`.
+    /// Takes one page, and says whether it brought a row that was not there before; as [`row`](Self::row) and
+    /// [`end_page`](Self::end_page).
     pub fn page<T: AsRef<str>>(
         &mut self,
         rows: Vec<Connection<T>>,
         last: bool,
     ) -> Result<bool, PollError> {
-        self.done.pages += 1;
-        let before = self.rows.len();
         for row in rows {
-            // Cut before anything else is done with it, so that two rows with one label are one connection, and a
-            // vendor's 100 kB name is not kept.
-            let row = row.map(|text| self.texts.intern(&cut(text.as_ref())));
-            match self.places.entry((row.id, row.kind)) {
-                Entry::Occupied(earlier) => {
-                    self.rows[*earlier.get()] = row;
-                    self.done.duplicates += 1;
-                }
-                Entry::Vacant(new) => {
-                    new.insert(self.rows.len());
-                    self.rows.push(row);
-                }
+            self.row(&row)?;
+        }
+        self.end_page(last)
+    }
+
+    /// Takes one row of a page. More rows than `max_connections`, on one page or on all without those that repeat others:
+    /// `too_large`.
+    pub fn row<T: AsRef<str>>(&mut self, row: &Connection<T>) -> Result<(), PollError> {
+        // Cut before anything else is done with it, so that two rows with one label are one connection, and a
+        // vendor's 100 kB name is not kept.
+        let row = row.map(|text| self.texts.intern(&cut(text.as_ref())));
+        self.taken += 1;
+        match self.places.entry((row.id, row.kind)) {
+            Entry::Occupied(earlier) => {
+                self.rows[*earlier.get()] = row;
+                self.done.duplicates += 1;
             }
-            if self.rows.len() > self.max_connections {
-                let detail = format!("more than {} connections", self.max_connections);
-                return Err(PollError::new(Reason::TooLarge, self.endpoint, detail));
+            Entry::Vacant(new) => {
+                new.insert(self.rows.len());
+                self.rows.push(row);
             }
         }
-        let progress = self.rows.len() > before;
+        if self.rows.len().max(self.rows_on_page()) > self.max_connections {
+            let detail = format!("more than {} connections", self.max_connections);
+            return Err(PollError::new(Reason::TooLarge, self.endpoint, detail));
+        }
+        Ok(())
+    }
+
+    /// The call that it is made by.
+    #[must_use]
+    pub fn endpoint(&self) -> &'static str {
+        self.endpoint
+    }
+
+    /// How many rows the page under way has so far.
+    #[must_use]
+    pub fn rows_on_page(&self) -> usize {
+        self.taken - self.earlier.0
+    }
+
+    /// How many rows there were so far, on all pages.
+    #[must_use]
+    pub fn rows_taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Ends the page under way, and says whether it brought a row that was not there before.
+    ///
+    /// `last` is what the vendor says of the page. One that brings nothing new and is not the last is no
+    /// progress: `pagination`.
+    pub fn end_page(&mut self, last: bool) -> Result<bool, PollError> {
+        self.done.pages += 1;
+        let progress = self.rows.len() > self.earlier.1;
+        self.earlier = (self.taken, self.rows.len());
         if !last && !progress {
             return Err(self.stuck("brought nothing new, though more was announced"));
         }
@@ -225,6 +269,27 @@ impl Draft {
             return Err(self.stuck("was not the last one, and we ask for no more"));
         }
         Ok(progress)
+    }
+
+    /// A row's name as it is shown. Two that differ only in what was replaced in them stay two; such a name is counted
+    /// under this field.
+    pub fn name<'a>(&mut self, field: &'static str, name: json::Text<'a>) -> Cow<'a, str> {
+        let replaced = name.replaced;
+        let text = name.shown(field, &mut self.done.unknown);
+        let Some(hash) = replaced else {
+            return text;
+        };
+        let first = *self.replaced.entry(cut(&text).into()).or_insert(hash);
+        if first == hash {
+            text
+        } else {
+            format!("{text}…{hash:08x}").into()
+        }
+    }
+
+    /// What no document of the vendor's knows, as far as it was counted.
+    pub fn unknown_values(&mut self) -> &mut Unknown {
+        &mut self.done.unknown
     }
 
     /// The error of a paging that does not move: `what` follows "page N".

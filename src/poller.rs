@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::board::AccountBoard;
+use crate::client::beside_the_loop;
 use crate::clock::Clock;
 use crate::config::Target;
 use crate::error::PollError;
-use crate::listing::Listing;
+use crate::listing::{LONG, Listing};
 use crate::log::ForLog;
 use crate::metrics::AccountMetrics;
 use crate::schedule::Schedule;
@@ -109,7 +110,7 @@ impl Poller {
                 let held = self.reconfigured(&state);
                 if replan || held.is_some() {
                     state.held = held.or(state.held);
-                    self.publish(&state);
+                    self.publish(&state).await;
                 }
                 continue;
             }
@@ -123,16 +124,14 @@ impl Poller {
             let credential = source.credential(&self.id).await;
             let result = source.list(&self.id).await;
             let duration = begun.elapsed();
-            let error = match result {
-                Ok(listing) => {
-                    self.succeeded(&mut state, listing);
-                    None
-                }
-                Err(error) => {
-                    self.failed(&mut state, &error);
-                    Some(error)
-                }
+            let result = match result {
+                Ok(listing) => self.succeeded(&mut state, listing).await,
+                Err(error) => Err(error),
             };
+            let error = result.err();
+            if let Some(error) = &error {
+                self.failed(&mut state, error);
+            }
             refused = self.refused(refused, error.as_ref(), due, credential);
             last = Some(due);
             due = self.schedule.next(due, Instant::now());
@@ -143,7 +142,7 @@ impl Poller {
                 duration,
                 error,
             });
-            self.publish(&state);
+            self.publish(&state).await;
         }
     }
 
@@ -157,8 +156,8 @@ impl Poller {
 
     /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
     /// again: the next process must know when the next poll is due.
-    fn publish(&self, state: &State) {
-        self.board.publish(&self.id, state.clone());
+    async fn publish(&self, state: &State) {
+        self.board.publish_any(&self.id, state.clone()).await;
         if state.last_attempt.is_some() {
             let item = Item::Target(self.id.clone());
             self.store.write(item, state.clone());
@@ -242,7 +241,8 @@ impl Poller {
         self.clock.now() + instant.saturating_duration_since(Instant::now())
     }
 
-    fn succeeded(&self, state: &mut State, listing: Listing) {
+    /// Takes a listing over. What compares it with the one before is done beside the event loop if it is long.
+    async fn succeeded(&self, state: &mut State, listing: Listing) -> Result<(), PollError> {
         self.metrics.listed(&listing);
         let (system, account) = self.metrics.account();
         let (target, connections, pages) = (
@@ -266,44 +266,34 @@ impl Poller {
             }
             Some(_) => tracing::debug!(system, account, target, connections, pages, "listed"),
         }
-        if let Some(before) = &state.held {
-            let changes = changes(&before.listing, &listing);
-            state.changes.count(&changes);
-            for change in &changes {
-                self.log(&target, change);
+        self.schedule.needs_pages(&self.id, pages);
+        let (before, mut counts, metrics) =
+            (state.held.clone(), state.changes, self.metrics.clone());
+        let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.schedule.stale_after());
+        let long = before.as_ref().map(|held| held.listing.connections().len());
+        let long = connections.max(long.unwrap_or_default()) > LONG;
+        let compare = move || {
+            if let Some(before) = &before {
+                let changes = changes(&before.listing, &listing);
+                counts.count(&changes);
+                for change in &changes {
+                    log(&metrics, &target, change);
+                }
             }
-        }
-        let expected = self.setup().expected(&self.id, &listing);
-        self.schedule.needs_pages(&self.id, listing.pages);
-        let held = Held::new(
-            listing,
-            state.held.as_deref(),
-            expected,
-            Instant::now(),
-            self.schedule.stale_after(),
-        );
-        state.held = Some(Arc::new(held));
+            let expected = setup.expected(&id, &listing);
+            let now = Instant::now();
+            let held = Held::new(listing, before.as_deref(), expected, now, stale_after);
+            (Arc::new(held), counts)
+        };
+        let (held, counts) = beside_the_loop("listing", long, compare).await?;
+        state.held = Some(held);
+        state.changes = counts;
         state.restored = false;
         state.last_success = Some(self.clock.now());
         state.consecutive_failures = 0;
         state.failing_since = None;
         state.successes += 1;
-    }
-
-    fn log(&self, target: &str, change: &Change<'_>) {
-        let (system, account) = self.metrics.account();
-        let (connection, before, after) = change.values();
-        tracing::info!(
-            system,
-            account,
-            target,
-            change = change.label(),
-            connection = %ForLog(connection.id),
-            connection_type = connection.kind,
-            before,
-            after,
-            "connection changed"
-        );
+        Ok(())
     }
 
     fn failed(&self, state: &mut State, error: &PollError) {
@@ -325,4 +315,20 @@ impl Poller {
             "poll failed"
         );
     }
+}
+
+fn log(metrics: &AccountMetrics, target: &str, change: &Change<'_>) {
+    let (system, account) = metrics.account();
+    let (connection, before, after) = change.values();
+    tracing::info!(
+        system,
+        account,
+        target,
+        change = change.label(),
+        connection = %ForLog(connection.id),
+        connection_type = connection.kind,
+        before,
+        after,
+        "connection changed"
+    );
 }

@@ -14,7 +14,7 @@ use crate::error::{PollError, Reason};
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
 /// How long a renewal that failed is not tried again while the kept token still serves, and a credential that
-/// was refused not at all.
+/// was refused, or answered by something that is no token, not at all.
 const RENEW_AGAIN: Duration = Duration::from_mins(1);
 /// No token is taken to live shorter: it would be asked for at every request.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
@@ -205,7 +205,9 @@ impl<T> Kept<T> {
         if let Some(failure) = &self.failure {
             // Whoever waited while it failed shares the failure, instead of asking again.
             let shared = failure.at > asked;
-            let refused = failure.error.is_refused_credential() && failure.credential == credential;
+            let refused = (failure.error.is_refused_credential()
+                || failure.error.reason == Reason::Decode)
+                && failure.credential == credential;
             if shared || (refused && failure.at.elapsed() < RENEW_AGAIN) {
                 return Err(failure.error.clone());
             }

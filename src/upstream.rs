@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Client, Quota};
+use crate::client::{Client, Quota, beside_the_loop};
 use crate::config::{Account, Checker};
 use crate::error::PollError;
-use crate::listing::{Listing, Row};
+use crate::listing::{Draft, LONG, Listing, Row};
 
 /// What never changes about a system.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ pub struct Limits {
     pub day: Option<u64>,
 }
 
+/// More targets than any account has: a longer list of a vendor's is refused.
+const MOST_TARGETS: usize = 10_000;
+
 /// A target that the vendor lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -51,6 +54,12 @@ pub struct Found {
     pub id: String,
     /// What people call it, if the vendor says so.
     pub name: Option<String>,
+}
+
+/// Ends a listing after its last page: beside the event loop, since a long one is put in order.
+async fn finish(draft: Draft) -> Result<Listing, PollError> {
+    let (endpoint, long) = (draft.endpoint(), draft.rows_taken() > LONG);
+    beside_the_loop(endpoint, long, || draft.finish()).await
 }
 
 /// One account of a system, as its own keys in the configuration spell it.

@@ -43,8 +43,8 @@ impl Shelf {
     }
 }
 
-/// What is shown of one target: its state, rendered.
-#[derive(Debug)]
+/// What is shown of one target: its state, rendered. To copy it costs little: what is rendered is shared.
+#[derive(Debug, Clone)]
 pub(super) struct Shown {
     pub(super) label: String,
     pub(super) state: State,
@@ -91,23 +91,31 @@ impl Shown {
         }
     }
 
+    /// Whether this state has a listing that is not the one that is shown.
+    pub(super) fn has_another(&self, state: &State) -> bool {
+        match (&self.state.held, &state.held) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+            (None, None) => false,
+            _ => true,
+        }
+    }
+
     /// Takes a new state; the listing is rendered again only if there is a new one.
     pub(super) fn update(&mut self, system: &System, account: &str, state: State) {
-        let same = match (&self.state.held, &state.held) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
+        if self.has_another(&state) {
+            *self = self.updated(system, account, state);
+        } else {
             self.freshness = Fragment::render(&self.freshness, |show| {
                 metrics::freshness(system, account, &self.label, &state, show);
             });
             self.state = state;
-        } else {
-            let label = std::mem::take(&mut self.label);
-            let before = [&self.freshness, &self.listing];
-            *self = Self::render(system, account, label, state, before);
         }
+    }
+
+    /// The same target with another listing.
+    pub(super) fn updated(&self, system: &System, account: &str, state: State) -> Self {
+        let before = [&self.freshness, &self.listing];
+        Self::render(system, account, self.label.clone(), state, before)
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {

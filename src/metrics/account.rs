@@ -17,6 +17,7 @@ use super::usage::{Usage, WindowUsage};
 use crate::client::{Pace, Quota};
 use crate::clock::seconds;
 use crate::error::{PollError, Reason};
+use crate::json::Unknown;
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -225,13 +226,18 @@ impl AccountMetrics {
 
     /// Counts what a listing had that no document knows, and what it had twice.
     pub fn listed(&self, listing: &crate::listing::Listing) {
+        self.unknown(&listing.unknown);
+        self.duplicates.inc_by(listing.duplicates);
+    }
+
+    /// Counts what an answer had that no document knows.
+    pub fn unknown(&self, values: &Unknown) {
         self.note();
-        for (field, count) in &listing.unknown {
+        for (field, count) in values {
             self.unknown_values
                 .with_label_values(&[field])
                 .inc_by(*count);
         }
-        self.duplicates.inc_by(listing.duplicates);
     }
 
     /// Notes when the running pause ends.

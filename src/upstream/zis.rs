@@ -10,7 +10,6 @@ mod settings;
 mod stored;
 mod wire;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Connect, Found, Limits, Source, System};
+use super::{Connect, Found, Limits, Source, System, finish};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit, reset};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
-use crate::listing::{Connection, Draft, Facts, Listing, Row};
+use crate::listing::{Draft, Listing, Row};
 use admin::{AdminClient, Minter};
 pub use settings::AccountSettings;
 use stored::Stored;
@@ -149,11 +148,15 @@ impl Source for Zis {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
             let answer = self.get(target, &path, &query).await?;
-            let Some(cursor) = take(&answer, &mut draft)? else {
+            let read = move |answer: &Answer| take(answer, &mut draft).map(|next| (next, draft));
+            let (answer, read) = answer.with(read).await?;
+            let next;
+            (next, draft) = read?;
+            let Some(cursor) = next else {
                 if let Credentials::Stored(tokens) = &self.credentials {
                     tokens.note_expiry(target).await;
                 }
-                return Ok(draft.finish());
+                return finish(draft).await;
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
                 let error = draft.stuck("announced more with an empty or repeated cursor");
@@ -239,119 +242,29 @@ impl Zis {
 /// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
 #[doc(hidden)]
 pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
-    let page: wire::Page<'_> = answer.json()?;
-    let foreign = |what| answer.error(Reason::Decode, format!("the answer has {what}"), Vec::new());
-    if page.is_foreign() {
-        return Err(foreign("none of the documented arrays, or errors"));
-    }
-    // Only has_more ends it: a sibling of this endpoint gives a cursor on its last page, too.
-    let next = match &page.meta {
-        None => None,
-        Some(wire::Meta {
-            has_more: Some(more),
-            after,
-        }) => more.then(|| after.clone().unwrap_or_default()),
-        Some(wire::Meta {
-            has_more: None,
-            after,
-        }) if after.as_deref().unwrap_or_default().is_empty() => None,
-        Some(_) => return Err(foreign("a cursor, and does not say whether there is more")),
-    };
-    let rows = connections(page, draft).ok_or_else(|| foreign("a connection without a name"))?;
-    draft
-        .page(rows, next.is_none())
-        .map_err(|error| answer.blame(error))?;
-    Ok(next)
+    answer.read(|page| wire::page(page, draft))
 }
 
-/// The rows of a page; `None` if one of a documented type has no name.
-fn connections<'a>(
-    page: wire::Page<'a>,
-    draft: &mut Draft,
-) -> Option<Vec<Connection<Cow<'a, str>>>> {
-    let known = [
-        ("api_key", page.api_key),
-        ("basic_auth", page.basic_auth),
-        ("bearer_token", page.bearer_token),
-        ("oauth", page.oauth),
-    ];
-    let mut rows = Vec::new();
-    for (kind, list) in known {
-        for row in list.unwrap_or_default() {
-            row.name.as_ref().filter(|name| !name.0.is_empty())?;
-            rows.push(connection(kind, row, draft));
-        }
-    }
-    for (array, rest) in page.rest {
-        let wire::Rest::Rows(list) = rest else {
-            continue;
-        };
-        draft.unknown("connection_type");
-        for wire::UnknownRow {
-            name,
-            token_expiry,
-            created_at,
-            updated_at,
-        } in list
-        {
-            let name = match name {
-                Some(wire::Loose::Text(name)) => name,
-                // Counted all the same, each as one of its own.
-                _ => format!("{array} {}", rows.len()).into(),
-            };
-            let row = wire::Row {
-                name: Some(wire::Text(name)),
-                token_expiry,
-                created_at,
-                updated_at,
-                ..wire::Row::default()
-            };
-            rows.push(connection("other", row, draft));
-        }
-    }
-    Some(rows)
-}
-
-fn connection<'a>(
-    kind: &'static str,
-    row: wire::Row<'a>,
-    draft: &mut Draft,
-) -> Connection<Cow<'a, str>> {
-    let mut date = |field, moment: Option<wire::Loose<'_>>| match moment {
-        None => None,
-        Some(wire::Loose::Text(text)) if let Ok(date) = date(&text) => date,
-        Some(wire::Loose::Text(_) | wire::Loose::Odd) => {
-            draft.unknown(field);
-            None
-        }
-    };
-    let text = |text: Option<wire::Text<'a>>| text.unwrap_or_default().0;
-    Connection {
-        kind,
-        status: "",
-        expiry: date("token_expiry", row.token_expiry),
-        created: date("created_at", row.created_at),
-        updated: date("updated_at", row.updated_at),
-        renewable: (kind == "oauth").then(|| row.refresh_token.is_some_and(|token| token.0)),
-        id: text(row.name),
-        facts: Facts {
-            uuid: text(row.uuid),
-            header_name: text(row.header_name),
-            allowed_domain: text(row.allowed_domain),
-            permission_scope: text(row.permission_scope),
-            ..Facts::default()
-        },
-    }
-}
-
-/// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty,
-/// and any date before 1971 (such as Go's year 1), are no date.
+/// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty, any date before
+/// 1971 (such as Go's year 1), and any from the year 9000 on (such as the last day of 9999) are no date.
 fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
-    if text.is_empty() {
+    // The last of them, and those of five digits, cannot even be held.
+    if text.is_empty() || year(text).is_some_and(|year| !(1970..9000).contains(&year)) {
         return Ok(None);
     }
     let date: Timestamp = text.parse()?;
     Ok((date.as_second() >= 31_536_000).then_some(date))
+}
+
+/// The year of what begins as a date does.
+fn year(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (year, rest) = text.split_once('-')?;
+    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+    let dates = two(rest.get(..2)?) && rest.get(2..3)? == "-" && two(rest.get(3..5)?);
+    let digits = year.len() >= 4 && year.bytes().all(|b| b.is_ascii_digit());
+    // More digits than fit are a year that is far away.
+    (dates && digits).then(|| year.parse().unwrap_or(u64::MAX))
 }
 
 /// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does

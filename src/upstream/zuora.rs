@@ -19,7 +19,7 @@ use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Connect, Found, Limits, Source, System};
+use super::{Connect, Found, Limits, MOST_TARGETS, Source, System, finish};
 use crate::client::{Answer, Client, Quota, Refusal, number, ratelimit};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
@@ -112,7 +112,7 @@ impl Connect for Access {
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.clone(),
             follow: self.follow,
-            configured_names: self.names.clone(),
+            configured_names: Arc::new(self.names.clone()),
             names: Mutex::default(),
             tokens: Keeper::default(),
             only: self.only.clone(),
@@ -165,7 +165,7 @@ struct Zuora {
     client_id: Secret,
     client_secret: Secret,
     follow: bool,
-    configured_names: BTreeMap<String, String>,
+    configured_names: Arc<BTreeMap<String, String>>,
     /// What the tenant calls its entities.
     names: Mutex<Arc<BTreeMap<String, String>>>,
     tokens: Keeper<BTreeSet<String>>,
@@ -189,21 +189,27 @@ impl Source for Zuora {
             return Err(PollError::new(Reason::NotFound, ENTITY_CONNECTIONS, what));
         }
         let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
-        let names = Names {
-            configured: Some(&self.configured_names),
+        let names = Arc::new(Names {
+            configured: self.configured_names.clone(),
             told: self.names.lock().clone(),
-        };
+        });
         let mut number = 1_u32;
         loop {
             let query = [
                 ("page", number.to_string()),
                 ("pageSize", PAGE_SIZE.to_string()),
             ];
-            let (answer, page): (_, wire::EntityConnections) = self
-                .get(ENTITY_CONNECTIONS, "/v1/entity-connections", &query, entity)
-                .await?;
-            if !take(&answer, page, target, &names, &mut draft)? {
-                return Ok(draft.finish());
+            let path = "/v1/entity-connections";
+            let answer = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
+            let (names, of) = (names.clone(), target.to_owned());
+            let read = move |answer: &Answer| {
+                let more = take(answer, &of, &names, &mut draft)?;
+                Ok((more, draft))
+            };
+            let more;
+            (more, draft) = answer.with(read).await?.1?;
+            if !more {
+                return finish(draft).await;
             }
             number += 1;
         }
@@ -214,8 +220,8 @@ impl Source for Zuora {
         let token = self.tokens.get(credential, || self.mint()).await?;
         let reach = &token.beside;
         let first = reach.first().map(String::as_str);
-        let page: wire::Entities = match self.get(ENTITIES, "/v1/entities", &[], first).await {
-            Ok((_, page)) => page,
+        let answer = match self.get(ENTITIES, "/v1/entities", &[], first).await {
+            Ok(answer) => answer,
             Err(error)
                 if matches!(
                     error.reason,
@@ -236,22 +242,19 @@ impl Source for Zuora {
             Err(error) => return Err(error),
         };
         *self.headless.lock() = None;
+        let (entities, unknown) = answer.with(wire::entities).await?.1?;
+        self.client.metrics().unknown(&unknown);
         let mut names = BTreeMap::new();
         let mut found = Vec::new();
-        for entity in page.entities.unwrap_or_default() {
-            let Some(id) = entity.id.as_deref().and_then(entity_id) else {
-                continue;
-            };
-            let name = entity
-                .name
-                .or(entity.display_name)
-                .filter(|name| !name.is_empty());
+        for wire::Entity {
+            id,
+            name,
+            provisioned,
+        } in entities
+        {
             if let Some(name) = &name {
                 names.insert(id.clone(), name.clone());
             }
-            let provisioned = entity
-                .status
-                .is_none_or(|status| status.eq_ignore_ascii_case("provisioned"));
             let reached = reach.is_empty() || reach.contains(&id);
             if !self.follow || (provisioned && reached) {
                 found.push(Found { id, name });
@@ -303,13 +306,13 @@ impl Source for Zuora {
 
 impl Zuora {
     /// Asks with the kept token, and once more with a new one if that is refused.
-    async fn get<T: wire::Judged>(
+    async fn get(
         &self,
         endpoint: &'static str,
         path: &str,
         query: &[(&str, String)],
         entity: Option<&str>,
-    ) -> Result<(Answer, T), PollError> {
+    ) -> Result<Answer, PollError> {
         let request = || {
             let request = self
                 .client
@@ -330,14 +333,14 @@ impl Zuora {
             .await
     }
 
-    async fn ask<T: wire::Judged>(
+    async fn ask(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-    ) -> Result<(Answer, T), PollError> {
+    ) -> Result<Answer, PollError> {
         let answer = self.client.send(endpoint, request, refusal).await?;
-        let page = judge(&answer)?;
-        Ok((answer, page))
+        let (answer, judged) = answer.with(judge).await?;
+        judged.map(|()| answer)
     }
 
     /// At most 64 characters, none of `: ; " '`; by it the vendor's support can tell our requests from others'.
@@ -372,13 +375,24 @@ impl Zuora {
             .send(OAUTH_TOKEN, request, Refusal::of_client)
             .await
             .map_err(|error| secret.blame(id.blame(error)))?;
-        let token: wire::Token = answer.json()?;
-        let scope = token.scope.unwrap_or_default();
-        let reach = scope
-            .split_whitespace()
-            .filter_map(|word| entity_id(word.strip_prefix("entity.")?))
-            .collect();
-        let token = answer.token(token.secret, token.expires_in, UNSAID_LIFE, reach)?;
+        let read = |answer: &Answer| {
+            let token = answer.token(UNSAID_LIFE, |answer| {
+                answer.fields(["access_token", "expires_in", "scope"])
+            })?;
+            let words = token.scope.split_whitespace();
+            let mut reach = BTreeSet::new();
+            for word in words {
+                reach.extend(word.strip_prefix("entity.").and_then(entity_id));
+                if reach.len() > MOST_TARGETS {
+                    let what = format!("a token for more than {MOST_TARGETS} entities");
+                    return Err(answer.error(Reason::TooLarge, what, Vec::new()));
+                }
+            }
+            Ok((token, reach))
+        };
+        let (token, reach) = answer.with(read).await?.1?;
+        self.client.metrics().unknown(&token.unknown);
+        let token = Token::new(token.secret, token.lives, reach);
         self.client.metrics().credential_expires(
             OAUTH_TOKEN,
             self.client.clock().now() + token.lives(),

@@ -345,3 +345,62 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
         }
     }
 }
+
+/// A tenant whose token endpoint answers this; polled often, its entities are followed.
+async fn tenant(token: &str) -> (wiremock::MockServer, std::net::SocketAddr, impl Drop) {
+    let vendor = wiremock::MockServer::start().await;
+    let answer =
+        |body: &str| wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json");
+    for (path, body) in [
+        ("/oauth/token", token),
+        (
+            "/v1/entities",
+            r#"{"success": true, "entities": [{"id": "8a808255557baba1015580e12fa5083a", "name": "n"}]}"#,
+        ),
+        (
+            "/v1/entity-connections",
+            r#"{"success": true, "entityConnections": []}"#,
+        ),
+    ] {
+        wiremock::Mock::given(wiremock::matchers::path(path))
+            .respond_with(answer(body))
+            .mount(&vendor)
+            .await;
+    }
+    let text = format!(
+        "poll:\n{OFTEN}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 60000\n",
+        vendor.uri()
+    );
+    let (address, end) = crate::rig::serve_text(&text).await;
+    (vendor, address, end)
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_with_a_200_is_unauthorized_and_not_tried_again_and_again() {
+    for refusal in [
+        r#"{"success":false,"reasons":[{"code":90000011}]}"#,
+        r#"{"error":"invalid_client"}"#,
+        r#"{"access_token":""}"#,
+    ] {
+        let (vendor, address, _end) = tenant(refusal).await;
+        let refused = ["api_errors_total{", "reason=\"unauthorized\""];
+        let again = |page: &Page| page.value(&refused) >= Some(3.0);
+        crate::rig::page_when(address, again).await;
+        let asked = vendor.received_requests().await.unwrap();
+        assert_eq!(asked.len(), 1, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_life_and_scopes_are_of_other_types_is_used() {
+    let token = r#"{"access_token":"t","expires_in":"3599","scope":["entity.8a808255-557b-aba1-0155-80e12fa5083a"]}"#;
+    let (_vendor, address, _end) = tenant(token).await;
+    let up = |page: &Page| page.value(&["target_up{", "target=\"n\""]) == Some(1.0);
+    let page = crate::rig::page_when(address, up).await;
+    for field in ["expires_in", "scope"] {
+        let field = format!("field=\"{field}\"");
+        assert_eq!(page.value(&["unknown_values_total{", &field]), Some(1.0));
+    }
+    let expiry = page.value(&["credential_expiry_timestamp_seconds{"]);
+    assert!(expiry > Some(jiff::Timestamp::now().as_second() as f64 + 3500.0));
+}

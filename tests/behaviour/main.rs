@@ -13,6 +13,7 @@
 
 mod admin;
 mod binary;
+mod bodies;
 mod browser;
 mod check;
 mod configurations;

@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::settings::is_integration;
 use super::{refusal, wire};
 use crate::client::{Answer, Client, Refusal};
 use crate::config::Secret;
 use crate::error::{PollError, Reason};
+use crate::json::{Misfit, Value};
 use crate::token::{Keeper, Token};
 
 const ADMIN_TOKEN: &str = "admin_token";
@@ -108,14 +108,8 @@ impl Minter {
             .admin_token
             .with(self.credential().await, || self.mint_admin(), call)
             .await?;
-        let list: wire::Registry = answer.json()?;
-        let known = list
-            .integrations
-            .into_iter()
-            .filter(|integration| is_integration(&integration.name));
-        let clients: BTreeMap<_, _> = known
-            .map(|i| (i.name, i.zendesk_oauth_client.and_then(|client| client.id)))
-            .collect();
+        let (clients, unknown) = answer.with(wire::registry).await?.1?;
+        self.client.metrics().unknown(&unknown);
         self.tokens.lock().retain(|name, _| {
             let stays = clients.contains_key(name);
             if !stays {
@@ -157,8 +151,10 @@ impl Minter {
             )
             .await
             .map_err(|error| secret.blame(id.blame(error)))?;
-        let token: wire::AdminToken = answer.json()?;
-        self.kept(&answer, ADMIN_TOKEN, token.secret, token.expires_in)
+        self.kept(answer, ADMIN_TOKEN, |answer| {
+            answer.fields(["access_token", "expires_in", "scope"])
+        })
+        .await
     }
 
     /// The second step: a token of the integration's own client.
@@ -180,14 +176,12 @@ impl Minter {
             // An integration that was made anew has another client: the registry is asked again.
             self.clients.lock().remove(integration);
         }
-        let answer = answer?;
-        let made: wire::IntegrationToken = answer.json()?;
-        self.kept(
-            &answer,
-            integration,
-            made.token.secret,
-            made.token.expires_in,
-        )
+        self.kept(answer?, integration, |answer| {
+            let [token] = answer.fields(["token"])?;
+            let token = token.ok_or("no token")?;
+            token.fields(["full_token", "expires_in", "scope"])
+        })
+        .await
     }
 
     /// The numeric id of the integration's own client.
@@ -220,14 +214,17 @@ impl Minter {
         self.client.send(endpoint, request, refusal).await
     }
 
-    fn kept(
+    /// The token that an answer brought.
+    async fn kept(
         &self,
-        answer: &Answer,
+        answer: Answer,
         name: &str,
-        secret: SecretString,
-        expires_in: Option<f64>,
+        fields: fn(Value<'_>) -> Result<[Option<Value<'_>>; 3], Misfit>,
     ) -> Result<Token<()>, PollError> {
-        let token = answer.token(secret, expires_in, UNSAID_LIFE, ())?;
+        let read = move |answer: &Answer| answer.token(UNSAID_LIFE, fields);
+        let token = answer.with(read).await?.1?;
+        self.client.metrics().unknown(&token.unknown);
+        let token = Token::new(token.secret, token.lives, ());
         self.client.metrics().credential_expires(
             name,
             self.client.clock().now() + token.lives(),

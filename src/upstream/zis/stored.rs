@@ -100,10 +100,9 @@ impl Stored {
             .get("/api/v2/oauth/tokens/current.json")
             .bearer_auth(token.value.expose_secret());
         let answer = self.client.send(CURRENT_TOKEN, request, refusal).await?;
-        let wire::CurrentToken { token } = answer.json()?;
+        let expires_at = wire::current_token(&answer)?;
         let problem = |_| answer.error(Reason::Decode, "expires_at is no date", Vec::new());
-        token
-            .expires_at
+        expires_at
             .as_deref()
             .map_or(Ok(None), date)
             .map_err(problem)

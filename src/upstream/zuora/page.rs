@@ -1,26 +1,19 @@
 //! What an answer of Zuora's says.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{PAGE_SIZE, normal, wire};
+use super::{PAGE_SIZE, wire};
 use crate::client::{Answer, Refusal};
 use crate::error::{PollError, Reason};
 use crate::listing::{Connection, Draft, Facts};
 
-/// Reads a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
-pub(crate) fn judge<T: wire::Judged>(answer: &Answer) -> Result<T, PollError> {
-    let page = answer.json::<T>();
-    let success = match &page {
-        Ok(page) => page.success(),
-        Err(_) => answer
-            .json::<wire::Outcome>()
-            .ok()
-            .and_then(|outcome| outcome.success),
-    };
-    if success == Some(false) {
+/// Looks at a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
+pub(crate) fn judge(answer: &Answer) -> Result<(), PollError> {
+    if answer.read(wire::success)? == Some(false) {
         let Refusal { reason, codes } = refusal(answer);
         return Err(answer.error(
             reason.unwrap_or(Reason::Refused),
@@ -28,72 +21,61 @@ pub(crate) fn judge<T: wire::Judged>(answer: &Answer) -> Result<T, PollError> {
             codes,
         ));
     }
-    page
+    Ok(())
 }
 
 /// Takes a page into the draft, and says whether there is more.
 pub(crate) fn take(
     answer: &Answer,
-    page: wire::EntityConnections,
     target: &str,
-    names: &Names<'_>,
+    names: &Names,
     draft: &mut Draft,
 ) -> Result<bool, PollError> {
-    let rows = match (page.rows, page.success) {
-        (Some(rows), _) => rows,
-        (None, Some(true)) => Vec::new(),
-        (None, _) => {
-            return Err(answer.error(
-                Reason::Decode,
-                "the answer has no entityConnections",
-                Vec::new(),
-            ));
+    answer.read(|page| {
+        let (rows, next) = wire::entity_connections(page)?;
+        for value in rows {
+            let row = connection(target, wire::EntityConnection::of(value)?, names, draft);
+            draft.row(&row)?;
         }
-    };
-    let (empty, full) = (rows.is_empty(), rows.len() >= PAGE_SIZE as usize);
-    // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
-    // never where. Where it is missing, a full page is worth one more request.
-    let more = page.next_page.is_some_and(|url| !url.is_empty()) || full;
-    let rows = rows
-        .into_iter()
-        .map(|row| connection(target, row, names, draft))
-        .collect();
-    let progress = draft
-        .page(rows, !more)
-        .map_err(|error| answer.blame(error))?;
-    if !progress && !empty {
-        return Err(answer.blame(draft.stuck("holds only connections of earlier pages")));
-    }
-    Ok(more)
+        // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
+        // never where. Where it is missing, a full page is worth one more request.
+        let rows = draft.rows_on_page();
+        let more = next || rows >= PAGE_SIZE as usize;
+        let progress = draft.end_page(!more)?;
+        if !progress && rows > 0 {
+            return Err(draft
+                .stuck("holds only connections of earlier pages")
+                .into());
+        }
+        Ok(more)
+    })
 }
 
 /// What entities are called.
 #[derive(Default)]
-pub(crate) struct Names<'a> {
-    pub(super) configured: Option<&'a BTreeMap<String, String>>,
+pub(crate) struct Names {
+    pub(super) configured: Arc<BTreeMap<String, String>>,
     pub(super) told: Arc<BTreeMap<String, String>>,
 }
 
-impl Names<'_> {
-    fn of(&self, id: &str) -> Box<str> {
-        let configured = self.configured.and_then(|names| names.get(id));
-        configured
-            .or_else(|| self.told.get(id))
-            .map(|name| name.as_str().into())
-            .unwrap_or_default()
+impl Names {
+    fn of(&self, id: &str) -> &str {
+        let name = self.configured.get(id).or_else(|| self.told.get(id));
+        name.map_or("", String::as_str)
     }
 }
 
-fn connection(
+fn connection<'a>(
     target: &str,
-    row: wire::EntityConnection,
-    names: &Names<'_>,
+    row: wire::EntityConnection<'a>,
+    names: &'a Names,
     draft: &mut Draft,
-) -> Connection {
-    let (source, other) = (
-        normal(&row.source_entity_id.unwrap_or_default()),
-        normal(&row.target_entity_id.unwrap_or_default()),
-    );
+) -> Connection<Cow<'a, str>> {
+    let (source, other) = (row.source, row.target);
+    let id = match row.id {
+        Some(id) => draft.name("id", id),
+        None => format!("{source}-{other}").into(),
+    };
     let kind = match (source == target, other == target) {
         (true, _) => "outbound",
         (false, true) => "inbound",
@@ -102,21 +84,20 @@ fn connection(
             "other"
         }
     };
-    let status = row.status.unwrap_or_default();
     let status = ["connected", "pending", "disconnected"]
         .into_iter()
-        .find(|known| status.eq_ignore_ascii_case(known))
+        .find(|known| row.status.eq_ignore_ascii_case(known))
         .unwrap_or_else(|| {
             draft.unknown("status");
             "other"
         });
     Connection {
-        id: row.id.unwrap_or_else(|| format!("{source}-{other}")).into(),
+        id,
         kind,
         status,
         facts: Facts {
-            source_entity_name: names.of(&source),
-            target_entity_name: names.of(&other),
+            source_entity_name: names.of(&source).into(),
+            target_entity_name: names.of(&other).into(),
             source_entity: source.into(),
             target_entity: other.into(),
             ..Facts::default()
