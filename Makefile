@@ -1,16 +1,31 @@
-# The one list of commands; CI calls the same.
-.PHONY: run test bench lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
+# The one list of commands; CI calls the same. A bare `make` prints it.
+.PHONY: help run check test bench lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
 
 # Programs that tests need and that are not on the machine already.
 TOOLS := $(CURDIR)/target/tools
+
+.DEFAULT_GOAL := help
+
+# Suites that take longer than the rest together; `make test` has them.
+SLOW := after_a_pause_ an_answer_that_does_not_end a_client_that_does_not_take a_paused_account_is_told
+SLOW += a_quota_that_is_used_up a_second_signal each_fault_has_its_reason however_often_it_is_killed
+SLOW += what_a_vendor_sends_is_nowhere
+
+help:
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1\t\2/p' Makefile | expand -t 20
 
 ## run: the daemon against the built-in simulator; no credentials, no file, no other program
 run:
 	cargo run --release --locked -- demo
 
+## check: what to pass before each commit: format, clippy, unit tests and the quick tests of behaviour; under two minutes on a warm tree
+check: lint
+	cargo test --locked --no-fail-fast --lib --bins
+	cargo test --locked --no-fail-fast --test behaviour -- $(SLOW:%=--skip %)
+
 ## test: everything that must hold, with the programs it needs
 test: lint docs tools deploy-check dashboards-check
-	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked -- --include-ignored
+	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked --no-fail-fast -- --include-ignored
 
 ## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md; a fleet drawn by lot, for docs/scaling.md
 bench:

@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod output;
+mod permissions;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::accounts::Accounts;
 use crate::board::{AccountSeen, Board};
-use crate::clock::Clock;
+use crate::cli::FailOn;
+use crate::clock::{Clock, until};
 use crate::config::Config;
-use crate::error::PollError;
+use crate::error::{PollError, Reason};
 use crate::log::ForLog;
 use crate::metrics::OwnMetrics;
 use crate::state::State;
@@ -22,6 +24,39 @@ use crate::store::Store;
 
 /// How often to look whether all was polled.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A pause that grows by less is not told again: several answers of one moment say the same.
+const SAME_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is worth telling before the report.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// How many targets were polled, of how many that are known so far.
+    #[expect(missing_docs, reason = "as above")]
+    Progress { polled: usize, known: usize },
+    /// The vendor lets an account wait.
+    Paused(Pause<'a>),
+}
+
+/// An account that waits because its vendor said so.
+#[derive(Debug)]
+pub struct Pause<'a> {
+    system: &'static str,
+    account: &'a str,
+    until: Timestamp,
+}
+
+impl fmt::Display for Pause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: the vendor refuses more requests (429): the account is paused until {}",
+            self.system,
+            ForLog(self.account),
+            self.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
+    }
+}
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -86,46 +121,95 @@ impl From<&PollError> for Failure {
     }
 }
 
-/// Polls each target once, inside the budget of its account. `progress` is told how many were polled, of how many
-/// that are known so far.
+/// Polls each target once, inside the budget of its account, for this long at most. Ends before that
+/// once all that is left belongs to accounts whose pause is longer.
 pub async fn check(
     mut config: Config,
     clock: Clock,
-    progress: impl Fn(usize, usize),
+    timeout: Duration,
+    tell: impl Fn(News<'_>),
 ) -> anyhow::Result<Report> {
     config.poll.first_poll_within = Duration::ZERO;
+    let in_flight = config.poll.request_timeout;
     let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
-    let mut accounts = Accounts::new(board.clone(), Store::default(), clock);
+    let mut accounts = Accounts::new(board.clone(), Store::default(), clock.clone());
     let (_, shown) = accounts.take_up(config).await?;
     shown.wait().await;
+    let deadline = Instant::now() + timeout;
+    // By system and account, with when it was told.
+    let mut pauses: BTreeMap<(&str, String), (Timestamp, Instant)> = BTreeMap::new();
     loop {
         let seen = board.seen();
+        let now = clock.now();
         let targets = || {
             seen.iter()
                 .flat_map(|account| account.targets.iter().flatten())
         };
-        let polled = targets()
-            .filter(|(_, state)| state.last_attempt.is_some())
-            .count();
-        let known = targets().count();
-        progress(polled, known);
-        let listed = seen
-            .iter()
-            .all(|account| account.targets.is_some() || account.undiscovered.is_some());
-        if listed && polled == known {
-            return Ok(Report::of(seen));
+        tell(News::Progress {
+            polled: targets().filter(|(_, state)| is_polled(state)).count(),
+            known: targets().count(),
+        });
+        for account in &seen {
+            let Some(until) = account.metrics.usage(now).paused_until else {
+                continue;
+            };
+            let key = (account.system.name, account.account.clone());
+            if pauses
+                .get(&key)
+                .is_none_or(|(told, _)| *told + SAME_PAUSE < until)
+            {
+                let (system, account) = (key.0, key.1.as_str());
+                tell(News::Paused(Pause {
+                    system,
+                    account,
+                    until,
+                }));
+                pauses.insert(key, (until, Instant::now()));
+            }
         }
-        sleep(LOOK_AGAIN).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waits = |account: &&AccountSeen| {
+            let key = (account.system.name, account.account.clone());
+            // Answers to requests that were sent before the pause still come.
+            let paused = pauses.get(&key);
+            paused.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
+        };
+        let mut unfinished = seen.iter().filter(|account| !is_finished(account));
+        if left.is_zero() || unfinished.all(|account| waits(&account)) {
+            return Ok(Report::of(seen, now));
+        }
+        sleep(LOOK_AGAIN.min(left)).await;
+    }
+}
+
+fn is_polled(state: &State) -> bool {
+    state.last_attempt.is_some()
+}
+
+/// Whether all of an account was polled that can be.
+fn is_finished(account: &AccountSeen) -> bool {
+    match &account.targets {
+        Some(targets) => targets.iter().all(|(_, state)| is_polled(state)),
+        None => account.undiscovered.is_some(),
     }
 }
 
 impl Report {
-    fn of(accounts: Vec<AccountSeen>) -> Self {
+    fn of(accounts: Vec<AccountSeen>, now: Timestamp) -> Self {
         let mut report = Self {
             targets: Vec::new(),
             discoveries: Vec::new(),
         };
         for seen in accounts {
+            let unreached = || Failure::unreached(seen.metrics.usage(now).paused_until);
+            if !is_finished(&seen) && seen.targets.is_none() {
+                report.discoveries.push(Undiscovered {
+                    system: seen.system.name,
+                    account: seen.account.clone(),
+                    only_names: false,
+                    failure: unreached(),
+                });
+            }
             if let Some(error) = &seen.undiscovered {
                 report.discoveries.push(Undiscovered {
                     system: seen.system.name,
@@ -135,17 +219,37 @@ impl Report {
                 });
             }
             for (target, state) in seen.targets.into_iter().flatten() {
-                report
-                    .targets
-                    .push(Polled::of(seen.system.name, &seen.account, target, &state));
+                let mut polled = Polled::of(seen.system.name, &seen.account, target, &state);
+                if !is_polled(&state) {
+                    polled.failure = Some(unreached());
+                }
+                report.targets.push(polled);
             }
         }
         report
     }
 
-    /// Whether every target was listed.
+    /// What there is to fail on; `None` if there is nothing of the kind.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub fn problem(&self, fail_on: &[FailOn]) -> Option<String> {
+        let missing: usize = self.targets.iter().map(|target| target.missing.len()).sum();
+        let mut problems = Vec::new();
+        if fail_on.contains(&FailOn::Unlisted) && !self.is_listed() {
+            problems.push("not every target could be listed".to_owned());
+        }
+        if fail_on.contains(&FailOn::Missing) && missing > 0 {
+            let (connections, are) = if missing == 1 {
+                ("connection", "is")
+            } else {
+                ("connections", "are")
+            };
+            problems.push(format!("{missing} expected {connections} {are} missing"));
+        }
+        (!problems.is_empty()).then(|| problems.join(", "))
+    }
+
+    /// Whether every target was listed.
+    fn is_listed(&self) -> bool {
         self.targets.iter().all(|target| target.failure.is_none())
             && self.discoveries.iter().all(|account| account.only_names)
     }
@@ -193,7 +297,7 @@ impl fmt::Display for Report {
             "SECONDS",
             "OF WHICH",
         ]);
-        let (mut connections, mut pages) = (0, 0);
+        let (mut connections, mut pages, mut missing) = (0, 0, 0);
         for target in &self.targets {
             let count: u64 = target.connections.values().sum();
             let of_which = target
@@ -217,6 +321,7 @@ impl fmt::Display for Report {
             ]);
             connections += count;
             pages += target.pages;
+            missing += target.missing.len();
         }
         let failed = self
             .targets
@@ -227,7 +332,10 @@ impl fmt::Display for Report {
             "total".to_owned(),
             String::new(),
             format!("{}", self.targets.len()),
-            format!("{failed} failed"),
+            match missing {
+                0 => format!("{failed} failed"),
+                _ => format!("{failed} failed, {missing} missing"),
+            },
             connections.to_string(),
             pages.to_string(),
         ]);
@@ -239,7 +347,7 @@ impl fmt::Display for Report {
         // A line for each target, after the heading.
         let wrong = |target: &Polled| target.failure.is_some() || !target.missing.is_empty();
         let wrong = std::iter::once(false).chain(self.targets.iter().map(wrong));
-        for (line, wrong) in table.lines().zip(wrong.chain([failed > 0])) {
+        for (line, wrong) in table.lines().zip(wrong.chain([failed + missing > 0])) {
             let (red, off) = if wrong {
                 ("\u{1b}[31m", "\u{1b}[0m")
             } else {
@@ -283,6 +391,29 @@ impl fmt::Display for Report {
 }
 
 impl Failure {
+    /// Of what the time was not enough for.
+    fn unreached(paused_until: Option<Timestamp>) -> Self {
+        let (reason, error, remedy) = match paused_until {
+            Some(until) => {
+                let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+                let error = format!("not polled: the vendor pauses the account until {until}");
+                (Reason::RateLimited, error, "check again after that date")
+            }
+            None => (
+                Reason::Timeout,
+                "not polled within the time of this check".to_owned(),
+                "raise --timeout, or requests_per_minute where the vendor allows more",
+            ),
+        };
+        Self {
+            reason: reason.label(),
+            error,
+            status: None,
+            request_id: None,
+            remedy,
+        }
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         let Self {
             reason,

@@ -1,13 +1,19 @@
 //! Flags and commands, spelled as Prometheus' own exporters spell them.
 
+mod environment;
+mod help;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize as _;
 
-use crate::server::telemetry_path;
+use crate::config::Period;
+use crate::server::{listen_address, telemetry_path};
 use crate::shard::Index;
 use crate::simulator::{Fault, Sizes};
 
@@ -29,17 +35,9 @@ pub struct Cli {
 /// What runs; the daemon, if nothing is named.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed.
-    Check {
-        /// For people, or for programs.
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "table",
-            env = "CONNECTIONS_EXPORTER_FORMAT"
-        )]
-        format: CheckFormat,
-    },
+    /// Poll every target once, inside its budget, and print a table of what was found; exit 0 only if
+    /// all were listed and no expected connection is missing.
+    Check(CheckFlags),
     /// Run the daemon against the built-in simulator: no credentials, no file.
     Demo {
         #[command(flatten)]
@@ -52,11 +50,43 @@ pub enum Command {
         #[expect(missing_docs, reason = "flags")]
         simulator: SimulatorFlags,
         /// Address of the simulator; loopback only.
-        #[arg(long = "simulator.listen-address", default_value = "127.0.0.1:9933", env = "CONNECTIONS_EXPORTER_SIMULATOR_LISTEN_ADDRESS", value_parser = loopback)]
+        #[arg(long = "simulator.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9933", env = "CONNECTIONS_EXPORTER_SIMULATOR_LISTEN_ADDRESS", value_parser = loopback)]
         listen_address: SocketAddr,
     },
     /// Ask a running daemon's /-/healthy; exit 0 only for a 200.
     Healthcheck,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Check")]
+pub struct CheckFlags {
+    /// For people, or for programs.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        env = "CONNECTIONS_EXPORTER_FORMAT"
+    )]
+    pub format: CheckFormat,
+    /// How long to poll; a target that was not reached by then counts as failed.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2m",
+        env = "CONNECTIONS_EXPORTER_TIMEOUT",
+        value_parser = duration
+    )]
+    pub timeout: Duration,
+    /// What makes the exit code 1.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "unlisted,missing",
+        value_delimiter = ',',
+        env = "CONNECTIONS_EXPORTER_FAIL_ON"
+    )]
+    pub fail_on: Vec<FailOn>,
 }
 
 /// Flags of the daemon.
@@ -65,32 +95,38 @@ pub enum Command {
 pub struct Daemon {
     /// Configuration file.
     #[arg(
-        long = "config.file",
+        long = "config.file", help_heading = "Configuration",
         global = true,
         value_name = "FILE",
-        default_value = "config.yaml",
+        default_value = DEFAULT_CONFIG_FILE,
         env = "CONNECTIONS_EXPORTER_CONFIG_FILE"
     )]
     pub config_file: PathBuf,
     /// Load the configuration, report every problem, print the request plan, and exit.
-    #[arg(long = "config.check", env = "CONNECTIONS_EXPORTER_CONFIG_CHECK")]
+    #[arg(
+        long = "config.check",
+        help_heading = "Configuration",
+        env = "CONNECTIONS_EXPORTER_CONFIG_CHECK"
+    )]
     pub config_check: bool,
     /// Address to listen on, host:port or :port; repeatable.
     #[arg(
-        long = "web.listen-address",
+        long = "web.listen-address", help_heading = "Web",
         global = true,
         value_name = "ADDRESS",
         default_value = ":9932",
         value_delimiter = ',',
-        env = "CONNECTIONS_EXPORTER_WEB_LISTEN_ADDRESS"
+        env = "CONNECTIONS_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_parser = listen_address
     )]
     pub web_listen_address: Vec<String>,
     /// Path of the metrics.
-    #[arg(long = "web.telemetry-path", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
+    #[arg(long = "web.telemetry-path", help_heading = "Web", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
     pub web_telemetry_path: String,
     /// TLS and passwords, in the format of Prometheus' exporters; see docs/web-configuration.md.
     #[arg(
         long = "web.config.file",
+        help_heading = "Web",
         global = true,
         value_name = "FILE",
         env = "CONNECTIONS_EXPORTER_WEB_CONFIG_FILE"
@@ -99,6 +135,7 @@ pub struct Daemon {
     /// Listen on the sockets that systemd passes, instead of --web.listen-address.
     #[arg(
         long = "web.systemd-socket",
+        help_heading = "Web",
         global = true,
         env = "CONNECTIONS_EXPORTER_WEB_SYSTEMD_SOCKET"
     )]
@@ -106,16 +143,18 @@ pub struct Daemon {
     /// Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does.
     #[arg(
         long = "web.enable-lifecycle",
+        help_heading = "Web",
         global = true,
         env = "CONNECTIONS_EXPORTER_WEB_ENABLE_LIFECYCLE"
     )]
     pub web_enable_lifecycle: bool,
     /// Answers in flight; more get 503.
-    #[arg(long = "web.max-requests", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long = "web.max-requests", help_heading = "Web", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
     /// Folder for what must outlive a restart; without it, nothing is written.
     #[arg(
         long = "state.dir",
+        help_heading = "State",
         value_name = "FOLDER",
         env = "CONNECTIONS_EXPORTER_STATE_DIR"
     )]
@@ -123,6 +162,7 @@ pub struct Daemon {
     /// Which of the shards this process is, from 0; auto: the ordinal at the end of the host name.
     #[arg(
         long = "shard.index",
+        help_heading = "Shards",
         global = true,
         value_name = "INDEX",
         default_value = "0",
@@ -132,6 +172,7 @@ pub struct Daemon {
     /// How many processes share the accounts of the configuration; each account belongs to one of them.
     #[arg(
         long = "shard.total",
+        help_heading = "Shards",
         global = true,
         value_name = "NUMBER",
         default_value = "1",
@@ -146,12 +187,13 @@ pub struct Daemon {
     )]
     pub debug_core_dumps: bool,
     /// Least level that is logged.
-    #[arg(long = "log.level", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
+    #[arg(long = "log.level", help_heading = "Log", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
     pub log_level: String,
     /// How lines are written to standard error.
     #[arg(
         long = "log.format",
+        help_heading = "Log",
         global = true,
         value_name = "FORMAT",
         default_value = "logfmt",
@@ -160,6 +202,9 @@ pub struct Daemon {
     pub log_format: LogFormat,
 }
 
+/// The configuration file that is read if none is named.
+pub const DEFAULT_CONFIG_FILE: &str = "config.yaml";
+
 /// How what `check` found is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CheckFormat {
@@ -167,6 +212,15 @@ pub enum CheckFormat {
     Table,
     /// One JSON object.
     Json,
+}
+
+/// What makes `check` fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// A target that could not be listed, or was not reached in time.
+    Unlisted,
+    /// An expected connection that is not there.
+    Missing,
 }
 
 /// How log lines are written.
@@ -180,6 +234,7 @@ pub enum LogFormat {
 
 /// Flags of the simulator.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Simulator")]
 pub struct SimulatorFlags {
     /// Zuora entities.
     #[arg(long = "simulator.entities", value_name = "NUMBER", default_value_t = Sizes::default().entities, env = "CONNECTIONS_EXPORTER_SIMULATOR_ENTITIES")]
@@ -240,14 +295,23 @@ impl SimulatorFlags {
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "expected an address and a port, such as 127.0.0.1:9933")?;
+    let address: SocketAddr = text.parse().map_err(|_| match listen_address(text) {
+        Err(problem) if text.contains(':') => problem,
+        _ => "expected an address and a port, such as 127.0.0.1:9933".to_owned(),
+    })?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
         Err("the simulator listens on loopback only".to_owned())
     }
+}
+
+/// A length of time, spelled as in the configuration.
+fn duration(text: &str) -> Result<Duration, String> {
+    let period = Period::deserialize(serde_yaml::Value::from(text));
+    period
+        .map(|period| period.0)
+        .map_err(|error| error.to_string())
 }
 
 const VERSION: &str = concat!(
@@ -278,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_an_environment_variable_of_the_same_name() {
-        let mut command = Cli::command();
+        let mut command = Cli::complete_command();
         command.build();
         let all = std::iter::once(&command)
             .chain(command.get_subcommands())
@@ -300,6 +364,16 @@ mod tests {
             flags += 1;
         }
         assert!(flags > 10);
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(
+            duration("120")
+                .unwrap_err()
+                .starts_with("expected a duration with a unit")
+        );
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser as _};
-use connections_exporter::blocking::output;
-use connections_exporter::check;
-use connections_exporter::cli::{CheckFormat, Cli, Command, Daemon, LogFormat, SimulatorFlags};
+use connections_exporter::blocking::{files, output};
+use connections_exporter::check::{self, News};
+use connections_exporter::cli::{
+    CheckFlags, CheckFormat, Cli, Command, DEFAULT_CONFIG_FILE, Daemon, LogFormat, SimulatorFlags,
+};
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
 use connections_exporter::plan::Plan;
@@ -47,7 +47,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     output::report_panics();
     // Its report says what the log would.
     let quiet = matches!(cli.command, Some(Command::Check { .. }));
@@ -87,9 +87,9 @@ fn serves(cli: &Cli) -> bool {
 
 async fn command(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        None if cli.daemon.config_check => config_check(&cli.daemon).await,
-        None => daemon(&cli.daemon).await,
-        Some(Command::Check { format }) => check_all(&cli.daemon, *format).await,
+        None if cli.daemon.config_check => config_check(&cli.daemon, cli.shard()?).await,
+        None => daemon(&cli.daemon, cli.shard()?).await,
+        Some(Command::Check(how)) => check_all(&cli.daemon, cli.shard()?, how).await,
         Some(Command::Demo { simulator }) => demo(&cli.daemon, simulator).await,
         Some(Command::Simulate {
             simulator,
@@ -139,15 +139,15 @@ async fn load(file: PathBuf, shard: Shard) -> Result<Config, Problems> {
     Ok(config)
 }
 
-/// Ends the process as after any other bad usage if there is no such shard.
-fn shard(flags: &Daemon) -> Shard {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    Shard::new(flags.shard_index, flags.shard_total, &host).unwrap_or_else(|problem| {
-        Cli::command()
-            .error(ErrorKind::ValueValidation, problem)
-            .exit()
-    })
+/// Fails if there is no configuration file and none was named, as when somebody tries the program.
+async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
+    let file = &flags.config_file;
+    if file.as_os_str() == DEFAULT_CONFIG_FILE && files::is_missing(file).await {
+        bail!(
+            "{DEFAULT_CONFIG_FILE}: there is no such file in this folder: name yours with --config.file, or try `connections-exporter demo`, which needs none"
+        );
+    }
+    Ok(())
 }
 
 async fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
@@ -157,8 +157,9 @@ async fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
     }
 }
 
-async fn config_check(flags: &Daemon) -> anyhow::Result<()> {
-    let config = load(flags.config_file.clone(), shard(flags));
+async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
+    some_configuration(flags).await?;
+    let config = load(flags.config_file.clone(), shard);
     let (config, web) = tokio::join!(config, load_web(flags));
     // What a daemon would wait for is as wrong for who checks.
     let config = config.and_then(|config| {
@@ -186,36 +187,37 @@ fn say(text: &str) -> anyhow::Result<()> {
     output::print(text).context("writing to standard output")
 }
 
-/// Polls every target once. Fails, after its report, if not all were listed.
-async fn check_all(flags: &Daemon, format: CheckFormat) -> anyhow::Result<()> {
-    let config = load(flags.config_file.clone(), shard(flags)).await?;
+/// Polls every target once. Fails, after its report, if that is not as `--fail-on` says.
+async fn check_all(flags: &Daemon, shard: Shard, how: &CheckFlags) -> anyhow::Result<()> {
+    some_configuration(flags).await?;
+    let config = load(flags.config_file.clone(), shard).await?;
     let shown = output::is_watched();
-    let progress = |polled: usize, known: usize| {
-        if shown {
+    // The line of the progress is cleared before anything else is written.
+    let clear = if shown { "\r\u{1b}[K" } else { "" };
+    let tell = |news: News<'_>| match news {
+        News::Progress { polled, known } if shown => {
             output::progress(&format!("\r{polled} of {known} targets polled "));
         }
+        News::Progress { .. } => {}
+        News::Paused(pause) => output::tell(&format!("{clear}{pause}\n")),
     };
-    let report = check::check(config, Clock::system(), progress).await?;
-    if shown {
-        // The line is cleared before the report begins.
-        output::finish("\r\u{1b}[K", Some(LAST_LINES));
-    }
-    match format {
+    let report = check::check(config, Clock::system(), how.timeout, tell).await?;
+    output::finish(clear, Some(LAST_LINES));
+    match how.format {
         CheckFormat::Table => say(&report.to_string())?,
         CheckFormat::Json => say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
     }
-    if report.is_good() {
-        Ok(())
-    } else {
-        bail!("not every target could be listed")
+    match report.problem(&how.fail_on) {
+        Some(problem) => bail!(problem),
+        None => Ok(()),
     }
 }
 
-async fn daemon(flags: &Daemon) -> anyhow::Result<()> {
-    let shard = shard(flags);
+async fn daemon(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
     let begin = async {
+        some_configuration(flags).await?;
         let file = flags.config_file.clone();
         let (configuration, reload) =
             Configuration::load(move || load(file.clone(), shard)).await?;
@@ -275,6 +277,8 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
 
 async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
+    // There is nothing to reload. A SIGHUP to all that have this name must not end it.
+    let _hangups = hangups()?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| {
         format!("listening on {address}: choose another --simulator.listen-address")

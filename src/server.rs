@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use answer::{Answer, page, text};
 pub(crate) use descriptors::raise_descriptors;
-pub use listen::{bind, from_systemd, loopback_of};
+pub use listen::{bind, from_systemd, listen_address, loopback_of};
 
 use crate::board::{Board, Part};
 use crate::reload::Reload;

@@ -90,6 +90,15 @@ pub fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
     (0..total.get()).max_by_key(weight).unwrap_or(0)
 }
 
+/// The name of this machine, or of this pod.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The number after the last hyphen of the first part of a host's name.
 fn ordinal(host: &str) -> Option<u32> {
     let name = host.split('.').next()?;

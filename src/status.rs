@@ -92,12 +92,13 @@ impl<'a> Page<'a> {
     fn new(seen: &'a [AccountSeen], board: &Board, about: &'a About, now: Timestamp) -> Self {
         let targets = targets(seen, now);
         let accounts = accounts(seen, now);
+        let worries = worries(&targets);
         Self {
             about,
             now: Date { at: now, now },
-            summary: Summary::of(&targets, &accounts),
+            summary: Summary::of(&targets, &accounts, worries.total),
             tokens: tokens(&targets, now),
-            worries: worries(&targets),
+            worries,
             own: Own::of(board, about, now),
             targets,
             accounts,
@@ -106,13 +107,15 @@ impl<'a> Page<'a> {
 }
 
 impl Summary {
-    fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>]) -> Self {
+    /// With how many connections need a look.
+    fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>], worries: usize) -> Self {
         let count = |health| targets.iter().filter(|row| row.health == health).count();
         let of = Health::ALL
             .into_iter()
             .rev()
             .map(|health| (health, count(health)));
-        let tallies = || targets.iter().filter_map(|row| row.connections.as_ref());
+        let tallies = targets.iter().filter_map(|row| row.connections.as_ref());
+        let missing = tallies.map(|tally| tally.missing).sum();
         Self {
             targets: targets.len(),
             of: of
@@ -124,8 +127,8 @@ impl Summary {
                 .iter()
                 .filter(|row| row.connections.is_none())
                 .count(),
-            missing: tallies().map(|tally| tally.missing).sum(),
-            not_connected: tallies().map(|tally| tally.not_connected).sum(),
+            missing,
+            not_connected: worries - missing,
         }
     }
 

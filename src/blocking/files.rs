@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::permissions::warn_of_readers;
 use super::{BlockingPool, compute};
 
 /// How long a file may take to be read.
@@ -103,7 +104,11 @@ pub async fn read(kind: Kind, path: &Path) -> Result<Vec<u8>, FileError> {
     let (file, limit) = (path.to_owned(), kind.limit());
     READS
         .run(kind.pool(), path, READ_WITHIN, move || {
-            read_now(&file, limit, READ_WITHIN)
+            let content = read_now(&file, limit, READ_WITHIN)?;
+            if kind == Kind::Secret {
+                warn_of_readers(&file);
+            }
+            Ok(content)
         })
         .await
         .unwrap_or(Err(FileError::TimedOut))
@@ -277,12 +282,23 @@ impl Files {
 }
 
 async fn exists(path: &Path) -> bool {
+    look(path).await == Some(true)
+}
+
+/// Whether there is surely nothing of this name.
+pub async fn is_missing(path: &Path) -> bool {
+    look(path).await == Some(false)
+}
+
+/// Whether there is anything of this name; `None` if that is not known in time.
+async fn look(path: &Path) -> Option<bool> {
     static LOOKS: LazyLock<(BlockingPool, OneEach)> =
         LazyLock::new(|| (BlockingPool::new(4), OneEach::default()));
     let (pool, looks) = &*LOOKS;
     let file = path.to_owned();
-    let exists = looks.run(pool, path, READ_WITHIN, move || file.exists());
-    exists.await.unwrap_or(false)
+    looks
+        .run(pool, path, READ_WITHIN, move || file.exists())
+        .await
 }
 
 /// Checks something until every file that the check asks for was read: the first time without any, so the check must have

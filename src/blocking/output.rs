@@ -163,6 +163,11 @@ pub fn progress(text: &str) {
     STDERR.push_if_idle(text.as_bytes());
 }
 
+/// Writes a line to standard error, as if it were a line of the log.
+pub fn tell(line: &str) {
+    STDERR.push(line.as_bytes());
+}
+
 /// Writes to standard error after all log lines, and waits until it is written, but not longer than this.
 pub fn finish(text: &str, within: Option<Duration>) {
     STDERR.finish(text.as_bytes(), within);

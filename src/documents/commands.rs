@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::{fs, process};
 
 use clap::builder::PossibleValue;
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
 
 use super::{GENERATED, code, hold, table};
@@ -17,13 +17,14 @@ const BEGINNING: &str = "
 # Commands and flags
 
 Every flag is an environment variable, too; a flag wins over its variable. In a variable a list is divided by commas, and a switch is
-`true` or `false`. Unknown variables are ignored. Flags of the daemon stand before or after a command's name, if the command has them.
+`true` or `false`. A variable that is empty is not set, and unknown variables are ignored. Flags of the daemon stand before or after a
+command's name. Each command lists those that it uses; it accepts the others, too, so that all commands can share their arguments and variables.
 `--help` explains a command's flags, `-h` in short.
 ";
 
 /// All commands, with the daemon's first; the version without the revision, which every commit would change.
 fn command() -> Command {
-    let mut command = Cli::command()
+    let mut command = Cli::complete_command()
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true);
     command.build();
@@ -96,7 +97,8 @@ fn page(command: &Command) -> String {
         let shared: Vec<_> = sub
             .get_arguments()
             .filter(|flag| {
-                inherited(flag) && !["help", "version"].contains(&flag.get_id().as_str())
+                let own = ["help", "version"].contains(&flag.get_id().as_str());
+                inherited(flag) && !flag.is_hide_set() && !own
             })
             .filter_map(|flag| flag.get_long().map(|long| format!("--{long}")))
             .collect();

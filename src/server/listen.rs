@@ -8,8 +8,42 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
+/// The port that is listened on if none is named.
+const PORT: u16 = 9932;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Checks how an address to listen on is spelled, as far as that can be told without a resolver: the
+/// text itself, or what is wrong with it and what to write.
+pub fn listen_address(text: &str) -> Result<String, String> {
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    if is_port(text) {
+        return Err(format!("did you mean :{text}?"));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/');
+        return Err(format!("leave {scheme}:// out: write {rest}"));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_ipv6(host) && is_port(port) => Err(format!(
+            "an IPv6 address stands in brackets: write [{host}]:{port}"
+        )),
+        _ if is_ipv6(text) => Err(format!(
+            "an IPv6 address stands in brackets, before a port: write [{text}]:{PORT}"
+        )),
+        Some((host, _)) if host.starts_with('[') && !host.ends_with(']') => {
+            Err(format!("the port is missing: write {text}:{PORT}"))
+        }
+        None if !text.is_empty() => Err(format!("the port is missing: write {text}:{PORT}")),
+        None => Err("expected host:port or :port".to_owned()),
+        Some((_, port)) if !is_port(port) => Err(format!(
+            "expected a port from 0 to 65535 after the last colon, such as :{PORT}"
+        )),
+        Some(_) => Ok(text.to_owned()),
+    }
+}
 
 /// Binds `host:port`, or `:port` for every address of the machine, IPv6 and IPv4.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
@@ -110,4 +144,40 @@ pub async fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
         reached.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     Ok(reached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_listen_address_is_answered_with_what_to_write() {
+        for (typed, expected) in [
+            ("9932", "did you mean :9932?"),
+            ("::1:9932", "write [::1]:9932"),
+            (":::9932", "write [::]:9932"),
+            ("fe80::1:80", "write [fe80::1]:80"),
+            ("::1", "write [::1]:9932"),
+            ("[::1]", "write [::1]:9932"),
+            ("localhost", "write localhost:9932"),
+            ("127.0.0.1", "write 127.0.0.1:9932"),
+            ("http://0.0.0.0:9932/", "write 0.0.0.0:9932"),
+            (":99999", "expected a port from 0 to 65535"),
+            ("localhost:http", "expected a port from 0 to 65535"),
+            ("localhost:", "expected a port from 0 to 65535"),
+            ("", "expected host:port or :port"),
+        ] {
+            let problem = listen_address(typed).unwrap_err();
+            assert!(problem.contains(expected), "{typed}: {problem}");
+        }
+        for typed in [
+            ":9932",
+            "localhost:0",
+            "127.0.0.1:80",
+            "[::1]:9932",
+            "[::]:9932",
+        ] {
+            assert_eq!(listen_address(typed).as_deref(), Ok(typed));
+        }
+    }
 }

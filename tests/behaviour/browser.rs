@@ -53,6 +53,12 @@ async fn targets_are_filtered_by_text_and_state() {
 
 #[tokio::test]
 #[ignore = "needs chromium: make test"]
+async fn a_link_leads_to_where_one_can_read() {
+    browse("links", &with_a_failure().await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium: make test"]
 async fn columns_sort() {
     browse("sort", &with_a_failure().await).await;
 }

@@ -1,6 +1,8 @@
 //! The command `check`, as an operator uses it before the daemon runs.
 
-use std::process::Output;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Output, Stdio};
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 
@@ -31,7 +33,9 @@ async fn every_target_is_polled_once_and_shown_with_totals() {
     rig.ready().await;
     let before = rig.simulator.requests("connections_all");
     let (code, said, problems) = check(&rig, &[]).await;
-    assert_eq!((code, problems.as_str()), (0, ""), "{said}");
+    // The simulator's own configuration expects one that is not there.
+    let missing = "1 expected connection is missing\n";
+    assert_eq!((code, problems.as_str()), (1, missing), "{said}");
     assert_eq!(rig.simulator.requests("connections_all") - before, 3);
     // A heading, seven targets, and the totals.
     assert_eq!(said.lines().count(), 9, "{said}");
@@ -49,12 +53,103 @@ async fn every_target_is_polled_once_and_shown_with_totals() {
     assert!(line("acme_slack").contains("misses zendesk"), "{said}");
     assert!(line("acme_slack").contains("4 oauth"), "{said}");
     let total: Vec<_> = line("total").split_whitespace().collect();
-    assert_eq!(total[..4], ["total", "7", "0", "failed"]);
+    assert_eq!(total[..6], ["total", "7", "0", "failed,", "1", "missing"]);
     let column = |line: &str, text: &str| line.find(text).unwrap();
     let heading = said.lines().next().unwrap();
     assert_eq!(
         column(heading, "TARGET"),
         column(line("acme_slack"), "acme_slack")
+    );
+}
+
+#[tokio::test]
+async fn what_makes_it_fail_can_be_chosen() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let (code, said, problems) = check(&rig, &["--fail-on=unlisted"]).await;
+    assert_eq!((code, problems.as_str()), (0, ""), "{said}");
+    rig.simulator.fail(Fault {
+        target: Some("acme_shopify".to_owned()),
+        ..Fault::new(Kind::Refuse)
+    });
+    let (code, said, problems) = check(&rig, &[]).await;
+    let both = "not every target could be listed, 1 expected connection is missing\n";
+    assert_eq!((code, problems.as_str()), (1, both), "{said}");
+    let (code, said, problems) = check(&rig, &["--fail-on=missing"]).await;
+    let missing = "1 expected connection is missing\n";
+    assert_eq!((code, problems.as_str()), (1, missing), "{said}");
+}
+
+/// A folder whose configuration asks each vendor for a target every ten seconds, so that the first answer
+/// comes before the second request.
+fn slow_budget(rig: &Rig) -> tempfile::TempDir {
+    let folder = configured_in_files(rig, "1h");
+    let file = folder.path().join("config.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let slow = text.replace("requests_per_minute: 60000", "requests_per_minute: 6");
+    let slow = slow.replace("poll:\n", "poll:\n  request_timeout: 5s\n");
+    assert_eq!(slow.matches(": 6\n").count(), 2, "{text}");
+    fs::write(file, slow).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_paused_account_is_told_at_once_and_its_other_targets_count_as_rate_limited() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    rig.simulator
+        .fail("kind=429&retry_after=3600".parse().unwrap());
+    let folder = slow_budget(&rig);
+    let file = folder.path().join("config.yaml").display().to_string();
+    let mut command = exporter(&["check", "--timeout=10m", "--config.file", &file]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let first = [(); 2].map(|()| lines.next().unwrap().unwrap());
+        let goes_on = child.try_wait().unwrap().is_none();
+        let rest: Vec<_> = lines.map(Result::unwrap).collect();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (first, goes_on, rest, output.status.code(), said)
+    });
+    let (mut first, goes_on, rest, code, said) = run.await.unwrap();
+    assert!(goes_on, "it waits for requests that were under way");
+    first.sort();
+    let paused = "the vendor refuses more requests (429): the account is paused until 2";
+    for (line, account) in first.iter().zip(["zis acme: ", "zuora production: "]) {
+        assert!(line.starts_with(&format!("{account}{paused}")), "{line}");
+    }
+    assert_eq!(rest, ["not every target could be listed"]);
+    assert_eq!(code, Some(1));
+    // Only the first request of an account was answered.
+    assert!(said.contains("zis acme acme_"), "{said}");
+    assert_eq!(
+        said.matches("rate_limited (HTTP 429)\n").count(),
+        2,
+        "{said}"
+    );
+    let unreached = "rate_limited\n  not polled: the vendor pauses the account until 2";
+    assert_eq!(said.matches(unreached).count(), 2, "{said}");
+}
+
+#[tokio::test]
+async fn what_was_not_reached_in_time_counts_as_failed() {
+    let rig = Rig::start(Sizes::default(), ONCE).await;
+    rig.ready().await;
+    let folder = slow_budget(&rig);
+    let file = folder.path().join("config.yaml").display().to_string();
+    // In so short a time no more than one request of an account can be sent.
+    let mut command = exporter(&["check", "--timeout=1s", "--config.file", &file]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(
+            ": timeout\n  not polled within the time of this check\n  To do: raise --timeout"
+        ),
+        "{said}"
     );
 }
 
@@ -120,16 +215,17 @@ async fn whoever_has_read_enough_of_a_report_may_go() {
     let folder = configured_in_files(&rig, "1h");
     let file = folder.path().join("config.yaml").display().to_string();
     for arguments in [
-        ["check", "--config.file"],
-        ["--config.check", "--config.file"],
+        &["check", "--fail-on=unlisted", "--config.file"][..],
+        &["--config.check", "--config.file"],
     ] {
-        let mut command = exporter(&arguments);
+        let mut command = exporter(arguments);
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         command.arg(&file).stdout(writer);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let Output { status, stderr, .. } = output.await.unwrap();
-        assert!(status.success(), "{status}");
-        assert_eq!(String::from_utf8(stderr).unwrap(), "");
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(status.success(), "{status}: {said}");
+        assert_eq!(said, "");
     }
 }

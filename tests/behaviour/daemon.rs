@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Instant;
 
-use crate::rig::Rig;
+use socket2::{Domain, Socket, Type};
+
+use crate::rig::{LOOK_AGAIN, PATIENCE, Rig};
 
 pub(crate) fn exporter(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connections-exporter"));
@@ -15,13 +18,18 @@ pub(crate) fn exporter(arguments: &[&str]) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// A port for a process that is to listen on it. It is bound here as long as the tests run, and not
+/// listened on: so the kernel gives it to nobody who asks for any port, and whoever names it may still
+/// listen, as everybody here sets `SO_REUSEADDR`.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    KEPT.lock().unwrap().push(socket);
+    address.port()
 }
 
 /// A running daemon, ended with its test.
@@ -34,12 +42,12 @@ impl Daemon {
     /// Starts a command that serves at the address, and waits until it does.
     pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
         let mut daemon = Self::spawn(command, address);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
             let ended = daemon.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {ended:?}");
             assert!(Instant::now() < deadline, "nobody listens at {address}");
-            std::thread::yield_now();
+            std::thread::sleep(LOOK_AGAIN);
         }
         daemon
     }
@@ -77,13 +85,13 @@ impl Daemon {
 
     /// Waits for the end, and gives what was written to standard output and error.
     pub(crate) fn end(&mut self) -> (ExitStatus, String, String) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
             assert!(Instant::now() < deadline, "it does not end");
-            std::thread::yield_now();
+            std::thread::sleep(LOOK_AGAIN);
         };
         let (mut said, mut logged) = (String::new(), String::new());
         self.child
@@ -163,13 +171,14 @@ pub(crate) async fn answer_when(
     path: &str,
     what: impl Fn(&str) -> bool,
 ) -> String {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = get(address, path).await;
         if what(&answer) {
             return answer;
         }
         assert!(Instant::now() < deadline, "it did not come:\n{answer}");
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::restarts;
 
@@ -150,5 +151,37 @@ fn each_promise_of_security_names_a_test_that_there_is() {
                 "there is no test {test}"
             );
         }
+    }
+}
+
+#[test]
+fn the_readme_names_the_toolchain_that_the_package_needs() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let needed = concat!(
+        "Rust toolchain (",
+        env!("CARGO_PKG_RUST_VERSION"),
+        " or later)"
+    );
+    assert!(readme.contains(needed), "{needed}");
+}
+
+#[test]
+fn a_bare_make_tells_what_each_target_does() {
+    let output = Command::new("make")
+        .args(["--no-print-directory", "--directory"])
+        .arg(root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let targets = makefile
+        .lines()
+        .filter_map(|line| line.strip_prefix(".PHONY: "))
+        .flat_map(str::split_whitespace);
+    for target in targets.filter(|target| *target != "help") {
+        let told = said
+            .lines()
+            .any(|line| line.split(' ').next() == Some(target));
+        assert!(told, "{target} is not in: {said}");
     }
 }

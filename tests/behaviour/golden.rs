@@ -10,7 +10,7 @@ use wiremock::matchers::{
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::configurations::taken;
-use crate::rig::serve;
+use crate::rig::{PATIENCE, serve};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/page.prom");
 
@@ -117,7 +117,7 @@ zis:
             .await
             .unwrap()
     };
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while get("/-/ready").await.status() != 200 {
         assert!(tokio::time::Instant::now() < deadline, "not ready");
     }

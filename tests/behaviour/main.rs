@@ -23,6 +23,7 @@ mod deploy;
 mod discovery;
 mod documents;
 mod faults;
+mod flags;
 mod golden;
 mod hostile;
 mod listings;

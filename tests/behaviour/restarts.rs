@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
 
 use crate::daemon::{daemon_in, daemon_in_files, get, page_when, ready};
-use crate::rig::{ONCE, Page, Rig};
+use crate::rig::{ONCE, PATIENCE, Page, Rig};
 
 const ENDPOINTS: [&str; 4] = [
     "oauth_token",
@@ -44,7 +44,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Waits until this is true of the files below a folder.
 pub(crate) async fn files_when(folder: &Path, what: impl Fn(&[PathBuf]) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let files = files(folder);
         if what(&files) {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use memchr::memmem;
@@ -11,7 +11,7 @@ use memchr::memmem;
 use crate::configurations::taken;
 use crate::daemon::{configured_in_files, daemon_in, get, page_when};
 use crate::restarts::files;
-use crate::rig::{ONCE, Rig};
+use crate::rig::{ONCE, PATIENCE, Rig};
 
 /// How often the text stands in the memory of a process.
 fn in_memory(process: u32, text: &[u8]) -> usize {
@@ -41,7 +41,7 @@ fn in_memory(process: u32, text: &[u8]) -> usize {
 }
 
 #[tokio::test]
-async fn what_a_vendor_sends_is_nowhere_two_seconds_after_a_poll() {
+async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
     let sizes = Sizes {
         integrations: 5,
         integration_connections: 250,
@@ -94,14 +94,19 @@ async fn what_a_vendor_sends_is_nowhere_two_seconds_after_a_poll() {
             page.matches("target_up{").count() == 14
         })
         .await;
-        tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>())
-            .await
-            .unwrap_err();
-        let left = in_memory(daemon.id(), planted.as_bytes());
-        assert_eq!(
-            left, 0,
-            "{fault:?}: {left} times in the memory of the daemon"
-        );
+        // What a task under way holds goes with it; what is kept would stay.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = in_memory(daemon.id(), planted.as_bytes());
+            if left == 0 {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{fault:?}: {left} times in the memory of the daemon"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         let mut shown = String::new();
         for path in ["/metrics", "/", "/-/ready", "/-/healthy", "/nowhere"] {
             shown += &get(daemon.address, path).await;

@@ -10,7 +10,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::rig::{ONCE, Rig};
+use crate::rig::{ONCE, PATIENCE, Rig};
 
 const NOTHING: Sizes = Sizes {
     entities: 0,
@@ -174,7 +174,7 @@ async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allow
     assert_eq!(rig.get("/-/healthy").await.status(), 200);
     assert_eq!(rig.get("/-/ready").await.status(), 200);
     drop(slow);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while rig.get("/metrics").await.status() != 200 {
         assert!(
             tokio::time::Instant::now() < deadline,
@@ -212,7 +212,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
             .await
             .unwrap_err();
         assert!(
-            begun.elapsed() < Duration::from_secs(25),
+            begun.elapsed() < PATIENCE,
             "still being served after {taken} bytes"
         );
     }
@@ -239,8 +239,7 @@ async fn unfinished_headers_and_idle_connections_end() {
         let mut stream = TcpStream::connect(rig.address).await.unwrap();
         stream.write_all(begin).await.unwrap();
         let mut rest = Vec::new();
-        let end =
-            tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
         assert!(
             end.is_ok(),
             "{:?} keeps its connection",

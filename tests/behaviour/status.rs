@@ -2,15 +2,15 @@
 
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use connections_exporter::server::Limits;
-use connections_exporter::simulator::{Sizes, World};
+use connections_exporter::simulator::{Fault, Sizes, World};
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
 use crate::daemon::{configured_in_files, daemon_in, get, page_when};
-use crate::rig::{ONCE, Rig, serve_text};
+use crate::rig::{OFTEN, ONCE, PATIENCE, Rig, serve_text};
 
 const FEW: Sizes = Sizes {
     entities: 2,
@@ -33,7 +33,7 @@ async fn html(rig: &Rig) -> String {
 
 /// The first page at this address of which this is true.
 async fn html_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let html = get(address, "/").await;
         if what(&html) {
@@ -92,10 +92,8 @@ async fn it_says_of_each_target_how_it_is_and_what_to_do() {
         "up acme_slack zis acme 10 4 oauth, 2 api_key, 2 basic_auth, 2 bearer_token 1 missing ";
     assert!(up.starts_with(known), "{up}");
     // The age of the listing, and the next poll an hour after the last.
-    assert!(
-        up.ends_with(" in 59 min") || up.ends_with(" in 1 h"),
-        "{up}"
-    );
+    let soon = ["in 1 h", "in 59 min", "in 58 min", "in 57 min"];
+    assert!(soon.iter().any(|soon| up.ends_with(soon)), "{up}");
     let up = row(&html, "targets", "Global");
     assert!(
         up.contains("outbound connected") && up.contains("inbound connected"),
@@ -105,28 +103,28 @@ async fn it_says_of_each_target_how_it_is_and_what_to_do() {
 
 #[tokio::test]
 async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing_is_dropped() {
-    let text =
-        "  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 1s\n  stale_after: 3s\n";
-    let hang = "kind=hang&endpoint=connections_all";
-    let world = World::new(
-        Sizes {
-            entities: 0,
-            integrations: 1,
-            ..FEW
-        },
-        1,
-        Timestamp::now(),
-    );
-    let rig = Rig::start_failing(world, vec![hang.parse().unwrap()], text).await;
+    let sizes = Sizes {
+        entities: 0,
+        integrations: 1,
+        ..FEW
+    };
     let begins = |words: &'static str| {
         move |html: &str| row(html, "targets", "acme_slack").starts_with(words)
     };
+    let fails: Fault = "kind=500&endpoint=connections_all".parse().unwrap();
+    let hang = "kind=hang&endpoint=connections_all".parse().unwrap();
+    let world = || World::new(sizes, 1, Timestamp::now());
+    let rig = Rig::start_failing(world(), vec![hang], OFTEN).await;
     html_when(rig.address, begins("not polled yet acme_slack zis acme")).await;
-    rig.simulator.heal();
+    let rig = Rig::start_with(world(), OFTEN, Limits::default()).await;
     let up = html_when(rig.address, begins("up acme_slack")).await;
-    rig.simulator
-        .fail("kind=500&endpoint=connections_all".parse().unwrap());
+    rig.simulator.fail(fails.clone());
     let failing = html_when(rig.address, begins("failing since")).await;
+    // Where a listing may be kept for so short a time only, failing may pass unseen.
+    let brief = OFTEN.replace("stale_after: 1h", "stale_after: 3s");
+    let rig = Rig::start_with(world(), &brief, Limits::default()).await;
+    html_when(rig.address, begins("up acme_slack")).await;
+    rig.simulator.fail(fails);
     let stale = html_when(rig.address, begins("stale failing since")).await;
     for (html, listed) in [(up, true), (failing, true), (stale, false)] {
         let row = row(&html, "targets", "acme_slack");
@@ -145,10 +143,15 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     let rig = Rig::start_with(world, ONCE, Limits::default()).await;
     rig.ready().await;
     let html = html(&rig).await;
-    assert!(text(&html).contains("1 expected connection missing, 2 connections not connected"));
+    assert!(text(&html).contains("1 expected connection missing, 1 connection not connected"));
     assert_eq!(
         row(&html, "worries", "zendesk"),
         "missing zendesk zis acme acme_slack"
+    );
+    assert_eq!(
+        rows(&html, "worries").matches(&edge).count(),
+        1,
+        "both ends are polled"
     );
     let worry = row(&html, "worries", &edge);
     assert!(
@@ -194,7 +197,7 @@ async fn it_says_what_each_account_may_ask_and_that_it_is_paused() {
     let budget = "acme zis 2 60,000/min 0 % none 498 of 500 left window of 60 s, whole in ";
     assert!(account.starts_with(budget), "{account}");
 
-    let slow = "kind=429&endpoint=connections_all&retry_after=30";
+    let slow = "kind=429&endpoint=connections_all&retry_after=600";
     let world = World::new(FEW, 1, Timestamp::now());
     let rig = Rig::start_failing(world, vec![slow.parse().unwrap()], ONCE).await;
     let paused = |html: &str| row(html, "accounts", "acme").contains("paused ends in ");

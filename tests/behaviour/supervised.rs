@@ -4,14 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::daemon::{Daemon, exporter, free_port};
+use crate::rig::PATIENCE;
 
 /// Listens as a supervisor does; each message must come within this.
 fn supervisor(folder: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
-    let patience = Some(Duration::from_secs(30));
+    let patience = Some(PATIENCE);
     socket.set_read_timeout(patience).unwrap();
     socket
 }

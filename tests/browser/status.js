@@ -15,6 +15,8 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 // Opens the page as this context does; what it asks for, says and does wrong is kept.
 const open = async (browser, options = {}) => {
   const context = await browser.newContext({ viewport: DESK, ...options });
+  // On a busy machine a browser takes its time.
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   const seen = { requests: [], complaints: [] };
   context.on("request", (request) => seen.requests.push(request.url()));
@@ -38,7 +40,7 @@ const targets = (page) => page.locator("#targets tbody tr:not([hidden]) th").all
 
 // Waits until the exporter itself says so.
 const until = async (what) => {
-  for (let tries = 0; tries < 600; tries++) {
+  for (let tries = 0; tries < 2400; tries++) {
     if (what(await (await fetch(address)).text())) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -82,6 +84,21 @@ const scenarios = {
     await page.getByRole("link", { name: /not connected/ }).click();
     assert.deepEqual((await targets(page)).length, 7, "a link to a part of the page filters nothing");
     calm(opened);
+  },
+
+  async links(browser) {
+    // So low that there is something to scroll to at the end of the page, too.
+    for (const viewport of [{ width: 1280, height: 320 }, { width: 700, height: 320 }]) {
+      const opened = await open(browser, { viewport });
+      const { page } = opened;
+      await page.getByRole("link", { name: /not connected/ }).click();
+      const box = (what) => page.locator(what).evaluate((element) => element.getBoundingClientRect().toJSON());
+      const [bar, heading, head] = [await box("#controls"), await box("#worries-title"), await box("#worries thead")];
+      assert.ok(heading.top >= Math.max(bar.bottom, 0), `${viewport.width}: the heading is at ${heading.top}, below the bar of ${bar.bottom}`);
+      assert.ok(head.bottom <= viewport.height, `${viewport.width}: the table begins at ${head.bottom}`);
+      calm(opened);
+      await page.context().close();
+    }
   },
 
   async sort(browser) {
@@ -235,7 +252,7 @@ const scenarios = {
 
 (async () => {
   const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: 120_000 });
   try {
     await scenarios[scenario](browser);
   } finally {

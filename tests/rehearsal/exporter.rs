@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::process::{Process, free_port, until};
 
 /// How all of them poll. A second is twelve minutes here.
-const POLL: &str = "poll:\n  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
+const POLL: &str = "poll:\n  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 30s\n";
 
 /// A daemon that serves, or did.
 pub(crate) struct Exporter {

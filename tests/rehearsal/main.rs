@@ -35,7 +35,7 @@ use scene::Scene;
 use stack::{SCALE, Stack, hours};
 
 /// How long an alert may take beyond what its rule says, on a machine that has more to do.
-const LATE: Duration = Duration::from_mins(1);
+const LATE: Duration = Duration::from_mins(2);
 
 /// What an alert took.
 struct Row {

@@ -1,15 +1,17 @@
 //! Programs as processes of their own, with what they say in a file.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take that does not wait for an alert.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running program, ended with its owner.
 pub(crate) struct Process(Child);
@@ -44,10 +46,17 @@ impl Drop for Process {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port for a process that is to listen on it: bound here, so that nobody is given it meanwhile, and not
+/// listened on, so that whoever names it may.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    KEPT.lock().unwrap().push(socket);
+    address.port()
 }
 
 /// Waits until this is true; panics with `otherwise` if that takes too long.

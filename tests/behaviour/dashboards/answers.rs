@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::scene::{ALL, Held, Scene};
 use super::{dashboards, list, panels, text};
 
@@ -142,7 +144,7 @@ async fn every_query_has_an_answer(scene: &Scene) {
             let mut first: Option<BTreeSet<String>> = None;
             for target in list(panel, "targets") {
                 let expression = text(target, "expr");
-                let over = format!("last_over_time(({expression})[60s:1s])");
+                let over = format!("last_over_time(({expression})[15m:5s])");
                 let asked = if target["range"] == true {
                     &over
                 } else {
@@ -216,13 +218,14 @@ async fn variables_offer_what_there_is(scene: &Scene) {
             .unwrap()
             .rsplit_once(", ")
             .unwrap();
-        let samples = scene
-            .ask(&format!("group by ({label}) ({series})"), chosen)
-            .await;
-        let offered: BTreeSet<_> = samples
-            .iter()
-            .map(|sample| text(&sample["metric"], label))
-            .collect();
-        assert_eq!(offered.into_iter().collect::<Vec<_>>(), expected);
+        let offers = |samples: &[Value]| {
+            let offered = samples.iter().map(|sample| text(&sample["metric"], label));
+            offered
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .eq(expected.iter().copied())
+        };
+        let query = format!("group by ({label}) ({series})");
+        scene.until(&query, chosen, offers).await;
     }
 }

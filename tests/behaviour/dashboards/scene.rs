@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::{dashboards, list, panels, text};
 use crate::daemon::Daemon;
 use crate::prometheus::{json, scraping};
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 
 pub(super) const ALL: [&str; 3] = [".+"; 3];
 const POLL: &str =
-    "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 2s\n  stale_after: 1h\n";
+    "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 30s\n  stale_after: 1h\n";
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A target that fails, an edge that was lost and one whose row went with it, a connection that was removed, a 429, and tokens of every fate.
@@ -84,7 +84,9 @@ impl Scene {
             _scraper: scraper,
             _folder: folder,
         };
-        let renewed = "count(count by (target, connection) (increase(saas_connection_token_renewals_total[1m]) > 0))";
+        // However long that takes: a token is renewed once, so a short window could miss one of them.
+        let renewed =
+            "count(count by (target, connection) (saas_connection_token_renewals_total > 0))";
         scene
             .until(renewed, ALL, |samples| value(samples) == Some(6.0))
             .await;
@@ -127,8 +129,9 @@ impl Scene {
             .replace("$system", system)
             .replace("$account", account)
             .replace("$target", target)
-            .replace("$__rate_interval", "15s")
-            .replace("$__range", "60s");
+            // Longer than this takes on a busy machine, so that what happened once is in the window.
+            .replace("$__rate_interval", "15m")
+            .replace("$__range", "15m");
         let url = format!("{}/api/v1/query", self.prometheus);
         let url = reqwest::Url::parse_with_params(&url, [("query", &expression)]).unwrap();
         let answer = json(url.as_str()).await;
@@ -148,7 +151,7 @@ impl Scene {
         chosen: [&str; 3],
         what: impl Fn(&[Value]) -> bool,
     ) -> Vec<Value> {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(45);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let samples = self.ask(expression, chosen).await;
             if what(&samples) {

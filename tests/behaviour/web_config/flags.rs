@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::served::{TLS, prepared, user};
 use crate::daemon::{Daemon, exporter, free_port};
 use crate::pki::Authority;
+use crate::rig::PATIENCE;
 
 fn output(command: &mut Command) -> (i32, String, String) {
     let output = command.output().unwrap();
@@ -69,7 +70,7 @@ async fn a_broken_edit_is_logged_once_and_its_end_too() {
     let folder = prepared(&Authority::new(), &user("alice", "s3cret", 4));
     let file = folder.path().join("web.yaml");
     let mut daemon = demo(folder.path());
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     let url = format!("http://{}/metrics", daemon.address);
     let until = async |metric: &str| {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -4,7 +4,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
@@ -19,9 +18,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::pki::{Authority, SERVER};
-
-/// How long a test waits for something that must come.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::rig::LOOK_AGAIN;
+pub(super) use crate::rig::PATIENCE;
 
 /// A target that nobody answers for; what is asked here does not depend on it.
 const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
@@ -143,6 +141,6 @@ pub(super) async fn when(
             tokio::time::Instant::now() < deadline,
             "it did not come: {answer:?}"
         );
-        tokio::task::yield_now().await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
