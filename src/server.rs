@@ -1,12 +1,16 @@
 //! HTTP: routes, limits, drain.
 
 mod answer;
+mod client;
 mod connection;
 mod deadline;
 mod descriptors;
 mod discovery;
 mod gate;
 mod listen;
+mod places;
+mod refusals;
+mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +18,8 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use answer::{Answer, page, text};
@@ -27,6 +31,7 @@ use crate::reload::Reload;
 use crate::status::{self, About};
 use crate::web_config::{Checks, WebConfig};
 use discovery::Discovery;
+use places::{Holder, Place, Places};
 
 /// Where Prometheus is told what to scrape.
 const DISCOVERY: &str = "/sd";
@@ -37,12 +42,17 @@ const RELOAD: &str = "/-/reload";
 /// What a client may ask of us.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Answers in flight; more get 503.
+    /// Answers in flight; a newcomer gets the place of one that stalls, or 503.
     pub requests: usize,
-    /// Connections; more wait to be accepted.
+    /// For a place among the answers in flight.
+    pub place: Duration,
+    /// Connections; a newcomer gets the place of one that is idle or stalls.
     pub connections: usize,
     /// For a TLS handshake.
     pub handshake: Duration,
+    /// From the beginning of a connection, or the end of its handshake, to the end of the first request's
+    /// headers: whoever connects is about to ask.
+    pub first_header: Duration,
     /// From an idle connection to the end of a request's headers. Longer than people scrape, so that a
     /// scraper keeps its connection; and short enough that one who never asks does not keep his.
     pub header: Duration,
@@ -56,8 +66,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             requests: 40,
+            place: Duration::from_secs(2),
             connections: 512,
             handshake: Duration::from_secs(10),
+            first_header: Duration::from_secs(10),
             header: Duration::from_mins(2),
             write: Duration::from_mins(1),
             // The process ends within 5 s, whatever it waits for.
@@ -73,7 +85,8 @@ pub struct Server {
     about: About,
     reload: Option<Reload>,
     limits: Limits,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<Places>,
+    refusals: refusals::Refusals,
     web_config: Arc<WebConfig>,
     checks: Checks,
 }
@@ -88,13 +101,14 @@ impl Server {
         limits: Limits,
         web_config: Arc<WebConfig>,
     ) -> Self {
-        let in_flight = Arc::new(Semaphore::new(limits.requests));
+        let in_flight = Places::new(limits.requests);
         Self {
             board,
             about,
             reload,
             limits,
             in_flight,
+            refusals: refusals::Refusals::default(),
             web_config,
             checks: Checks::default(),
         }
@@ -103,7 +117,7 @@ impl Server {
     /// Serves until `shutdown`, then lets answers in flight end.
     pub async fn serve(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
         let server = Arc::new(self);
-        let connections = Arc::new(Semaphore::new(server.limits.connections));
+        let connections = Places::new(server.limits.connections);
         let mut accepting = JoinSet::new();
         for listener in listeners {
             accepting.spawn(connection::accept(
@@ -116,14 +130,15 @@ impl Server {
         accepting.join_all().await;
     }
 
-    /// Answers one request that was let in. Nothing here waits but a reload: all else that is served is already there.
-    async fn answer(&self, request: &Request<Incoming>) -> Answer {
-        let path = request.uri().path();
+    /// Answers one request that was let in. Nothing here waits but a reload and for a place: all else that is served is
+    /// already there.
+    async fn answer(&self, request: &Request<Incoming>, path: &str) -> Answer {
         let allowed: &[Method] = match path {
             RELOAD => &[Method::POST, Method::PUT],
             _ => &[Method::GET, Method::HEAD],
         };
         let answer = match path {
+            "*" => answer::options(),
             _ if !self.paths().any(|known| known == path) => {
                 let paths = self.paths().collect::<Vec<_>>().join(", ");
                 text(
@@ -136,11 +151,11 @@ impl Server {
             "/-/ready" => self.ready(),
             // Not among the answers in flight: one that waits for a slow disk keeps no scrape out.
             RELOAD => self.reload(request).await,
-            _ => match self.in_flight.clone().try_acquire_owned() {
-                Ok(permit) if path == self.about.telemetry_path => self.metrics(request, permit),
-                Ok(permit) if path == DISCOVERY => self.discovery(request, permit),
-                Ok(permit) => self.status(request, permit),
-                Err(_) => text(
+            _ => match self.place().await {
+                Some(place) if path == self.about.telemetry_path => self.metrics(request, place),
+                Some(place) if path == DISCOVERY => self.discovery(request, place),
+                Some(place) => self.status(request, place),
+                None => text(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Too many answers are in flight; see --web.max-requests.\n",
                 ),
@@ -151,6 +166,15 @@ impl Server {
         } else {
             answer
         }
+    }
+
+    /// A place among the answers in flight. It is held by what sends the answer: when it goes to another one, that ends.
+    async fn place(&self) -> Option<Place> {
+        let holder = Holder::new(deadline::sender());
+        // Busy from the beginning: an answer is never idle.
+        holder.begin();
+        let place = self.in_flight.take(holder.into());
+        timeout(self.limits.place, place).await.ok()
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {
@@ -201,15 +225,15 @@ impl Server {
         }
     }
 
-    fn metrics(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+    fn metrics(&self, request: &Request<Incoming>, place: Place) -> Answer {
         let encoding = answer::encoding(request.headers());
         match Part::parse(request.uri().query().unwrap_or_default()) {
-            Ok(part) => page(self.board.part(&part, encoding), encoding, permit),
+            Ok(part) => page(self.board.part(&part, encoding), encoding, place),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }
     }
 
-    fn discovery(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+    fn discovery(&self, request: &Request<Incoming>, place: Place) -> Answer {
         let discovery = Discovery {
             // Whoever scrapes comes by a connection of its own, under the settings that hold now.
             tls: self.web_config.current().tls.is_some(),
@@ -223,15 +247,15 @@ impl Server {
             );
         };
         match discovery.groups(request, &names) {
-            Ok(groups) => answer::json(groups, answer::encoding(request.headers()), permit),
+            Ok(groups) => answer::json(groups, answer::encoding(request.headers()), place),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }
     }
 
-    fn status(&self, request: &Request<Incoming>, permit: OwnedSemaphorePermit) -> Answer {
+    fn status(&self, request: &Request<Incoming>, place: Place) -> Answer {
         let encoding = answer::encoding(request.headers());
         match status::render(&self.board, &self.about) {
-            Ok(html) => answer::html(html, encoding, permit),
+            Ok(html) => answer::html(html, encoding, place),
             Err(error) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("The status page could not be made: {error}.\n"),
@@ -251,8 +275,9 @@ pub fn telemetry_path(path: &str) -> Result<String, String> {
         || path == DISCOVERY
         || path.starts_with("/-/")
         || path.starts_with("//")
+        || request::normal(path).as_deref() != Some(path)
     {
-        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, not / nor /sd themselves nor below /-/".to_owned());
+        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, without . and .. as parts, not / nor /sd themselves nor below /-/".to_owned());
     }
     Ok(path.to_owned())
 }
@@ -272,6 +297,8 @@ mod tests {
             "/-/healthy",
             "/\"><script>",
             "//host",
+            "/a/../b",
+            "/a/.",
             "/a b",
             "/ä",
             "/a?b",

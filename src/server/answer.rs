@@ -12,8 +12,9 @@ use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::client::Answering;
+use super::places::Place;
 use crate::exposition::{Encoding, Page};
 use crate::status::POLICY;
 
@@ -24,13 +25,38 @@ pub(super) type Answer = Response<Body>;
 /// last one the answer is done for us: no more than a piece may wait in its hands beyond our limits.
 const PIECE: usize = 16 * 1024;
 
+/// How much of a body's end is copied. It may lie in the buffers of a connection after the place of the answer was given
+/// back; as a part of the page it would keep the whole page in memory.
+const TAIL: u64 = 64 * 1024;
+
 /// A body in pieces that are already there.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     chunks: VecDeque<Bytes>,
     left: u64,
-    /// Given back once the last piece is on its way.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Taken over by `answering`.
+    place: Option<Place>,
+    /// Over once the last piece is on its way.
+    answering: Option<Answering>,
+}
+
+impl Body {
+    /// From here on the answer is under way until its last piece is.
+    pub(super) fn send(&mut self, mut answering: Answering) {
+        if let Some(place) = self.place.take() {
+            answering.hold(place);
+        }
+        self.answering = Some(answering);
+        self.finish_if_empty();
+    }
+
+    fn finish_if_empty(&mut self) {
+        if self.left == 0
+            && let Some(answering) = self.answering.take()
+        {
+            answering.finish();
+        }
+    }
 }
 
 impl http_body::Body for Body {
@@ -48,7 +74,14 @@ impl http_body::Body for Body {
             let rest = piece.split_off(PIECE);
             self.chunks.push_front(rest);
         }
+        if self.left <= TAIL {
+            piece = Bytes::copy_from_slice(&piece);
+        }
         self.left -= piece.len() as u64;
+        if let Some(answering) = &self.answering {
+            answering.progress();
+        }
+        self.finish_if_empty();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -80,13 +113,22 @@ fn whole(text: impl Into<Bytes>) -> Body {
     Body {
         left: chunk.len() as u64,
         chunks: [chunk].into(),
-        _permit: None,
+        place: None,
+        answering: None,
     }
 }
 
 /// A sentence.
 pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", whole(sentence))
+}
+
+/// The answer to `OPTIONS *`: what this server can do at all.
+pub(super) fn options() -> Answer {
+    let mut answer = text(StatusCode::OK, Bytes::new());
+    let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+    answer.headers_mut().insert(header::ALLOW, methods);
+    answer
 }
 
 /// The answer to a method that is not one of these.
@@ -124,31 +166,26 @@ pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
 }
 
 /// A text that was made for this answer.
-fn made(
-    text: String,
-    content_type: &'static str,
-    encoding: Encoding,
-    permit: OwnedSemaphorePermit,
-) -> Answer {
+fn made(text: String, content_type: &'static str, encoding: Encoding, place: Place) -> Answer {
     let bytes = match encoding {
         Encoding::Plain => text.into(),
         Encoding::Gzip => gzip(text.as_bytes()),
     };
     let body = Body {
-        _permit: Some(permit),
+        place: Some(place),
         ..whole(bytes)
     };
     encoded(answer(StatusCode::OK, content_type, body), encoding)
 }
 
 /// What Prometheus is to scrape.
-pub(super) fn json(json: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
-    made(json, "application/json; charset=utf-8", encoding, permit)
+pub(super) fn json(json: String, encoding: Encoding, place: Place) -> Answer {
+    made(json, "application/json; charset=utf-8", encoding, place)
 }
 
 /// The status page. It is as of now, loads nothing, and is framed by nobody.
-pub(super) fn html(html: String, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
-    let mut answer = made(html, "text/html; charset=utf-8", encoding, permit);
+pub(super) fn html(html: String, encoding: Encoding, place: Place) -> Answer {
+    let mut answer = made(html, "text/html; charset=utf-8", encoding, place);
     let headers = answer.headers_mut();
     // Hashes and words, which a header may hold.
     if let Ok(policy) = HeaderValue::from_str(&POLICY) {
@@ -172,11 +209,12 @@ fn gzip(text: &[u8]) -> Bytes {
 }
 
 /// The metrics.
-pub(super) fn page(page: Page, encoding: Encoding, permit: OwnedSemaphorePermit) -> Answer {
+pub(super) fn page(page: Page, encoding: Encoding, place: Place) -> Answer {
     let body = Body {
         chunks: page.chunks,
         left: page.bytes,
-        _permit: Some(permit),
+        place: Some(place),
+        answering: None,
     };
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     encoded(answer(StatusCode::OK, content_type, body), encoding)

@@ -1,8 +1,7 @@
 //! Connections: accepted up to a number, served with deadlines, drained at the end.
 
 use std::convert::Infallible;
-use std::fmt::Display;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use hyper_util::server::graceful::GracefulConnection;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::deadline::{AnswerDeadline, WriteDeadline};
+use super::client::Client;
+use super::deadline::{AnswerDeadline, WriteDeadline, sent_by};
+use super::places::Places;
 use super::{Limits, Server};
 use crate::web_config::{Settings, Tls};
 
@@ -30,7 +30,18 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 const WARN_AGAIN: Duration = Duration::from_mins(1);
 
 /// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
-const STREAMS: u32 = 32;
+const STREAMS: u32 = 8;
+
+/// The most bytes of an answer that wait in the hands of HTTP/2, for each stream. What waits there has no place among the
+/// answers any more, so all connections together can have 128 MiB of it.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// The most bytes of a request's body that HTTP/2 may send before somebody reads them, which nobody does: its least value.
+const WINDOW: u32 = 65_535;
+
+/// Streams that the client resets before they are looked at, and those that we reset because of what it sends. More end the
+/// connection.
+const RESETS: usize = 20;
 
 /// The most bytes of a request's headers over HTTP/1.1. hyper's own limit is six times that, for each connection.
 const HEADERS: usize = 64 * 1024;
@@ -41,26 +52,24 @@ const HEADER_LIST: u32 = 16 * 1024;
 /// What somebody is told who speaks HTTP where TLS is spoken.
 const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
 
+/// What somebody is told who begins with the preface of HTTP/2 where HTTP/1.1 is spoken.
+const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
+
 /// Accepts until `shutdown`, then gives answers in flight their time.
 pub(super) async fn accept(
     server: Arc<Server>,
     listener: TcpListener,
-    connections: Arc<Semaphore>,
+    connections: Arc<Places>,
     shutdown: CancellationToken,
 ) {
     let open = TaskTracker::new();
     let mut warned: Option<Instant> = None;
     loop {
-        // The permit first: a connection too many waits in the kernel's queue.
-        let next = async {
-            let permit = connections.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let Some((permit, accepted)) = shutdown.run_until_cancelled(next).await else {
+        let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
             break;
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
                     warned = Some(Instant::now());
@@ -70,10 +79,17 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let connection = serve(server.clone(), stream, shutdown.clone());
+        let client = Arc::new(Client::new(peer.ip().to_canonical()));
+        // Others wait in the kernel's queue meanwhile.
+        let place = connections.take(client.holder.clone());
+        let Some(place) = shutdown.run_until_cancelled(place).await else {
+            break;
+        };
+        let connection = serve(server.clone(), stream, client, shutdown.clone());
         open.spawn(async move {
-            connection.await;
-            drop(permit);
+            // Without a goodbye, which could wait for the client.
+            place.holder.ended.run_until_cancelled(connection).await;
+            drop(place);
         });
     }
     drop(listener);
@@ -82,42 +98,59 @@ pub(super) async fn accept(
 }
 
 /// Serves one connection by the settings that hold when it comes, and until others do.
-async fn serve(server: Arc<Server>, stream: TcpStream, shutdown: CancellationToken) {
+async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    client: Arc<Client>,
+    shutdown: CancellationToken,
+) {
     // A page is sent in few large writes; waiting for more of it would only delay its end.
     let _ = stream.set_nodelay(true);
     let Limits {
         handshake: allowed,
+        first_header,
         write,
         ..
     } = server.limits;
     let settings = server.web_config.current();
+    let first = first_request(client.clone(), first_header);
     let Some(tls) = &settings.tls else {
-        return http1(
-            server,
-            WriteDeadline::new(stream, write),
-            &settings,
-            &shutdown,
-        )
-        .await;
+        let stream = WriteDeadline::new(stream, write, client.clone());
+        let served = http1(server, stream, client, &settings, &shutdown);
+        tokio::select! { () = served => {}, () = first => {} }
+        return;
     };
-    let stream = timeout(allowed, handshake(tls, stream, write));
+    let stream = timeout(allowed, handshake(&server, tls, stream, &client));
     let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
         return;
     };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(server, stream, &settings, &shutdown).await;
-    } else {
-        http1(server, stream, &settings, &shutdown).await;
+    let first = first_request(client.clone(), first_header);
+    let served = async {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            http2(server, stream, client, &settings, &shutdown).await;
+        } else {
+            http1(server, stream, client, &settings, &shutdown).await;
+        }
+    };
+    tokio::select! { () = served => {}, () = first => {} }
+}
+
+/// Ends if the first request is not read in time.
+async fn first_request(client: Arc<Client>, allowed: Duration) {
+    sleep(allowed).await;
+    if client.requests() > 0 {
+        std::future::pending().await
     }
 }
 
 type TlsStream<S> = tokio_rustls::server::TlsStream<S>;
 
-/// `None` if the two did not come to terms, which is no event of ours.
+/// `None` if the two did not come to terms.
 async fn handshake(
+    server: &Server,
     tls: &Tls,
     mut stream: TcpStream,
-    write: Duration,
+    client: &Arc<Client>,
 ) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
     let mut first = [0];
     stream.peek(&mut first).await.ok()?;
@@ -128,10 +161,15 @@ async fn handshake(
         let _ = stream.write_all(NOT_TLS.as_bytes()).await;
         return None;
     }
-    let accepted = tls.acceptor().accept(WriteDeadline::new(stream, write));
-    match accepted.into_fallible().await {
+    let stream = WriteDeadline::new(stream, server.limits.write, client.clone());
+    match tls.acceptor().accept(stream).into_fallible().await {
         Ok(stream) => Some(stream),
         Err((error, mut stream)) => {
+            // A client that goes away is no event of ours.
+            let refused = error.get_ref().and_then(|error| error.downcast_ref());
+            if let Some(refused) = refused {
+                server.refusals.log(client.address, refused);
+            }
             tracing::debug!(%error, "no TLS connection came about");
             // Closed before the client's last words are read, it would lose the alert that tells it why.
             let _ = stream.shutdown().await;
@@ -144,6 +182,7 @@ async fn handshake(
 async fn http1(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    client: Arc<Client>,
     settings: &Settings,
     shutdown: &CancellationToken,
 ) {
@@ -158,10 +197,11 @@ async fn http1(
     http.timer(TokioTimer::new()).header_read_timeout(idle);
     // A client may close its side once it has asked.
     http.half_close(true);
+    let ended = client.holder.ended.clone();
     let service = service_fn(move |request| {
-        let server = server.clone();
+        let (server, client) = (server.clone(), client.clone());
         async move {
-            let mut answer = server.respond(request).await;
+            let mut answer = server.respond(&client, request).await;
             // Ended between two requests, it could meet one that is on its way.
             if settings.retired.is_cancelled() {
                 let close = HeaderValue::from_static("close");
@@ -170,13 +210,21 @@ async fn http1(
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    until(connection, shutdown.cancelled(), write).await;
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let served = until(Pin::new(&mut connection), shutdown.cancelled(), write);
+    if let Some(error) = sent_by(ended, served).await
+        && error.is_parse_version_h2()
+    {
+        let mut stream = connection.into_parts().io.into_inner();
+        let _ = stream.write_all(NOT_HTTP_2.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
 }
 
 async fn http2(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    client: Arc<Client>,
     settings: &Settings,
     shutdown: &CancellationToken,
 ) {
@@ -184,13 +232,18 @@ async fn http2(
     let mut http = http2::Builder::new(AnswerDeadline(write));
     http.timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
         .max_header_list_size(HEADER_LIST);
     let asked = Arc::new(Mutex::new(Instant::now()));
     let noted = asked.clone();
     let service = service_fn(move |request| {
         *noted.lock() = Instant::now();
-        let server = server.clone();
-        async move { Ok::<_, Infallible>(server.respond(request).await) }
+        let (server, client) = (server.clone(), client.clone());
+        async move { Ok::<_, Infallible>(server.respond(&client, request).await) }
     });
     let end = async {
         tokio::select! {
@@ -200,8 +253,8 @@ async fn http2(
             () = idle(&asked, header) => {}
         }
     };
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    until(connection, end, write).await;
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    until(Pin::new(&mut connection), end, write).await;
 }
 
 /// Ends once nothing was asked for so long. Over HTTP/2 this stands for hyper's timeout for headers, and makes
@@ -216,13 +269,15 @@ async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
     }
 }
 
-/// Serves until the end, then what is under way then, for as long as one answer may take.
-async fn until<C>(connection: C, end: impl Future<Output = ()>, answers: Duration)
+/// Serves until the end, then what is under way then, for as long as one answer may take. Returns what ended it early.
+async fn until<C>(
+    mut connection: Pin<&mut C>,
+    end: impl Future<Output = ()>,
+    answers: Duration,
+) -> Option<hyper::Error>
 where
-    C: GracefulConnection,
-    C::Error: Display,
+    C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),
         () = end => {
@@ -231,7 +286,7 @@ where
         }
     };
     // A client that goes away, or is too slow, is no event of ours.
-    if let Ok(Err(error)) = ended {
-        tracing::debug!(%error, "connection ended early");
-    }
+    let error = ended.ok()?.err()?;
+    tracing::debug!(%error, "connection ended early");
+    Some(error)
 }

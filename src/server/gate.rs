@@ -1,5 +1,8 @@
 //! Who is let in: the rate limit and passwords of the web configuration, before a request is looked at.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -7,29 +10,47 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use secrecy::SecretSlice;
 
-use super::Server;
 use super::answer::{self, Answer, text};
+use super::client::Client;
+use super::{Server, request};
 use crate::web_config::{Settings, Verdict};
 
 impl Server {
     /// Answers one request, if it may come in.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn respond(&self, client: &Arc<Client>, request: Request<Incoming>) -> Answer {
+        let answering = client.asks();
         let settings = self.web_config.current();
-        let mut answer = match self.refuse(&settings, &request).await {
-            None => self.answer(&request).await,
-            Some(refusal) if *request.method() == Method::HEAD => answer::without_body(refusal),
-            Some(refusal) => refusal,
+        let refusal = match request::check(&request) {
+            Ok(path) => match self
+                .refuse(&settings, client.address, &request, &path)
+                .await
+            {
+                None => Ok(self.answer(&request, &path).await),
+                Some(refusal) => Err(refusal),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        let mut answer = match refusal {
+            Err(refusal) if *request.method() == Method::HEAD => answer::without_body(refusal),
+            Ok(answer) | Err(answer) => answer,
         };
         for (name, value) in &settings.headers {
             answer.headers_mut().insert(name, value.clone());
         }
+        answer.body_mut().send(answering);
         answer
     }
 
     /// The answer to a request that is not let in. Health never asks: whoever looks after the process has no
     /// password, and must not end it because others ask much.
-    async fn refuse(&self, settings: &Settings, request: &Request<Incoming>) -> Option<Answer> {
-        if matches!(request.uri().path(), "/-/healthy" | "/-/ready") {
+    async fn refuse(
+        &self,
+        settings: &Settings,
+        address: IpAddr,
+        request: &Request<Incoming>,
+        path: &str,
+    ) -> Option<Answer> {
+        if matches!(path, "/-/healthy" | "/-/ready") {
             return None;
         }
         if let Some(limit) = &settings.rate_limit
@@ -44,7 +65,12 @@ impl Server {
             return None;
         }
         let verdict = match credentials(request.headers()) {
-            Some((user, password)) => self.checks.check(&settings.users, &user, password).await,
+            Some((user, password)) => {
+                let checks = &self.checks;
+                checks
+                    .check(&settings.users, address, &user, password)
+                    .await
+            }
             None => Verdict::Wrong,
         };
         match verdict {

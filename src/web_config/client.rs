@@ -15,8 +15,9 @@ use rustls::{
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
-use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 /// `client_auth_type`, by the names that Go gave its kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,21 @@ impl ClientAuth {
     }
 }
 
+/// Uses of a certificate (RFC 5280, 4.2.1.12).
+const ANY_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+const CLIENT_AUTHENTICATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+/// The extensions that say nothing, when they are critical, that would keep out a certificate that is trusted as it is: key
+/// usage, alternative names, basic and name constraints, policies and extended key usage, which is looked at.
+const KNOWN_EXTENSIONS: [ObjectIdentifier; 6] = [
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    ObjectIdentifier::new_unwrap("2.5.29.17"),
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.30"),
+    ObjectIdentifier::new_unwrap("2.5.29.32"),
+    ObjectIdentifier::new_unwrap("2.5.29.37"),
+];
+
 /// Who may connect.
 #[derive(Debug)]
 pub(super) struct Clients {
@@ -66,16 +82,20 @@ pub(super) struct Clients {
     hints: Vec<DistinguishedName>,
     /// What checks a certificate, if anything does.
     authorities: Option<Arc<dyn ClientCertVerifier>>,
+    /// Certificates that are trusted as they are. Whoever names a client's own certificate as its authority means that one; webpki
+    /// takes no authority for a client, as which `openssl req -x509` marks it.
+    trusted: Vec<CertificateDer<'static>>,
     /// One of these names must be in the certificate.
     sans: Option<BTreeSet<String>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Clients {
-    /// Fails if the authorities cannot be used, with the reason.
+    /// Fails if the authorities cannot be used, with the reason. `trusted` are their certificates.
     pub(super) fn new(
         auth: ClientAuth,
         authorities: RootCertStore,
+        trusted: Vec<CertificateDer<'static>>,
         sans: Option<BTreeSet<String>>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, String> {
@@ -92,10 +112,49 @@ impl Clients {
             auth,
             hints,
             authorities,
+            trusted,
             sans,
             provider,
         })
     }
+
+    /// Whether it is trusted as it is: Go takes a certificate that is itself among the authorities, if it is current and for
+    /// clients. That the client has its key is shown by the signature of the handshake.
+    fn trusts(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<bool, Error> {
+        if !self.trusted.contains(certificate) {
+            return Ok(false);
+        }
+        let certificate = Certificate::from_der(certificate).map_err(malformed)?;
+        let content = certificate.tbs_certificate();
+        let (now, validity) = (now.as_secs(), content.validity());
+        if now < validity.not_before.to_unix_duration().as_secs() {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > validity.not_after.to_unix_duration().as_secs() {
+            return Err(CertificateError::Expired.into());
+        }
+        let mut extensions = content.extensions().into_iter().flatten();
+        if extensions
+            .any(|extension| extension.critical && !KNOWN_EXTENSIONS.contains(&extension.extn_id))
+        {
+            return Err(CertificateError::UnhandledCriticalExtension.into());
+        }
+        let uses = content.get_extension::<ExtendedKeyUsage>();
+        let for_clients = uses.map_err(malformed)?.is_none_or(|(_, uses)| {
+            let for_clients =
+                |use_: &ObjectIdentifier| [ANY_USE, CLIENT_AUTHENTICATION].contains(use_);
+            uses.0.iter().any(for_clients)
+        });
+        if for_clients {
+            Ok(true)
+        } else {
+            Err(CertificateError::InvalidPurpose.into())
+        }
+    }
+}
+
+fn malformed<E>(_: E) -> Error {
+    CertificateError::BadEncoding.into()
 }
 
 impl ClientCertVerifier for Clients {
@@ -117,7 +176,9 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(authorities) = &self.authorities {
+        if let Some(authorities) = &self.authorities
+            && !self.trusts(end_entity, now)?
+        {
             authorities.verify_client_cert(end_entity, intermediates, now)?;
         }
         match &self.sans {
@@ -157,7 +218,6 @@ impl ClientCertVerifier for Clients {
 
 /// The alternative names of a certificate: DNS, e-mail, URI and IP addresses.
 fn names(certificate: &CertificateDer<'_>) -> Result<BTreeSet<String>, Error> {
-    let malformed = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
     let certificate = Certificate::from_der(certificate).map_err(malformed)?;
     let names = certificate
         .tbs_certificate()

@@ -1,7 +1,7 @@
 //! Versions, cipher suites and curves by Go's names; what rustls cannot do is refused.
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::{ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::config::Checker;
 
@@ -96,6 +96,31 @@ pub(super) fn suites(
         }
     }
     chosen
+}
+
+/// HTTP/2 over TLS 1.2 needs a suite that every client of it has (RFC 9113, 9.2.2): Go refuses to serve without.
+pub(super) fn http2_suites(
+    provider: &CryptoProvider,
+    versions: &[&SupportedProtocolVersion],
+    here: &mut Checker<'_>,
+) {
+    let old = ProtocolVersion::TLSv1_2;
+    let mut of_old = (provider.cipher_suites.iter())
+        .filter(|suite| suite.version().version == old)
+        .map(|suite| suite.suite())
+        .peekable();
+    let needed = [
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ];
+    // Without any, TLS 1.2 is not spoken.
+    let spoken = versions.iter().any(|version| version.version == old) && of_old.peek().is_some();
+    if spoken && !of_old.any(|suite| needed.contains(&suite)) {
+        here.problem(
+            "cipher_suites",
+            "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or http2: false in http_server_config",
+        );
+    }
 }
 
 /// The named curves, in their order.

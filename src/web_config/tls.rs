@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::{ClientAuth, Clients};
 use super::files::Seen;
-use super::names::{curves, suites, versions};
+use super::names::{curves, http2_suites, suites, versions};
 use crate::blocking::files::{self, Kind};
 use crate::config::{Checker, FileName};
 
@@ -115,6 +115,9 @@ impl RawTls {
         provider.kx_groups = curves(&provider, self.curve_preferences, here);
         let provider = Arc::new(provider);
         let versions = versions(self.min_version, self.max_version, here);
+        if http2 && let Some(versions) = &versions {
+            http2_suites(&provider, versions, here);
+        }
 
         let named = self.client_ca.is_some() || self.client_ca_file.is_some();
         let authorities = files.material(
@@ -127,7 +130,7 @@ impl RawTls {
             self.client_auth_type.as_deref().unwrap_or_default(),
             named.then(|| match authorities {
                 Some(pem) => roots(&pem, here),
-                None => RootCertStore::empty(),
+                None => Authorities::default(),
             }),
             self.client_allowed_sans,
             &provider,
@@ -253,26 +256,42 @@ fn identity(
         .ok()
 }
 
+/// Authorities of clients, and their certificates.
+struct Authorities {
+    roots: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Authorities {
+    fn default() -> Self {
+        Self {
+            roots: RootCertStore::empty(),
+            certificates: Vec::new(),
+        }
+    }
+}
+
 /// Authorities of clients. Go passes over those that it cannot read, and with them their clients.
-fn roots(pem: &Material, here: &mut Checker<'_>) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
+fn roots(pem: &Material, here: &mut Checker<'_>) -> Authorities {
+    let mut authorities = Authorities::default();
     let list = certificates(&pem.pem).unwrap_or_else(|error| {
         here.problem(&pem.key, error);
         Vec::new()
     });
     for (index, certificate) in list.into_iter().enumerate() {
-        if let Err(error) = roots.add(certificate) {
+        if let Err(error) = authorities.roots.add(certificate.clone()) {
             let what = format!("certificate {} cannot be used: {error}", index + 1);
             here.problem(&pem.key, what);
         }
+        authorities.certificates.push(certificate);
     }
-    roots
+    authorities
 }
 
 /// What is asked of clients; anything that would let in more of them than its author thinks is refused.
 fn clients(
     auth: &str,
-    authorities: Option<RootCertStore>,
+    authorities: Option<Authorities>,
     sans: Option<Vec<String>>,
     provider: &Arc<CryptoProvider>,
     here: &mut Checker<'_>,
@@ -297,12 +316,15 @@ fn clients(
         );
     }
     let sans = sans.map(BTreeSet::from_iter);
-    let authorities = authorities.unwrap_or_else(RootCertStore::empty);
-    if auth.verifies() && authorities.is_empty() {
+    let Authorities {
+        roots,
+        certificates,
+    } = authorities.unwrap_or_default();
+    if auth.verifies() && roots.is_empty() {
         // Why there is none was said.
         return None;
     }
-    Clients::new(auth, authorities, sans, provider.clone())
+    Clients::new(auth, roots, certificates, sans, provider.clone())
         .map_err(|error| here.problem("client_ca_file", error))
         .ok()
 }

@@ -9,8 +9,14 @@ use jiff::Timestamp;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::rig::{ONCE, PATIENCE, Rig};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Longer than any test: what has this limit does not end by itself.
+const HOUR: Duration = Duration::from_hours(1);
 
 const NOTHING: Sizes = Sizes {
     entities: 0,
@@ -151,35 +157,45 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
 
 #[tokio::test]
 async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allowed_are_503() {
+    let limits = Limits {
+        requests: 0,
+        place: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let rig = rig(NOTHING, limits).await;
+    assert_eq!(rig.get("/metrics").await.status(), 503);
+    assert_eq!(rig.get("/-/healthy").await.status(), 200);
+    assert_eq!(rig.get("/-/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn slow_readers_of_a_large_page_keep_no_scrape_out() {
     let sizes = Sizes {
         integrations: 2,
         integration_connections: 12_000,
         ..NOTHING
     };
-    let rig = rig(
-        sizes,
-        Limits {
-            requests: 1,
-            ..Limits::default()
-        },
-    )
-    .await;
-    // A client that asks for a large page and does not read it.
-    let mut slow = TcpStream::connect(rig.address).await.unwrap();
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    slow.readable().await.unwrap();
-    assert_eq!(rig.get("/metrics").await.status(), 503);
-    assert_eq!(rig.get("/-/healthy").await.status(), 200);
-    assert_eq!(rig.get("/-/ready").await.status(), 200);
-    drop(slow);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while rig.get("/metrics").await.status() != 200 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the place of the one who left stays taken"
-        );
+    let limits = Limits {
+        requests: 4,
+        place: PATIENCE,
+        write: HOUR,
+        ..Limits::default()
+    };
+    let rig = rig(sizes, limits).await;
+    let mut slow = Vec::new();
+    for scrape in 0..6 {
+        // Each round of them takes all places, and more.
+        for _ in 0..8 {
+            let mut stream = TcpStream::connect(rig.address).await.unwrap();
+            let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            stream.readable().await.unwrap();
+            slow.push(stream);
+        }
+        let answer = rig.get("/metrics").await;
+        assert_eq!(answer.status(), 200, "{scrape}");
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("saas_connection_info{"), "{scrape}");
     }
 }
 
@@ -249,29 +265,226 @@ async fn unfinished_headers_and_idle_connections_end() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_their_turn() {
-    let rig = rig(
-        NOTHING,
-        Limits {
-            connections: 3,
-            ..Limits::default()
-        },
-    )
-    .await;
-    let mut held = Vec::new();
-    for _ in 0..10 {
-        held.push(TcpStream::connect(rig.address).await.unwrap());
+async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
+    let limits = Limits {
+        first_header: Duration::from_millis(200),
+        header: HOUR,
+        ..Limits::default()
+    };
+    let rig = rig(NOTHING, limits).await;
+    let mut asked = TcpStream::connect(rig.address).await.unwrap();
+    let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n";
+    asked.write_all(request).await.unwrap();
+    for begin in [&b""[..], b"GET /-/hea", b"GET / HTTP/1.1\r\nhost: x\r\n"] {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(begin).await.unwrap();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        let begin = String::from_utf8_lossy(begin);
+        assert!(end.is_ok(), "{begin:?} keeps its connection");
     }
-    let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let mut late = TcpStream::connect(rig.address).await.unwrap();
-    late.write_all(request).await.unwrap();
+    // Older than all of these.
+    asked.write_all(request).await.unwrap();
+    let mut answers = [0; 1024];
+    let mut read = String::new();
+    while read.matches("HTTP/1.1 200").count() < 2 {
+        let bytes = asked.read(&mut answers).await.unwrap();
+        assert!(bytes > 0, "it was ended: {read}");
+        read += str::from_utf8(&answers[..bytes]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_the_place_of_the_connection_that_is_idle_for_longest() {
+    let limits = Limits {
+        connections: 20,
+        first_header: HOUR,
+        header: HOUR,
+        ..Limits::default()
+    };
+    let rig = rig(NOTHING, limits).await;
+    for begin in [
+        &b""[..],
+        b"GET /metrics HTTP/1.1\r\nhost: x\r\n",
+        b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut held = Vec::new();
+        for _ in 0..60 {
+            let mut stream = TcpStream::connect(rig.address).await.unwrap();
+            // Who has been closed already does not matter.
+            let _ = stream.write_all(begin).await;
+            held.push(stream);
+        }
+        for path in ["/-/healthy", "/metrics"] {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let url = format!("http://{}{path}", rig.address);
+            let answer = timeout(PATIENCE, client.get(url).send()).await;
+            let answer = answer.expect("a newcomer waits for the idle ones");
+            assert_eq!(answer.unwrap().status(), 200, "{path}");
+        }
+        // The first of them are closed, and the last are not.
+        let mut rest = Vec::new();
+        let first = held[0].read_to_end(&mut rest);
+        let _ = timeout(PATIENCE, first).await.expect("it is still open");
+        let last = held.last_mut().unwrap();
+        let still = timeout(SHORT, async {
+            while last.read(&mut [0; 512]).await.unwrap() > 0 {}
+        });
+        assert!(still.await.is_err(), "the youngest was closed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_under_way_outlives_any_number_of_idle_newcomers() {
+    let sizes = Sizes {
+        integrations: 2,
+        integration_connections: 12_000,
+        ..NOTHING
+    };
+    let limits = Limits {
+        connections: 5,
+        first_header: HOUR,
+        ..Limits::default()
+    };
+    let rig = rig(sizes, limits).await;
+    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    slow.write_all(request).await.unwrap();
+    slow.readable().await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(TcpStream::connect(rig.address).await.unwrap());
+        assert_eq!(rig.get("/-/healthy").await.status(), 200);
+    }
     let mut answer = Vec::new();
-    let too_early =
-        tokio::time::timeout(Duration::from_millis(200), late.read_to_end(&mut answer)).await;
-    assert!(too_early.is_err(), "a connection too many was served");
-    held.clear();
-    late.read_to_end(&mut answer).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.ends_with(b"\n") && answer.len() > 1_000_000);
+}
+
+/// All that is sent in answer to these bytes, until the connection ends.
+async fn said(rig: &Rig, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection does not end")
+        .unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
+    let rig = rig(NOTHING, Limits::default()).await;
+    let long = |length| format!("GET /metrics?{} HTTP/1.1\r\nHost: x", "a".repeat(length));
+    for (head, status) in [
+        ("GET /metrics HTTP/1.1", 400),
+        ("GET /metrics HTTP/1.0", 200),
+        ("GET /metrics HTTP/1.1\r\nHost: x", 200),
+        ("GET /metrics HTTP/1.1\r\nHost:", 200),
+        ("GET /metrics HTTP/1.1\r\nHost: [::1]:9932", 200),
+        ("GET /metrics HTTP/1.1\r\nHost: x\r\nHost: x", 400),
+        ("GET /metrics HTTP/1.0\r\nHost: x\r\nHost: y", 400),
+        ("GET /metrics HTTP/1.1\r\nHost: a b", 400),
+        ("GET /metrics HTTP/1.1\r\nHost: x/y", 400),
+        ("GET /metrics HTTP/1.1\r\nHost: u@x", 400),
+        ("GET /-/healthy HTTP/1.1", 400),
+        ("GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: foo", 417),
+        (
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue",
+            200,
+        ),
+        (
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: 100-continue, foo",
+            417,
+        ),
+        ("OPTIONS * HTTP/1.1\r\nHost: x", 200),
+        ("GET * HTTP/1.1\r\nHost: x", 400),
+        ("BREW /metrics HTTP/1.1\r\nHost: x", 501),
+        ("get /metrics HTTP/1.1\r\nHost: x", 501),
+        ("BREW /nowhere HTTP/1.1\r\nHost: x", 501),
+        ("PATCH /metrics HTTP/1.1\r\nHost: x", 405),
+        ("TRACE / HTTP/1.1\r\nHost: x", 405),
+        ("CONNECT x:443 HTTP/1.1\r\nHost: x:443", 405),
+        ("GET /%6detrics HTTP/1.1\r\nHost: x", 200),
+        ("GET /-/%68ealthy HTTP/1.1\r\nHost: x", 200),
+        ("GET /./a/../metrics HTTP/1.1\r\nHost: x", 200),
+        ("GET //metrics HTTP/1.1\r\nHost: x", 404),
+        ("GET /-%2fhealthy HTTP/1.1\r\nHost: x", 404),
+        ("GET /%zz HTTP/1.1\r\nHost: x", 400),
+        ("GET /metrics?account=%zz HTTP/1.1\r\nHost: x", 400),
+        ("GET /metrics?account=%ff HTTP/1.1\r\nHost: x", 400),
+        ("GET /metrics?account=%6d HTTP/1.1\r\nHost: x", 200),
+        ("GET http://x/metrics HTTP/1.1\r\nHost: x", 200),
+        ("GET http://x/metrics HTTP/1.1", 400),
+        ("GET http://x HTTP/1.1\r\nHost: x", 200),
+        (&long(7000), 400),
+        (&long(9000), 414),
+        (&long(60_000), 414),
+    ] {
+        let answer = said(
+            &rig,
+            format!("{head}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        let shown = &head[..head.len().min(80)];
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} "))
+                || answer.starts_with(&format!("HTTP/1.0 {status} ")),
+            "{shown}: {status}, not {answer}"
+        );
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(
+            head.contains("\r\nallow: "),
+            status == 405 || shown.starts_with("OPTIONS"),
+            "{shown}: {head}"
+        );
+        assert_eq!(body.is_empty(), shown.starts_with("OPTIONS"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
+    let rig = rig(NOTHING, Limits::default()).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let answer = said(&rig, preface).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("HTTP/1.1 is spoken here"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_no_request_and_requests_may_come_at_once() {
+    let rig = rig(NOTHING, Limits::default()).await;
+    let hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let end = "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let statuses = async |text: String| {
+        let answer = said(&rig, text.as_bytes()).await;
+        let lines = answer.lines().filter_map(|l| l.strip_prefix("HTTP/1.1 "));
+        lines.map(|line| line[..3].to_owned()).collect::<Vec<_>>()
+    };
+    let first = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n";
+    let twice = statuses(format!("{first}\r\n{end}")).await;
+    assert_eq!(twice, ["200", "200"]);
+    let length = hidden.len();
+    for body in [
+        format!("Content-Length: {length}\r\n\r\n{hidden}"),
+        format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{hidden}\r\n0\r\n\r\n"),
+    ] {
+        let seen = statuses(format!("{first}{body}{end}")).await;
+        assert!(
+            !seen.is_empty() && seen.iter().all(|s| s == "200"),
+            "{seen:?}"
+        );
+    }
+    // What may be read in two ways is not read at all.
+    for bad in [
+        format!("Content-Length: 1\r\nContent-Length: 2\r\n\r\n{hidden}"),
+        format!("Transfer-Encoding: gzip\r\n\r\n{hidden}"),
+        format!("Transfer-Encoding: chunked, gzip\r\n\r\n{hidden}"),
+    ] {
+        assert_eq!(statuses(format!("{first}{bad}")).await, ["400"], "{bad}");
+    }
 }
 
 #[tokio::test]

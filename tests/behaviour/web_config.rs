@@ -3,6 +3,7 @@
 mod clients;
 mod discovery;
 mod flags;
+mod floods;
 mod limits;
 mod passwords;
 mod prometheus;

@@ -1,12 +1,24 @@
 //! Clients' certificates: who must show one, and whose is good.
 
-use rcgen::SanType;
-use reqwest::Identity;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::process::Command;
+use std::sync::Arc;
 
-use super::served::{Served, TLS};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType, date_time_ymd,
+};
+use reqwest::Identity;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::flags::demo;
+use super::served::{Served, TLS, prepared};
 use super::tls::connect;
-use crate::pki::Authority;
+use crate::pki::{self, Authority, SERVER};
 
 /// Whether a client with this identity is answered, by either version of TLS.
 async fn answered(served: &Served, identity: Option<&str>) -> bool {
@@ -65,6 +77,221 @@ async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
             "{kind} strange"
         );
     }
+}
+
+/// A certificate that its own key signed, as `openssl req -x509` makes them: marked as an authority.
+fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> pki::Identity {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.subject_alt_names = vec![dns("a")];
+    change(&mut params);
+    pki::Identity {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go() {
+    let uses = |uses: &[ExtendedKeyUsagePurpose]| {
+        let uses = uses.to_vec();
+        move |params: &mut CertificateParams| params.extended_key_usages = uses
+    };
+    let years = |from, to| {
+        move |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(to, 1, 1);
+        }
+    };
+    let plain = self_signed(|_| {});
+    let leaf = self_signed(|params| params.is_ca = IsCa::NoCa);
+    let for_clients = self_signed(uses(&[ExtendedKeyUsagePurpose::ClientAuth]));
+    let for_all = self_signed(uses(&[ExtendedKeyUsagePurpose::Any]));
+    let for_servers = self_signed(uses(&[ExtendedKeyUsagePurpose::ServerAuth]));
+    let expired = self_signed(years(2000, 2001));
+    let early = self_signed(years(4000, 4001));
+    let strange = self_signed(|params| {
+        let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        odd.set_criticality(true);
+        params.custom_extensions = vec![odd];
+    });
+    // Looks like `plain`, and is another one.
+    let twin = self_signed(|_| {});
+    let known = [
+        &plain,
+        &leaf,
+        &for_clients,
+        &for_all,
+        &for_servers,
+        &expired,
+        &early,
+        &strange,
+    ];
+    let file: String = known.iter().map(|one| one.certificate.as_str()).collect();
+    let lines = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca: |\n    ";
+    let file = file.trim_end().replace('\n', "\n    ");
+    let text = format!("{TLS}{lines}{file}\n");
+    let served = Served::start(&text).await;
+    for (name, identity, good) in [
+        ("plain", &plain, true),
+        ("leaf", &leaf, true),
+        ("for clients", &for_clients, true),
+        ("for all", &for_all, true),
+        ("for servers", &for_servers, false),
+        ("expired", &expired, false),
+        ("early", &early, false),
+        ("strange", &strange, false),
+        ("twin", &twin, false),
+    ] {
+        assert_eq!(
+            answered(&served, Some(&identity.both())).await,
+            good,
+            "{name}"
+        );
+    }
+    // The certificate alone is public: its key must be there, too.
+    let provider = aws_lc_rs::default_provider();
+    let stolen = rustls::sign::CertifiedKey::new(
+        vec![CertificateDer::from_pem_slice(plain.certificate.as_bytes()).unwrap()],
+        provider
+            .key_provider
+            .load_private_key(PrivateKeyDer::from_pem_slice(twin.key.as_bytes()).unwrap())
+            .unwrap(),
+    );
+    let stranger = Arc::new(rustls::sign::SingleCertAndKey::from(stolen));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = match connect_with(&served, version, stranger.clone()).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                assert!(error.to_string().contains("alert"), "{error}");
+                continue;
+            }
+        };
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let answer = stream.read_to_end(&mut Vec::new()).await;
+        assert!(asked.is_err() || answer.is_err(), "without its key");
+    }
+    // And the names still count.
+    let allowed = "  client_allowed_sans: [b]\n";
+    let served = Served::start(&format!("{text}{allowed}")).await;
+    assert!(!answered(&served, Some(&plain.both())).await);
+}
+
+/// A connection as a client with this certificate.
+async fn connect_with(
+    served: &Served,
+    version: &'static rustls::SupportedProtocolVersion,
+    identity: Arc<rustls::sign::SingleCertAndKey>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(served.authority.pem().as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(identity);
+    let stream = TcpStream::connect(served.address).await?;
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(SERVER.try_into().unwrap(), stream).await
+}
+
+#[tokio::test]
+#[ignore = "needs openssl and curl: make test"]
+async fn curl_is_let_in_with_what_openssl_req_makes_and_a_refusal_is_logged_once_with_its_reason() {
+    let folder = prepared(
+        &Authority::new(),
+        &format!(
+            "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: client.crt\n"
+        ),
+    );
+    let here = |command: &str| {
+        let mut command = Command::new(command);
+        command.current_dir(folder.path());
+        command
+    };
+    for name in ["client", "other"] {
+        let made = here("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            ])
+            .args([
+                "-subj",
+                "/CN=client\u{1b}[31m",
+                "-keyout",
+                &format!("{name}.key"),
+            ])
+            .args(["-out", &format!("{name}.crt")])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    let mut daemon = demo(folder.path());
+    let curl = |name: &str| {
+        let port = daemon.address.port();
+        let asked = here("curl")
+            .args(["--silent", "--cacert", "ca.crt", "--resolve"])
+            .arg(format!("{SERVER}:{port}:127.0.0.1"))
+            .args([
+                "--cert",
+                &format!("{name}.crt"),
+                "--key",
+                &format!("{name}.key"),
+            ])
+            .arg(format!("https://{SERVER}:{port}/-/healthy"))
+            .output()
+            .unwrap();
+        String::from_utf8(asked.stdout).unwrap()
+    };
+    assert_eq!(curl("client"), "connections-exporter is healthy.\n");
+    for _ in 0..5 {
+        assert_eq!(curl("other"), "");
+    }
+    assert_eq!(curl("client"), "connections-exporter is healthy.\n");
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    let refusals: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("a TLS connection was refused"))
+        .collect();
+    assert_eq!(refusals.len(), 1, "{log}");
+    assert!(
+        refusals[0].contains("level=warn")
+            && refusals[0].contains("client=127.0.0.1")
+            && refusals[0].contains("by no authority in client_ca_file")
+            && !log.contains("[31m"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_handshake_is_a_warning_with_its_reason_and_a_flood_of_them_one_line() {
+    let folder = prepared(
+        &Authority::new(),
+        &format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"),
+    );
+    let mut daemon = demo(folder.path());
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true);
+    let client = client.no_proxy().build().unwrap();
+    for _ in 0..10 {
+        let url = format!("https://{}/metrics", daemon.address);
+        assert!(client.get(url).send().await.is_err());
+    }
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    let refusals: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("a TLS connection was refused"))
+        .collect();
+    assert_eq!(refusals.len(), 1, "{log}");
+    assert!(
+        refusals[0].contains("level=warn")
+            && refusals[0].contains("the client shows no certificate")
+            && refusals[0].contains("others=0"),
+        "{log}"
+    );
 }
 
 #[tokio::test]

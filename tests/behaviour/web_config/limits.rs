@@ -1,5 +1,6 @@
 //! Clients without manners, over TLS; and the rate limit.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use connections_exporter::server::Limits;
@@ -7,15 +8,19 @@ use reqwest::Version;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::served::{PATIENCE, Served, TLS, user, when};
 use super::tls::connect;
 
 const SHORT: Duration = Duration::from_millis(200);
 
+/// Longer than any test: what has this limit does not end by itself.
+const HOUR: Duration = Duration::from_hours(1);
+
 /// The beginning of HTTP/2: the preface, and settings without any.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[tokio::test]
 async fn unfinished_handshakes_hold_up_nobody_and_end() {
@@ -43,24 +48,34 @@ async fn unfinished_handshakes_hold_up_nobody_and_end() {
 }
 
 #[tokio::test]
-async fn unfinished_handshakes_count_as_connections() {
+async fn unfinished_handshakes_that_are_replaced_keep_nobody_out() {
     let limits = Limits {
-        connections: 2,
+        connections: 20,
+        handshake: HOUR,
         ..Limits::default()
     };
     let served = Served::limited(TLS, limits).await;
-    let held = [
-        TcpStream::connect(served.address).await.unwrap(),
-        TcpStream::connect(served.address).await.unwrap(),
-    ];
-    let late = served.tls("/-/healthy").send();
-    tokio::pin!(late);
-    assert!(
-        timeout(SHORT, late.as_mut()).await.is_err(),
-        "a connection too many was served"
-    );
-    drop(held);
-    assert_eq!(late.await.unwrap().status(), 200);
+    let address = served.address;
+    let _flood = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut held = VecDeque::new();
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(address).await {
+                let _ = stream.write_all(b"\x16\x03\x01\x02\0").await;
+                held.push_back(stream);
+            }
+            if held.len() > 60 {
+                held.pop_front();
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }));
+    for path in ["/-/healthy", "/metrics", "/-/healthy", "/metrics"] {
+        let answer = when(
+            || served.tls(path).timeout(PATIENCE),
+            |answer| answer.as_ref().is_ok_and(|answer| answer.status() == 200),
+        );
+        assert!(!answer.await.unwrap().bytes().await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]
@@ -93,9 +108,43 @@ async fn an_idle_connection_ends_over_http_2_too() {
 #[tokio::test]
 async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answer() {
     let limits = Limits {
-        requests: 1,
-        // The second request has to come before this is over.
-        write: Duration::from_secs(5),
+        requests: 2,
+        place: PATIENCE,
+        write: HOUR,
+        ..Limits::default()
+    };
+    let served = Served::limited(TLS, limits).await;
+    let url = served.url("https", "/metrics");
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let slow = served
+            .client()
+            .http2_initial_stream_window_size(1)
+            .build()
+            .unwrap();
+        for _ in 0..2 {
+            // From the third on they take each other's places.
+            let answer = slow.get(&url).send().await.unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), answer.version()),
+                (200, Version::HTTP_2)
+            );
+            held.push(answer);
+        }
+        let answer = served.tls("/metrics").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.bytes().await.unwrap().is_empty());
+    }
+    assert!(
+        held.remove(0).bytes().await.is_err(),
+        "the first one was cut off"
+    );
+}
+
+#[tokio::test]
+async fn an_http_2_answer_that_is_not_taken_ends() {
+    let limits = Limits {
+        write: SHORT,
         ..Limits::default()
     };
     let served = Served::limited(TLS, limits).await;
@@ -104,20 +153,9 @@ async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answ
         .http2_initial_stream_window_size(1)
         .build()
         .unwrap();
-    let url = served.url("https", "/metrics");
-    let held = slow.get(&url).send().await.unwrap();
-    assert_eq!(
-        (held.status().as_u16(), held.version()),
-        (200, Version::HTTP_2)
-    );
-    assert_eq!(slow.get(&url).send().await.unwrap().status(), 503);
-    let client = served.client().build().unwrap();
-    let answer = when(
-        || client.get(&url),
-        |answer| answer.as_ref().is_ok_and(|a| a.status() == 200),
-    );
-    assert!(!answer.await.unwrap().bytes().await.unwrap().is_empty());
-    assert!(held.bytes().await.is_err(), "the first one was cut off");
+    let held = slow.get(served.url("https", "/metrics")).send().await;
+    let rest = timeout(PATIENCE, held.unwrap().bytes()).await;
+    assert!(rest.unwrap().is_err(), "it was cut off");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ const SPOKEN: &str = "expected one of TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SH
 const CURVES: &str = "expected X25519, CurveP256 or CurveP384";
 const BCRYPT: &str = "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as htpasswd -nBC 10 prints";
 const LONG: &str = "expected 4 to 18; above that a check takes longer than Prometheus waits";
+const HTTP_2: &str = "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or http2: false in http_server_config";
 const REFERENCE: &str = "see docs/web-configuration.md for every key there is";
 
 /// What Debian's promtool says.
@@ -84,6 +85,10 @@ fn good(authority: &str) -> Vec<Row> {
         tls(
             "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]\n",
         ),
+        // Without HTTP/2, or without TLS 1.2, whatever suites there are will do.
+        tls("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n")
+            + "http_server_config:\n  http2: false\n",
+        tls("  min_version: TLS13\n  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n"),
         tls("  curve_preferences: [CurveP384, X25519, CurveP256]\n"),
         tls("  prefer_server_cipher_suites: false\n"),
         tls("  client_auth_type: NoClientCert\n"),
@@ -140,6 +145,9 @@ fn refused() -> Vec<Row> {
         (tls("  max_version: TLS11\n"), place("max_version", old)),
         (tls("  max_version: TLS10\n"), place("max_version", old)),
         (tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"), place("cipher_suites", "leave nothing to speak: unexpected error: no usable cipher suites configured")),
+        // Go would not begin to serve.
+        (tls("  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"), place("cipher_suites", HTTP_2)),
+        (suite("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"), place("cipher_suites", HTTP_2)),
         (tls("  curve_preferences: [CurveP521]\n"), place("curve_preferences[0]", &format!("CurveP521 is not among the key exchanges of this program: {CURVES}"))),
         (tls("  client_auth_type: RequireAndVerifyClientCert\n"), place("client_ca_file", missing)),
         (tls("  client_auth_type: VerifyClientCertIfGiven\n"), place("client_ca_file", missing)),

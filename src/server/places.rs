@@ -1,0 +1,233 @@
+//! Limited numbers of places, for connections and for answers: when all are taken, a newcomer gets the
+//! place of the holder that has made no use of its own for longest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// A busy holder that makes no progress for so long is stalled. Whoever takes a piece of an answer
+/// (16 KiB) in that time keeps its place, so at least 32 KiB/s: less than any link people scrape over.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// A limited number of places.
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    held: Mutex<Vec<Arc<Holder>>>,
+}
+
+/// Who has a place.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// Cancelled when the place goes to somebody else.
+    pub(super) ended: CancellationToken,
+    use_: Mutex<Use>,
+}
+
+#[derive(Debug)]
+struct Use {
+    /// What is under way; with nothing, the holder is idle.
+    busy: usize,
+    /// The last progress, or the beginning.
+    since: Instant,
+}
+
+/// A place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) holder: Arc<Holder>,
+    places: Arc<Places>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Holder {
+    /// One with nothing under way, ended by this token.
+    pub(super) fn new(ended: CancellationToken) -> Self {
+        let since = Instant::now();
+        Self {
+            ended,
+            use_: Mutex::new(Use { busy: 0, since }),
+        }
+    }
+
+    /// Something begins.
+    pub(super) fn begin(&self) {
+        let mut use_ = self.use_.lock();
+        use_.busy += 1;
+        use_.since = Instant::now();
+    }
+
+    /// What is under way makes progress.
+    pub(super) fn progress(&self) {
+        self.use_.lock().since = Instant::now();
+    }
+
+    /// Something that began is over.
+    pub(super) fn finish(&self) {
+        let mut use_ = self.use_.lock();
+        use_.busy -= 1;
+        use_.since = Instant::now();
+    }
+}
+
+impl Places {
+    pub(super) fn new(number: usize) -> Arc<Self> {
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(number)),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Waits for a place, and if all are taken, for that of an idle or stalled holder.
+    pub(super) async fn take(self: &Arc<Self>, holder: Arc<Holder>) -> Place {
+        let permit = self.permit().await;
+        self.held.lock().push(holder.clone());
+        Place {
+            holder,
+            places: self.clone(),
+            _permit: permit,
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return permit;
+        }
+        let ended = async {
+            loop {
+                sleep_until(self.end_one()).await;
+            }
+        };
+        tokio::select! {
+            // First, so that newcomers are served in their order.
+            biased;
+            Ok(permit) = self.free.clone().acquire_owned() => permit,
+            never = ended => never,
+        }
+    }
+
+    /// Ends the holder that has been idle for longest, or if none is idle, the one that has been stalled
+    /// for longest. Returns when to try again, if nobody gives its place back before.
+    fn end_one(&self) -> Instant {
+        let held = self.held.lock();
+        let oldest = held
+            .iter()
+            .filter(|holder| !holder.ended.is_cancelled())
+            .map(|holder| {
+                let use_ = holder.use_.lock();
+                (use_.busy > 0, use_.since, holder)
+            })
+            .min_by_key(|(busy, since, _)| (*busy, *since));
+        let now = Instant::now();
+        match oldest {
+            Some((true, since, _)) if since + STALLED > now => since + STALLED,
+            Some((_, _, holder)) => {
+                holder.ended.cancel();
+                now + STALLED
+            }
+            None => now + STALLED,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.places.held.lock();
+        if let Some(place) = held
+            .iter()
+            .position(|holder| Arc::ptr_eq(holder, &self.holder))
+        {
+            held.swap_remove(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    fn holder() -> Arc<Holder> {
+        Arc::new(Holder::new(CancellationToken::new()))
+    }
+
+    /// Holders of all places of `places`, each a moment younger than the one before.
+    async fn holders(places: &Arc<Places>, number: usize) -> Vec<Place> {
+        let mut held = Vec::new();
+        for _ in 0..number {
+            held.push(places.take(holder()).await);
+            advance(SHORT).await;
+        }
+        held
+    }
+
+    fn ended(held: &[Place]) -> Vec<bool> {
+        held.iter()
+            .map(|place| place.holder.ended.is_cancelled())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_gets_the_place_of_who_is_idle_for_longest() {
+        let places = Places::new(3);
+        let mut held = holders(&places, 3).await;
+        held[0].holder.begin();
+        held[0].holder.finish();
+        let newcomer = places.take(holder());
+        tokio::pin!(newcomer);
+        assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
+        assert_eq!(ended(&held), [false, true, false]);
+        drop(held.remove(1));
+        assert!(timeout(SHORT, newcomer).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_busy_keeps_its_place_unless_it_stalls_and_nobody_is_idle() {
+        let places = Places::new(3);
+        let held = holders(&places, 3).await;
+        held[0].holder.begin();
+        held[1].holder.begin();
+        let newcomer = places.take(holder());
+        tokio::pin!(newcomer);
+        advance(STALLED * 10).await;
+        assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
+        assert_eq!(ended(&held), [false, false, true], "the idle one");
+
+        let places = Places::new(2);
+        let held = holders(&places, 2).await;
+        held[0].holder.begin();
+        held[1].holder.begin();
+        let newcomer = places.take(holder());
+        tokio::pin!(newcomer);
+        for _ in 0..10 {
+            let progress = timeout(STALLED / 2, newcomer.as_mut()).await;
+            assert!(progress.is_err());
+            held[0].holder.progress();
+            assert!(!held[0].holder.ended.is_cancelled(), "it makes progress");
+        }
+        assert_eq!(ended(&held), [false, true], "the stalled one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_newcomer_ends_one_holder_and_they_come_in_their_order() {
+        let places = Places::new(3);
+        let mut held = holders(&places, 3).await;
+        let (first, second) = (places.take(holder()), places.take(holder()));
+        tokio::pin!(first, second);
+        assert!(timeout(SHORT, first.as_mut()).await.is_err());
+        assert!(timeout(SHORT, second.as_mut()).await.is_err());
+        assert_eq!(ended(&held), [true, true, false]);
+        drop(held.remove(0));
+        assert!(timeout(SHORT, second.as_mut()).await.is_err());
+        assert!(timeout(SHORT, first).await.is_ok());
+        drop(held.remove(0));
+        assert!(timeout(SHORT, second).await.is_ok());
+    }
+}

@@ -1,0 +1,273 @@
+//! Whose password is checked next. Checks are slow on purpose, so many who try wrong ones wait long; what they
+//! wait must not be what others wait.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::blocking::BlockingPool;
+
+/// Passwords that may wait for their check: as many as there are connections.
+const WAITING: usize = 512;
+
+/// For one check. It ends by itself; this only bounds the wait for a machine that has no time for us.
+const DEADLINE: Duration = Duration::from_mins(5);
+
+/// A pool for checks of similar cost, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pool: BlockingPool,
+    queue: Mutex<Queue>,
+}
+
+/// Where a password comes from, and whose it is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Asker {
+    address: IpAddr,
+    /// A keyed hash: whoever waits may have sent anything as a name.
+    name: u64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    waiting: Vec<Waiting>,
+    /// When who waits, or somebody of its address, had a turn last.
+    turns: HashMap<(IpAddr, Option<u64>), u64>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    asker: Asker,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// A thread of the pool, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<Lane>);
+
+impl Asker {
+    pub(super) fn new(address: IpAddr, name: &str) -> Self {
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        // Whoever has one address of IPv6 has its whole network.
+        let address = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        };
+        Self {
+            address,
+            name: KEYS.hash_one(name),
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pool: BlockingPool::new(threads),
+            queue: Mutex::new(Queue {
+                free: threads,
+                waiting: Vec::new(),
+                turns: HashMap::new(),
+                last: 0,
+            }),
+        })
+    }
+
+    /// Waits for a turn; `None` if too many wait.
+    pub(super) async fn turn(self: &Arc<Self>, asker: Asker) -> Option<Turn> {
+        let (turn, mine) = oneshot::channel();
+        self.queue.lock().enter(Waiting { asker, turn });
+        self.advance();
+        mine.await.ok()
+    }
+
+    /// Makes a check. `None` if it was not done in time.
+    pub(super) async fn run(
+        &self,
+        turn: Turn,
+        check: impl FnOnce() -> bool + Send + 'static,
+    ) -> Option<bool> {
+        let check = self.pool.run(DEADLINE, move || {
+            // Kept to the end of the check, even if nobody waits for it any more.
+            let _turn = turn;
+            check()
+        });
+        check.await.ok()
+    }
+
+    /// Gives turns to those who wait, as long as there are any.
+    fn advance(self: &Arc<Self>) {
+        loop {
+            let next = self.queue.lock().next();
+            let Some(next) = next else {
+                return;
+            };
+            // Outside of the lock: of somebody who just left the turn comes back.
+            let _ = next.turn.send(Turn(self.clone()));
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.queue.lock().free += 1;
+        self.0.advance();
+    }
+}
+
+impl Queue {
+    /// Lets somebody wait. If too many do, one of the address that has the most of them does no longer.
+    fn enter(&mut self, newcomer: Waiting) {
+        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+        self.waiting.push(newcomer);
+        if self.waiting.len() <= WAITING {
+            return;
+        }
+        let mut numbers = HashMap::<IpAddr, usize>::new();
+        for waiting in &self.waiting {
+            *numbers.entry(waiting.asker.address).or_default() += 1;
+        }
+        let most = numbers.into_iter().max_by_key(|(_, number)| *number);
+        let Some((address, number)) = most else {
+            return;
+        };
+        let of_it = self.waiting.iter().enumerate();
+        let mut of_it = of_it.filter(|(_, waiting)| waiting.asker.address == address);
+        // By chance: who comes again and again does not get past those who wait.
+        if let Some((index, _)) = of_it.nth(fastrand::usize(..number)) {
+            self.waiting.remove(index);
+        }
+    }
+
+    /// Who is next, if a thread is free: of the address that had a turn longest ago, of the name that had one
+    /// longest ago there, and of those the first that came.
+    fn next(&mut self) -> Option<Waiting> {
+        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+        if self.free == 0 {
+            return None;
+        }
+        let turn = |key| self.turns.get(&key).copied().unwrap_or_default();
+        let keys = |asker: &Asker| [(asker.address, None), (asker.address, Some(asker.name))];
+        let order = |waiting: &Waiting| keys(&waiting.asker).map(turn);
+        let (index, _) = (self.waiting.iter().map(order).enumerate()).min_by_key(|(_, o)| *o)?;
+        let next = self.waiting.remove(index);
+        self.last += 1;
+        self.free -= 1;
+        for key in keys(&next.asker) {
+            self.turns.insert(key, self.last);
+        }
+        // Of those of whom nobody waits nothing is kept.
+        let waiting: HashSet<_> = self.waiting.iter().flat_map(|w| keys(&w.asker)).collect();
+        self.turns.retain(|key, _| waiting.contains(key));
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker(address: u8, name: &str) -> Asker {
+        Asker::new([10, 0, 0, address].into(), name)
+    }
+
+    /// The order in which these get their turn, who all wait when the only thread becomes free.
+    async fn order(askers: &[Asker]) -> Vec<usize> {
+        let lane = Lane::new(1);
+        let held = lane.turn(asker(0, "held")).await.unwrap();
+        let mut all = tokio::task::JoinSet::new();
+        let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for (index, asker) in askers.iter().copied().enumerate() {
+            let (lane, sender) = (lane.clone(), sender.clone());
+            all.spawn(async move {
+                let turn = lane.turn(asker).await.unwrap();
+                sender.send(index).unwrap();
+                drop(turn);
+            });
+        }
+        while lane.queue.lock().waiting.len() < askers.len() {
+            tokio::task::yield_now().await;
+        }
+        drop((held, sender));
+        let mut seen = Vec::new();
+        while let Some(index) = order.recv().await {
+            seen.push(index);
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn addresses_have_turns_one_after_the_other_and_so_have_names() {
+        let mut askers = vec![asker(1, "a"); 40];
+        askers.push(asker(1, "b"));
+        askers.push(asker(2, "a"));
+        let order = order(&askers).await;
+        let place = |index| order.iter().position(|one| *one == index).unwrap();
+        assert_eq!(order[0], 0, "the first comes first");
+        assert_eq!((place(41), place(40)), (1, 2), "{order:?}");
+        assert!(order[3..].is_sorted(), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn a_network_of_ipv6_is_one_address() {
+        let of = |address: &str| Asker::new(address.parse().unwrap(), "a");
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2:3:4:5"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_address_displaces_only_its_own() {
+        let lane = Lane::new(1);
+        let held = lane.turn(asker(0, "held")).await.unwrap();
+        let wait = |asker| {
+            let (lane, (sender, entered)) = (lane.clone(), oneshot::channel());
+            let task = tokio::spawn(async move {
+                let turn = lane.turn(asker);
+                tokio::pin!(turn);
+                let first = futures_util::poll!(turn.as_mut());
+                sender.send(()).unwrap();
+                match first {
+                    std::task::Poll::Ready(turn) => turn.is_some(),
+                    std::task::Poll::Pending => turn.await.is_some(),
+                }
+            });
+            async {
+                entered.await.unwrap();
+                task
+            }
+        };
+        let good = wait(asker(1, "a")).await;
+        let mut flood = Vec::new();
+        for n in 0..WAITING + 100 {
+            flood.push(wait(asker(2, &n.to_string())).await);
+        }
+        assert_eq!(lane.queue.lock().waiting.len(), WAITING);
+        drop(held);
+        assert!(good.await.unwrap(), "it had its turn");
+        let mut turns = 0;
+        for one in flood {
+            turns += usize::from(one.await.unwrap());
+        }
+        assert_eq!(turns, WAITING - 1);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_gives_up_the_turn() {
+        let lane = Lane::new(1);
+        let held = lane.turn(asker(0, "held")).await.unwrap();
+        let mut left = Box::pin(lane.turn(asker(1, "a")));
+        assert!(futures_util::poll!(left.as_mut()).is_pending());
+        drop(held);
+        // It was given the turn, and never takes it.
+        drop(left);
+        assert!(lane.turn(asker(2, "b")).await.is_some());
+    }
+}
