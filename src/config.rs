@@ -261,7 +261,7 @@ impl Config {
                 hanging: problems.take_hanging(),
             })
         } else {
-            Err(problems)
+            Err(problems.with_hanging())
         }
     }
 }

@@ -24,6 +24,7 @@ json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every problem, print the request plan, and exit'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed and no expected connection is missing'
@@ -51,6 +52,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entities -d 'Zuora entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
@@ -76,6 +78,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
@@ -102,6 +105,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics' -r

@@ -59,6 +59,12 @@ impl Problems {
         }
     }
 
+    /// All of them, where the configuration cannot be used anyway.
+    pub(super) fn with_hanging(mut self) -> Self {
+        self.list.append(&mut self.hanging);
+        self
+    }
+
     /// Adds one.
     pub fn add(&mut self, path: &str, what: impl Into<String>) {
         self.list.push(Problem {
@@ -213,7 +219,7 @@ impl<'a> Checker<'a> {
                 } else {
                     format!("the file {}", path.display())
                 };
-                Some(Secret::in_file(path, place, value.ok()))
+                Some(Secret::in_file(path, place, value.ok(), hangs))
             }
             (None, Some(EnvName(name))) => {
                 match (self.env)(&name).as_deref().map(Secret::from_value) {

@@ -3,12 +3,17 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
 
-use crate::blocking::files::{self, FileError, Kind};
+use crate::blocking::files::{self, FileError, Kind, READ_WITHIN};
 use crate::error::{PollError, Reason};
+
+/// How long a file that hung is waited for: a poll needs several reads, and only the first one is worth five seconds.
+const WHILE_IT_HANGS: Duration = Duration::from_millis(250);
 
 /// Where a secret is. A file is read at each use, so that a rotated one needs no restart; an environment
 /// variable cannot change while the process runs, so its value is taken once.
@@ -67,12 +72,15 @@ impl Current {
 }
 
 impl Secret {
-    /// A secret in this file, which is called so in messages, and what it held when the configuration was checked.
-    pub(super) fn in_file(path: PathBuf, place: String, value: Option<SecretString>) -> Self {
-        let last = Mutex::new(Last {
-            hangs: value.is_none(),
-            value,
-        });
+    /// A secret in this file, which is called so in messages, and what it held when the configuration was checked,
+    /// unless it hung.
+    pub(super) fn in_file(
+        path: PathBuf,
+        place: String,
+        value: Option<SecretString>,
+        hangs: bool,
+    ) -> Self {
+        let last = Mutex::new(Last { value, hangs });
         Self::File(Arc::new(SecretFile { path, place, last }))
     }
 
@@ -116,7 +124,13 @@ impl Secret {
 
 impl SecretFile {
     async fn read(&self) -> Result<Current, SecretError> {
-        let content = files::read(Kind::Secret, &self.path).await;
+        let patience = if self.last.lock().hangs {
+            WHILE_IT_HANGS
+        } else {
+            READ_WITHIN
+        };
+        let content = timeout(patience, files::read(Kind::Secret, &self.path)).await;
+        let content = content.unwrap_or(Err(FileError::TimedOut));
         let mut last = self.last.lock();
         if content == Err(FileError::TimedOut) {
             let value = last.value.clone();

@@ -92,7 +92,7 @@ async fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
 }
 
 fn secret_in(path: &Path) -> Secret {
-    Secret::in_file(path.to_owned(), "the file".to_owned(), None)
+    Secret::in_file(path.to_owned(), "the file".to_owned(), None, false)
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod secrets;
 mod server;
 mod shards;
 mod soak;
+mod stalled;
 mod startup;
 mod status;
 mod stored_tokens;

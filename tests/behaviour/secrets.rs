@@ -71,7 +71,8 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         }
         let state = tempfile::tempdir().unwrap();
         let flag = format!("--state.dir={}", state.path().display());
-        let arguments = ["--log.level=trace", &flag];
+        // Else only root may look at its memory.
+        let arguments = ["--log.level=trace", &flag, "--debug.core-dumps"];
         let folder = configured_in_files(&rig, "1h");
         // A second account of the same subdomain, whose tokens are made.
         let (id, secret) = rig.simulator.change(|world| world.admin.clone());

@@ -5,6 +5,7 @@ use std::fs;
 use connections_exporter::metrics::OwnMetrics;
 use jiff::Timestamp;
 use reqwest::Response;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
@@ -236,4 +237,29 @@ async fn a_reload_over_http_asks_for_the_password_and_reads_this_file_too() {
     assert_eq!(reload("old").await.unwrap().status(), 401);
     assert_eq!(reload("new").await.unwrap().status(), 200);
     assert_eq!(taken_up(&served, "new").await, format!("{METRIC} 1"));
+}
+
+#[tokio::test]
+async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on() {
+    let served = Served::start(TLS).await;
+    let file = served.file("server.crt");
+    let certificate = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let own = OwnMetrics::new(Timestamp::now());
+    // Two at the same time: neither takes another thread.
+    let (one, other) = tokio::join!(
+        served.web_config.reload(&own),
+        served.web_config.reload(&own)
+    );
+    for problems in [one.unwrap_err(), other.unwrap_err()] {
+        let said = problems.to_string();
+        let told = "cert_file: server.crt was not read within 5 s";
+        assert!(said.contains(told), "{said}");
+    }
+    let answer = served.tls("/-/healthy").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, certificate).unwrap();
+    served.web_config.reload(&own).await.unwrap();
 }
