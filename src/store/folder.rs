@@ -222,7 +222,12 @@ impl Folder {
         let was_locked = before.is_some_and(|root| root.lock.is_ok());
         let root = take(&self.path).map_err(|refused| match refused {
             Refused::Io(error) => error,
-            Refused::InUse => io::Error::other("another process uses this folder"),
+            Refused::InUse => {
+                if was_locked {
+                    tracing::warn!(folder = %self.path.display(), "the state folder was removed, and another process uses this folder now: it is not written any more");
+                }
+                io::Error::other("another process uses this folder")
+            }
             Refused::NotAFolder => io::ErrorKind::NotADirectory.into(),
         })?;
         if was_locked {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::rig::{LOOK_AGAIN, PATIENCE, Rig};
+use crate::rig::{LOOK_AGAIN, PATIENCE, Rig, begun};
 
 pub(crate) fn exporter(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connections-exporter"));
@@ -141,7 +141,7 @@ pub(crate) fn configured_in_files(rig: &Rig, interval: &str) -> tempfile::TempDi
     folder
 }
 
-/// A daemon on the configuration in this folder.
+/// A daemon on the configuration in this folder, once its accounts have their places.
 pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
     let port = free_port();
     let mut command = exporter(&[
@@ -150,9 +150,10 @@ pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
         "--web.listen-address",
     ]);
     command.arg(format!("127.0.0.1:{port}")).args(arguments);
-    tokio::task::spawn_blocking(move || Daemon::start(&mut command, ([127, 0, 0, 1], port).into()))
-        .await
-        .unwrap()
+    let start = move || Daemon::start(&mut command, ([127, 0, 0, 1], port).into());
+    let daemon = tokio::task::spawn_blocking(start).await.unwrap();
+    begun(daemon.address).await;
+    daemon
 }
 
 /// The first page of metrics of which this is true.

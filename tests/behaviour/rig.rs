@@ -199,7 +199,21 @@ pub(crate) async fn serve(
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
     let daemon = tokio::spawn(async move { run(configuration, web, clock, None, token).await });
+    begun(address).await;
     (address, daemon, shutdown)
+}
+
+/// Waits until every account has its place.
+pub(crate) async fn begun(address: SocketAddr) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = client.get(format!("http://{address}/sd")).send().await;
+        if answer.is_ok_and(|answer| answer.status() != 503) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it does not begin");
+    }
 }
 
 /// The text of a page.
