@@ -12,13 +12,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::{AccountBoard, Board};
 use crate::client::{Client, Pace, Transport};
 use crate::clock::Clock;
 use crate::config::{self, Discovery, Poll, Target};
 use crate::error::{PollError, Reason};
-use crate::log::ForLog;
+use crate::jobs::Jobs;
+use crate::log::{ForLog, MOST_NAMES, Repeated};
 use crate::metrics::AccountMetrics;
 use crate::poller::{Poller, Setup, SharedSetup};
 use crate::schedule::Schedule;
@@ -32,6 +34,10 @@ pub(crate) use restart::time_left;
 
 /// How often the vendor is asked which targets there are, and how they are called.
 const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Names that are asked for have this long before the first listings are shown without them, and what their requests (one for
+/// a token, one for the names) wait for the budget: ordinary answers come sooner.
+const NAMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a discovery gave, and the credential that it was asked with.
 type Discovered = (Option<u64>, Result<Vec<Found>, PollError>);
@@ -49,12 +55,14 @@ pub struct Account {
     known: Known,
     /// From when on the first polls are spread, until they are.
     first: Option<Instant>,
-    /// Discoveries that were refused since one succeeded, and the credential of the last.
-    refusals: u32,
+    /// Discoveries since one succeeded that failed in a way that will not pass by itself, and the credential of the last.
+    hopeless: u32,
     refused_credential: Option<u64>,
+    failed_discoveries: Repeated,
     max_connections: usize,
     running: BTreeMap<String, Running>,
     pollers: JoinSet<()>,
+    jobs: Option<AbortOnDropHandle<()>>,
 }
 
 /// The poller of one target.
@@ -112,7 +120,8 @@ impl Account {
     ) -> Self {
         let board = board.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
-        let setup = Setup::new(source, &config.targets);
+        let jobs = Arc::new(Jobs::new(source.clone(), schedule.clone(), metrics.clone()));
+        let setup = Setup::new(source, jobs, &config.targets);
         Self {
             config,
             schedule,
@@ -125,10 +134,12 @@ impl Account {
             known: Known::default(),
             first: Some(Instant::now()),
             max_connections: poll.max_connections,
-            refusals: 0,
+            hopeless: 0,
             refused_credential: None,
+            failed_discoveries: Repeated::default(),
             running: BTreeMap::new(),
             pollers: JoinSet::new(),
+            jobs: None,
         }
     }
 
@@ -136,9 +147,18 @@ impl Account {
         self.setup.lock().source.clone()
     }
 
+    /// Runs the background jobs of the source, and no longer those of another one.
+    fn run_jobs(&mut self) {
+        let jobs = self.setup.lock().jobs.clone();
+        let run = async move { jobs.run().await };
+        let some = !self.source().jobs().is_empty();
+        self.jobs = some.then(|| AbortOnDropHandle::new(tokio::spawn(run)));
+    }
+
     /// Asks for targets once an hour, first when it is due, polls each of them, and takes up what a reload changes. Ends
     /// only by being dropped.
     pub async fn run(mut self, mut due: Option<Instant>, mut changes: mpsc::Receiver<Change>) {
+        self.run_jobs();
         let mut discovery = Box::pin(self.discovery(due));
         loop {
             tokio::select! {
@@ -148,6 +168,7 @@ impl Account {
                     due = Some(self.discovered(credential, result).await);
                     discovery = Box::pin(self.discovery(due));
                 }
+                () = self.names_are_late(due) => self.poll_known().await,
                 Some(change) = changes.recv() => {
                     let another_source = change.transport.is_some();
                     let next = self.take_up(change, due).await;
@@ -179,6 +200,24 @@ impl Account {
         Some(now + wait)
     }
 
+    /// Ends when the first listings of configured targets have waited long enough for their names, which are due to be asked
+    /// for; never, if they do not wait.
+    fn names_are_late(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
+        let waits = self.config.discovery == Discovery::Names
+            && self.first.is_some()
+            && !self.config.targets.is_empty();
+        let for_the_budget = Duration::from_mins(2) / self.config.requests_per_minute.get();
+        let late = due
+            .filter(|_| waits)
+            .map(|due| due + NAMES_WITHIN + for_the_budget);
+        async move {
+            match late {
+                Some(late) => sleep_until(late).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Polls the targets that are known.
     async fn poll_known(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
@@ -196,11 +235,11 @@ impl Account {
         }
     }
 
-    /// Waits until a discovery is due, after a refusal at each interval also for another credential to try, and asks
+    /// Waits until a discovery is due, after a hopeless one at each interval also for another credential to try, and asks
     /// the vendor.
     fn discovery(&self, due: Option<Instant>) -> impl Future<Output = Discovered> + use<> {
         let (source, schedule) = (self.source(), self.schedule.clone());
-        let refused = (self.refusals > 0).then_some(self.refused_credential);
+        let refused = (self.hopeless > 0).then_some(self.refused_credential);
         async move {
             let Some(due) = due else {
                 return std::future::pending().await;
@@ -218,13 +257,13 @@ impl Account {
         }
     }
 
-    /// What is missing is asked for with the next polls; after refusals less and less often, up to an hour.
+    /// A failure that may pass is asked again with the next polls, others less and less often, up to an hour.
     fn discover_again_after(&self, found: bool) -> Duration {
         if found {
             DISCOVERY_INTERVAL
         } else {
             self.schedule
-                .after_refusals(self.refusals)
+                .after_refusals(self.hopeless)
                 .min(DISCOVERY_INTERVAL)
         }
     }
@@ -236,79 +275,96 @@ impl Account {
         credential: Option<u64>,
         result: Result<Vec<Found>, PollError>,
     ) -> Instant {
-        let found = self.found(credential, result);
-        let wait = self.discover_again_after(found);
+        let nothing = || {
+            let detail = "the vendor listed no target";
+            Err(PollError::new(Reason::NotFound, "discovery", detail))
+        };
+        let result = result.and_then(|found| match found[..] {
+            [] => nothing(),
+            _ => Ok(found),
+        });
+        let error = match result {
+            Ok(found) => {
+                self.found(found);
+                None
+            }
+            Err(error) => {
+                self.not_found(credential, &error);
+                Some(error)
+            }
+        };
+        let up = error.is_none();
+        let wait = self.discover_again_after(up);
+        self.known.up = up;
         self.known.last_attempt = self.clock.now();
         self.known.next = self.known.last_attempt + wait;
         self.known.memory = self.source().memory();
         self.store.write(Item::Discovery, self.known.clone());
-        if found || self.config.discovery == Discovery::Names {
+        if self.config.discovery == Discovery::Targets {
+            self.metrics.discovered(up, self.known.last_success);
+        }
+        if up || self.config.discovery == Discovery::Names {
             self.poll_known().await;
         }
+        // After the targets are shown: without any, this means that there is nothing to wait for.
+        self.board.discovered(error);
         Instant::now() + wait
     }
 
-    /// Notes what was found; `false` if nothing was.
-    fn found(&mut self, credential: Option<u64>, result: Result<Vec<Found>, PollError>) -> bool {
+    /// Notes what was found.
+    fn found(&mut self, found: Vec<Found>) {
         let follows = self.config.discovery == Discovery::Targets;
-        let (system, account) = self.metrics.account();
-        let found = match result {
-            Ok(found) if found.is_empty() => {
-                tracing::warn!(
-                    system,
-                    account,
-                    "the vendor listed no target: the earlier ones are kept"
-                );
-                let nothing = "the vendor listed no target";
-                let error = PollError::new(Reason::NotFound, "discovery", nothing);
-                self.board.discovered(Some(error));
-                None
+        self.hopeless = 0;
+        self.refused_credential = None;
+        let failures = self.failed_discoveries.succeeded();
+        if failures > 0 {
+            let (system, account) = self.metrics.account();
+            tracing::info!(system, account, failures, "discovery succeeded again");
+        }
+        self.known.last_success = Some(self.clock.now());
+        self.known.found.clear();
+        for Found { id, name } in found {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                self.known.names.insert(id.clone(), name);
             }
-            Ok(found) => {
-                self.refusals = 0;
-                self.refused_credential = None;
-                self.board.discovered(None);
-                Some(found)
+            if follows {
+                self.known.found.push(id);
             }
-            Err(error) => {
-                self.metrics.failed(&error);
-                if error.is_refusal() {
-                    self.refusals += 1;
-                    self.refused_credential = credential;
-                }
-                tracing::warn!(
-                    system,
-                    account,
-                    reason = error.reason.label(),
-                    status = error.status,
-                    request_id = error.request_id,
-                    %error,
-                    remedy = error.reason.remedy(),
-                    cost = if follows { "the earlier targets are kept" } else { "targets without a configured name show their last known name or their id" },
-                    "discovery failed"
-                );
-                self.board.discovered(Some(error));
-                None
+        }
+    }
+
+    /// Counts a failure, and logs it, once an hour while it goes on.
+    fn not_found(&mut self, credential: Option<u64>, error: &PollError) {
+        self.metrics.failed(error);
+        let cost = match self.config.discovery {
+            Discovery::Targets if self.known.found.is_empty() => {
+                "no target of the account is polled until it succeeds"
+            }
+            Discovery::Targets => "the earlier targets are kept",
+            Discovery::Names | Discovery::Never => {
+                "targets without a configured name show their last known name or their id"
             }
         };
-        self.known.up = found.is_some();
-        if let Some(found) = found {
-            self.known.last_success = Some(self.clock.now());
-            self.known.found.clear();
-            for Found { id, name } in found {
-                if let Some(name) = name.filter(|name| !name.is_empty()) {
-                    self.known.names.insert(id.clone(), name);
-                }
-                if follows {
-                    self.known.found.push(id);
-                }
-            }
+        // Names are not worth asking for with each poll, whatever is wrong.
+        if !error.reason.may_pass() || self.config.discovery == Discovery::Names {
+            self.hopeless += 1;
+            self.refused_credential = credential;
         }
-        if follows {
-            self.metrics
-                .discovered(self.known.up, self.known.last_success);
+        let (system, account) = self.metrics.account();
+        if let Some(failures) = self.failed_discoveries.failed(error.reason) {
+            tracing::warn!(
+                system,
+                account,
+                reason = error.reason.label(),
+                status = error.status,
+                request_id = error.request_id,
+                failures,
+                %error,
+                remedy = error.reason.remedy(),
+                cost,
+                "discovery failed"
+            );
         }
-        self.known.up
     }
 
     /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
@@ -321,14 +377,22 @@ impl Account {
             .set_targets(targets.iter().map(|target| target.id.as_str()));
         let (system, account) = (self.config.system.name, self.config.name.clone());
         let ids: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
+        let mut gone = 0_usize;
         self.running.retain(|id, poller| {
             let stays = ids.contains(id.as_str());
             if !stays {
-                tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
+                gone += 1;
+                if gone <= MOST_NAMES {
+                    tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
+                }
                 poller.task.abort();
             }
             stays
         });
+        if let more @ 1.. = gone.saturating_sub(MOST_NAMES) {
+            tracing::info!(system, account, more, "more targets are gone");
+        }
+        self.setup.lock().jobs.keep_targets(&targets);
         // After the last write of those that are gone.
         self.store
             .keep_targets(targets.iter().map(|target| target.id.as_str()));

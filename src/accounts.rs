@@ -50,7 +50,8 @@ struct Running {
 
 /// What is to be done with an account of a new configuration; all of it that can fail is done.
 enum Step {
-    Begin(Network),
+    /// In place of one with another base URL, or anew.
+    Begin { network: Network, replaces: bool },
     /// With another client, if what the source is made from changed; `same`, if nothing did.
     Change {
         network: Option<Network>,
@@ -77,6 +78,7 @@ impl Shown {
 #[expect(missing_docs, reason = "the words say it")]
 pub struct Difference {
     pub added: usize,
+    pub replaced: usize,
     pub changed: usize,
     pub removed: usize,
     pub unchanged: usize,
@@ -127,8 +129,9 @@ impl Accounts {
         let mut under_way = Vec::new();
         for (account, step) in steps.into_values() {
             under_way.push(match step {
-                Step::Begin(network) => {
-                    difference.added += 1;
+                Step::Begin { network, replaces } => {
+                    difference.added += usize::from(!replaces);
+                    difference.replaced += usize::from(replaces);
                     self.begin(account, network, poll)
                 }
                 Step::Change { network, same } => {
@@ -161,7 +164,10 @@ impl Accounts {
     /// Finds out what is to be done with an account, given its client where it needs another one.
     fn step(&self, account: &config::Account, poll: &Poll, network: Option<Network>) -> Step {
         match (self.running(account), network) {
-            (None, Some(network)) => Step::Begin(network),
+            (None, Some(network)) => Step::Begin {
+                network,
+                replaces: self.running.contains_key(&key(account)),
+            },
             (None, None) => unreachable!("an account that does not run has no source"),
             (Some(before), network) => Step::Change {
                 same: network.is_none()
@@ -263,13 +269,14 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             added,
+            replaced,
             changed,
             removed,
             unchanged,
         } = self;
         write!(
             f,
-            "accounts: {added} added, {changed} changed, {removed} removed, {unchanged} unchanged"
+            "accounts: {added} added, {replaced} replaced, {changed} changed, {removed} removed, {unchanged} unchanged"
         )
     }
 }

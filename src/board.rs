@@ -4,8 +4,9 @@ mod part;
 mod shelf;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -35,8 +36,24 @@ pub struct Board {
     changes: AtomicU64,
     /// By encoding.
     assembled: Mutex<[Assembled; 2]>,
+    /// Whether every account of the first configuration is there, and whether each of them had its first attempt.
+    all_open: AtomicBool,
+    ready: AtomicBool,
     own: OwnMetrics,
     clock: Clock,
+}
+
+/// What has not had its first attempt yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Whether all accounts of the first configuration are on the board.
+    pub all_open: bool,
+    /// How many are not.
+    pub opening: usize,
+    /// Accounts whose targets were not listed yet.
+    pub accounts: usize,
+    /// Targets that were not polled yet.
+    pub targets: usize,
 }
 
 /// The page of one encoding without its tail, as it was put together last.
@@ -81,6 +98,8 @@ impl Board {
             opening: AtomicUsize::default(),
             changes: AtomicU64::default(),
             assembled: Mutex::default(),
+            all_open: AtomicBool::default(),
+            ready: AtomicBool::default(),
             own,
             clock,
         }
@@ -113,6 +132,7 @@ impl Board {
     /// Notes that so many accounts are on their way; 0, once all are here.
     pub fn opening(&self, accounts: usize) {
         self.opening.store(accounts, Ordering::Relaxed);
+        self.all_open.store(accounts == 0, Ordering::Relaxed);
     }
 
     /// Makes room for an account.
@@ -130,7 +150,9 @@ impl Board {
             revision: None,
             targets: None,
             undiscovered: None,
+            paused_until: None,
         };
+        self.is_ready(&self.accounts());
         self.accounts_to_change()
             .entry(key.0)
             .or_default()
@@ -256,20 +278,55 @@ impl Board {
         Some(names.collect())
     }
 
-    /// How many targets were never polled, and accounts that are not here or whose targets were never listed.
+    /// What is missing until the process is ready. Once nothing was, nothing is ever again: what fails later, or comes by a
+    /// reload, is for the metrics to tell. Taken out of service, a process could only say less.
     #[must_use]
-    pub fn missing(&self) -> usize {
-        let missing = |shelf: &Shelf| {
-            let unpolled = shelf
-                .targets()
-                .filter(|target| target.state.last_attempt.is_none());
-            unpolled.count() + usize::from(shelf.targets.is_none())
-        };
+    pub fn missing(&self) -> Option<Missing> {
         let accounts = self.accounts();
-        let here: usize = accounts.values().map(BTreeMap::len).sum();
-        let opening = self.opening.load(Ordering::Relaxed).saturating_sub(here);
-        let known = accounts.values().flat_map(BTreeMap::values);
-        opening + known.map(missing).sum::<usize>()
+        if self.is_ready(&accounts) {
+            return None;
+        }
+        let shelves = || accounts.values().flat_map(BTreeMap::values);
+        let here = shelves().count();
+        Some(Missing {
+            all_open: self.all_open.load(Ordering::Relaxed),
+            opening: self.opening.load(Ordering::Relaxed).saturating_sub(here),
+            accounts: shelves()
+                .filter(|shelf| shelf.targets.is_none() && !shelf.is_attempted())
+                .count(),
+            targets: shelves().map(|shelf| shelf.unattempted().count()).sum(),
+        })
+    }
+
+    /// Whether every account had its first attempt. Looked at also before whatever could bring one that had none.
+    fn is_ready(&self, accounts: &Shelves) -> bool {
+        if self.ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut shelves = accounts.values().flat_map(BTreeMap::values);
+        let ready = self.all_open.load(Ordering::Relaxed) && shelves.all(Shelf::is_attempted);
+        if ready {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        ready
+    }
+}
+
+impl fmt::Display for Missing {
+    /// Counts only: whoever asks whether we are ready needs no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            all_open,
+            opening,
+            accounts,
+            targets,
+        } = self;
+        let opening = (!all_open).then(|| format!("accounts still being opened: {opening}"));
+        let accounts = (*accounts > 0)
+            .then(|| format!("accounts whose targets were not listed yet: {accounts}"));
+        let targets = (*targets > 0).then(|| format!("targets not polled yet: {targets}"));
+        let missing: Vec<_> = [opening, accounts, targets].into_iter().flatten().collect();
+        f.write_str(&missing.join("; "))
     }
 }
 
@@ -337,13 +394,13 @@ impl AccountBoard {
     fn with_shown<T>(
         &self,
         id: &str,
-        with: impl FnOnce(&mut Shown, &'static System, &str) -> T,
+        with: impl FnOnce(&mut Shown, &'static System, &str, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let mut done = None;
         self.with_shelf(|shelf, account| {
             let targets = shelf.targets.as_mut();
             let shown = targets.and_then(|targets| targets.get_mut(id));
-            done = shown.map(|shown| with(shown, shelf.system, account));
+            done = shown.map(|shown| with(shown, shelf.system, account, shelf.paused_until));
         });
         done
     }
@@ -352,14 +409,19 @@ impl AccountBoard {
     ///
     /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
     pub fn set_targets(&self, labels: &BTreeMap<String, String>, new: impl Fn(&str) -> State) {
+        self.board.is_ready(&self.board.accounts());
         self.with_shelf(|shelf, account| {
+            let paused_until = shelf.paused_until;
             let mut before = shelf.targets.take().unwrap_or_default();
             let mut targets = BTreeMap::new();
             for (id, label) in labels {
                 let shown = match before.remove(id) {
                     Some(shown) if shown.label == *label => shown,
-                    Some(shown) => Shown::new(shelf.system, account, label.clone(), shown.state),
-                    None => Shown::new(shelf.system, account, label.clone(), new(id)),
+                    before => {
+                        let state = before.map_or_else(|| new(id), |shown| shown.state);
+                        let label = label.clone();
+                        Shown::new(shelf.system, account, label, state, paused_until)
+                    }
                 };
                 targets.insert(id.clone(), shown);
             }
@@ -369,13 +431,14 @@ impl AccountBoard {
 
     /// Notes how the last discovery failed, or that it did not.
     pub fn discovered(&self, error: Option<PollError>) {
+        self.board.is_ready(&self.board.accounts());
         self.with_shelf(|shelf, _| shelf.undiscovered = error);
     }
 
     /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.
     pub fn publish(&self, id: &str, state: State) {
-        self.with_shown(id, |shown, system, account| {
-            shown.update(system, account, state);
+        self.with_shown(id, |shown, system, account, paused_until| {
+            shown.update(system, account, state, paused_until);
         });
     }
 
@@ -383,8 +446,10 @@ impl AccountBoard {
     pub async fn publish_any(&self, id: &str, state: State) {
         let long = |held: &Arc<Held>| held.listing.connections().len() > LONG;
         while state.held.as_ref().is_some_and(long) {
-            let before = self.with_shown(id, |shown, system, _| (shown.clone(), system));
-            let Some((before, system)) = before else {
+            let before = self.with_shown(id, |shown, system, _, paused_until| {
+                (shown.clone(), system, paused_until)
+            });
+            let Some((before, system, paused_until)) = before else {
                 return;
             };
             if !before.has_another(&state) {
@@ -392,15 +457,22 @@ impl AccountBoard {
             }
             let (account, label) = (self.key.1.clone(), before.label.clone());
             let state = state.clone();
-            let render = move || before.updated(system, &account, state);
+            let render = move || {
+                let mut rendered = before;
+                rendered.update(system, &account, state, paused_until);
+                rendered
+            };
             let Ok(rendered) = beside_the_loop("listing", true, render).await else {
                 break;
             };
             // Where the label has changed meanwhile, it is rendered again.
-            let done = self.with_shown(id, |shown, _, _| {
+            let done = self.with_shown(id, |shown, system, account, pause| {
                 let same = shown.label == label;
                 if same {
                     *shown = rendered;
+                    if pause != paused_until {
+                        shown.render_freshness(system, account, pause);
+                    }
                 }
                 same
             });

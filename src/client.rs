@@ -43,6 +43,7 @@ pub struct Client {
     store: AccountStore,
     max_connections: usize,
     clock: Clock,
+    in_background: bool,
 }
 
 impl Client {
@@ -66,6 +67,16 @@ impl Client {
             store,
             max_connections: poll.max_connections,
             clock,
+            in_background: false,
+        }
+    }
+
+    /// The same client for requests that no listing waits for: each lets those go first that wait for the budget.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self {
+            in_background: true,
+            ..self.clone()
         }
     }
 
@@ -111,7 +122,11 @@ impl Client {
         endpoint: &'static str,
         request: RequestBuilder,
     ) -> Result<Answer, PollError> {
-        let turn = self.pace.turn().await;
+        let turn = if self.in_background {
+            self.pace.turn_in_background().await
+        } else {
+            self.pace.turn().await
+        };
         self.metrics.waited(turn.waited);
         let begun = Instant::now();
         let result = match self.transport.send(request).await {

@@ -60,7 +60,8 @@ struct RawPoll {
     /// For one HTTP request, headers and body; more than 0s.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().request_timeout))))]
     request_timeout: Option<Period>,
-    /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target.
+    /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target, and what the longest
+    /// of its last polls took.
     stale_after: Option<Period>,
     /// The most connections of one target; with more, the poll fails with reason `too_large`.
     #[cfg_attr(test, schemars(extend("default" = Poll::default().max_connections)))]
@@ -87,7 +88,7 @@ pub struct Poll {
     pub first_poll_within: Duration,
     /// For one HTTP request, headers and body.
     pub request_timeout: Duration,
-    /// An older listing is dropped from the page; `None`: three intervals of the target.
+    /// An older listing is dropped from the page; `None`: three intervals of the target and its longest poll.
     pub stale_after: Option<Duration>,
     /// The most connections that one target may have.
     pub max_connections: usize,
@@ -118,7 +119,7 @@ pub struct Account {
     pub requests_per_minute: NonZeroU32,
     /// How often each of its targets is listed.
     pub interval: Duration,
-    /// How old a listing may become before it is dropped from the page; `None`: three intervals.
+    /// How old a listing may become before it is dropped from the page; `None`: three intervals and the longest poll.
     pub stale_after: Option<Duration>,
     /// Certificates to trust beside the platform's.
     pub certificates: Vec<CertificateDer<'static>>,

@@ -99,6 +99,28 @@ impl Reason {
         self.is_refused_credential() || matches!(self, Self::NotFound | Self::Refused)
     }
 
+    /// Whether it may pass by itself. Anything else stays as it is until somebody changes something.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Unreachable
+            | Self::Tls
+            | Self::Timeout
+            | Self::RateLimited
+            | Self::ServerError
+            | Self::Credential => true,
+            Self::Unauthorized
+            | Self::IntegrationMismatch
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::UnexpectedStatus
+            | Self::Refused
+            | Self::Decode
+            | Self::TooLarge
+            | Self::Pagination => false,
+        }
+    }
+
     /// What an operator can do about it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {

@@ -14,6 +14,7 @@ pub mod reload;
 pub mod account;
 pub mod accounts;
 pub mod client;
+pub mod jobs;
 pub mod poller;
 pub mod schedule;
 pub mod token;

@@ -13,13 +13,17 @@ use crate::client::beside_the_loop;
 use crate::clock::Clock;
 use crate::config::Target;
 use crate::error::PollError;
+use crate::jobs::Jobs;
 use crate::listing::{LONG, Listing};
-use crate::log::ForLog;
+use crate::log::{ForLog, MOST_NAMES};
 use crate::metrics::AccountMetrics;
 use crate::schedule::Schedule;
-use crate::state::{Attempt, Change, Held, State, changes};
+use crate::state::{Attempt, Change, ChangeCounts, Held, State, changes};
 use crate::store::{AccountStore, Item};
 use crate::upstream::Source;
+
+/// So long before it would become too old, a listing is kept for its successor.
+const KEEP_EARLY: Duration = Duration::from_millis(500);
 
 /// Polls one target for as long as it is a target.
 pub struct Poller {
@@ -48,6 +52,8 @@ pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
 pub struct Setup {
     /// Who lists them.
     pub source: Arc<dyn Source>,
+    /// What it is asked beside the listings.
+    pub jobs: Arc<Jobs>,
     /// What must be among the connections of each target that the configuration expects something of.
     expect: BTreeMap<String, Vec<String>>,
 }
@@ -55,11 +61,12 @@ pub struct Setup {
 impl Setup {
     /// A setup for targets of which the configuration says this.
     #[must_use]
-    pub fn new(source: Arc<dyn Source>, targets: &[Target]) -> Self {
+    pub fn new(source: Arc<dyn Source>, jobs: Arc<Jobs>, targets: &[Target]) -> Self {
         let expecting = targets.iter().filter(|target| !target.expect.is_empty());
         let expect = expecting.map(|target| (target.id.clone(), target.expect.clone()));
         Self {
             source,
+            jobs,
             expect: expect.collect(),
         }
     }
@@ -122,8 +129,10 @@ impl Poller {
             // Before the poll: one that changes while the poll waits for its turn is another one after it.
             let source = self.source();
             let credential = source.credential(&self.id).await;
-            let result = source.list(&self.id).await;
+            let held = state.held.clone();
+            let result = self.list(&*source, &mut state).await;
             let duration = begun.elapsed();
+            state.took(duration);
             let result = match result {
                 Ok(listing) => self.succeeded(&mut state, listing).await,
                 Err(error) => Err(error),
@@ -131,6 +140,10 @@ impl Poller {
             let error = result.err();
             if let Some(error) = &error {
                 self.failed(&mut state, error);
+                state.held = held;
+                state.held = self.reconfigured(&state).or(state.held);
+            } else {
+                self.setup().jobs.listed(&self.id, credential);
             }
             refused = self.refused(refused, error.as_ref(), due, credential);
             last = Some(due);
@@ -144,6 +157,27 @@ impl Poller {
             });
             self.publish(&state).await;
         }
+    }
+
+    /// Lists the target. The listing that is held stays on the page while its successor is under way, for three intervals
+    /// more at most: a vendor that became slow must leave no hole, and one that never answers must not keep it there. How
+    /// old it may become is as configured where that is.
+    async fn list(&self, source: &dyn Source, state: &mut State) -> Result<Listing, PollError> {
+        let mut listing = source.list(&self.id);
+        if let Some(held) = state.held.clone()
+            && let Some(stale_from) = held.stale_from()
+            && self.schedule.wished_stale_after().is_none()
+            && Instant::now() < stale_from
+        {
+            let early = KEEP_EARLY.min(held.stale_after);
+            if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
+                return result;
+            }
+            let stale_after = held.stale_after + self.schedule.interval() * 3;
+            state.held = Some(Arc::new(held.again(held.expected.clone(), stale_after)));
+            self.board.publish_any(&self.id, state.clone()).await;
+        }
+        listing.await
     }
 
     fn setup(&self) -> Arc<Setup> {
@@ -176,23 +210,19 @@ impl Poller {
         now + Duration::from_nanos(u64::try_from(wait).unwrap_or_default())
     }
 
-    /// What a reload changes of the listing that is held: what is expected of it, how old it may become. What follows
-    /// from the interval is only lengthened: the next poll may be planned by the earlier one.
+    /// What a reload, or a poll that took long, changes of the listing that is held: what is expected of it, how old it may
+    /// become. What follows from the interval is only lengthened: the next poll may be planned by the earlier one.
     fn reconfigured(&self, state: &State) -> Option<Arc<Held>> {
         let held = state.held.as_ref()?;
         let expected = self.setup().expected(&self.id, &held.listing);
         let wished = self.schedule.wished_stale_after();
-        let stale_after =
-            wished.unwrap_or_else(|| self.schedule.stale_after().max(held.stale_after));
-        (expected != held.expected || stale_after != held.stale_after).then(|| {
-            Arc::new(Held {
-                listing: held.listing.clone(),
-                renewals: held.renewals.clone(),
-                expected,
-                taken: held.taken,
-                stale_after,
-            })
-        })
+        let stale_after = wished.unwrap_or_else(|| self.stale_after(state).max(held.stale_after));
+        (expected != held.expected || stale_after != held.stale_after)
+            .then(|| Arc::new(held.again(expected, stale_after)))
+    }
+
+    fn stale_after(&self, state: &State) -> Duration {
+        self.schedule.stale_after(state.longest_poll)
     }
 
     /// A refused credential is as wrong an interval later; another one is worth a try at once.
@@ -269,16 +299,14 @@ impl Poller {
         self.schedule.needs_pages(&self.id, pages);
         let (before, mut counts, metrics) =
             (state.held.clone(), state.changes, self.metrics.clone());
-        let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.schedule.stale_after());
+        let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.stale_after(state));
         let long = before.as_ref().map(|held| held.listing.connections().len());
         let long = connections.max(long.unwrap_or_default()) > LONG;
         let compare = move || {
             if let Some(before) = &before {
                 let changes = changes(&before.listing, &listing);
                 counts.count(&changes);
-                for change in &changes {
-                    log(&metrics, &target, change);
-                }
+                log(&metrics, &target, &changes);
             }
             let expected = setup.expected(&id, &listing);
             let now = Instant::now();
@@ -317,18 +345,44 @@ impl Poller {
     }
 }
 
-fn log(metrics: &AccountMetrics, target: &str, change: &Change<'_>) {
+/// Names what changed, changes of status first; of very many, the rest is only counted.
+fn log(metrics: &AccountMetrics, target: &str, changes: &[Change<'_>]) {
     let (system, account) = metrics.account();
-    let (connection, before, after) = change.values();
-    tracing::info!(
-        system,
-        account,
-        target,
-        change = change.label(),
-        connection = %ForLog(connection.id),
-        connection_type = connection.kind,
-        before,
-        after,
-        "connection changed"
-    );
+    let (statuses, others): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .partition(|change| matches!(change, Change::Status(..)));
+    for change in statuses.into_iter().chain(others).take(MOST_NAMES) {
+        let (connection, before, after) = change.values();
+        tracing::info!(
+            system,
+            account,
+            target,
+            change = change.label(),
+            connection = %ForLog(connection.id),
+            connection_type = connection.kind,
+            before,
+            after,
+            "connection changed"
+        );
+    }
+    let more = changes.len().saturating_sub(MOST_NAMES);
+    if more > 0 {
+        let mut all = ChangeCounts::default();
+        all.count(changes);
+        let ChangeCounts {
+            added,
+            removed,
+            status,
+        } = all;
+        tracing::info!(
+            system,
+            account,
+            target,
+            more,
+            added,
+            removed,
+            status,
+            "more connections changed: only the first are named, all are counted"
+        );
+    }
 }

@@ -136,11 +136,12 @@ impl Schedule {
         self.plan().interval()
     }
 
-    /// How old a listing may become before it is dropped: as configured, or three intervals.
+    /// How old a listing may become before it is dropped: as configured, or three intervals and what the target's longest
+    /// poll took. Without that, one that takes longer than three intervals would come too late each time.
     #[must_use]
-    pub fn stale_after(&self) -> Duration {
+    pub fn stale_after(&self, longest_poll: Duration) -> Duration {
         let wished = self.wished_stale_after();
-        wished.unwrap_or_else(|| self.interval() * 3)
+        wished.unwrap_or_else(|| self.interval() * 3 + longest_poll)
     }
 
     /// What the configuration says of that.
@@ -159,7 +160,7 @@ impl Schedule {
         last + interval * u32::try_from(past + 1).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait after so many refusals in a row: twice the interval, four times, up to an hour.
+    /// How long to wait after so many refusals or failures in a row: twice the interval, four times, up to an hour.
     #[must_use]
     pub fn after_refusals(&self, refusals: u32) -> Duration {
         let doubled = self.interval().saturating_mul(1 << refusals.min(16));

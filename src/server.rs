@@ -214,13 +214,13 @@ impl Server {
 
     fn ready(&self) -> Answer {
         match self.board.missing() {
-            0 => text(
+            None => text(
                 StatusCode::OK,
-                "connections-exporter is ready: every target was polled, or restored.\n",
+                "connections-exporter is ready: every account had its first attempt.\n",
             ),
-            missing => text(
+            Some(missing) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!("Not ready: {missing} not polled or not discovered yet.\n"),
+                format!("Not ready: {missing}.\n"),
             ),
         }
     }

@@ -22,6 +22,8 @@ pub struct State {
     pub next_poll: Timestamp,
     /// The last poll; `None` before the first.
     pub last_attempt: Option<Attempt>,
+    /// How long the longest of the last polls took: each that is shorter takes a tenth of it away.
+    pub longest_poll: Duration,
     /// The end of the last poll that gave a listing.
     pub last_success: Option<Timestamp>,
     /// Polls that failed since the last one that did not.
@@ -94,6 +96,7 @@ impl State {
             interval,
             next_poll,
             last_attempt: None,
+            longest_poll: Duration::ZERO,
             last_success: None,
             consecutive_failures: 0,
             failing_since: None,
@@ -103,6 +106,17 @@ impl State {
             held: None,
             restored: false,
         }
+    }
+
+    /// When the next poll is due of an account whose last pause ends then.
+    #[must_use]
+    pub fn next_poll_after(&self, pause_ends: Option<Timestamp>) -> Timestamp {
+        pause_ends.map_or(self.next_poll, |ends| self.next_poll.max(ends))
+    }
+
+    /// Notes how long a poll took.
+    pub fn took(&mut self, duration: Duration) {
+        self.longest_poll = duration.max(self.longest_poll.mul_f64(0.9));
     }
 }
 
@@ -123,6 +137,24 @@ impl Held {
             taken,
             stale_after,
         }
+    }
+
+    /// The same listing, of which this is expected, and which may become so old.
+    #[must_use]
+    pub fn again(&self, expected: Vec<(String, bool)>, stale_after: Duration) -> Self {
+        Self {
+            listing: self.listing.clone(),
+            renewals: self.renewals.clone(),
+            expected,
+            taken: self.taken,
+            stale_after,
+        }
+    }
+
+    /// From when on it is not shown any more.
+    #[must_use]
+    pub fn stale_from(&self) -> Option<Instant> {
+        self.taken.checked_add(self.stale_after)
     }
 
     /// Whether it is shown.

@@ -7,6 +7,8 @@
 pub mod zis;
 pub mod zuora;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -87,7 +89,7 @@ pub trait Connect: std::fmt::Debug + Send + Sync {
 }
 
 /// One account of a system. A source lists; it never sleeps, retries, logs or caches a listing: the
-/// poller decides when, and the client paces.
+/// poller decides when, and the client paces. Whatever no listing needs is a background job.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Lists all connections of one target, every page, or fails.
@@ -97,6 +99,18 @@ pub trait Source: Send + Sync {
     /// configuration names all there is to know.
     async fn discover(&self) -> Result<Vec<Found>, PollError> {
         Ok(Vec::new())
+    }
+
+    /// What is asked of each target beside its listings, by the words of the `endpoint` label.
+    fn jobs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Runs one of these jobs for a target, with a client that is [in the background](Client::in_background). Returns when to run it
+    /// again; `None`: not with this credential. One that failed is run again with back-off.
+    async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
+        let _ = (job, target);
+        Ok(None)
     }
 
     /// Tells one credential from another, for a target: by it the poller sees that a refused one was

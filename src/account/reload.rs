@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Account;
 use crate::client::{Client, Transport};
 use crate::config::{self, Discovery, Poll, Target};
+use crate::jobs::Jobs;
 use crate::poller::Setup;
 use crate::upstream::Source;
 
@@ -61,7 +62,16 @@ impl Account {
         self.schedule.configure(&change.config, &change.poll);
         self.max_connections = change.poll.max_connections;
         let before = std::mem::replace(&mut self.config, change.config).discovery;
-        *self.setup.lock() = Arc::new(Setup::new(source, &self.config.targets));
+        let jobs = if another {
+            let (schedule, metrics) = (self.schedule.clone(), self.metrics.clone());
+            Arc::new(Jobs::new(source.clone(), schedule, metrics))
+        } else {
+            self.setup.lock().jobs.clone()
+        };
+        *self.setup.lock() = Arc::new(Setup::new(source, jobs, &self.config.targets));
+        if another {
+            self.run_jobs();
+        }
         let due = self.rediscover(before, another, due);
         for poller in self.running.values() {
             poller.reloaded.notify_one();
@@ -77,7 +87,7 @@ impl Account {
         another: bool,
         due: Option<Instant>,
     ) -> Option<Instant> {
-        let refused = std::mem::take(&mut self.refusals) > 0;
+        let refused = std::mem::take(&mut self.hopeless) > 0;
         let now = Instant::now();
         if before != self.config.discovery {
             self.metrics.not_discovered();

@@ -142,7 +142,7 @@ impl Account {
         };
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
-            let stale_after = self.schedule.stale_after();
+            let stale_after = self.schedule.stale_after(snapshot.last_attempt.duration);
             // A date before the machine's start is as old as can be.
             let taken = now.checked_sub(until(taken, date));
             let (taken, stale_after) =

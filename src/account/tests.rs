@@ -1,6 +1,8 @@
 //! An account with a source that is not there, under paused time.
 
 mod discovery;
+mod jobs;
+mod ready;
 mod reload;
 mod restarts;
 mod times;
@@ -58,6 +60,17 @@ struct Fake {
     discoveries: Mutex<u32>,
     refuses: Mutex<bool>,
     credential: Mutex<Option<u64>>,
+    jobs: Mutex<Jobs>,
+}
+
+/// How the background job answers, and when it was run, for which target.
+#[derive(Default)]
+struct Jobs {
+    there: bool,
+    takes: Duration,
+    fails: Option<Reason>,
+    again: Option<Duration>,
+    runs: Vec<(String, Instant)>,
 }
 
 impl Fake {
@@ -133,6 +146,28 @@ impl Source for Fake {
         );
         sleep(takes).await;
         found.ok_or_else(|| PollError::new(reason, "entities", "no"))
+    }
+
+    fn jobs(&self) -> &'static [&'static str] {
+        if self.jobs.lock().unwrap().there {
+            &["question"]
+        } else {
+            &[]
+        }
+    }
+
+    async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
+        assert_eq!(job, "question");
+        let (takes, fails, again) = {
+            let mut jobs = self.jobs.lock().unwrap();
+            jobs.runs.push((target.to_owned(), Instant::now()));
+            (jobs.takes, jobs.fails, jobs.again)
+        };
+        sleep(takes).await;
+        match fails {
+            Some(reason) => Err(PollError::new(reason, "question", "no")),
+            None => Ok(again),
+        }
     }
 
     async fn credential(&self, _: &str) -> Option<u64> {
@@ -238,6 +273,7 @@ fn start_on(
         source.clone(),
         clock,
     );
+    board.opening(0);
     let (changes, received) = mpsc::channel(1);
     Rig {
         board,
@@ -267,6 +303,12 @@ impl Rig {
         let line = lines.next()?;
         assert_eq!(lines.next(), None, "{parts:?} is ambiguous");
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// How many accounts and targets are missing until it is ready.
+    fn missing(&self) -> (usize, usize) {
+        let missing = self.board.missing();
+        missing.map_or((0, 0), |missing| (missing.accounts, missing.targets))
     }
 
     fn targets(&self) -> BTreeSet<String> {
@@ -300,7 +342,7 @@ async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for
         Duration::ZERO,
         |source| source.lists(&["a", "b"]),
     );
-    assert_eq!(rig.board.missing(), 1);
+    assert_eq!(rig.missing(), (1, 0), "nothing began yet");
     sleep(MINUTE / 2).await;
     assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
     rig.source.fails();

@@ -11,8 +11,8 @@ use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::until;
 
@@ -24,6 +24,9 @@ const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
 const MOST_IN_FLIGHT: usize = 4;
 /// How often to look whether a quota that is spoken for has become free.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// After so long behind others, a request in the background waits in line with them: an account that uses its whole budget
+/// would else never send it.
+const LONGEST_BEHIND: Duration = Duration::from_mins(10);
 /// Requests a minute that a storm of 429 leaves.
 const LOWEST_RATE: f64 = 1.0;
 /// After so long without a 429 the rate grows back, by this part of the configured one a minute.
@@ -50,7 +53,25 @@ pub struct Pace {
     /// Held by whoever is next. tokio's mutex is first come, first served: so a target with hundreds of
     /// pages takes turns with the others of its account.
     turn: tokio::sync::Mutex<()>,
+    /// How many wait in line. Requests in the background wait until nobody does.
+    waiting: watch::Sender<usize>,
     budget: Mutex<Budget>,
+}
+
+/// A place in line.
+struct Waits<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 #[derive(Debug)]
@@ -125,6 +146,7 @@ impl Pace {
             clock,
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             turn: tokio::sync::Mutex::new(()),
+            waiting: watch::Sender::new(0),
             budget: Mutex::new(budget),
         }
     }
@@ -141,6 +163,7 @@ impl Pace {
     /// Waits until a request may be sent.
     pub async fn turn(&self) -> Turn<'_> {
         let begun = Instant::now();
+        let _waits = Waits::begin(&self.waiting);
         // The place in flight first: one that had its turn and then waited would be sent too late, and
         // the next one too soon after it. The semaphore is never closed.
         let in_flight = self.in_flight.acquire().await.ok();
@@ -154,6 +177,36 @@ impl Pace {
             since: Instant::now(),
             pace: self,
             _in_flight: in_flight,
+        }
+    }
+
+    /// Waits until a request may be sent and no other one waits for that. It takes no place in flight, so one that hangs keeps
+    /// no listing from being sent; an account has one such request at a time.
+    pub async fn turn_in_background(&self) -> Turn<'_> {
+        let begun = Instant::now();
+        let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
+            Ok(()) => Turn {
+                waited: Duration::ZERO,
+                since: Instant::now(),
+                pace: self,
+                _in_flight: None,
+            },
+            Err(_) => self.turn().await,
+        };
+        turn.waited = begun.elapsed();
+        turn
+    }
+
+    /// Lets a request through at a moment at which no other one waits.
+    async fn alone(&self) {
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            // The sender is ours, so it is never gone.
+            let _ = waiting.wait_for(|waiting| *waiting == 0).await;
+            match self.try_now() {
+                Ok(()) => return,
+                Err(not_before) => sleep_until(not_before).await,
+            }
         }
     }
 

@@ -317,6 +317,12 @@ impl AccountMetrics {
         }
     }
 
+    /// When the last pause ends or ended.
+    #[must_use]
+    pub fn pause_ends(&self) -> Option<Timestamp> {
+        *self.pause_ends.lock()
+    }
+
     /// When the running pause ends; `None` when not paused.
     fn pause(&self, now: Timestamp) -> Option<Timestamp> {
         self.pause_ends.lock().filter(|ends| *ends > now)

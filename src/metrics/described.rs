@@ -84,9 +84,16 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let state = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     let system = zuora::AccountSettings::SYSTEM;
     let mut families = Vec::new();
-    freshness(system, "production", "global", &state, &mut |_, family| {
-        families.push(family.clone());
-    });
+    freshness(
+        system,
+        "production",
+        "global",
+        &state,
+        None,
+        &mut |_, family| {
+            families.push(family.clone());
+        },
+    );
     families.extend(account.gather(Timestamp::UNIX_EPOCH));
     families.extend(own.gather());
     families

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
@@ -69,7 +70,7 @@ families! {
     LAST_ATTEMPT = GAUGE "connections_exporter_target_last_attempt_timestamp_seconds" []
         "When the last poll of the target ended, successful or not.";
     NEXT_POLL = GAUGE "connections_exporter_target_next_poll_timestamp_seconds" []
-        "When the next poll of the target is due.";
+        "When the next poll of the target is due; while its account is paused, not before the end of the pause.";
     POLL_INTERVAL = GAUGE "connections_exporter_target_poll_interval_seconds" []
         "How often the target is polled.";
     POLL_DURATION = GAUGE "connections_exporter_target_last_poll_duration_seconds" []
@@ -274,8 +275,15 @@ pub fn token_expires_in(system: &System, account: &str, target: &str, held: &Hel
     samples.flush(show);
 }
 
-/// How far a target's listing can be believed, family by family.
-pub fn freshness(system: &System, account: &str, target: &str, state: &State, show: Sink<'_>) {
+/// How far a target's listing can be believed, family by family; `paused_until` is the end of the account's last pause.
+pub fn freshness(
+    system: &System,
+    account: &str,
+    target: &str,
+    state: &State,
+    paused_until: Option<Timestamp>,
+    show: Sink<'_>,
+) {
     let mut samples = Samples::new(system, account, target);
     if let Some(attempt) = &state.last_attempt {
         samples.add(&UP, [], truth(attempt.error.is_none()));
@@ -286,7 +294,7 @@ pub fn freshness(system: &System, account: &str, target: &str, state: &State, sh
         }
     }
     samples.add_if(&LAST_SUCCESS, [], state.last_success.map(seconds));
-    samples.add(&NEXT_POLL, [], seconds(state.next_poll));
+    samples.add(&NEXT_POLL, [], seconds(state.next_poll_after(paused_until)));
     samples.add(&POLL_INTERVAL, [], Duration::as_secs_f64(&state.interval));
     samples.add(
         &CONSECUTIVE_FAILURES,

@@ -134,6 +134,7 @@ impl State {
     #[must_use]
     pub fn restored(self, snapshot: Snapshot, held: Option<Held>) -> Self {
         Self {
+            longest_poll: snapshot.last_attempt.duration,
             last_attempt: Some(snapshot.last_attempt),
             last_success: snapshot.last_success,
             consecutive_failures: snapshot.consecutive_failures,

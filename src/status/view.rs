@@ -252,7 +252,7 @@ pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>
                 since: state.failing_since.map(date),
                 connections: fresh.map(|held| Tally::of(held, account.system.connected)),
                 listed: state.last_success.map(date),
-                next: date(state.next_poll),
+                next: date(state.next_poll_after(account.metrics.pause_ends())),
                 error: state
                     .last_attempt
                     .as_ref()

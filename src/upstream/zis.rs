@@ -25,7 +25,7 @@ use crate::error::{PollError, Reason};
 use crate::listing::{Draft, Listing, Row};
 use admin::{AdminClient, Minter};
 pub use settings::AccountSettings;
-use stored::Stored;
+use stored::{CURRENT_TOKEN, Stored};
 
 const CONNECTIONS_ALL: &str = "connections_all";
 
@@ -88,7 +88,7 @@ impl Connect for Access {
     fn connect(&self, client: Client) -> Box<dyn Source> {
         let credentials = match &self.tokens {
             Tokens::Stored(tokens) => {
-                Credentials::Stored(Box::new(Stored::new(client.clone(), tokens.clone())))
+                Credentials::Stored(Box::new(Stored::new(&client, tokens.clone())))
             }
             Tokens::Minted(admin) => {
                 Credentials::Minted(Box::new(Minter::new(client.clone(), admin.clone())))
@@ -153,9 +153,6 @@ impl Source for Zis {
             let next;
             (next, draft) = read?;
             let Some(cursor) = next else {
-                if let Credentials::Stored(tokens) = &self.credentials {
-                    tokens.note_expiry(target).await;
-                }
                 return finish(draft).await;
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
@@ -176,6 +173,20 @@ impl Source for Zis {
                     .map(|id| Found { id, name: None })
                     .collect())
             }
+        }
+    }
+
+    fn jobs(&self) -> &'static [&'static str] {
+        match self.credentials {
+            Credentials::Stored(_) => &[CURRENT_TOKEN],
+            Credentials::Minted(_) => &[],
+        }
+    }
+
+    async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
+        match &self.credentials {
+            Credentials::Stored(tokens) if job == CURRENT_TOKEN => tokens.ask_expiry(target).await,
+            _ => Ok(None),
         }
     }
 

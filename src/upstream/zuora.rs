@@ -93,6 +93,20 @@ fn hyphenated(id: &str) -> String {
     id
 }
 
+/// Why none of the entities that the tenant lists is followed.
+fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
+    let (reason, remedy) = if provisioned == 0 {
+        (Reason::NotFound, "provision one")
+    } else {
+        let remedy = "give the user of the OAuth client access to them, or choose them for the client; a new token, within an hour, has it";
+        (Reason::Forbidden, remedy)
+    };
+    let detail = format!(
+        "of the entities that the tenant lists ({entities}), {provisioned} are provisioned, and the token reaches 0 of these: {remedy}"
+    );
+    PollError::new(reason, ENTITIES, detail)
+}
+
 /// How an account is reached.
 #[derive(Debug)]
 struct Access {
@@ -242,10 +256,13 @@ impl Source for Zuora {
             Err(error) => return Err(error),
         };
         *self.headless.lock() = None;
-        let (entities, unknown) = answer.with(wire::entities).await?.1?;
+        let (answer, read) = answer.with(wire::entities).await?;
+        let (entities, unknown) = read?;
         self.client.metrics().unknown(&unknown);
         let mut names = BTreeMap::new();
         let mut found = Vec::new();
+        let listed = entities.len();
+        let mut provisioned_ones = 0_usize;
         for wire::Entity {
             id,
             name,
@@ -256,12 +273,16 @@ impl Source for Zuora {
                 names.insert(id.clone(), name.clone());
             }
             let reached = reach.is_empty() || reach.contains(&id);
+            provisioned_ones += usize::from(provisioned);
             if !self.follow || (provisioned && reached) {
                 found.push(Found { id, name });
             }
         }
         if !names.is_empty() {
             *self.names.lock() = Arc::new(names);
+        }
+        if found.is_empty() && listed > 0 {
+            return Err(answer.blame(none_to_follow(listed, provisioned_ones)));
         }
         Ok(found)
     }

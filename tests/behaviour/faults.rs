@@ -2,7 +2,8 @@
 
 use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
 
-use crate::rig::{OFTEN, Page, Rig};
+use crate::daemon::{configured_in_files, daemon_in, page_when as daemon_page_when};
+use crate::rig::{OFTEN, ONCE, Page, Rig};
 
 const SIZES: Sizes = Sizes {
     entities: 2,
@@ -367,7 +368,8 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
                 page.samples(&["target_up{", "zuora"]).is_empty(),
                 "there is nothing to choose by"
             );
-            assert_eq!(rig.get("/-/ready").await.status(), 503);
+            // It had its first attempt.
+            rig.ready().await;
         }
     }
 }
@@ -429,4 +431,64 @@ async fn a_token_whose_life_and_scopes_are_of_other_types_is_used() {
     }
     let expiry = page.value(&["credential_expiry_timestamp_seconds{"]);
     assert!(expiry > Some(jiff::Timestamp::now().as_second() as f64 + 3500.0));
+}
+
+#[tokio::test]
+async fn a_token_that_reaches_none_of_the_entities_says_so_and_is_counted() {
+    let sizes = Sizes {
+        entities: 6,
+        ..SIZES
+    };
+    let mut world = World::new(sizes, 1, jiff::Timestamp::now());
+    // The token reaches the first one, which cannot be polled.
+    world.tenant.reach = 1;
+    for (place, entity) in world.tenant.entities.iter_mut().enumerate() {
+        entity.provisioned = place > 0;
+    }
+    let rig = Rig::start_failing(world, Vec::new(), OFTEN).await;
+    rig.page_when(|page| page.value(&["discovery_up{"]) == Some(0.0))
+        .await;
+    rig.ready().await;
+    let page = rig.page().await;
+    let reason = ["api_errors_total{", "zuora", "reason=\"forbidden\""];
+    assert!(page.value(&reason) >= Some(1.0));
+    let status = rig.get("/").await.text().await.unwrap();
+    for part in [
+        "(6), 5 are provisioned, and the token reaches 0 of these",
+        "give the user of the OAuth client access to them",
+    ] {
+        assert!(status.contains(part), "{part} is not in {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_discovery_that_goes_on_failing_is_one_line_and_its_end_is_another() {
+    let rig = Rig::start(SIZES, ONCE).await;
+    rig.ready().await;
+    rig.simulator
+        .fail(at("entities", Kind::InternalServerError));
+    let folder = configured_in_files(&rig, "1s");
+    let file = folder.path().join("config.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("entities:"), "they are followed: {text}");
+    let mut daemon = daemon_in(folder.path(), &[]).await;
+    let before = rig.simulator.requests("entities");
+    daemon_page_when(daemon.address, |_| {
+        rig.simulator.requests("entities") >= before + 5
+    })
+    .await;
+    rig.simulator.heal();
+    daemon_page_when(daemon.address, |page| {
+        Page(page.to_owned()).sum(&["target_up{", "zuora"]) == 2.0
+    })
+    .await;
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    assert_eq!(log.matches("discovery failed").count(), 1, "{log}");
+    assert!(
+        log.contains("cost=\"no target of the account is polled until it succeeds\""),
+        "{log}"
+    );
+    assert!(!log.contains("are kept"), "there are none: {log}");
+    assert_eq!(log.matches("discovery succeeded again").count(), 1, "{log}");
 }

@@ -4,6 +4,7 @@ use connections_exporter::simulator::{Fault, Kind, Sizes};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::daemon::{daemon_in_files, page_when as daemon_page_when};
 use crate::rig::{OFTEN, ONCE, Page, Rig, page_when, serve_text};
 
 #[tokio::test]
@@ -310,4 +311,36 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
         page.value(&["unknown_values_total{", "connection_type"]),
         Some(1.0)
     );
+}
+
+#[tokio::test]
+async fn of_very_many_changes_twenty_are_named_and_the_rest_counted() {
+    let sizes = Sizes {
+        entities: 0,
+        integrations: 1,
+        integration_connections: 100,
+        ..Sizes::default()
+    };
+    let rig = Rig::start(sizes, ONCE).await;
+    rig.ready().await;
+    let (_folder, mut daemon) = daemon_in_files(&rig, "1s", &[]).await;
+    let added = |page: &str| Page(page.to_owned()).sum(&["changes_total{", "\"added\""]);
+    daemon_page_when(daemon.address, |page| page.contains("saas_connections{")).await;
+    rig.simulator.change(|world| {
+        for connection in &mut world.integrations[0].connections {
+            connection.name.insert_str(0, "new_");
+        }
+    });
+    daemon_page_when(daemon.address, |page| added(page) >= 100.0).await;
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    assert_eq!(log.matches("\"connection changed\"").count(), 20, "{log}");
+    let rest: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("more connections changed"))
+        .collect();
+    assert_eq!(rest.len(), 1, "{log}");
+    for part in ["more=180", "added=100", "removed=100", "status=0"] {
+        assert!(rest[0].contains(part), "{}", rest[0]);
+    }
 }

@@ -1,4 +1,5 @@
-//! ZIS with a token for each integration: it is read at each use, belongs to one, and when it ends is asked once.
+//! ZIS with a token for each integration: it is read at each use, belongs to one, and when it ends is asked once, beside
+//! the listings.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::daemon::{configured_in_files, daemon_in, daemon_in_files, get, page_when};
 use crate::faults::all_fail;
-use crate::rig::{OFTEN, ONCE, Rig};
+use crate::rig::{OFTEN, ONCE, Page, Rig};
 
 const SIZES: Sizes = Sizes {
     entities: 0,
@@ -75,15 +76,17 @@ async fn a_token_that_may_not_ask_for_its_end_lists_all_the_same() {
         (Kind::Refuse, 2..=2),
         (Kind::Html, 2..=2),
         (Kind::RevokedToken, 2..=2),
-        // What passes is asked again with the next poll.
-        (Kind::InternalServerError, 3..=9),
+        // What may pass is asked again, after twice the time before.
+        (Kind::InternalServerError, 4..=8),
     ] {
         let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
         rig.simulator.fail(fault(kind));
         let folder = configured_in_files(&rig, "1s");
         let mut daemon = daemon_in(folder.path(), &[]).await;
+        // The question is beside the listings: wait for both.
         let page = page_when(daemon.address, |_| {
             rig.simulator.requests("connections_all") >= 8
+                && rig.simulator.requests("current_token") >= *asked.start()
         })
         .await;
         assert!(!page.contains(EXPIRY), "{kind:?}");
@@ -95,6 +98,33 @@ async fn a_token_that_may_not_ask_for_its_end_lists_all_the_same() {
         let (_, _, log) = daemon.end();
         assert!(!log.contains("level=warn"), "{kind:?}: {log}");
     }
+}
+
+#[tokio::test]
+async fn while_the_question_hangs_listings_are_published_as_ever() {
+    let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+    rig.simulator
+        .fail("kind=hang&endpoint=current_token".parse().unwrap());
+    let folder = configured_in_files(&rig, "1s");
+    let daemon = daemon_in(folder.path(), &[]).await;
+    page_when(daemon.address, |_| {
+        rig.simulator.requests("current_token") == 1
+    })
+    .await;
+    let listed = rig.simulator.requests("connections_all");
+    let polls = |page: &str| Page(page.to_owned()).sum(&["polls_total{", "zis", "success"]);
+    let before = polls(&get(daemon.address, "/metrics").await);
+    // The question has 30 seconds.
+    let page = page_when(daemon.address, |page| polls(page) >= before + 12.0).await;
+    assert!(rig.simulator.requests("connections_all") >= listed + 12);
+    let page = Page(page);
+    assert_eq!(page.samples(&["saas_connection_info{", "zis"]).len(), 10);
+    assert_eq!(page.sum(&["polls_total{", "zis", "failure"]), 0.0);
+    assert_eq!(
+        rig.simulator.requests("current_token"),
+        1,
+        "one question at a time"
+    );
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ async fn targets_that_appear_or_vanish_start_and_stop_without_a_restart() {
     });
     rig.source.lists(&["a"]);
     assert_eq!(
-        rig.board.missing(),
-        1,
+        rig.missing(),
+        (1, 0),
         "an account whose targets were never listed"
     );
     sleep(MINUTE / 2).await;
     assert_eq!(
         (rig.targets(), rig.board.missing()),
-        (set(&["One", "Two"]), 0)
+        (set(&["One", "Two"]), None)
     );
 
     rig.source.finds(&[("2", "Two"), ("3", "Three")]);
@@ -46,11 +46,11 @@ async fn a_failed_or_empty_discovery_keeps_the_earlier_targets() {
         assert_eq!(rig.value(&["discovery_up{"]), Some(0.0));
     }
     rig.source.finds(&[("1", "One"), ("2", "Two")]);
-    sleep(MINUTE).await;
+    sleep(DISCOVERY_INTERVAL).await;
     assert_eq!(
         rig.targets(),
         set(&["One", "Two"]),
-        "a failed discovery is tried again after an interval"
+        "and an empty list is asked for again within an hour"
     );
 }
 
@@ -64,12 +64,12 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 5);
     sleep(DISCOVERY_INTERVAL * 10).await;
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
-    assert_eq!(rig.board.missing(), 1);
+    assert_eq!(rig.board.missing(), None, "it had its first attempt");
     // Another credential is worth a try at the next interval.
     rig.source.finds(&[("1", "One")]);
     *rig.source.credential.lock().unwrap() = Some(1);
     sleep(MINUTE * 2).await;
-    assert_eq!(rig.board.missing(), 0);
+    assert_eq!(rig.targets(), set(&["One"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,4 +101,78 @@ async fn names_that_cannot_be_fetched_cost_the_names_and_not_the_listing() {
     rig.source.fails();
     sleep(DISCOVERY_INTERVAL).await;
     assert_eq!(rig.targets(), set(&["One"]), "the last known name stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_hang_hold_up_the_first_listing_for_seconds_and_come_later() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Names,
+        Duration::ZERO,
+        |source| {
+            source.finds(&[("1", "One")]);
+            *source.takes.lock().unwrap() = MINUTE * 10;
+        },
+    );
+    let begun = Instant::now();
+    // It took the time that it takes from the start.
+    sleep(Duration::from_secs(1)).await;
+    *rig.source.takes.lock().unwrap() = Duration::ZERO;
+    rig.source.lists(&["a"]);
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(rig.targets(), set(&["1"]));
+    assert_eq!(rig.value(&["saas_connections{", "target=\"1\""]), Some(1.0));
+    assert!(rig.source.polls_of("1")[0] - begun < Duration::from_secs(12));
+    sleep(MINUTE * 10).await;
+    assert_eq!(
+        rig.targets(),
+        set(&["One"]),
+        "the name is shown once it is there"
+    );
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_take_a_few_seconds_are_there_from_the_first_listing_on() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Names,
+        Duration::ZERO,
+        |source| {
+            source.lists(&["a"]);
+            source.finds(&[("1", "One")]);
+            *source.takes.lock().unwrap() = Duration::from_secs(8);
+        },
+    );
+    while rig.targets().is_empty() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(rig.targets(), set(&["One"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_fail_in_whatever_way_are_asked_for_less_and_less_often() {
+    for refuses in [false, true] {
+        let rig = start(
+            vec![target("1")],
+            Discovery::Names,
+            Duration::ZERO,
+            |source| {
+                source.lists(&["a"]);
+                *source.refuses.lock().unwrap() = refuses;
+            },
+        );
+        sleep(DISCOVERY_INTERVAL).await;
+        // At 0, 2, 6, 14 and 30 minutes; then once an hour.
+        assert_eq!(*rig.source.discoveries.lock().unwrap(), 5);
+        sleep(DISCOVERY_INTERVAL * 10).await;
+        assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_targets_that_fails_in_a_way_that_passes_is_asked_for_with_each_poll() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |_| {});
+    sleep(MINUTE * 10 + MINUTE / 2).await;
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), 11);
 }

@@ -4,7 +4,7 @@ use super::*;
 
 impl Rig {
     /// Takes up the configuration as this makes it, and waits until the board shows that.
-    async fn reload(&self, change: impl FnOnce(&mut config::Account, &mut Poll)) {
+    pub(super) async fn reload(&self, change: impl FnOnce(&mut config::Account, &mut Poll)) {
         let (mut config, mut poll) = (self.config.clone(), self.poll);
         change(&mut config, &mut poll);
         let (done, ends) = oneshot::channel();

@@ -100,11 +100,16 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     let pace = Arc::new(Pace::new(rig.config.requests_per_minute, 1));
     let durations = rig.board.own().durations();
     let metrics = Arc::new(AccountMetrics::new("test", "acme", pace, durations));
-    let schedule = Schedule::new(&rig.config, &rig.poll, metrics);
+    let schedule = Arc::new(Schedule::new(&rig.config, &rig.poll, metrics.clone()));
+    let jobs = Arc::new(crate::jobs::Jobs::new(
+        rig.source.clone(),
+        schedule.clone(),
+        metrics,
+    ));
     let targets: Vec<_> = (0..100_000).map(|n| target(&n.to_string())).collect();
     schedule.set_targets(targets.iter().map(|target| target.id.as_str()));
     let before = schedule.interval();
-    let setup = Setup::new(rig.source.clone(), &targets);
+    let setup = Setup::new(rig.source.clone(), jobs.clone(), &targets);
     for target in &targets {
         schedule.needs_pages(&target.id, 2);
         assert_eq!(
@@ -127,7 +132,122 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
         expect: names,
         ..target("1")
     };
-    let expected = Setup::new(rig.source.clone(), &[target]).expected("1", &draft.finish());
+    let expected = Setup::new(rig.source.clone(), jobs, &[target]).expected("1", &draft.finish());
     assert_eq!(expected.iter().filter(|(_, there)| *there).count(), 40_000);
     assert!(begun.elapsed() < LINEAR, "{:?}", begun.elapsed());
+}
+
+/// Polls for this long, and says how often of all seconds since the first listing there was none on the page.
+async fn holes(rig: &Rig, lasts: Duration) -> usize {
+    let end = Instant::now() + lasts;
+    while rig.value(&["saas_connections{"]).is_none() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let mut holes = 0;
+    while Instant::now() < end {
+        holes += usize::from(rig.value(&["saas_connections{"]).is_none());
+        sleep(Duration::from_secs(1)).await;
+    }
+    holes
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_that_take_longer_than_three_intervals_leave_no_hole() {
+    for takes in [30, 61, 170, 200, 600] {
+        let rig = start(
+            vec![target("1")],
+            Discovery::Never,
+            Duration::ZERO,
+            |source| source.lists(&["a"]),
+        );
+        *rig.source.takes.lock().unwrap() = Duration::from_secs(takes);
+        assert_eq!(holes(&rig, MINUTE * 60).await, 0, "{takes} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_takes_long_for_the_first_time_leaves_no_hole_and_one_that_hangs_does() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&["a"]),
+    );
+    sleep(MINUTE / 2).await;
+    *rig.source.takes.lock().unwrap() = MINUTE * 4;
+    assert_eq!(holes(&rig, MINUTE * 30).await, 0);
+    *rig.source.takes.lock().unwrap() = MINUTE * 600;
+    sleep(MINUTE * 20).await;
+    assert_eq!(rig.value(&["saas_connections{"]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_takes_long_and_fails_keeps_the_listing_no_longer() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&["a"]),
+    );
+    sleep(MINUTE / 2).await;
+    rig.source.fails();
+    *rig.source.takes.lock().unwrap() = Duration::from_secs(50);
+    // Three intervals and the longest poll: the one of the third minute is the last that may replace it.
+    sleep(MINUTE * 4 + MINUTE / 2).await;
+    assert_eq!(rig.value(&["saas_connections{"]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_took_long_once_is_not_allowed_for_for_ever() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&["a"]),
+    );
+    *rig.source.takes.lock().unwrap() = MINUTE * 50;
+    sleep(MINUTE).await;
+    *rig.source.takes.lock().unwrap() = Duration::ZERO;
+    sleep(MINUTE * 50 + MINUTE / 2).await;
+    rig.source.fails();
+    sleep(MINUTE * 40).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0), "it may come");
+    rig.source.lists(&["a"]);
+    sleep(MINUTE * 60).await;
+    rig.source.fails();
+    sleep(MINUTE * 5).await;
+    assert_eq!(rig.value(&["saas_connections{"]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the_pause() {
+    let rig = start(
+        vec![target("1"), target("2")],
+        Discovery::Never,
+        MINUTE / 2,
+        |source| source.lists(&["a"]),
+    );
+    sleep(MINUTE + MINUTE / 2).await;
+    let next = |id: &str| {
+        let date = rig.value(&["next_poll_timestamp_seconds{", &format!("target=\"{id}\"")]);
+        date.unwrap() - crate::clock::seconds(rig.board.date())
+    };
+    assert!(next("1") < 60.0 && next("2") < 60.0);
+    let seen = rig.board.seen();
+    let metrics = seen[0].metrics.clone();
+    let ends = rig.board.date() + MINUTE * 10;
+    metrics.paused_until(ends);
+    *rig.source.takes.lock().unwrap() = MINUTE * 10;
+    for minute in 0..10 {
+        let left = f64::from(600 - minute * 60);
+        for id in ["1", "2"] {
+            assert!((next(id) - left).abs() < 1.0, "{id} in {} s", next(id));
+        }
+        sleep(MINUTE).await;
+    }
+    *rig.source.takes.lock().unwrap() = Duration::ZERO;
+    sleep(MINUTE * 3).await;
+    for id in ["1", "2"] {
+        assert!((0.0..=60.0).contains(&next(id)), "{id} in {} s", next(id));
+    }
 }

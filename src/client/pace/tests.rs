@@ -191,3 +191,76 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
         assert!(begun.elapsed() >= Duration::from_secs(1).max(paused));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_line_goes_before_a_request_in_the_background() {
+    let pace = Arc::new(pace(60));
+    pace.turn().await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let ask = |name: &'static str, behind: bool| {
+        let (pace, order) = (pace.clone(), order.clone());
+        tokio::spawn(async move {
+            let _turn = if behind {
+                pace.turn_in_background().await
+            } else {
+                pace.turn().await
+            };
+            order.lock().push(name);
+        })
+    };
+    let behind = ask("behind", true);
+    tokio::task::yield_now().await;
+    let others = ["first", "second", "third"].map(|name| ask(name, false));
+    for other in others {
+        other.await.unwrap();
+    }
+    behind.await.unwrap();
+    assert_eq!(*order.lock(), ["first", "second", "third", "behind"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_the_background_are_inside_the_budget_and_the_pauses() {
+    let pace = pace(60);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        pace.turn().await;
+        pace.turn_in_background().await;
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    pace.pause(Duration::from_secs(30));
+    let paused = Instant::now();
+    pace.turn_in_background().await;
+    assert!(paused.elapsed() >= Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_the_background_that_hangs_takes_no_place_in_flight() {
+    let pace = pace(6000);
+    let _hangs = pace.turn_in_background().await;
+    let mut in_flight = Vec::new();
+    for _ in 0..MOST_IN_FLIGHT {
+        in_flight.push(timeout(Duration::from_secs(1), pace.turn()).await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_always_used_up_lets_a_request_in_the_background_through_at_last() {
+    let pace = Arc::new(pace(60));
+    let mut busy = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let pace = pace.clone();
+        busy.spawn(async move {
+            loop {
+                pace.turn().await;
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let begun = Instant::now();
+    pace.turn_in_background().await;
+    let waited = begun.elapsed();
+    assert!(
+        (LONGEST_BEHIND..LONGEST_BEHIND * 2).contains(&waited),
+        "{waited:?}"
+    );
+}

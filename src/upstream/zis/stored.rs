@@ -3,39 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
-use tokio::time::Instant;
 
 use super::{CONNECTIONS_ALL, date, refusal, wire};
 use crate::client::Client;
 use crate::config::{Current, Secret};
 use crate::error::{PollError, Reason};
 
-const CURRENT_TOKEN: &str = "current_token";
-
-/// How long a question that was refused is not asked again.
-const ASK_AGAIN: Duration = Duration::from_hours(1);
+/// The job that asks when a token ends.
+pub(super) const CURRENT_TOKEN: &str = "current_token";
 
 /// The tokens of an account, by integration.
 pub(super) struct Stored {
     client: Client,
     tokens: BTreeMap<String, Secret>,
-    asked: Mutex<BTreeMap<String, Asked>>,
-}
-
-/// Of which token the end was asked, and when to ask again if it was not told.
-struct Asked {
-    of: Option<u64>,
-    again: Option<Instant>,
 }
 
 impl Stored {
-    pub(super) fn new(client: Client, tokens: BTreeMap<String, Secret>) -> Self {
+    pub(super) fn new(client: &Client, tokens: BTreeMap<String, Secret>) -> Self {
         Self {
-            client,
+            client: client.in_background(),
             tokens,
-            asked: Mutex::default(),
         }
     }
 
@@ -55,43 +43,23 @@ impl Stored {
         read.map_err(|error| missing(format!("{} {error}", secret.place())))
     }
 
-    /// Asks when the token ends, once, with the second listing that it gave: a restart and a new token cost no more than
-    /// their listings. `GET /api/v2/oauth/tokens/current.json`, `token.expires_at`: the vendor documents it for tokens of
-    /// its Support API. Whether a token of an integration may ask is not known, so a refusal is no failure of anything.
-    pub(super) async fn note_expiry(&self, integration: &str) {
-        let of = self.fingerprint(integration).await;
-        let now = Instant::now();
-        {
-            let mut asked = self.asked.lock();
-            match asked.get(integration) {
-                Some(asked) if asked.of == of => {
-                    if asked.again.is_none_or(|again| now < again) {
-                        return;
-                    }
-                }
-                _ => {
-                    let again = Some(now);
-                    asked.insert(integration.to_owned(), Asked { of, again });
-                    self.client.metrics().credential_gone(integration);
-                    return;
-                }
-            }
-        }
-        let expires = self.expires_at(integration).await;
-        if let Ok(Some(at)) = expires {
+    /// Asks when the token ends; once told, that is true for as long as the token is the same. Whether a token of an
+    /// integration may ask is not known, so a refusal is no failure of anything else.
+    pub(super) async fn ask_expiry(
+        &self,
+        integration: &str,
+    ) -> Result<Option<Duration>, PollError> {
+        // What is shown until now is the end of another token.
+        self.client.metrics().credential_gone(integration);
+        if let Some(at) = self.expires_at(integration).await? {
             self.client
                 .metrics()
                 .credential_expires(integration, at, false);
         }
-        let again = expires.err().map(|error| match error.reason {
-            Reason::Unreachable | Reason::Timeout | Reason::ServerError => now,
-            _ => now + ASK_AGAIN,
-        });
-        self.asked
-            .lock()
-            .insert(integration.to_owned(), Asked { of, again });
+        Ok(None)
     }
 
+    /// `GET /api/v2/oauth/tokens/current.json`, `token.expires_at`: the vendor documents it for tokens of its Support API.
     /// `None` where the vendor gives no date.
     async fn expires_at(&self, integration: &str) -> Result<Option<jiff::Timestamp>, PollError> {
         let token = self.read(integration).await?;

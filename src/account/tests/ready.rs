@@ -1,0 +1,94 @@
+//! When the process is ready.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_once_each_target_had_its_first_attempt_good_or_bad() {
+    let rig = start(
+        vec![target("1"), target("2")],
+        Discovery::Never,
+        MINUTE,
+        |source| source.fails(),
+    );
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.missing(), (0, 2));
+    let missing = rig.board.missing().unwrap();
+    assert_eq!(missing.to_string(), "targets not polled yet: 2");
+    sleep(MINUTE).await;
+    assert_eq!(rig.board.missing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_comes_by_a_reload_takes_nothing_back() {
+    for looked_at in [true, false] {
+        let rig = start(vec![target("1")], Discovery::Never, MINUTE, |source| {
+            source.lists(&["a"]);
+        });
+        sleep(MINUTE).await;
+        // Nobody has to ask for it to be true.
+        assert!(!looked_at || rig.board.missing().is_none());
+        rig.reload(|config, _| {
+            config.targets = ["1", "2", "3"].map(target).into();
+        })
+        .await;
+        assert_eq!(rig.board.missing(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_comes_by_a_reload_takes_nothing_back() {
+    let rig = start(vec![target("1")], Discovery::Never, Duration::ZERO, |_| {});
+    sleep(MINUTE / 2).await;
+    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+    let durations = rig.board.own().durations();
+    let metrics = AccountMetrics::new("test", "other", pace, durations);
+    let _other = rig.board.open(&TEST, Arc::new(metrics));
+    assert_eq!(rig.board.missing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_targets_cannot_be_listed_had_its_attempt() {
+    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
+        *source.takes.lock().unwrap() = MINUTE / 2;
+    });
+    sleep(MINUTE / 4).await;
+    let missing = rig.board.missing().unwrap();
+    assert_eq!(
+        missing.to_string(),
+        "accounts whose targets were not listed yet: 1"
+    );
+    sleep(MINUTE / 2).await;
+    assert_eq!(rig.board.missing(), None);
+    // Now they are listed, and were not polled.
+    rig.source.finds(&[("1", "One")]);
+    sleep(MINUTE * 2).await;
+    assert_eq!(rig.board.missing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_be_had_are_no_attempt_to_list_anything() {
+    let rig = start(vec![target("1")], Discovery::Names, MINUTE, |source| {
+        source.lists(&["a"]);
+        *source.takes.lock().unwrap() = Duration::from_secs(5);
+    });
+    while rig.source.polls_of("1").is_empty() {
+        assert!(rig.board.missing().is_some());
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(*rig.source.discoveries.lock().unwrap(), 1);
+    assert!(rig.board.missing().is_some(), "it is under way");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(rig.board.missing(), None);
+}
+
+#[test]
+fn it_is_not_ready_while_accounts_are_being_opened() {
+    let clock = Clock::system();
+    let board = Board::new(OwnMetrics::new(clock.now()), clock);
+    assert_eq!(
+        board.missing().unwrap().to_string(),
+        "accounts are still being opened"
+    );
+    board.opening(0);
+    assert_eq!(board.missing(), None, "a shard may have none");
+}
