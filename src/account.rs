@@ -360,7 +360,7 @@ impl Account {
                 request_id = error.request_id,
                 failures,
                 %error,
-                remedy = error.reason.remedy(),
+                remedy = error.remedy(),
                 cost,
                 "discovery failed"
             );

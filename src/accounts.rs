@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::account::{Account, Change};
 use crate::blocking::BlockingPool;
 use crate::board::Board;
-use crate::client::{Network, Trust};
+use crate::client::{Network, Networks};
 use crate::clock::Clock;
 use crate::config::{self, Config, Poll};
 use crate::store::Store;
@@ -29,6 +29,7 @@ pub struct Accounts {
     board: Arc<Board>,
     store: Store,
     clock: Clock,
+    networks: Arc<Networks>,
     poll: Poll,
     running: BTreeMap<Key, Running>,
     /// Makes clients.
@@ -92,10 +93,22 @@ impl Accounts {
             board,
             store,
             clock,
+            networks: Arc::default(),
             poll: Poll::default(),
             running: BTreeMap::new(),
             making: BlockingPool::new(1),
         }
+    }
+
+    /// Makes what a start would make of the accounts, and fails as it would.
+    pub async fn check(config: &Config) -> anyhow::Result<()> {
+        let (accounts, poll) = (config.accounts.clone(), config.poll);
+        let pool = BlockingPool::new(1);
+        let made = pool.run(MAKING, move || {
+            networks(&Networks::default(), &accounts, &poll).map(drop)
+        });
+        made.await
+            .context("making the HTTP clients of the accounts")?
     }
 
     /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
@@ -104,14 +117,16 @@ impl Accounts {
     /// New accounts have their place on the board afterwards, and begin once their state is read; what is returned
     /// says when the board shows all of it.
     pub async fn take_up(&mut self, config: Config) -> anyhow::Result<(Difference, Shown)> {
+        self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
         let other_source = other_source.filter(|account| !self.has_source(account, &poll));
         let other_source: Vec<_> = other_source.cloned().collect();
         // A client takes a millisecond to make, there may be thousands, and the first reads certificates.
+        let maker = self.networks.clone();
         let networks = self
             .making
-            .run(MAKING, move || networks(&other_source, &poll))
+            .run(MAKING, move || networks(&maker, &other_source, &poll))
             .await;
         let mut networks = networks.context("making the HTTP clients of the accounts")??;
         let mut steps = BTreeMap::new();
@@ -255,9 +270,12 @@ impl Accounts {
 }
 
 /// Makes the clients of these accounts.
-fn networks(accounts: &[config::Account], poll: &Poll) -> anyhow::Result<BTreeMap<Key, Network>> {
-    let mut trust = Trust::default();
-    let network = |account| Ok((key(account), Network::new(account, poll, &mut trust)?));
+fn networks(
+    maker: &Networks,
+    accounts: &[config::Account],
+    poll: &Poll,
+) -> anyhow::Result<BTreeMap<Key, Network>> {
+    let network = |account| Ok((key(account), maker.network(account, poll)?));
     accounts.iter().map(network).collect()
 }
 

@@ -106,7 +106,7 @@ pub struct Failure {
     pub error: String,
     pub status: Option<u16>,
     pub request_id: Option<String>,
-    pub remedy: &'static str,
+    pub remedy: String,
 }
 
 impl From<&PollError> for Failure {
@@ -116,7 +116,7 @@ impl From<&PollError> for Failure {
             error: error.to_string(),
             status: error.status,
             request_id: error.request_id.clone(),
-            remedy: error.reason.remedy(),
+            remedy: error.remedy().to_owned(),
         }
     }
 }
@@ -410,7 +410,7 @@ impl Failure {
             error,
             status: None,
             request_id: None,
-            remedy,
+            remedy: remedy.to_owned(),
         }
     }
 

@@ -1,9 +1,14 @@
 //! One account's HTTP: pace, pauses, headers, answers -> values or [`PollError`].
 
 mod answer;
+mod body;
+mod html;
+mod names;
 mod pace;
+mod proxy;
 mod quota;
 mod retry_after;
+mod tls_error;
 mod transport;
 mod trust;
 
@@ -12,15 +17,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{RequestBuilder, Url};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use answer::{Answer, NewToken, Refusal, beside_the_loop};
 pub use pace::{Pace, PaceSnapshot};
 pub use quota::{Quota, number, ratelimit};
 pub use retry_after::{from_headers as retry_after, reset};
+pub(crate) use tls_error::explain;
 pub(crate) use transport::find;
-pub use transport::{Failure, Network, Transport};
-pub use trust::Trust;
+pub use transport::{Failure, Network, Networks, Transport};
 
 use crate::clock::Clock;
 use crate::config::{Account, Poll};
@@ -31,6 +36,9 @@ use crate::upstream::System;
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
+/// The most bytes of an error's body, and how long it may take: it tells codes, and the status tells the rest.
+const LARGEST_ERROR: usize = 64 * 1024;
+const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends the requests of one account, one place for its limiter, its headers and its metrics.
 #[derive(Debug, Clone)]
@@ -114,14 +122,29 @@ impl Client {
         url
     }
 
-    /// Waits for the account's turn, sends, and takes the whole answer, whatever its status.
-    ///
-    /// A 429, and a 503 that says when to come back, pause the account.
+    /// Sends the request, and once more if it may be repeated: each time in the account's turn.
     async fn exchange(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-    ) -> Result<Answer, PollError> {
+    ) -> Result<Received, PollError> {
+        let again = request.try_clone();
+        match (self.attempt(endpoint, request).await, again) {
+            (Err((true, _)), Some(again)) => self.attempt(endpoint, again).await,
+            (result, _) => result,
+        }
+        .map_err(|(_, error)| error)
+    }
+
+    /// Waits for the account's turn, sends, and takes the whole answer, whatever its status. A failure says whether
+    /// the request may be repeated.
+    ///
+    /// A 429, and a 503 that says when to come back, pause the account.
+    async fn attempt(
+        &self,
+        endpoint: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Received, (bool, PollError)> {
         let turn = if self.in_background {
             self.pace.turn_in_background().await
         } else {
@@ -129,26 +152,26 @@ impl Client {
         };
         self.metrics.waited(turn.waited);
         let begun = Instant::now();
-        let result = match self.transport.send(request).await {
-            Ok(response) => self.take(endpoint, response, turn.since).await,
-            Err(failure) => Err((None, failure.blame(endpoint))),
-        };
-        let code = match &result {
-            Ok((status, _)) => Some(*status),
-            Err((status, _)) => *status,
+        let (code, result) = match self.transport.send(request).await {
+            Ok(response) => {
+                let status = response.status();
+                let result = self.take(endpoint, response, turn.since).await;
+                (Some(status), result.map_err(|error| (false, error)))
+            }
+            Err(failure) => (None, Err((failure.repeatable, failure.blame(endpoint)))),
         };
         self.metrics
             .requested(endpoint, code.map(|c| c.as_u16()), begun.elapsed());
-        result.map(|(_, answer)| answer).map_err(|(_, error)| error)
+        result
     }
 
-    /// Takes the body, up to its cap. A failure comes with the status, which was received all the same.
+    /// Takes the body, up to its cap. What is wrong with that of an error costs its codes, and nothing else.
     async fn take(
         &self,
         endpoint: &'static str,
         mut response: reqwest::Response,
         since: Instant,
-    ) -> Result<(StatusCode, Answer), (Option<StatusCode>, PollError)> {
+    ) -> Result<Received, PollError> {
         let status = response.status();
         self.heed(status, response.headers(), since);
         let request_id = response
@@ -156,41 +179,39 @@ impl Client {
             .get(self.system.request_id_header)
             .and_then(|v| v.to_str().ok())
             .and_then(harmless);
-        let fail = |mut error: PollError| {
-            error.status = Some(status.as_u16());
-            error.request_id.clone_from(&request_id);
-            (Some(status), error)
-        };
         let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_BODY => {
-                    let detail = format!("the answer is larger than {LARGEST_BODY} bytes");
-                    return Err(fail(PollError::new(Reason::TooLarge, endpoint, detail)));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return Err(fail(Failure::from(&error).blame(endpoint))),
-            }
-        }
-        Ok((
+        let failure = if is_good(status) {
+            body::read(&mut response, &mut body, LARGEST_BODY)
+                .await
+                .err()
+        } else {
+            let read = body::read(&mut response, &mut body, LARGEST_ERROR);
+            let _ = timeout(ERROR_PATIENCE, read).await;
+            None
+        };
+        let answer = Answer {
+            endpoint,
             status,
-            Answer {
-                endpoint,
-                status,
-                request_id,
-                body,
-            },
-        ))
+            request_id,
+            body,
+        };
+        match failure {
+            Some(failure) => Err(answer.blame(failure.blame(endpoint))),
+            None => Ok(Received {
+                page: html::page(response.headers(), &answer.body),
+                answer,
+            }),
+        }
     }
 
     fn heed(&self, status: StatusCode, headers: &HeaderMap, since: Instant) {
         let now = self.clock.now();
-        let quotas = (self.system.quotas)(headers);
+        let date = retry_after::date(headers, now);
+        let quotas = (self.system.quotas)(headers, date);
         for quota in &quotas {
             self.metrics.quota(quota, now);
         }
-        let wait = retry_after::from_headers(headers, now);
+        let wait = retry_after::from_headers(headers, date);
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 self.metrics.rate_limited();
@@ -240,14 +261,34 @@ impl Client {
         request: RequestBuilder,
         refusal: fn(&Answer) -> Refusal,
     ) -> Result<Answer, PollError> {
-        let answer = self.exchange(endpoint, request).await?;
-        if matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
+        let Received { answer, page } = self.exchange(endpoint, request).await?;
+        let status = answer.status;
+        if let Some(page) = page {
+            let (reason, detail) = if is_good(status) {
+                (Reason::Decode, page)
+            } else {
+                let detail = format!("HTTP {}: {page}", status.as_u16());
+                (html::reason(status), detail)
+            };
+            return Err(answer.error(reason, detail, Vec::new()));
+        }
+        if is_good(status) {
             return Ok(answer);
         }
         let Refusal { reason, codes } = refusal(&answer);
-        let reason = reason.unwrap_or_else(|| by_status(answer.status));
-        Err(answer.error(reason, format!("HTTP {}", answer.status.as_u16()), codes))
+        let reason = reason.unwrap_or_else(|| by_status(status));
+        Err(answer.error(reason, format!("HTTP {}", status.as_u16()), codes))
     }
+}
+
+/// An answer, and what is to be said of it if it is a page for people.
+struct Received {
+    answer: Answer,
+    page: Option<String>,
+}
+
+fn is_good(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::CREATED)
 }
 
 fn by_status(status: StatusCode) -> Reason {

@@ -10,7 +10,7 @@ mod values;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +123,8 @@ pub struct Account {
     pub stale_after: Option<Duration>,
     /// Certificates to trust beside the platform's.
     pub certificates: Vec<CertificateDer<'static>>,
+    /// The file that they were read from, which is looked at again.
+    pub ca_file: Option<PathBuf>,
     /// The targets that the file names.
     pub targets: Vec<Target>,
     /// What the vendor is asked about its targets.

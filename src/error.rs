@@ -126,7 +126,9 @@ impl Reason {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Unreachable => "check the network, the proxy and base_url",
-            Self::Tls => "check the server's certificate, its name and date, and ca_file",
+            Self::Tls => {
+                "as the error says: the server's certificate, its name or date, ca_file, or what the server asks of its clients"
+            }
             Self::Timeout => {
                 "the vendor is slow: see its status page, or raise poll.request_timeout"
             }
@@ -178,6 +180,9 @@ pub struct PollError {
     pub request_id: Option<String>,
     /// What happened, in our own words.
     pub detail: String,
+    /// What to do about it, where that is more than the reason tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Box<str>>,
 }
 
 impl PollError {
@@ -190,6 +195,7 @@ impl PollError {
             codes: Vec::new(),
             request_id: None,
             detail: detail.into(),
+            remedy: None,
         }
     }
 
@@ -205,6 +211,14 @@ impl PollError {
     pub fn is_refusal(&self) -> bool {
         self.reason.is_refusal() || self.is_refused_credential()
     }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        self.remedy
+            .as_deref()
+            .unwrap_or_else(|| self.reason.remedy())
+    }
 }
 
 impl fmt::Display for PollError {
@@ -219,13 +233,13 @@ impl fmt::Display for PollError {
 
 impl std::error::Error for PollError {}
 
-/// Takes a vendor's code or request id if it is harmless: at most 64 of `A-Z a-z 0-9 _ . -`.
+/// Takes a vendor's code or request id if it is harmless: at most 64 of `A-Z a-z 0-9 _ . - =`.
 #[must_use]
 pub fn harmless(text: &str) -> Option<String> {
     let fits = (1..=64).contains(&text.len());
     let plain = text
         .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'='));
     (fits && plain).then(|| text.to_owned())
 }
 

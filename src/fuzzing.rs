@@ -126,7 +126,7 @@ pub fn rate_headers(data: &[u8]) {
         <zuora::AccountSettings as Settings>::SYSTEM,
         <zis::AccountSettings as Settings>::SYSTEM,
     ] {
-        for quota in (system.quotas)(&headers) {
+        for quota in (system.quotas)(&headers, Timestamp::UNIX_EPOCH) {
             assert!(windows.contains(&quota.window), "{}", quota.window);
             assert!(quota.limit.is_some() || quota.remaining.is_some());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,7 +15,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::time::{Instant, sleep};
 
-use crate::client::find;
+use crate::client::{explain, find};
 use crate::web_config::{Tls, WebConfig};
 
 /// For the answer, and for a new certificate to be taken up by the daemon.
@@ -44,6 +44,10 @@ pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Resu
                     return Ok(());
                 };
                 let answer = plain(address).await;
+                let error = match tls_error(&error) {
+                    Some(tls) => anyhow!("no answer from {address}: {}", explain(tls).0),
+                    None => error,
+                };
                 return answer.map_err(|_| error.context(problems));
             }
         };
@@ -58,12 +62,18 @@ pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Resu
                 sleep(AGAIN).await;
                 continue;
             }
-            Some(tls) if *tls == STRANGER => error.context(format!(
+            Some(tls) if *tls == STRANGER => anyhow!(
                 "{address} shows another certificate than {} names",
                 file.display()
-            )),
-            Some(Error::AlertReceived(_)) => error.context(NOT_LET_IN),
-            _ => error,
+            ),
+            // Of the alerts, these are about the certificate that this check shows.
+            Some(tls) => match explain(tls) {
+                (what, _) if refuses_client(tls) => {
+                    anyhow!("no answer from {address}: {what}: {NOT_LET_IN}")
+                }
+                (what, _) => anyhow!("no answer from {address}: {what}"),
+            },
+            None => error,
         });
     }
 }
@@ -97,6 +107,24 @@ async fn over_tls(address: SocketAddr, own: Option<&Tls>) -> anyhow::Result<()> 
     };
     let client = Client::builder().tls_backend_preconfigured(config);
     get(client, &format!("https://{address}/-/healthy"), address).await
+}
+
+/// Whether the daemon asked for a client's certificate, and did not take ours.
+fn refuses_client(error: &Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error,
+        Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+        )
+    )
 }
 
 /// What of TLS was in the way, if it was that.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use connections_exporter::accounts::Accounts;
 use connections_exporter::blocking::{files, output};
 use connections_exporter::check::{self, News};
 use connections_exporter::cli::{
@@ -173,6 +174,7 @@ async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
         (Err(one), Err(other)) => bail!("{one}\n{other}"),
         (config, web) => (config?, web?),
     };
+    Accounts::check(&config).await?;
     let plans = config
         .accounts
         .iter()

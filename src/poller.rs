@@ -339,7 +339,7 @@ impl Poller {
             request_id = error.request_id,
             failures = state.consecutive_failures,
             %error,
-            remedy = error.reason.remedy(),
+            remedy = error.remedy(),
             "poll failed"
         );
     }

@@ -271,7 +271,11 @@ impl State {
                 now,
             ),
             Kind::Html => Reply::html(
-                StatusCode::OK,
+                fault
+                    .code
+                    .and_then(|code| StatusCode::from_u16(code.try_into().ok()?).ok())
+                    .filter(|status| !status.is_informational())
+                    .unwrap_or(StatusCode::OK),
                 "<html><body><h1>Down for maintenance</h1></body></html>",
             ),
             Kind::Hang => with(Manner::Hang, self.healthy(call, now, None)),
@@ -304,6 +308,10 @@ fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
         Some(RetryAfter::Seconds(seconds)) => reply.header("retry-after", seconds.to_string()),
         Some(RetryAfter::Date(seconds)) => {
             reply.header("retry-after", fault::http_date(now, seconds))
+        }
+        Some(RetryAfter::Epoch(seconds)) => {
+            let at = now.as_second().saturating_add_unsigned(seconds);
+            reply.header("retry-after", at.to_string())
         }
         Some(RetryAfter::Reset(seconds)) => reply.header("ratelimit-reset", seconds.to_string()),
         None => reply,

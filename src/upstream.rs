@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderMap;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::client::{Client, Quota, beside_the_loop};
@@ -29,8 +30,8 @@ pub struct System {
     pub connected: Option<&'static str>,
     /// The header in which the vendor tells the id of a request.
     pub request_id_header: &'static str,
-    /// What an answer's headers say of the quota.
-    pub quotas: fn(&HeaderMap) -> Vec<Quota>,
+    /// What an answer's headers say of the quota, at the date of the answer.
+    pub quotas: fn(&HeaderMap, Timestamp) -> Vec<Quota>,
 }
 
 /// The requests that a vendor publishes as allowed; `None` where it says nothing.

@@ -5,6 +5,7 @@ mod files;
 mod headers;
 mod names;
 mod password;
+mod pem;
 mod settings;
 mod tls;
 
@@ -22,9 +23,9 @@ use crate::config::Problems;
 use crate::metrics::OwnMetrics;
 use files::Seen;
 pub(crate) use password::{Checks, Verdict};
+pub(crate) use pem::certificates;
 pub use settings::Settings;
 pub use tls::Tls;
-pub(crate) use tls::certificates;
 
 /// How often the files are compared with what was read. Shorter than a health check is patient, so that one
 /// that comes between a new certificate and its being taken up waits for that.

@@ -29,7 +29,7 @@ static TEST: System = System {
     documented: &[("oauth", "")],
     connected: None,
     request_id_header: "x-request-id",
-    quotas: |_| Vec::new(),
+    quotas: |_, _| Vec::new(),
 };
 
 #[derive(Debug)]
@@ -250,6 +250,7 @@ fn start_on(
         interval: MINUTE,
         stale_after: None,
         certificates: Vec::new(),
+        ca_file: None,
         targets,
         discovery,
         connect: Arc::new(NoConnect),

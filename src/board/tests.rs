@@ -21,7 +21,7 @@ static SYSTEM: System = System {
     documented: &[("oauth", ""), ("api_key", "")],
     connected: Some("connected"),
     request_id_header: "x-request-id",
-    quotas: |_| Vec::new(),
+    quotas: |_, _| Vec::new(),
 };
 
 type Labels = BTreeMap<String, String>;

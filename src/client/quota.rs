@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use jiff::Timestamp;
 
 /// One quota, as an answer tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,10 @@ pub fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 /// The `ratelimit-…` headers: a limit, or a list of limits of which the first is the window closest to its
 /// end and the others tell their seconds (`2250000, 50000;w=60, 2250000;w=3600`). `None` if they are not
-/// there; `window` is the one to take where the list does not tell.
+/// there; `window` is the one to take where the list does not tell, `date`
+/// that of the answer.
 #[must_use]
-pub fn ratelimit(headers: &HeaderMap, window: &'static str) -> Option<Quota> {
+pub fn ratelimit(headers: &HeaderMap, window: &'static str, date: Timestamp) -> Option<Quota> {
     let list = headers
         .get("ratelimit-limit")
         .and_then(|value| value.to_str().ok());
@@ -62,7 +64,7 @@ pub fn ratelimit(headers: &HeaderMap, window: &'static str) -> Option<Quota> {
         window,
         limit,
         remaining,
-        reset: super::retry_after::reset(headers),
+        reset: super::retry_after::reset(headers, date),
     })
 }
 
@@ -90,13 +92,17 @@ mod tests {
             remaining: Some(7),
             reset: Some(Duration::from_secs(30)),
         };
-        assert_eq!(ratelimit(&headers, "unknown"), Some(quota));
+        assert_eq!(
+            ratelimit(&headers, "unknown", Timestamp::UNIX_EPOCH),
+            Some(quota)
+        );
     }
 
     #[test]
     fn what_is_not_told_is_not_made_up() {
         let window = |list: &[(&'static str, &str)]| {
-            ratelimit(&headers(list), "60").map(|quota| (quota.window, quota.limit))
+            ratelimit(&headers(list), "60", Timestamp::UNIX_EPOCH)
+                .map(|quota| (quota.window, quota.limit))
         };
         assert_eq!(
             window(&[("ratelimit-limit", "700")]),

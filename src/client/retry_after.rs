@@ -1,15 +1,35 @@
 //! When a vendor says to come back: `Retry-After` in seconds or as a date, else `ratelimit-reset`.
+//!
+//! A number too large for seconds is a date since 1970. Dates are compared with the answer's own `Date`, since the
+//! vendor's clock may be another than ours.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 
-/// How long to wait, by the first of the two headers that makes sense; `None` without one.
+/// More seconds than these, a year, are a date.
+const LONGEST_WAIT: f64 = 31_536_000.0;
+/// A date of more seconds than these, in the year 5138, is one of milliseconds.
+const LATEST_DATE: f64 = 1e11;
+
+/// The date of an answer: as it says itself, else ours.
+#[must_use]
+pub(super) fn date(headers: &HeaderMap, ours: Timestamp) -> Timestamp {
+    let date = headers
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok());
+    date.and_then(|date| httpdate::parse_http_date(date.trim()).ok())
+        .and_then(|date| Timestamp::try_from(date).ok())
+        .unwrap_or(ours)
+}
+
+/// How long to wait, by the first of the two headers that makes sense; `None` without one. `date` is that of the
+/// answer.
 ///
 /// A date in the past, and an hour or more of either, are the caller's to judge.
 #[must_use]
-pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub fn from_headers(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
     let text = |name: &str| {
         headers
             .get(name)
@@ -17,21 +37,32 @@ pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             .map(str::trim)
     };
     text(header::RETRY_AFTER.as_str())
-        .and_then(|value| seconds(value).or_else(|| until(value, now)))
-        .or_else(|| reset(headers))
+        .and_then(|value| number(value, date).or_else(|| until(value, date)))
+        .or_else(|| reset(headers, date))
 }
 
-/// `ratelimit-reset`, in seconds.
+/// `ratelimit-reset`, in seconds or as a date; `date` is that of the answer.
 #[must_use]
-pub fn reset(headers: &HeaderMap) -> Option<Duration> {
-    seconds(headers.get("ratelimit-reset")?.to_str().ok()?.trim())
+pub fn reset(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
+    number(headers.get("ratelimit-reset")?.to_str().ok()?.trim(), date)
 }
 
-/// Whole or broken seconds; not more than a year, so that no arithmetic on it can overflow.
-fn seconds(text: &str) -> Option<Duration> {
+/// Whole or broken seconds, or a date as seconds or milliseconds since 1970; not more than a year, so that no
+/// arithmetic on it can overflow.
+fn number(text: &str, date: Timestamp) -> Option<Duration> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let number: f64 = plain.then(|| text.parse().ok())??;
-    Duration::try_from_secs_f64(number.min(31_536_000.0)).ok()
+    let seconds = if number <= LONGEST_WAIT {
+        number
+    } else {
+        let then = if number > LATEST_DATE {
+            number / 1e3
+        } else {
+            number
+        };
+        (then - date.as_microsecond() as f64 / 1e6).clamp(0.0, LONGEST_WAIT)
+    };
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn until(text: &str, now: Timestamp) -> Option<Duration> {
@@ -51,7 +82,47 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        from_headers(&headers, "2026-01-02T03:04:05Z".parse().unwrap())
+        let ours = "2026-01-02T03:04:05Z".parse().unwrap();
+        from_headers(&headers, date(&headers, ours))
+    }
+
+    #[test]
+    fn a_large_number_is_a_date() {
+        // 2026-01-02T03:04:05Z is 1767323045.
+        for at in ["1767323075", "1767323075.0", "1767323075000"] {
+            for header in ["retry-after", "ratelimit-reset"] {
+                let waits = wait(&[(header, at)]).unwrap().as_secs_f64();
+                assert!((waits - 30.0).abs() < 1e-3, "{header}: {at}: {waits}");
+            }
+        }
+        assert_eq!(
+            wait(&[("retry-after", "1767323000")]),
+            Some(Duration::ZERO),
+            "which may be past"
+        );
+        assert_eq!(
+            wait(&[("retry-after", "86400")]),
+            Some(Duration::from_hours(24))
+        );
+    }
+
+    #[test]
+    fn dates_are_compared_with_the_answers_own() {
+        // Its clock is ten minutes ahead of ours.
+        let theirs = ("date", "Fri, 02 Jan 2026 03:14:05 GMT");
+        for at in ["Fri, 02 Jan 2026 03:14:35 GMT", "1767323675"] {
+            let waits = wait(&[theirs, ("retry-after", at)]);
+            assert_eq!(waits, Some(Duration::from_secs(30)), "{at}");
+        }
+        assert_eq!(
+            wait(&[theirs, ("ratelimit-reset", "1767323675")]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            wait(&[("date", "today"), ("retry-after", "1767323075")]),
+            Some(Duration::from_secs(30)),
+            "without one that can be read it is ours"
+        );
     }
 
     #[test]

@@ -329,6 +329,8 @@ impl<'a> Checker<'a> {
             self.problem("interval", "must be at least 1s");
         }
         let interval = own.unwrap_or(self.poll.interval);
+        let ca_file = common.ca_file.as_ref();
+        let ca_file = ca_file.map(|FileName(name)| self.folder.join(name));
         let (ca, certificates) = common.ca_file.map_or_else(<_>::default, |FileName(name)| {
             let read = self.files.read(Kind::Certificate, &self.folder.join(&name));
             let read = read.map_err(|error| error.to_string());
@@ -348,6 +350,7 @@ impl<'a> Checker<'a> {
             interval,
             stale_after: self.poll.stale_after,
             certificates,
+            ca_file,
             targets,
             discovery,
             connect: connect?,

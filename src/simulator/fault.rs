@@ -22,10 +22,11 @@ pub struct Fault {
     pub page: Option<u32>,
     /// Only so many times.
     pub times: Option<u32>,
-    /// With a 429 or a 503: `30`, `date:30` or `reset:30` (in `ratelimit-reset`), in seconds.
+    /// With a 429 or a 503: `30`, `date:30`, `epoch:30` (a date in seconds since 1970) or `reset:30` (in
+    /// `ratelimit-reset`), in seconds.
     #[serde(default, deserialize_with = "retry_after")]
     pub retry_after: Option<RetryAfter>,
-    /// With `refuse`: Zuora's code; default 50000030.
+    /// With `refuse`: Zuora's code; default 50000030. With `html`: the status; default 200.
     pub code: Option<u32>,
 }
 
@@ -50,7 +51,7 @@ pub enum Kind {
     Drip,
     /// Half of the body, and the end of the connection.
     Truncate,
-    /// A proxy's page, with 200.
+    /// A proxy's or a firewall's page.
     Html,
     /// JSON whose types are wrong.
     WrongTypes,
@@ -75,6 +76,8 @@ pub enum RetryAfter {
     Seconds(u64),
     /// `Retry-After` as a date, so many seconds ahead.
     Date(u64),
+    /// `Retry-After` as a date in seconds since 1970, so many seconds ahead.
+    Epoch(u64),
     /// Only `ratelimit-reset`.
     Reset(u64),
 }
@@ -123,11 +126,14 @@ fn retry_after<'de, D: serde::Deserializer<'de>>(
     let text = String::deserialize(deserializer)?;
     let (make, number): (fn(u64) -> RetryAfter, _) = match text.split_once(':') {
         Some(("date", number)) => (RetryAfter::Date, number),
+        Some(("epoch", number)) => (RetryAfter::Epoch, number),
         Some(("reset", number)) => (RetryAfter::Reset, number),
         _ => (RetryAfter::Seconds, text.as_str()),
     };
     let wrong = || {
-        serde::de::Error::custom("retry_after is 30, date:30 or reset:30, of at most ten digits")
+        serde::de::Error::custom(
+            "retry_after is 30, date:30, epoch:30 or reset:30, of at most ten digits",
+        )
     };
     let seconds = number
         .parse()

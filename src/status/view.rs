@@ -157,8 +157,8 @@ impl Failure<'_> {
         self.0.reason.label()
     }
 
-    pub(super) fn remedy(&self) -> &'static str {
-        self.0.reason.remedy()
+    pub(super) fn remedy(&self) -> &str {
+        self.0.remedy()
     }
 
     /// What happened, and what the vendor's support asks for.

@@ -47,8 +47,8 @@ static ZIS: System = System {
 
 /// The window is a minute: of either family of headers, whichever is there. One that is used up and does
 /// not tell its end, ends within that minute.
-fn quotas(headers: &HeaderMap) -> Vec<Quota> {
-    let newer = ratelimit(headers, "60");
+fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
+    let newer = ratelimit(headers, "60", date);
     let limit = newer
         .and_then(|quota| quota.limit)
         .or_else(|| number(headers, "x-rate-limit"));
@@ -62,7 +62,7 @@ fn quotas(headers: &HeaderMap) -> Vec<Quota> {
         window,
         limit,
         remaining,
-        reset: reset(headers).or(used_up),
+        reset: reset(headers, date).or(used_up),
     };
     told.then_some(quota).into_iter().collect()
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderMap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
@@ -54,7 +55,7 @@ static ZUORA: System = System {
 
 /// The tenant's window that is closest to its end, and the requests at once. The token endpoint's own
 /// `X-RateLimit-…-minute` is the quota of an address, which others may share, and has no reset to wait for.
-fn quotas(headers: &HeaderMap) -> Vec<Quota> {
+fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
     let concurrency = Quota {
         window: "concurrency",
         limit: number(headers, "concurrency-limit-limit"),
@@ -62,7 +63,7 @@ fn quotas(headers: &HeaderMap) -> Vec<Quota> {
         reset: None,
     };
     let told = concurrency.limit.is_some() || concurrency.remaining.is_some();
-    ratelimit(headers, "unknown")
+    ratelimit(headers, "unknown", date)
         .into_iter()
         .chain(told.then_some(concurrency))
         .collect()

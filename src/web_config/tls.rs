@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::client::{ClientAuth, Clients};
 use super::files::Seen;
 use super::names::{curves, http2_suites, suites, versions};
+use super::pem::certificates;
 use crate::blocking::files::{self, Kind};
 use crate::config::{Checker, FileName};
 
@@ -213,14 +214,6 @@ impl Files<'_> {
                 None
             }
         }
-    }
-}
-
-/// The certificates in PEM; other blocks are passed over.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
-        Ok(list) if !list.is_empty() => Ok(list),
-        _ => Err("holds no certificate in PEM form".to_owned()),
     }
 }
 

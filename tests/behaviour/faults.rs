@@ -140,6 +140,7 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
     for wait in [
         RetryAfter::Seconds(600),
         RetryAfter::Date(600),
+        RetryAfter::Epoch(600),
         RetryAfter::Reset(600),
     ] {
         let rig = Rig::start(sizes, OFTEN).await;

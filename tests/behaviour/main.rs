@@ -27,6 +27,7 @@ mod flags;
 mod golden;
 mod hostile;
 mod listings;
+mod network;
 mod page;
 mod paging;
 mod pki;

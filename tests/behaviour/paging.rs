@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use connections_exporter::client::{Client, Network, Pace, Trust};
+use connections_exporter::client::{Client, Networks, Pace};
 use connections_exporter::clock::Clock;
 use connections_exporter::error::Reason;
 use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
@@ -101,7 +101,7 @@ impl Rig {
         let durations = OwnMetrics::new(Timestamp::now()).durations();
         let metrics = AccountMetrics::new(account.system.name, "a", pace.clone(), durations);
         let store = Store::default().account("test", "a", "");
-        let network = Arc::new(Network::new(account, &config.poll, &mut Trust::default()).unwrap());
+        let network = Arc::new(Networks::default().network(account, &config.poll).unwrap());
         let client = Client::new(
             network,
             account,

@@ -186,10 +186,7 @@ impl Transport for Line {
         let request = request.build().unwrap();
         let path = request.url().path().to_owned();
         self.ledger.lock().unwrap().sent(&path, self.began);
-        let fail = |reason| Failure {
-            reason,
-            detail: "no answer".to_owned(),
-        };
+        let fail = |reason| Failure::new(reason, "no answer");
         let slow = *self.vendor.slow.lock().unwrap();
         let (takes, hangs) = {
             let mut random = self.vendor.random.lock().unwrap();

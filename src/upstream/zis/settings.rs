@@ -47,7 +47,7 @@ pub struct AccountSettings {
     requests_per_minute: Option<Rate>,
     /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
     interval: Option<Period>,
-    /// Certificates to trust beside the machine's own, in PEM form.
+    /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
     ca_file: Option<FileName>,
     /// Instead of a token for each integration: tokens are made from a confidential client of an administrator's, and renewed.
     admin_client: Option<AdminClientSettings>,

@@ -48,7 +48,7 @@ pub struct AccountSettings {
     requests_per_minute: Option<Rate>,
     /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
     interval: Option<Period>,
-    /// Certificates to trust beside the machine's own, in PEM form.
+    /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
     ca_file: Option<FileName>,
     /// The entities to poll. Without it: every provisioned entity that the tenant lists and the token reaches.
     #[cfg_attr(test, schemars(with = "Option<Vec<EntitySettings>>", length(min = 1)))]

@@ -1,0 +1,197 @@
+//! Look-ups of host names, on threads of their own: one that hangs costs those who wait for that name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::blocking::BlockingPool;
+
+/// Names that are looked up at once.
+const THREADS: usize = 16;
+/// How long one waits for a look-up: less than for a connection, so that this is what is said.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// A look-up keeps its thread until the system's resolver gives up, which it does by itself within minutes.
+const LONGEST: Duration = Duration::from_mins(10);
+
+type Answer = Result<Arc<[SocketAddr]>, LookupError>;
+type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
+
+/// Looks names up for all accounts: those that ask for a name which is being looked up share the answer.
+#[derive(Clone)]
+pub(super) struct Names(Arc<Shared>);
+
+struct Shared {
+    pool: BlockingPool,
+    lookup: Lookup,
+    under_way: Mutex<HashMap<String, watch::Sender<Option<Answer>>>>,
+}
+
+/// Why a name has no address, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LookupError(String);
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LookupError {}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
+    }
+}
+
+impl Names {
+    fn new(lookup: Lookup) -> Self {
+        Self(Arc::new(Shared {
+            pool: BlockingPool::new(THREADS),
+            lookup,
+            under_way: Mutex::default(),
+        }))
+    }
+
+    async fn look_up(self, host: String) -> Answer {
+        let mut answer = self.answer(&host);
+        let answer = timeout(PATIENCE, answer.wait_for(Option::is_some)).await;
+        match answer.map(|answer| answer.ok().and_then(|answer| answer.clone())) {
+            Ok(Some(answer)) => answer,
+            // Not answered in time, or given up by the pool.
+            Ok(None) | Err(_) => Err(LookupError(format!(
+                "the name look-up of {host} did not answer within {PATIENCE:?}"
+            ))),
+        }
+    }
+
+    /// The answer to the look-up that is under way, or to one that begins now.
+    fn answer(&self, host: &str) -> watch::Receiver<Option<Answer>> {
+        let mut under_way = self.0.under_way.lock();
+        if let Some(known) = under_way.get(host) {
+            return known.subscribe();
+        }
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(host.to_owned(), sender);
+        let (names, host) = (self.clone(), host.to_owned());
+        tokio::spawn(async move {
+            let (shared, name) = (names.0.clone(), host.clone());
+            let looked_up = names.0.pool.run(LONGEST, move || {
+                {
+                    // Whoever waited for a thread may have gone meanwhile. Who comes later begins anew.
+                    let mut under_way = shared.under_way.lock();
+                    if under_way.get(&name)?.receiver_count() == 0 {
+                        under_way.remove(&name);
+                        return None;
+                    }
+                }
+                Some((shared.lookup)(&name))
+            });
+            let answer = match looked_up.await {
+                Ok(Some(Ok(list))) if !list.is_empty() => Some(Ok(list.into())),
+                Ok(Some(Ok(_))) => Some(Err(LookupError(format!("{host} has no address")))),
+                Ok(Some(Err(error))) => Some(Err(LookupError(format!(
+                    "the name look-up of {host} failed: {error}"
+                )))),
+                Ok(None) => return,
+                Err(_) => None,
+            };
+            if let Some(sender) = names.0.under_way.lock().remove(&host) {
+                sender.send_replace(answer);
+            }
+        });
+        receiver
+    }
+}
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let look_up = self.clone().look_up(name.as_str().to_owned());
+        Box::pin(async move {
+            let list = look_up.await?;
+            let list: Vec<_> = list.to_vec();
+            Ok(Box::new(list.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::{Condvar, Mutex as StdMutex};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    static HELD: (StdMutex<bool>, Condvar) = (StdMutex::new(true), Condvar::new());
+
+    /// `held.…` hangs until it is released, `missing.…` is none.
+    fn lookup(host: &str) -> io::Result<Vec<SocketAddr>> {
+        ASKED.fetch_add(1, Relaxed);
+        if host.starts_with("held") {
+            let mut held = HELD.0.lock().unwrap();
+            while *held {
+                held = HELD.1.wait(held).unwrap();
+            }
+        }
+        if host.starts_with("missing") {
+            return Err(io::Error::other("no such name"));
+        }
+        Ok(vec![([192, 0, 2, 1], 0).into()])
+    }
+
+    /// In one test, since the look-up is a plain function that counts in a static.
+    #[tokio::test]
+    async fn accounts_of_one_host_cost_one_look_up_and_one_that_hangs_holds_up_no_other() {
+        let names = Names::new(lookup);
+        let ask = |host: &str| names.clone().look_up(host.to_owned());
+        tokio::time::pause();
+        // Half of them leave, which must not begin another look-up for the others.
+        let leaving = (0..1000).map(|_| timeout(Duration::from_secs(1), ask("held.test")));
+        let leaving = tokio::spawn(join_all(leaving));
+        let staying = tokio::spawn(join_all((0..1000).map(|_| ask("held.test"))));
+        while ASKED.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // A thread that runs keeps the paused clock from going on by itself.
+        tokio::time::advance(Duration::from_millis(1010)).await;
+        assert!(leaving.await.unwrap().iter().all(Result::is_err));
+        tokio::time::advance(PATIENCE).await;
+        for answer in staying.await.unwrap() {
+            let error = answer.unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "the name look-up of held.test did not answer within 8s"
+            );
+        }
+        assert_eq!(ASKED.load(Relaxed), 1);
+        tokio::time::resume();
+        let other = ask("other.test").await.unwrap();
+        assert_eq!(other[..], [([192, 0, 2, 1], 0).into()]);
+        let missing = ask("missing.test").await.unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "the name look-up of missing.test failed: no such name"
+        );
+        *HELD.0.lock().unwrap() = false;
+        HELD.1.notify_all();
+        // The one under way, or one after it.
+        ask("held.test").await.unwrap();
+    }
+}

@@ -1,0 +1,182 @@
+//! Certificates in PEM (RFC 7468), read strictly: what a tolerant reader passes over is a certificate that is missed
+//! much later.
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// The certificates in PEM; whole blocks of other kinds are passed over, and so is text between blocks. The error is
+/// the end of a sentence that begins with the file's name, and quotes nothing but the kinds of blocks.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    // DER is a SEQUENCE whose length takes two bytes.
+    if pem.starts_with(&[0x30, 0x82]) {
+        return Err(
+            "holds no certificate in PEM form, it may be DER: openssl x509 -inform DER converts it"
+                .to_owned(),
+        );
+    }
+    // Editors of another system put a mark before the first line.
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
+    let mut list = Vec::new();
+    let mut other = None;
+    for block in blocks(pem)? {
+        let Block { kind, line, text } = block;
+        if kind == "CERTIFICATE" {
+            let certificate = CertificateDer::from_pem_slice(text).map_err(|_| {
+                format!("has a certificate in line {line} that is not whole: its base64 is broken")
+            })?;
+            if certificate.is_empty() {
+                return Err(format!("has an empty certificate in line {line}"));
+            }
+            list.push(certificate);
+        } else {
+            other.get_or_insert((kind, line));
+        }
+    }
+    match (list.is_empty(), other) {
+        (false, _) => Ok(list),
+        (true, None) => Err("holds no certificate in PEM form".to_owned()),
+        (true, Some((kind, line))) => Err(format!(
+            "holds no certificate in PEM form: line {line} begins a {kind}"
+        )),
+    }
+}
+
+/// A block, with the line of its beginning, from 1.
+struct Block<'a> {
+    kind: &'a str,
+    line: usize,
+    text: &'a [u8],
+}
+
+fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(&str, usize, usize)> = None;
+    let mut from = 0;
+    for (line, bytes) in pem.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let (line, start) = (line + 1, from);
+        from += bytes.len();
+        // What is no text is no boundary.
+        let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+        if !text.contains(BEGIN) && !text.contains(END) {
+            continue;
+        }
+        let kind = |boundary| {
+            let kind = text.strip_prefix(boundary)?.strip_suffix(DASHES)?;
+            let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+            ((1..=64).contains(&kind.len()) && kind.chars().all(plain)).then_some(kind)
+        };
+        open = match (open, kind(BEGIN), kind(END)) {
+            (None, Some(kind), _) => Some((kind, line, start)),
+            (Some((kind, begun, start)), _, Some(end)) if kind == end => {
+                let text = &pem[start..from];
+                let line = begun;
+                blocks.push(Block { kind, line, text });
+                None
+            }
+            (Some((kind, begun, _)), Some(_), _) => {
+                return Err(format!(
+                    "has a {kind} in line {begun} that does not end before line {line} begins another"
+                ));
+            }
+            (_, _, Some(kind)) => {
+                return Err(format!(
+                    "has an end of a {kind} in line {line} where none was begun"
+                ));
+            }
+            (_, None, None) => {
+                return Err(format!(
+                    "has more than one -----BEGIN or -----END in line {line}, or something beside it: put each on a line of its own (files that are joined need a line end between them)"
+                ));
+            }
+        };
+    }
+    match open {
+        Some((kind, line, _)) => Err(format!("has a {kind} in line {line} that does not end")),
+        None => Ok(blocks),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem() -> String {
+        rcgen::generate_simple_self_signed(vec!["a.test".to_owned()])
+            .unwrap()
+            .cert
+            .pem()
+    }
+
+    fn refused(pem: &str) -> String {
+        certificates(pem.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn bundles_with_comments_keys_and_other_line_ends_are_read() {
+        let (one, two) = (pem(), pem());
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let bundle = format!("\u{feff}{one}\n# Ö, an authority\n=====\n{key}{two}");
+        assert_eq!(certificates(bundle.as_bytes()).unwrap().len(), 2);
+        let bundle = bundle.replace('\n', "\r\n");
+        assert_eq!(certificates(bundle.as_bytes()).unwrap().len(), 2);
+        let last = bundle.trim_end();
+        assert_eq!(certificates(last.as_bytes()).unwrap().len(), 2);
+        let latin = [b"# caf\xe9\n", one.as_bytes()].concat();
+        assert_eq!(certificates(&latin).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn files_joined_without_a_line_end_between_them_are_refused_with_the_line() {
+        let (one, two) = (pem(), pem());
+        let joined = format!("{}{two}", one.trim_end());
+        let line = one.trim_end().lines().count();
+        let said = refused(&joined);
+        assert!(said.contains(&format!("in line {line},")), "{said}");
+        assert!(said.contains("a line of its own"), "{said}");
+    }
+
+    #[test]
+    fn a_block_that_is_broken_is_refused_with_its_line() {
+        let one = pem();
+        let lines = one.lines().count();
+        let cut = |n: usize| one.lines().take(n).collect::<Vec<_>>().join("\n");
+        let said = refused(&cut(lines - 1));
+        assert_eq!(said, "has a CERTIFICATE in line 1 that does not end");
+        let said = refused(&format!("{}\n{one}", cut(lines - 1)));
+        assert!(
+            said.contains("in line 1 that does not end before line"),
+            "{said}"
+        );
+        let said = refused(&one.lines().skip(1).collect::<Vec<_>>().join("\n"));
+        assert!(said.contains("where none was begun"), "{said}");
+        let said = refused(&one.replacen("MII", "M*I", 1));
+        assert!(said.contains("in line 1 that is not whole"), "{said}");
+        let said = refused("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n");
+        assert_eq!(said, "has an empty certificate in line 1");
+        let said = refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        assert!(said.contains("line 3"), "{said}");
+    }
+
+    #[test]
+    fn what_stands_in_place_of_a_certificate_is_named() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let said = refused(&key);
+        assert_eq!(
+            said,
+            "holds no certificate in PEM form: line 1 begins a PRIVATE KEY"
+        );
+        let crl = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+        assert!(refused(crl).ends_with("line 1 begins a X509 CRL"));
+        let trusted =
+            "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----";
+        assert!(refused(trusted).ends_with("a TRUSTED CERTIFICATE"));
+        assert_eq!(refused("S3cret"), "holds no certificate in PEM form");
+        assert_eq!(refused(""), "holds no certificate in PEM form");
+        let der = CertificateDer::from_pem_slice(pem().as_bytes()).unwrap();
+        assert!(certificates(&der).unwrap_err().contains("DER"));
+    }
+}
