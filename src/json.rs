@@ -163,13 +163,11 @@ impl<'a> Value<'a> {
 
     /// A fact: its text, if it is one; otherwise whatever comes closest to that, counted.
     pub fn fact(self, field: &'static str, unknown: &mut Unknown) -> Cow<'a, str> {
-        match self.text() {
-            Some(text) => text.shown(field, unknown),
-            None => {
-                *unknown.entry(field).or_default() += 1;
-                self.nearest()
-            }
+        if let Some(text) = self.text() {
+            return text.shown(field, unknown);
         }
+        *unknown.entry(field).or_default() += 1;
+        self.nearest()
     }
 
     /// What comes closest to a text: the digits of a number, `true`, the texts of a list.
@@ -336,8 +334,8 @@ mod tests {
             [&one, &other].map(|body| value(body).items().unwrap().next().unwrap().text().unwrap());
         assert_eq!((&*one.text, &*other.text), ("Zo\u{fffd}", "Zo\u{fffd}"));
         assert_ne!(one.replaced, other.replaced);
-        assert!(as_text(&[0xff; MOST_REPLACED]).is_some());
-        assert!(as_text(&[0xff; MOST_REPLACED + 1]).is_none());
+        assert!(as_text(&vec![0xff; MOST_REPLACED]).is_some());
+        assert!(as_text(&vec![0xff; MOST_REPLACED + 1]).is_none());
     }
 
     #[test]

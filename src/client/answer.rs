@@ -20,6 +20,9 @@ const READING: Duration = Duration::from_secs(30);
 /// Codes that are kept of an error body.
 const MOST_CODES: usize = 8;
 
+/// Room for twice the entities that an account may have.
+const LONGEST_SCOPE: usize = 1 << 20;
+
 /// No token is taken to live longer, whatever its answer says.
 const LONGEST_LIFE: Duration = Duration::from_hours(48);
 
@@ -129,19 +132,25 @@ impl Answer {
             if token.text.is_empty() {
                 return Err(refused().into());
             }
-            if !token.text.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err("a token with characters that no header can carry".into());
+            let plain = token.text.bytes().all(|b| b.is_ascii_graphic());
+            if !plain || token.text.len() > SHORT {
+                return Err("a token that no header can carry".into());
             }
             let mut unknown = Unknown::new();
             let lives = expires_in
                 .and_then(|seconds| seconds.number("expires_in", &mut unknown))
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
                 .unwrap_or(unsaid);
-            let beside = beside.map(|beside| beside.fact("scope", &mut unknown));
+            let scope = beside.map(|scope| scope.fact("scope", &mut unknown));
+            let scope = scope.unwrap_or_default();
+            if scope.len() > LONGEST_SCOPE {
+                let what = format!("the token's scope is longer than {LONGEST_SCOPE} bytes");
+                return Err(self.error(Reason::TooLarge, what, Vec::new()).into());
+            }
             Ok(NewToken {
                 secret: token.text.into_owned().into(),
                 lives: lives.min(LONGEST_LIFE),
-                scope: beside.unwrap_or_default().into_owned(),
+                scope: scope.into_owned(),
                 unknown,
             })
         })

@@ -298,7 +298,7 @@ async fn no_listing_of_a_vendor_takes_much_memory_or_holds_up_the_others() {
             200,
             [
                 &filled("{\"oauth\": [], \"x\": \"", "x", "\"}")[..BODY - 100_002],
-                &[0xff; 100_000],
+                &vec![0xff; 100_000][..],
                 b"\"}",
             ]
             .concat(),

@@ -193,13 +193,11 @@ fn moment(
     value: Option<Value<'_>>,
     unknown: &mut Unknown,
 ) -> Option<jiff::Timestamp> {
-    match value?.text().map(|text| date(&text.text)) {
-        Some(Ok(moment)) => moment,
-        _ => {
-            *unknown.entry(field).or_default() += 1;
-            None
-        }
+    if let Some(Ok(moment)) = value?.text().map(|text| date(&text.text)) {
+        return moment;
     }
+    *unknown.entry(field).or_default() += 1;
+    None
 }
 
 /// The integrations that the registry lists, each with the numeric id of its own client, where it has one.
@@ -234,13 +232,11 @@ pub(super) fn registry(
 
 fn client_id(client: Value<'_>, unknown: &mut Unknown) -> Option<u64> {
     let field = "zendesk_oauth_client";
-    match client.fields(["id"]) {
-        Ok([id]) => id?.number(field, unknown),
-        Err(_) => {
-            *unknown.entry(field).or_default() += 1;
-            None
-        }
+    if let Ok([id]) = client.fields(["id"]) {
+        return id?.number(field, unknown);
     }
+    *unknown.entry(field).or_default() += 1;
+    None
 }
 
 /// When the token that asks ends: a text, where the vendor gives one.

@@ -101,12 +101,12 @@ pub(super) fn entities(answer: &Answer) -> Result<(Vec<Entity>, Unknown), PollEr
             let name = name.or(display_name);
             let name = name.map(|name| cut(&name.fact("entity_name", &mut unknown)).into_owned());
             // One that cannot be read says nothing against polling it.
-            let provisioned = status.is_none_or(|status| match status.text() {
-                Some(status) => status.text.eq_ignore_ascii_case("provisioned"),
-                None => {
+            let provisioned = status.is_none_or(|status| {
+                let Some(status) = status.text() else {
                     *unknown.entry("entity_status").or_default() += 1;
-                    true
-                }
+                    return true;
+                };
+                status.text.eq_ignore_ascii_case("provisioned")
             });
             found.push(Entity {
                 id,
