@@ -1,10 +1,13 @@
 //! YAML -> a checked [`Config`], all problems reported at once.
 
 mod check;
+mod near;
+mod problems;
 mod read;
 #[cfg(test)]
 pub(crate) mod schema;
 mod secret;
+mod tree;
 mod values;
 
 use std::collections::BTreeSet;
@@ -19,9 +22,11 @@ use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-pub use check::{Checker, Common, Problem, Problems};
-pub(crate) use read::read;
+pub use check::{Checker, Common};
+pub use problems::{Position, Problem, Problems};
+pub(crate) use read::{Each, entries, filled, given, given_list, read, text_or};
 pub use secret::{Current, Secret, SecretError};
+pub(crate) use tree::{Node, decode};
 pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};
 
 use crate::blocking::files::{self, Files, Kind, with_files};
@@ -34,12 +39,15 @@ use crate::upstream::{Connect, Settings, System, zis, zuora};
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Configuration of connections-exporter", deny_unknown_fields, transform = schema::some_account))]
 struct Raw {
     /// How all targets are polled.
+    #[serde(default, deserialize_with = "given")]
     poll: Option<RawPoll>,
     /// Zuora Multi-entity: tenants. A target is an entity.
     #[cfg_attr(test, schemars(with = "Option<Vec<zuora::AccountSettings>>"))]
+    #[serde(default, deserialize_with = "given_list")]
     zuora: Option<Vec<Option<zuora::AccountSettings>>>,
     /// Zendesk Integration Services: subdomains. A target is an integration.
     #[cfg_attr(test, schemars(with = "Option<Vec<zis::AccountSettings>>"))]
+    #[serde(default, deserialize_with = "given_list")]
     zis: Option<Vec<Option<zis::AccountSettings>>>,
 }
 
@@ -53,18 +61,23 @@ struct Raw {
 struct RawPoll {
     /// How often each target is listed; at least 1s.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().interval))))]
+    #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
     /// First polls are spread over this by a hash of the target, never over more than the interval; 0s: at once.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().first_poll_within))))]
+    #[serde(default, deserialize_with = "given")]
     first_poll_within: Option<Period>,
     /// For one HTTP request, headers and body; more than 0s.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().request_timeout))))]
+    #[serde(default, deserialize_with = "given")]
     request_timeout: Option<Period>,
     /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target, and what the longest
     /// of its last polls took.
+    #[serde(default, deserialize_with = "given")]
     stale_after: Option<Period>,
     /// The most connections of one target; with more, the poll fails with reason `too_large`.
     #[cfg_attr(test, schemars(extend("default" = Poll::default().max_connections)))]
+    #[serde(default, deserialize_with = "given")]
     max_connections: Option<Count>,
 }
 
@@ -210,12 +223,11 @@ impl Config {
         env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, Problems> {
         let mut problems = Problems::new(file.display().to_string());
-        let text = files::read(Kind::Configuration, file).await;
-        let text = text
-            .map_err(|error| error.to_string())
-            .and_then(|text| String::from_utf8(text).map_err(|_| "is not text in UTF-8".into()));
-        let text = match text {
-            Ok(text) => text,
+        let text = match files::read(Kind::Configuration, file).await {
+            Ok(bytes) => match decode(bytes, &mut problems) {
+                Some(text) => text,
+                None => return Err(problems),
+            },
             Err(error) => {
                 problems.add("", format!("the file {error}"));
                 return Err(problems);
@@ -244,18 +256,18 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         mut problems: Problems,
     ) -> Result<Self, Problems> {
-        let Some(raw) = read::<Raw>(text, "config.example.yaml", &mut problems) else {
+        let Some(file) = Node::parse(text, &mut problems) else {
             return Err(problems);
         };
-        let poll = poll(raw.poll.unwrap_or_default(), &mut problems);
-        let mut checker = Checker::new(folder, files, env, poll, &mut problems);
+        let raw = read::<Raw>(&file, &mut problems);
+        let mut checker = Checker::new(folder, files, env, Poll::default(), &file, &mut problems);
+        let poll = poll(raw.poll.unwrap_or_default(), &mut checker.at("poll"));
+        let mut checker = Checker::new(folder, files, env, poll, &file, &mut problems);
         let mut accounts = Vec::new();
-        // It was YAML when it was read.
-        let file = serde_yaml::from_str(text).unwrap_or_default();
         accounts.extend(take_over(raw.zuora, &file, &mut checker));
         accounts.extend(take_over(raw.zis, &file, &mut checker));
-        if accounts.is_empty() && problems.is_empty() {
-            problems.add("", "nothing to poll: add an account under zuora: or zis:");
+        if accounts.is_empty() && checker.is_content() {
+            checker.problem("", "nothing to poll: add an account under zuora: or zis:");
         }
         if problems.is_empty() {
             Ok(Self {
@@ -269,7 +281,7 @@ impl Config {
     }
 }
 
-fn poll(raw: RawPoll, problems: &mut Problems) -> Poll {
+fn poll(raw: RawPoll, here: &mut Checker<'_>) -> Poll {
     let defaults = Poll::default();
     let poll = Poll {
         interval: raw.interval.map_or(defaults.interval, |p| p.0),
@@ -285,13 +297,13 @@ fn poll(raw: RawPoll, problems: &mut Problems) -> Poll {
             .map_or(defaults.max_connections, |c| c.0),
     };
     if poll.interval < check::SHORTEST_INTERVAL {
-        problems.add("poll.interval", "must be at least 1s");
+        here.problem("interval", "must be at least 1s");
     }
     if poll.request_timeout.is_zero() {
-        problems.add("poll.request_timeout", "must be more than 0s");
+        here.problem("request_timeout", "must be more than 0s");
     }
     if poll.stale_after.is_some_and(|stale| stale.is_zero()) {
-        problems.add("poll.stale_after", "must be more than 0s");
+        here.problem("stale_after", "must be more than 0s");
     }
     poll
 }
@@ -299,25 +311,23 @@ fn poll(raw: RawPoll, problems: &mut Problems) -> Poll {
 /// Checks the accounts of one system.
 fn take_over<S: Settings>(
     raw: Option<Vec<Option<S>>>,
-    file: &Value,
+    file: &Node,
     checker: &mut Checker<'_>,
 ) -> Vec<Account> {
     let mut names = BTreeSet::new();
     let mut accounts = Vec::new();
     for (index, settings) in raw.unwrap_or_default().into_iter().enumerate() {
-        let mut here = checker.at(format!("{}[{index}]", S::SYSTEM.name));
+        let place = format!("{}[{index}]", S::SYSTEM.name);
+        let mut here = checker.at(&place);
         let account = here
             .entry(settings)
             .and_then(|settings| settings.check(&mut here));
         let Some(mut account) = account else { continue };
-        account.written.entry = entry(file, S::SYSTEM.name, index);
+        account.written.entry = entry(file.below(&place));
         if !names.insert(account.name.clone()) {
             here.problem(
                 "account",
-                format!(
-                    "{:?} is the name of an earlier account: each needs its own",
-                    account.name
-                ),
+                "is the name of an earlier account: each needs its own",
             );
         }
         accounts.push(account);
@@ -326,8 +336,8 @@ fn take_over<S: Settings>(
 }
 
 /// An account's entry in the file, without what is no part of its source.
-fn entry(file: &Value, system: &str, index: usize) -> Value {
-    let mut entry = file[system][index].clone();
+fn entry(written: Option<&Node>) -> Value {
+    let mut entry = written.map(Node::to_value).unwrap_or_default();
     if let Some(keys) = entry.as_mapping_mut() {
         keys.remove("requests_per_minute");
         keys.remove("interval");

@@ -70,7 +70,13 @@ fn main() -> ExitCode {
     // One line for each problem of a configuration; all else is one line.
     let (code, last) = match result {
         Ok(()) => (ExitCode::SUCCESS, String::new()),
-        Err(error) => (ExitCode::FAILURE, format!("{error:#}\n")),
+        Err(error) => {
+            let text = match error.downcast_ref::<Problems>() {
+                Some(problems) if output::has_colours() => format!("{problems:#}\n"),
+                _ => format!("{error:#}\n"),
+            };
+            (ExitCode::FAILURE, text)
+        }
     };
     // A command that handles no signal is ended by one, also while it waits for a reader.
     output::finish(&last, serves(&cli).then_some(LAST_WORDS));
@@ -171,7 +177,7 @@ async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
         }
     });
     let (config, _) = match (config, web) {
-        (Err(one), Err(other)) => bail!("{one}\n{other}"),
+        (Err(one), Err(other)) => return Err(one.and(other).into()),
         (config, web) => (config?, web?),
     };
     Accounts::check(&config).await?;

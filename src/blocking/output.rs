@@ -158,6 +158,12 @@ pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether standard error is a terminal that shows colours.
+#[must_use]
+pub fn has_colours() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 /// Shows how far something is, on standard error; not at all while that is busy.
 pub fn progress(text: &str) {
     STDERR.push_if_idle(text.as_bytes());

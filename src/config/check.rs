@@ -1,7 +1,6 @@
 //! What the check of an account says its problems through, and what every system's account has in common.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,97 +9,18 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::secret::from_file;
+use super::tree::Node;
 use super::{
-    Account, Discovery, EnvName, FileName, Period, Poll, Rate, Secret, Target, Text, Written,
+    Account, Discovery, EnvName, FileName, Period, Poll, Problems, Rate, Secret, Target, Text,
+    Written,
 };
 use crate::blocking::files::{FileError, Files, Kind};
-use crate::log::OneLine;
 use crate::upstream::{Connect, System};
 use crate::web_config::certificates;
 
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 =
     NonZeroU32::new(60).expect("60 is not 0");
-
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The place, such as `zuora[0].entities[2].id`; empty for the whole file.
-    pub path: String,
-    /// What is wrong, and what is allowed.
-    pub what: String,
-}
-
-/// Everything that is wrong with a configuration: one line each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems {
-    file: String,
-    list: Vec<Problem>,
-    hanging: Vec<Problem>,
-}
-
-impl Problems {
-    /// No problems yet with the file of this name.
-    #[must_use]
-    pub fn new(file: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            list: Vec::new(),
-            hanging: Vec::new(),
-        }
-    }
-
-    /// Takes out what does not keep a configuration from being used: secrets whose files could not be read in time.
-    pub(super) fn take_hanging(&mut self) -> Self {
-        Self {
-            file: self.file.clone(),
-            list: std::mem::take(&mut self.hanging),
-            hanging: Vec::new(),
-        }
-    }
-
-    /// All of them, where the configuration cannot be used anyway.
-    pub(super) fn with_hanging(mut self) -> Self {
-        self.list.append(&mut self.hanging);
-        self
-    }
-
-    /// Adds one.
-    pub fn add(&mut self, path: &str, what: impl Into<String>) {
-        self.list.push(Problem {
-            path: path.to_owned(),
-            what: what.into(),
-        });
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.list.iter().any(|problem| problem.path == path)
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.list.iter().enumerate() {
-            if n > 0 {
-                writeln!(f)?;
-            }
-            let what = OneLine(&problem.what);
-            match problem.path.as_str() {
-                "" => write!(f, "{}: {what}", self.file)?,
-                path => write!(f, "{}: {}: {what}", self.file, OneLine(path))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Problems {}
 
 /// Checks what stands at one place of the configuration.
 pub struct Checker<'a> {
@@ -109,6 +29,8 @@ pub struct Checker<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     poll: Poll,
     path: String,
+    /// What stands here, or the nearest that stands around it.
+    node: &'a Node,
     problems: &'a mut Problems,
 }
 
@@ -128,6 +50,7 @@ impl<'a> Checker<'a> {
         files: &'a Files,
         env: &'a dyn Fn(&str) -> Option<String>,
         poll: Poll,
+        node: &'a Node,
         problems: &'a mut Problems,
     ) -> Self {
         Self {
@@ -136,6 +59,7 @@ impl<'a> Checker<'a> {
             env,
             poll,
             path: String::new(),
+            node,
             problems,
         }
     }
@@ -149,6 +73,7 @@ impl<'a> Checker<'a> {
             env: self.env,
             poll: self.poll,
             path,
+            node: self.node.below(key.as_ref()).unwrap_or(self.node),
             problems: self.problems,
         }
     }
@@ -165,7 +90,14 @@ impl<'a> Checker<'a> {
     /// Says what is wrong with a key here; the empty key is this place itself.
     pub fn problem(&mut self, key: &str, what: impl Into<String>) {
         let path = self.place(key);
-        self.problems.add(&path, what);
+        let node = self.node;
+        let at = || Some(node.place(key));
+        self.problems.add_at(at, &path, what);
+    }
+
+    /// Whether there is no problem with the whole file.
+    pub(super) fn is_content(&self) -> bool {
+        self.problems.is_empty()
     }
 
     /// An entry of a list, which cannot be empty.
@@ -187,7 +119,20 @@ impl<'a> Checker<'a> {
     /// Says that the first of these keys is missing, and how it is given, unless what stood at one of them was wrong and
     /// was reported when it was read.
     pub fn missing(&mut self, keys: &[&str], how: &str) {
-        if !keys.iter().any(|key| self.problems.has(&self.place(key))) {
+        if keys.iter().any(|key| self.problems.has(&self.place(key))) {
+            return;
+        }
+        let null = |key: &&&str| {
+            self.node
+                .get(key)
+                .is_some_and(|entry| !entry.value.is_blank())
+        };
+        if let Some(key) = keys.iter().find(null) {
+            self.problem(
+                key,
+                "null is no value: put quotes around it, if it is meant as text",
+            );
+        } else {
             self.problem(keys[0], format!("is missing{how}"));
         }
     }
@@ -209,7 +154,9 @@ impl<'a> Checker<'a> {
                     let what = format!("{} {error}", self.shown(&name));
                     if hangs {
                         let path = self.place(&file_key);
-                        self.problems.hanging.push(Problem { path, what });
+                        let node = self.node;
+                        let at = || Some(node.place(&file_key));
+                        self.problems.add_hanging(at, &path, what);
                     } else {
                         self.problem(&file_key, what);
                     }
@@ -222,7 +169,13 @@ impl<'a> Checker<'a> {
                 Some(Secret::in_file(path, place, value.ok(), hangs))
             }
             (None, Some(EnvName(name))) => {
-                match (self.env)(&name).as_deref().map(Secret::from_value) {
+                let value = (self.env)(&name);
+                // As in a file, one line end is not part of it: `echo` writes it, and Kubernetes hands it on.
+                let value = value.as_deref().map(|text| {
+                    let text = text.strip_suffix('\n').unwrap_or(text);
+                    text.strip_suffix('\r').unwrap_or(text)
+                });
+                match value.map(Secret::from_value) {
                     Some(Ok(secret)) => Some(secret),
                     Some(Err(error)) => {
                         self.problem(
@@ -280,11 +233,13 @@ impl<'a> Checker<'a> {
 
     /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
     pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
-        let begins = ["/", "./", "../"]
-            .iter()
-            .any(|begin| name.starts_with(begin));
-        let first = name.split_once('/').map_or(name, |(first, _)| first);
-        if begins || self.files.exists(&self.folder.join(first)) {
+        // Of an absolute path the first folder is looked at: a secret may begin with a slash, too.
+        let (root, path) = match name.strip_prefix('/') {
+            Some(path) => (Path::new("/"), path),
+            None => (self.folder, name),
+        };
+        let first = path.split('/').find(|part| !part.is_empty());
+        if first.is_some_and(|first| self.files.exists(&root.join(first))) {
             name
         } else {
             "the file named here (not shown: a secret may have been put in its place)"
@@ -336,7 +291,8 @@ impl<'a> Checker<'a> {
             let read = read.map_err(|error| error.to_string());
             let certificates = read.and_then(|pem| certificates(&pem).map(|list| (pem, list)));
             certificates.unwrap_or_else(|error| {
-                self.problem("ca_file", format!("{name} {error}"));
+                let what = format!("{} {error}", self.shown(&name));
+                self.problem("ca_file", what);
                 <_>::default()
             })
         });

@@ -1,139 +1,499 @@
-//! YAML text -> raw structures, with every mismatch and every unknown key reported by its path.
+//! A tree -> raw structures, in one pass that tells every mismatch and every unknown key with its place.
+//!
+//! serde stops at its first error. So a field that is read by [`given`], and an entry of a list that is read by
+//! [`given_list`], catches its own: it counts as left out then, and what was wrong is told.
 
-use serde::de::DeserializeOwned;
-use serde_path_to_error::{Path, Segment, Track};
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+
+use serde::de::{
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, Visitor,
+};
+use serde::forward_to_deserialize_any;
 use serde_yaml::Value;
 
-use super::Problems;
+use super::near::{is_invisible, nearest, visible};
+use super::problems::{Position, Problems};
+use super::tree::{Entry, Kind, Node};
 
-/// Reads `T` from the text. serde stops at the first mismatch; so each is noted, taken out of the tree, and
-/// the tree is read again. `None` only if there is no tree. Who typed an unknown key is sent to `reference`.
-pub(crate) fn read<T: DeserializeOwned + Default>(
-    text: &str,
-    reference: &str,
-    problems: &mut Problems,
-) -> Option<T> {
-    let mut tree = match serde_yaml::from_str(text) {
-        Ok(Value::Null) => return Some(T::default()),
-        Ok(tree) => tree,
-        Err(error) => {
-            problems.add("", not_yaml(&error));
-            return None;
-        }
+/// Reads `T`. What is wrong is told, and counts as left out.
+pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut Problems) -> T {
+    let told = RefCell::new(problems);
+    let reader = Reader {
+        node: tree,
+        path: &Path::Root,
+        problems: &told,
     };
-    loop {
-        let mut unknown = Vec::new();
-        let mut track = Track::new();
-        let deserializer = serde_path_to_error::Deserializer::new(tree.clone(), &mut track);
-        match serde_ignored::deserialize(deserializer, |path| unknown.push(ignored_path(&path))) {
-            Ok(value) => {
-                for path in unknown {
-                    problems.add(&path, unknown_key(&path, reference));
-                }
-                return Some(value);
-            }
-            Err(error) => {
-                let path = track.path();
-                problems.add(&shown(&path), sentence(&error));
-                take_out(&mut tree, &path)?;
-            }
-        }
+    // What fails was told by then.
+    given(reader).ok().flatten().unwrap_or_default()
+}
+
+/// Reads a field that may be left out, or be wrong: `deserialize_with` for an `Option`.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_newtype_struct(GIVEN, Caught(PhantomData))
+}
+
+/// The same for one that is left out, too, if nothing stands between its quotes.
+pub(crate) fn filled<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_newtype_struct(FILLED, Caught(PhantomData))
+}
+
+/// The same for a list, of which each entry may be empty or wrong.
+pub(crate) fn given_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Option<T>>>, D::Error> {
+    Ok(given(deserializer)?.map(entries))
+}
+
+/// The entries of such a list.
+pub(crate) fn entries<T>(list: Vec<Each<T>>) -> Vec<Option<T>> {
+    list.into_iter().map(|Each(entry)| entry).collect()
+}
+
+/// An entry of a list, which may be empty or wrong.
+pub(crate) struct Each<T>(Option<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Each<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        given(deserializer).map(Self)
     }
 }
 
-/// The parser's message for a broken document. Those of its scanner quote nothing; a message that quotes
-/// a key or a value is cut before the quote, since it could be a secret.
-fn not_yaml(error: &serde_yaml::Error) -> String {
-    let message = error.to_string();
-    let what = message
-        .split(['"', '`'])
-        .next()
-        .unwrap_or_default()
-        .trim_end();
-    match error.location() {
-        Some(at) if what.len() < message.len() => {
-            format!(
-                "line {}, column {}: not YAML that can be read: {what} (not quoted here)",
-                at.line(),
-                at.column()
-            )
+/// Reads text by `from_text`, or else a mapping.
+pub(crate) fn text_or<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+    from_text: fn(String) -> T,
+) -> Result<T, D::Error> {
+    struct TextOr<T> {
+        expected: &'static str,
+        from_text: fn(String) -> T,
+    }
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOr<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
         }
-        Some(at) => format!(
-            "line {}, column {}: not YAML that can be read: {what}",
-            at.line(),
-            at.column()
-        ),
-        None => format!("not YAML that can be read: {what}"),
+
+        fn visit_str<E>(self, text: &str) -> Result<T, E> {
+            Ok((self.from_text)(text.to_owned()))
+        }
+
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, mapping: D) -> Result<T, D::Error> {
+            T::deserialize(mapping)
+        }
+    }
+    let visitor = TextOr {
+        expected,
+        from_text,
+    };
+    deserializer.deserialize_newtype_struct(TEXT_OR, visitor)
+}
+
+// By these names a `Reader` knows who asks.
+const GIVEN: &str = "connections_exporter::given";
+const FILLED: &str = "connections_exporter::filled";
+const TEXT_OR: &str = "connections_exporter::text_or";
+
+/// Takes one value of a list, or none.
+struct Caught<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Caught<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of a configuration")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<T>, A::Error> {
+        list.next_element()
     }
 }
 
-/// Our sentence for serde's message. Its own form, "invalid type: string "…", expected …", quotes the
-/// value, which could be a secret; only what was expected is kept.
-fn sentence(error: &serde_yaml::Error) -> String {
-    let message = error.to_string();
-    let Some((_, expected)) = message.rsplit_once(", expected ") else {
-        return message;
-    };
+/// Why a value cannot be read. Never quotes it.
+#[derive(Debug)]
+struct Mismatch {
+    what: String,
+    /// Where, once that is known.
+    at: Option<(Position, String)>,
+}
+
+impl Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+impl de::Error for Mismatch {
+    fn custom<T: Display>(what: T) -> Self {
+        Self {
+            what: what.to_string(),
+            at: None,
+        }
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format_args!("expected {}", in_words(&expected.to_string())))
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(unexpected, expected)
+    }
+}
+
+/// What serde's own types expect, for people.
+fn in_words(expected: &str) -> &str {
     match expected {
-        "a sequence" => "expected a list".to_owned(),
-        structure if structure.starts_with("struct ") => {
-            "expected a mapping of keys to values".to_owned()
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        "u32" => "a whole number",
+        structure if structure.starts_with("struct ") => "a mapping of keys to values",
+        other => other,
+    }
+}
+
+/// The keys and indices that lead to a value. A key that nobody knows may be a secret, so it has its index here.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => f.write_str(key),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
-        other => format!("expected {other}"),
     }
 }
 
-fn unknown_key(path: &str, reference: &str) -> String {
-    let key = path.rsplit('.').next().unwrap_or_default();
-    match key {
-        "client_secret" | "token" => {
-            format!("a secret never stands in this file: use {key}_file or {key}_env")
+/// One value of the tree, to be read.
+#[derive(Clone, Copy)]
+struct Reader<'a, 'p> {
+    node: &'a Node,
+    path: &'a Path<'a>,
+    problems: &'p RefCell<&'p mut Problems>,
+}
+
+impl<'a, 'p> Reader<'a, 'p> {
+    fn tell(&self, at: Position, path: &str, what: String) {
+        self.problems.borrow_mut().add_at(|| Some(at), path, what);
+    }
+
+    /// Adds to a mismatch where it is, unless that is known more closely.
+    fn locate(&self, mut mismatch: Mismatch) -> Mismatch {
+        mismatch
+            .at
+            .get_or_insert_with(|| (self.node.at, self.path.to_string()));
+        mismatch
+    }
+
+    /// Reads the value into what `seed` makes.
+    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mismatch> {
+        seed.deserialize(self)
+            .map_err(|mismatch| self.locate(mismatch))
+    }
+
+    fn mapping<'de, V: Visitor<'de>>(
+        self,
+        entries: &'a [Entry],
+        known: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        for entry in entries {
+            self.tell_again(entry, known);
         }
-        _ => format!("unknown key: see {reference} for every key there is"),
+        visitor.visit_map(Keys {
+            reader: self,
+            entries: entries.iter().enumerate(),
+            known,
+            next: None,
+            empty: None,
+        })
     }
-}
 
-fn shown(path: &Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        text = match segment {
-            Segment::Seq { index } => format!("{text}[{index}]"),
-            Segment::Map { key } if text.is_empty() => key.clone(),
-            Segment::Map { key } => format!("{text}.{key}"),
-            Segment::Enum { .. } | Segment::Unknown => text,
+    /// Tells that a key is there twice. One that nobody knows is not named, since it may be a secret.
+    fn tell_again(&self, entry: &Entry, known: Option<&'static [&'static str]>) {
+        let known = known.is_some_and(|known| known.contains(&entry.key.as_str()));
+        let path = if known {
+            Path::Key(self.path, &entry.key)
+        } else {
+            *self.path
         };
+        for again in &entry.again {
+            let what = if known { "is" } else { "a key is" };
+            let what = format!(
+                "{what} there twice, first on line {}: remove one",
+                entry.at.line
+            );
+            self.tell(*again, &path.to_string(), what);
+        }
     }
-    text
-}
 
-fn ignored_path(path: &serde_ignored::Path<'_>) -> String {
-    match path {
-        serde_ignored::Path::Root => String::new(),
-        serde_ignored::Path::Seq { parent, index } => format!("{}[{index}]", ignored_path(parent)),
-        serde_ignored::Path::Map { parent, key } => match ignored_path(parent) {
-            parent if parent.is_empty() => key.clone(),
-            parent => format!("{parent}.{key}"),
-        },
-        serde_ignored::Path::Some { parent }
-        | serde_ignored::Path::NewtypeStruct { parent }
-        | serde_ignored::Path::NewtypeVariant { parent } => ignored_path(parent),
-    }
-}
-
-/// Makes the value at the path null, which every field of the raw structures takes for "not given".
-/// `None` if that changes nothing.
-fn take_out(tree: &mut Value, path: &Path) -> Option<()> {
-    let mut here = tree;
-    for segment in path {
-        here = match segment {
-            Segment::Seq { index } => here.get_mut(*index)?,
-            Segment::Map { key } => here.get_mut(key.as_str())?,
-            Segment::Enum { .. } | Segment::Unknown => return None,
+    /// Tells an unknown key; `empty` is the key before it that has no value.
+    fn tell_unknown(&self, entry: &Entry, known: &'static [&'static str], empty: Option<&str>) {
+        let typed = entry.key.as_str();
+        // Somebody forgot the space behind the colon, or took another sign for it.
+        let (key, joined) = match typed.split_once([':', '=', ' ']) {
+            Some((key, _)) => (key.trim(), true),
+            None => (typed, false),
         };
+        // A secret is given by its file or a variable, and never itself.
+        let secrets = known.iter().filter_map(|key| key.strip_suffix("_file"));
+        let secrets: Vec<_> = secrets
+            .filter(|key| {
+                !known.contains(key)
+                    && known
+                        .iter()
+                        .any(|other| other.strip_suffix("_env") == Some(key))
+            })
+            .collect();
+        let meant: Vec<&str> = known
+            .iter()
+            .copied()
+            .chain(secrets.iter().copied())
+            .collect();
+        let Some(meant) = nearest(key, &meant) else {
+            let mut what = format!("an unknown key: expected {}", one_of(known));
+            if let Some(empty) = empty {
+                what += &format!("; if it belongs to {empty}, check the indentation");
+            }
+            return self.tell(entry.at, &self.path.to_string(), what);
+        };
+        let path = |key: &str| Path::Key(self.path, key).to_string();
+        if secrets.contains(&meant) {
+            let what =
+                format!("a secret never stands in this file: use {meant}_file or {meant}_env");
+            return self.tell(entry.at, &path(meant), what);
+        }
+        self.problems.borrow_mut().explain(path(meant));
+        if joined {
+            let what = format!("expected a colon and a space after {meant}");
+            return self.tell(entry.at, &path(meant), what);
+        }
+        let hidden = if key.contains(is_invisible) {
+            ", with a character that cannot be seen"
+        } else {
+            ""
+        };
+        let what = format!("unknown key{hidden}: did you mean {meant}?");
+        self.tell(entry.at, &path(&visible(key)), what);
     }
-    if here.is_null() {
-        return None;
+}
+
+/// `a, b or c`.
+pub(super) fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        [one] => (*one).to_owned(),
+        [some @ .., last] => format!("{} or {last}", some.join(", ")),
     }
-    *here = Value::Null;
-    Some(())
+}
+
+impl<'de> Deserializer<'de> for Reader<'_, '_> {
+    type Error = Mismatch;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match &self.node.kind {
+            Kind::Scalar { .. } => match self.node.scalar().unwrap_or_default() {
+                Value::Null => visitor.visit_unit(),
+                Value::Bool(value) => visitor.visit_bool(value),
+                Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                    (Some(number), _) => visitor.visit_u64(number),
+                    (None, Some(number)) => visitor.visit_i64(number),
+                    (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+                },
+                Value::String(text) => visitor.visit_string(text),
+                _ => Err(de::Error::custom("expected a scalar")),
+            },
+            Kind::List(list) => visitor.visit_seq(Entries {
+                reader: self,
+                entries: list.iter().enumerate(),
+            }),
+            Kind::Mapping(entries) => self.mapping(entries, None, visitor),
+            Kind::Wrong(why) => Err(de::Error::custom(why)),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        if self.node.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    /// Any scalar as it is written.
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        match &self.node.kind {
+            Kind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_str(text),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        match &self.node.kind {
+            Kind::Mapping(entries) => self.mapping(entries, Some(known), visitor),
+            Kind::Wrong(_) => self.deserialize_any(visitor),
+            _ => Err(de::Error::invalid_type(
+                Unexpected::Other("value"),
+                &visitor,
+            )),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
+        match (name, &self.node.kind) {
+            (GIVEN | FILLED, _) => {
+                let blank = name == FILLED && self.node.is_blank();
+                let there = !self.node.is_null() && !blank;
+                visitor.visit_seq(Tried(there.then_some(self)))
+            }
+            (TEXT_OR, Kind::Scalar { .. }) => self.deserialize_any(visitor),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// A list of the one value, or of none if it is wrong, which is told.
+struct Tried<'a, 'p>(Option<Reader<'a, 'p>>);
+
+impl<'de> SeqAccess<'de> for Tried<'_, '_> {
+    type Error = Mismatch;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Mismatch> {
+        let Some(reader) = self.0.take() else {
+            return Ok(None);
+        };
+        match reader.seed(seed) {
+            Ok(value) => Ok(Some(value)),
+            Err(Mismatch { what, at }) => {
+                let (at, path) = at.unwrap_or_else(|| (reader.node.at, reader.path.to_string()));
+                reader.tell(at, &path, what);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The entries of a list.
+struct Entries<'a, 'p> {
+    reader: Reader<'a, 'p>,
+    entries: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
+}
+
+impl<'de> SeqAccess<'de> for Entries<'_, '_> {
+    type Error = Mismatch;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Mismatch> {
+        let Some((index, node)) = self.entries.next() else {
+            return Ok(None);
+        };
+        let path = &Path::Index(self.reader.path, index);
+        let reader = Reader {
+            node,
+            path,
+            ..self.reader
+        };
+        reader.seed(seed).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.entries.len())
+    }
+}
+
+/// The keys of a mapping; if it is a structure, those that it knows.
+struct Keys<'a, 'p> {
+    reader: Reader<'a, 'p>,
+    entries: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
+    known: Option<&'static [&'static str]>,
+    next: Option<(usize, &'a Entry)>,
+    /// The last key, if it has no value.
+    empty: Option<&'a str>,
+}
+
+impl<'de> MapAccess<'de> for Keys<'_, '_> {
+    type Error = Mismatch;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Mismatch> {
+        for (index, entry) in self.entries.by_ref() {
+            match self.known {
+                Some(known) if !known.contains(&entry.key.as_str()) => {
+                    self.reader.tell_unknown(entry, known, self.empty);
+                }
+                known => {
+                    self.empty = entry.value.is_blank().then_some(&entry.key);
+                    self.next = Some((index, entry));
+                    let key = match known {
+                        Some(_) => Value::String(entry.key.clone()),
+                        // Here a number is another key than its text.
+                        None => entry.name(),
+                    };
+                    let key = seed.deserialize(key.into_deserializer());
+                    return key
+                        .map(Some)
+                        .map_err(|_: serde_yaml::Error| de::Error::custom("expected another key"));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Mismatch> {
+        let Some((index, entry)) = self.next.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        let path = match self.known {
+            Some(_) => Path::Key(self.reader.path, &entry.key),
+            None => Path::Index(self.reader.path, index),
+        };
+        let reader = Reader {
+            node: &entry.value,
+            path: &path,
+            ..self.reader
+        };
+        reader.seed(seed)
+    }
 }

@@ -45,42 +45,36 @@ async fn an_account_inherits_what_it_does_not_say() {
     assert_eq!(zis.requests_per_minute.get(), 60);
 }
 
-/// The problems of one account, as this JSON says it: reading it costs the test less than YAML.
-fn problems_of<S: Settings>(account: serde_json::Value) -> String {
-    let mut problems = Problems::new("c");
-    let env = |_: &str| Some("t".to_owned());
-    let files = Files::default();
-    let mut checker = Checker::new("".as_ref(), &files, &env, Poll::default(), &mut problems);
-    let settings: S = serde_json::from_value(account).unwrap();
-    settings.check(&mut checker);
-    problems.to_string()
-}
-
 #[test]
 fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
-    // Compared each with each they would take minutes.
+    use std::fmt::Write as _;
+    let mut text = integration("        token_env: T\n");
+    for n in (0..100_000).chain([7]) {
+        writeln!(text, "      - {{name: n{n}, token_env: T}}").unwrap();
+    }
+    text += "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    client_secret_env: T\n    entities:\n";
+    for n in (0..100_000).chain([7]) {
+        writeln!(text, "      - {{id: \"{n:032x}\", name: e{n}}}").unwrap();
+    }
+    let problems = Problems::new("c");
     let begun = std::time::Instant::now();
-    let integration = |n| serde_json::json!({"name": format!("n{n}"), "token_env": "T"});
-    let integrations: Vec<_> = (0..100_000).chain([7]).map(integration).collect();
-    let account =
-        serde_json::json!({"account": "a", "subdomain": "s", "integrations": integrations});
+    let problems = Config::parse(&text, "".as_ref(), &|_| Some("t".into()), problems).unwrap_err();
+    let said = problems.to_string();
+    let said: Vec<_> = said
+        .lines()
+        .filter_map(|line| Some(line.split_once(' ')?.1))
+        .collect();
     assert_eq!(
-        problems_of::<zis::AccountSettings>(account),
-        "c: integrations[100000].name: is the name of an earlier integration: each is polled once"
+        said,
+        [
+            "zis[0].integrations[100001].name: is the name of an earlier integration: each is polled once",
+            "zuora[0].entities[100000].id: is the id of an earlier entity: each is polled once",
+            "zuora[0].entities[100000].name: is the name of an earlier entity: each needs its own",
+        ]
     );
-    let entity = |n| serde_json::json!({"id": format!("{n:032x}"), "name": format!("e{n}")});
-    let entities: Vec<_> = (0..100_000).chain([7]).map(entity).collect();
-    let account = serde_json::json!({
-        "account": "a", "base_url": "https://rest.zuora.com", "client_id": "c",
-        "client_secret_env": "T", "entities": entities,
-    });
-    assert_eq!(
-        problems_of::<zuora::AccountSettings>(account),
-        "c: entities[100000].id: is the id of an earlier entity: each is polled once\n\
-         c: entities[100000].name: is the name of an earlier entity: each needs its own"
-    );
+    // Compared each with each they would take many minutes.
     assert!(
-        begun.elapsed() < Duration::from_secs(30),
+        begun.elapsed() < Duration::from_mins(2),
         "{:?}",
         begun.elapsed()
     );
@@ -133,5 +127,34 @@ fn a_source_is_another_one_only_if_what_it_is_made_from_changed() {
         text.replace("subdomain: a", "subdomain: b"),
     ] {
         assert!(written(&other) != written(text), "{other}");
+    }
+}
+
+#[test]
+fn a_day_has_24_hours_and_a_week_7_days() {
+    let interval = |text: &str| {
+        let text = format!(
+            "poll: {{interval: {text}}}\n{}",
+            integration("        token_env: T\n")
+        );
+        let env = |_: &str| Some("t".to_owned());
+        Config::parse(&text, "".as_ref(), &env, Problems::new("c"))
+            .map(|config| config.poll.interval)
+    };
+    for (text, hours) in [
+        ("1d", 24),
+        ("2days", 48),
+        ("1 day", 24),
+        ("1w", 168),
+        ("1d12h", 36),
+    ] {
+        assert_eq!(
+            interval(text).unwrap(),
+            Duration::from_hours(hours),
+            "{text}"
+        );
+    }
+    for bad in ["1mo", "1y", "1", "d", "-1d", "367d"] {
+        assert!(interval(bad).is_err(), "{bad}");
     }
 }

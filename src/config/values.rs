@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 use reqwest::Url;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -53,13 +53,17 @@ macro_rules! scalar {
 }
 
 scalar!(
-    /// A length of time with its unit: `30s`, `5m`, `1h30m`.
+    /// A length of time with its unit: `30s`, `5m`, `1h30m`, `1d`. Nothing needs none.
     Period(Duration),
-    { "type": "string", "pattern": "^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$", "minLength": 2 },
+    { "type": "string", "pattern": "^([0-9]+w ?)?([0-9]+d ?)?([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$", "minLength": 2 },
     |value| {
-        let allowed = "expected a duration with a unit, such as 30s, 5m or 1h";
-        let text = value.as_str().ok_or(allowed)?;
-        let duration: SignedDuration = text.parse().map_err(|_| allowed)?;
+        let allowed = "expected a duration with a unit, such as 30s, 5m, 1h or 1d";
+        if value.as_u64() == Some(0) || value.as_str() == Some("0") {
+            return Ok(Duration::ZERO);
+        }
+        let span: Span = value.as_str().and_then(|text| text.parse().ok()).ok_or(allowed)?;
+        // A day has 24 hours here; months and years have no length.
+        let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| allowed)?;
         let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a negative one"))?;
         if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a year")) } else { Ok(duration) }
     }
@@ -90,7 +94,12 @@ scalar!(
     Text(String),
     { "type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", "maxLength": 256 },
     |value| {
-        let text = value.as_str().ok_or("expected text: put quotes around a number")?;
+        let text = value.as_str().ok_or(match value {
+            Value::Number(_) => "expected text: put quotes around a number",
+            Value::Bool(_) => "expected text: put quotes around true or false",
+            Value::Sequence(_) => "expected text, not a list",
+            _ => "expected text, not a mapping",
+        })?;
         plain_name(text).map(|()| text.to_owned())
     }
 );
@@ -106,7 +115,16 @@ scalar!(
     /// The name of a file. Never shown by a message of ours before it is known not to be a secret.
     FileName(String),
     { "type": "string", "minLength": 1 },
-    |value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned).ok_or_else(|| "expected the name of a file".to_owned())
+    |value| {
+        let name = value.as_str().filter(|name| !name.is_empty()).ok_or("expected the name of a file")?;
+        if name.starts_with(['~', '$']) || name.contains("${") {
+            return Err("~ and variables are not expanded: write the absolute path".to_owned());
+        }
+        if name.starts_with("file:") {
+            return Err("expected the name of a file: write its path, without file://".to_owned());
+        }
+        Ok(name.to_owned())
+    }
 );
 
 scalar!(

@@ -14,7 +14,13 @@ One YAML file, named by `--config.file`; [`config.example.yaml`](../config.examp
 
     connections-exporter --config.check --config.file=config.yaml
 
-which tells every problem at once, each with its place, and prints the plan of requests.
+which tells every problem at once, each with its file, line and column, and prints the plan of requests:
+
+    config.yaml:6:5: zuora[0].intervall: unknown key: did you mean interval?
+    config.yaml:8:13: zuora[0].entities[0].id: expected text: put quotes around a number
+
+The same lines are in the log and in the answer of `/-/reload`, if a reload finds them. No message quotes what may be a secret: an unknown key is named only if it is near a known
+one, and a path only if its first folder exists. Of more than 100 problems the rest is counted.
 
 An editor with a YAML language server checks it while it is written: [`config.schema.json`](config.schema.json) is its JSON Schema, named in the file's first line:
 
@@ -22,11 +28,12 @@ An editor with a YAML language server checks it while it is written: [`config.sc
 
 with the path or the address of a copy of it. The schema cannot see files, variables or names that are there twice, and knows durations only as they are written here; the program decides.
 
-- **duration**: a number with its unit, `30s`, `5m`, `1h30m`; at most a year. Without a unit it is refused.
-- **file**: a path; a relative one begins at the folder of the configuration file.
+- **duration**: a number with its unit, `30s`, `5m`, `1h30m`, `1d`, `2w`; a day has 24 hours; at most a year. Without a unit it is refused.
+- **file**: a path; a relative one begins at the folder of the configuration file. `~` and variables are not expanded.
 - **variable**: the name of an environment variable of the exporter's.
-- Secrets never stand in this file. A secret's file is read again at each use, so rotating it needs no restart; one newline at its end is not part of it.
-- Unknown keys are refused. A key without a value counts as left out.
+- Secrets never stand in this file. A secret's file is read again at each use, so rotating it needs no restart; one line end behind it is not part of it, in a file as in a variable.
+- Unknown keys are refused. A key without a value counts as left out. Numbers, `true`, `false` and `null` need quotes where text is expected.
+- YAML's anchors, aliases and merge keys (`<<`) are read, so accounts can share keys; a byte order mark is passed over. The file is one document of UTF-8, indented by spaces.
 ";
 
 /// What the text of a schema's node means to people.

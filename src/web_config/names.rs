@@ -147,10 +147,14 @@ pub(super) fn curves(
                 chosen.push(aws_lc_rs::kx_group::SECP384R1);
                 continue;
             }
+            "X25519MLKEM768" => {
+                chosen.push(aws_lc_rs::kx_group::X25519MLKEM768);
+                continue;
+            }
             "CurveP521" => "CurveP521 is not among the key exchanges of this program",
             _ => "is no curve of exporter-toolkit's",
         };
-        let what = format!("{why}: expected X25519, CurveP256 or CurveP384");
+        let what = format!("{why}: expected X25519, CurveP256, CurveP384 or X25519MLKEM768");
         here.problem(&format!("curve_preferences[{index}]"), what);
     }
     if chosen.is_empty() {

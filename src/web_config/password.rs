@@ -113,15 +113,8 @@ impl Users {
                 );
                 continue;
             };
-            // A name that may be a hash in the wrong place is not shown.
-            let place = if name.contains(['$', ':', '.'])
-                || name.is_empty()
-                || name.chars().any(char::is_control)
-            {
-                format!("[{index}]")
-            } else {
-                name.to_owned()
-            };
+            // Its line tells which it is. The name is not shown: a password may have been put in its place.
+            let place = format!("[{index}]");
             if name.contains(':') {
                 here.problem(
                     &place,

@@ -1,6 +1,5 @@
 //! The text of a web configuration -> settings that were checked, all problems at once.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -12,34 +11,39 @@ use serde_yaml::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::files::Seen;
+use super::headers::RawHeaders;
 use super::password::Users;
-use super::tls::{RawTls, Tls};
-use super::{headers, tls};
+use super::tls::{self, RawTls, Tls};
 use crate::blocking::files::{self, Files, Kind, with_files};
-use crate::config::{Checker, Period, Poll, Problems, read};
-
-/// Where every key is explained.
-const REFERENCE: &str = "docs/web-configuration.md";
+use crate::config::{Checker, Node, Period, Poll, Problems, decode, given, read};
 
 /// What the file says, in its own keys.
 #[derive(Default, Deserialize)]
 struct Raw {
+    #[serde(default, deserialize_with = "given")]
     tls_server_config: Option<RawTls>,
+    #[serde(default, deserialize_with = "given")]
     http_server_config: Option<RawHttp>,
     /// Read by hand: what stands here must not come into a message of serde's.
+    #[serde(default, deserialize_with = "given")]
     basic_auth_users: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
     rate_limit: Option<RawRateLimit>,
 }
 
 #[derive(Default, Deserialize)]
 struct RawHttp {
+    #[serde(default, deserialize_with = "given")]
     http2: Option<bool>,
-    headers: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, deserialize_with = "given")]
+    headers: Option<RawHeaders>,
 }
 
 #[derive(Default, Deserialize)]
 struct RawRateLimit {
+    #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
+    #[serde(default, deserialize_with = "given")]
     burst: Option<u32>,
 }
 
@@ -65,15 +69,12 @@ impl Settings {
         let mut problems = Problems::new(file.display().to_string());
         let content = files::read(Kind::Configuration, file).await;
         seen.note(Kind::Configuration, file, &content);
+        let content = content.map_err(|error| problems.add("", format!("the file {error}")));
         let text = content
-            .map_err(|error| error.to_string())
-            .and_then(|text| String::from_utf8(text).map_err(|_| "is not text in UTF-8".into()));
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => {
-                problems.add("", format!("the file {error}"));
-                return (Err(problems), seen);
-            }
+            .ok()
+            .and_then(|content| decode(content, &mut problems));
+        let Some(text) = text else {
+            return (Err(problems), seen);
         };
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let main = seen;
@@ -95,9 +96,11 @@ impl Settings {
         seen: &mut Seen,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let raw = read::<Raw>(text, REFERENCE, problems)?;
+        let file = Node::parse(text, problems)?;
+        let raw = read::<Raw>(&file, problems);
         let no_environment = |_: &str| None;
-        let mut checker = Checker::new(folder, files, &no_environment, Poll::default(), problems);
+        let poll = Poll::default();
+        let mut checker = Checker::new(folder, files, &no_environment, poll, &file, problems);
         let http = raw.http_server_config.unwrap_or_default();
         let http2 = http.http2.unwrap_or(true);
         let tls = raw.tls_server_config.filter(|tls| !tls.is_empty());
@@ -109,10 +112,10 @@ impl Settings {
         Some(Self {
             tls: tls
                 .and_then(|tls| tls.check(http2, &mut files, &mut checker.at("tls_server_config"))),
-            headers: headers::check(
-                http.headers.unwrap_or_default(),
-                &mut checker.at("http_server_config.headers"),
-            ),
+            headers: http
+                .headers
+                .unwrap_or_default()
+                .check(&mut checker.at("http_server_config").at("headers")),
             users: Users::check(raw.basic_auth_users, &mut checker.at("basic_auth_users")),
             rate_limit: raw
                 .rate_limit

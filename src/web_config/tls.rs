@@ -19,23 +19,36 @@ use super::files::Seen;
 use super::names::{curves, http2_suites, suites, versions};
 use super::pem::certificates;
 use crate::blocking::files::{self, Kind};
-use crate::config::{Checker, FileName};
+use crate::config::{Checker, FileName, filled, given};
 
-/// The key `tls_server_config`.
+/// The key `tls_server_config`. As in Go, an empty text is left out.
 #[derive(Default, Deserialize)]
 pub(super) struct RawTls {
+    #[serde(default, deserialize_with = "filled")]
     cert: Option<String>,
+    #[serde(default, deserialize_with = "filled")]
     key: Option<SecretString>,
+    #[serde(default, deserialize_with = "filled")]
     client_ca: Option<String>,
+    #[serde(default, deserialize_with = "filled")]
     cert_file: Option<FileName>,
+    #[serde(default, deserialize_with = "filled")]
     key_file: Option<FileName>,
+    #[serde(default, deserialize_with = "filled")]
     client_ca_file: Option<FileName>,
+    #[serde(default, deserialize_with = "filled")]
     client_auth_type: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     client_allowed_sans: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "filled")]
     min_version: Option<String>,
+    #[serde(default, deserialize_with = "filled")]
     max_version: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     cipher_suites: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
     curve_preferences: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
     prefer_server_cipher_suites: Option<bool>,
 }
 
@@ -196,10 +209,9 @@ impl Files<'_> {
                 let read = self.read.read(Kind::Certificate, &path);
                 self.seen.note(Kind::Certificate, &path, &read);
                 let read = read.map_err(|error| {
-                    // Somebody may have put the PEM itself there.
-                    let secret = key == "key" || name.contains("-----");
-                    let shown = if secret { here.shown(&name) } else { &name };
-                    here.problem(&file_key, format!("{shown} {error}"));
+                    // Somebody may have put the PEM itself there, or another secret.
+                    let what = format!("{} {error}", here.shown(&name));
+                    here.problem(&file_key, what);
                 });
                 Some(Material {
                     key: file_key,

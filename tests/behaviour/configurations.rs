@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use connections_exporter::clock::Clock;
 use connections_exporter::config::{Config, Problems};
@@ -81,17 +82,17 @@ async fn each_bad_configuration_is_refused_with_its_sentences() {
             !said.contains("hunter2") && !said.contains("s3cret"),
             "quotes a secret: {said}"
         );
-        let begin = format!("{}: ", file.display());
+        let begin = format!("{}:", file.display());
         let said: Vec<_> = said
             .lines()
-            .map(|line| line.strip_prefix(&begin).unwrap())
+            .map(|line| line.strip_prefix(&begin).unwrap().trim_start())
             .collect();
         assert_eq!(said, lines(&text, REFUSED), "{}", file.display());
     }
 }
 
-#[test]
-fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
+#[tokio::test]
+async fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
     for file in configurations("bad") {
         let text = fs::read_to_string(&file).unwrap();
         let mut command = exporter(&["--config.check", "--config.file", file.to_str().unwrap()]);
@@ -102,15 +103,185 @@ fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let expected = lines(&text, REFUSED);
-        let expected = expected
-            .iter()
-            .map(|line| format!("{}: {line}", file.display()));
+        let expected = expected.iter().map(|line| {
+            // What is told of the whole file has no place in it.
+            let place = line.starts_with(|c: char| c.is_ascii_digit());
+            let gap = if place { "" } else { " " };
+            format!("{}:{gap}{line}", file.display())
+        });
         assert_eq!(
             said.lines().collect::<Vec<_>>(),
             expected.collect::<Vec<_>>()
         );
         assert_eq!(output.status.code(), Some(1), "{}", file.display());
     }
+}
+
+/// What is said of a configuration of these bytes.
+async fn said_of(bytes: &[u8]) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let problems = Config::load(file.path(), env).await.unwrap_err();
+    let problems = problems.to_string();
+    problems.replace(file.path().to_str().unwrap(), "c")
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_text_is_told_from_one_with_a_mistake() {
+    for (bytes, said) in [
+        (
+            &b"\xff\xfez\0i\0s\0"[..],
+            "c:1:1: the file is UTF-16: save it as UTF-8",
+        ),
+        (
+            b"\xfe\xff\0z\0i\0s",
+            "c:1:1: the file is UTF-16: save it as UTF-8",
+        ),
+        (
+            b"poll:\n  x: \xe9\n",
+            "c:2:6: the file is not text in UTF-8: here is a byte that is no character",
+        ),
+        (
+            b"\x7fELF\x02\x01\0\0",
+            "c:1:1: the control character U+007F cannot stand in YAML: remove it, or save the file as text in UTF-8",
+        ),
+    ] {
+        assert_eq!(said_of(bytes).await, said);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_a_configuration() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text =
+        fs::read_to_string(root().join("tests/fixtures/config/good/days_and_weeks.yaml")).unwrap();
+    fs::write(file.path(), format!("\u{feff}{text}")).unwrap();
+    assert_eq!(
+        Config::load(file.path(), env)
+            .await
+            .unwrap()
+            .poll
+            .interval
+            .as_secs(),
+        86_400
+    );
+}
+
+#[test]
+fn an_account_may_take_its_keys_from_another_one() {
+    let text = "zis:\n  - &a {account: a, subdomain: a, integrations: [{name: n, token_env: TOKEN}]}\n  - <<: *a\n    account: b\n";
+    let config = Config::parse(text, "".as_ref(), &env, Problems::new("c")).unwrap();
+    let names: Vec<_> = config
+        .accounts
+        .iter()
+        .map(|account| account.name.as_str())
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(config.accounts[1].targets[0].id, "n");
+}
+
+#[test]
+fn a_variable_may_end_in_the_line_end_that_a_file_may_end_in() {
+    let text = "zis: [{account: a, subdomain: a, integrations: [{name: n, token_env: T}]}]";
+    let parse = |value: &'static str| {
+        let env = move |_: &str| Some(value.to_owned());
+        Config::parse(text, "".as_ref(), &env, Problems::new("c"))
+    };
+    for good in ["t", "t\n", "t\r\n"] {
+        assert!(parse(good).is_ok(), "{good:?}");
+    }
+    for bad in ["\n", "t\n\n", "\nt", "t "] {
+        assert!(parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn an_id_of_digits_that_begins_with_0_is_text() {
+    let text = "zuora: [{account: no, base_url: 'https://a.test', client_id: x, client_secret_env: TOKEN, entities: [{id: 00001111222233334444555566667777}]}]";
+    let config = Config::parse(text, "".as_ref(), &env, Problems::new("c")).unwrap();
+    assert_eq!(config.accounts[0].name, "no");
+}
+
+#[tokio::test]
+async fn ten_thousands_of_mistakes_are_told_in_one_pass() {
+    let integrations = "      - 7\n".repeat(30_000);
+    let text = format!("zis:\n  - account: a\n    subdomain: a\n    integrations:\n{integrations}");
+    let begun = Instant::now();
+    let said = said_of(text.as_bytes()).await;
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert_eq!(said.lines().count(), 101);
+    assert!(
+        said.starts_with("c:5:9: zis[0].integrations[0]: expected the name of an integration"),
+        "{said}"
+    );
+    assert!(said.ends_with("\nc: and 29900 more problems"), "{said}");
+}
+
+#[tokio::test]
+async fn nesting_without_end_is_refused_at_once() {
+    let begun = Instant::now();
+    for opening in ["[", "{a: ", "- ", "? ", "a: &a [", "{"] {
+        let said = said_of(opening.repeat(100_000).as_bytes()).await;
+        assert!(
+            said.contains("nested deeper than 32 levels"),
+            "{opening}: {said}"
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// Puts a secret in place of each word of a text, one after the other.
+pub(crate) fn with_a_secret<'a>(
+    text: &'a str,
+    secret: &'a str,
+) -> impl Iterator<Item = String> + 'a {
+    let words = text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "_-./".contains(c)));
+    words
+        .scan(0, |at, word| {
+            let from = *at;
+            *at += word.len();
+            Some((
+                from,
+                word.trim_end_matches(|c: char| !(c.is_ascii_alphanumeric() || "_-./".contains(c))),
+            ))
+        })
+        .filter(|(_, word)| word.len() > 1)
+        .map(move |(from, word)| format!("{}{secret}{}", &text[..from], &text[from + word.len()..]))
+}
+
+#[test]
+fn whatever_stands_in_place_of_a_key_or_a_value_is_not_quoted() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+    // As people paste them: also of small letters alone, behind a key, and as a path.
+    let mut refused = 0;
+    for secret in [
+        "S3cretS3cret",
+        "mysecretpassphrase",
+        "a_S3cret",
+        "/S3cret/S3cret",
+        "S3cret: x",
+        "{S3cret",
+        "client_secret:S3cret",
+        "token_S3cret",
+    ] {
+        for text in with_a_secret(&example, secret) {
+            let anything = |_: &str| Some("anything".to_owned());
+            if let Err(problems) = Config::parse(
+                &text,
+                "/nonexistent".as_ref(),
+                &anything,
+                Problems::new("c"),
+            ) {
+                refused += 1;
+                let said = problems.to_string();
+                assert!(
+                    !said.contains("S3cret") && !said.contains("passphrase"),
+                    "{said}"
+                );
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
 }
 
 #[test]

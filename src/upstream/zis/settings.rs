@@ -5,14 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::admin::AdminClient;
 use super::{Access, Tokens, ZIS};
 use crate::config::{
-    Account, BaseUrl, Checker, Common, Discovery, EnvName, FileName, Period, Rate, Secret, Target,
-    Text, base_url,
+    Account, BaseUrl, Checker, Common, Discovery, Each, EnvName, FileName, Period, Rate, Secret,
+    Target, Text, base_url, entries, given, given_list, text_or,
 };
 use crate::upstream::{Settings, System};
 
@@ -36,23 +36,31 @@ mod schema;
 pub struct AccountSettings {
     /// The `account` label; unique within zis.
     #[cfg_attr(test, schemars(required))]
+    #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
     /// The part before .zendesk.com: a-z, 0-9 and -, not beginning with -.
     #[cfg_attr(test, schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]*$")))]
+    #[serde(default, deserialize_with = "given")]
     subdomain: Option<Text>,
     /// Instead of the subdomain, where a gateway stands before it: https:// (http:// for loopback only), no path.
+    #[serde(default, deserialize_with = "given")]
     base_url: Option<BaseUrl>,
     /// The most requests that this account makes, tokens and pages included.
     #[cfg_attr(test, schemars(extend("default" = crate::config::schema::DEFAULT_REQUESTS_PER_MINUTE)))]
+    #[serde(default, deserialize_with = "given")]
     requests_per_minute: Option<Rate>,
     /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
+    #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
     /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
+    #[serde(default, deserialize_with = "given")]
     ca_file: Option<FileName>,
     /// Instead of a token for each integration: tokens are made from a confidential client of an administrator's, and renewed.
+    #[serde(default, deserialize_with = "given")]
     admin_client: Option<AdminClientSettings>,
     /// The integrations to poll: a list; with an `admin_client` also a list of names alone, or `all` that the registry lists.
     #[cfg_attr(test, schemars(required))]
+    #[serde(default, deserialize_with = "given")]
     integrations: Option<Integrations>,
 }
 
@@ -70,17 +78,23 @@ pub struct AccountSettings {
 )]
 struct AdminClientSettings {
     /// The client's unique identifier. It is no secret.
+    #[serde(default, deserialize_with = "given")]
     client_id: Option<Text>,
     /// The file that holds the client's identifier, instead.
+    #[serde(default, deserialize_with = "given")]
     client_id_file: Option<FileName>,
     /// The environment variable that holds the client's identifier, instead.
+    #[serde(default, deserialize_with = "given")]
     client_id_env: Option<EnvName>,
     /// The file that holds the client's secret; read again at each use.
+    #[serde(default, deserialize_with = "given")]
     client_secret_file: Option<FileName>,
     /// The environment variable that holds the client's secret, instead.
+    #[serde(default, deserialize_with = "given")]
     client_secret_env: Option<EnvName>,
     /// What the tokens may do.
     #[cfg_attr(test, schemars(extend("default" = DEFAULT_SCOPE)))]
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Text>,
 }
 
@@ -107,14 +121,18 @@ struct IntegrationSettings(Keys);
 struct Keys {
     /// The integration's name at Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
     #[cfg_attr(test, schemars(required, extend("pattern" = schema::INTEGRATION)))]
+    #[serde(default, deserialize_with = "given")]
     name: Option<Text>,
     /// The file that holds a ZIS OAuth access token of this very integration; read again at each use. This or
     /// `token_env`; with an `admin_client` neither.
+    #[serde(default, deserialize_with = "given")]
     token_file: Option<FileName>,
     /// The environment variable that holds the token, instead.
+    #[serde(default, deserialize_with = "given")]
     token_env: Option<EnvName>,
     /// Names of connections that must exist.
     #[cfg_attr(test, schemars(with = "Option<Vec<Text>>", extend("uniqueItems" = true)))]
+    #[serde(default, deserialize_with = "given_list")]
     expect: Option<Vec<Option<Text>>>,
 }
 
@@ -304,7 +322,8 @@ impl<'de> Deserialize<'de> for Integrations {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Integrations, A::Error> {
-                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(Integrations::Listed)
+                let list = Vec::<Each<_>>::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(Integrations::Listed(entries(list)))
             }
         }
         deserializer.deserialize_any(AllOrList)
@@ -313,28 +332,11 @@ impl<'de> Deserialize<'de> for Integrations {
 
 impl<'de> Deserialize<'de> for IntegrationSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrKeys;
-        impl<'de> Visitor<'de> for NameOrKeys {
-            type Value = IntegrationSettings;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of an integration, or a mapping of keys to values")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<IntegrationSettings, E> {
-                Ok(IntegrationSettings(Keys {
-                    name: Some(Text(name.to_owned())),
-                    ..Keys::default()
-                }))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                keys: A,
-            ) -> Result<IntegrationSettings, A::Error> {
-                Deserialize::deserialize(MapAccessDeserializer::new(keys)).map(IntegrationSettings)
-            }
-        }
-        deserializer.deserialize_any(NameOrKeys)
+        let expected = "the name of an integration, or a mapping of keys to values";
+        let named = |name| Keys {
+            name: Some(Text(name)),
+            ..Keys::default()
+        };
+        text_or(deserializer, expected, named).map(Self)
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{Access, ZUORA, entity_id};
 use crate::config::{
     Account, BaseUrl, Checker, Common, Discovery, EnvName, FileName, Period, Rate, Target, Text,
+    given, given_list,
 };
 use crate::upstream::{Connect, Settings, System};
 
@@ -29,29 +30,40 @@ use crate::config::schema::exactly_one;
 pub struct AccountSettings {
     /// The `account` label; unique within zuora.
     #[cfg_attr(test, schemars(required))]
+    #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
     /// Where the tenant is: https:// (http:// for loopback only), no path.
     #[cfg_attr(test, schemars(required))]
+    #[serde(default, deserialize_with = "given")]
     base_url: Option<BaseUrl>,
     /// The id of an OAuth client of a user that may read the entities. It is no secret.
+    #[serde(default, deserialize_with = "given")]
     client_id: Option<Text>,
     /// The file that holds the client's id, instead.
+    #[serde(default, deserialize_with = "given")]
     client_id_file: Option<FileName>,
     /// The environment variable that holds the client's id, instead.
+    #[serde(default, deserialize_with = "given")]
     client_id_env: Option<EnvName>,
     /// The file that holds the client's secret; read again at each use.
+    #[serde(default, deserialize_with = "given")]
     client_secret_file: Option<FileName>,
     /// The environment variable that holds the client's secret, instead.
+    #[serde(default, deserialize_with = "given")]
     client_secret_env: Option<EnvName>,
     /// The most requests that this account makes, tokens and pages included.
     #[cfg_attr(test, schemars(extend("default" = crate::config::schema::DEFAULT_REQUESTS_PER_MINUTE)))]
+    #[serde(default, deserialize_with = "given")]
     requests_per_minute: Option<Rate>,
     /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
+    #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
     /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
+    #[serde(default, deserialize_with = "given")]
     ca_file: Option<FileName>,
     /// The entities to poll. Without it: every provisioned entity that the tenant lists and the token reaches.
     #[cfg_attr(test, schemars(with = "Option<Vec<EntitySettings>>", length(min = 1)))]
+    #[serde(default, deserialize_with = "given_list")]
     entities: Option<Vec<Option<EntitySettings>>>,
 }
 
@@ -65,11 +77,14 @@ pub struct AccountSettings {
 struct EntitySettings {
     /// The entity's id: 32 hexadecimal digits, with hyphens or without.
     #[cfg_attr(test, schemars(required, extend("pattern" = ENTITY_ID)))]
+    #[serde(default, deserialize_with = "given")]
     id: Option<Text>,
     /// The `target` label. Without it: what the tenant calls the entity, else its id.
+    #[serde(default, deserialize_with = "given")]
     name: Option<Text>,
     /// Ids of entities that it must have a connection with, in status connected.
     #[cfg_attr(test, schemars(with = "Option<Vec<Text>>", inner(regex(pattern = ENTITY_ID)), extend("uniqueItems" = true)))]
+    #[serde(default, deserialize_with = "given_list")]
     expect: Option<Vec<Option<Text>>>,
 }
 
