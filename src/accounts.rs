@@ -1,10 +1,5 @@
 //! Every account that is polled: begun, changed and ended as the configuration says.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the state folder has threads of its own for this"
-)]
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -103,8 +98,8 @@ impl Accounts {
     /// Makes what a start would make of the accounts, and fails as it would.
     pub async fn check(config: &Config) -> anyhow::Result<()> {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
-        let pool = BlockingPool::new(1);
-        let made = pool.run(MAKING, move || {
+        let making = BlockingPool::new(1);
+        let made = making.run(MAKING, move || {
             networks(&Networks::default(), &accounts, &poll).map(drop)
         });
         made.await

@@ -8,6 +8,8 @@ pub mod output;
 mod permissions;
 
 use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +85,12 @@ pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     }
 }
 
+/// The addresses of a host's name, as the machine's resolver gives them. It may hang: run it on a pool.
+#[expect(clippy::disallowed_methods, reason = "the one module that may block")]
+pub fn addresses_of(host: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, 0).to_socket_addrs()?.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -92,9 +100,9 @@ mod tests {
     #[tokio::test]
     async fn work_that_hangs_is_given_up_and_holds_up_only_its_own_pool() {
         let (held, other) = (BlockingPool::new(1), BlockingPool::new(1));
-        let (release, hold) = mpsc::channel::<()>();
+        let (release, wait) = mpsc::channel::<()>();
         let short = Duration::from_millis(10);
-        let hung = held.run(short, move || hold.recv()).await;
+        let hung = held.run(short, move || wait.recv()).await;
         assert_eq!(hung, Err(DeadlineExceeded(short)));
         assert_eq!(
             held.run(short, || ()).await,

@@ -171,8 +171,8 @@ pub async fn check(
         let waits = |account: &&AccountSeen| {
             let key = (account.system.name, account.account.clone());
             // Answers to requests that were sent before the pause still come.
-            let paused = pauses.get(&key);
-            paused.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
+            let pause = pauses.get(&key);
+            pause.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
         };
         let mut unfinished = seen.iter().filter(|account| !is_finished(account));
         if left.is_zero() || unfinished.all(|account| waits(&account)) {
@@ -282,6 +282,7 @@ impl Polled {
 }
 
 impl fmt::Display for Report {
+    #[expect(clippy::too_many_lines, reason = "a table, line by line")]
     /// For people: a line for each target, totals, and what to do about each failure. Colours are for whoever prints it
     /// to take out where there is no terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

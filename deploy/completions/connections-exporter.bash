@@ -89,7 +89,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__check)
-            opts="-h --format --timeout --fail-on --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --config.file --shard.index --shard.total --log.level --log.format --help"
+            opts="-h --format --timeout --fail-on --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --debug.core-dumps --config.file --shard.index --shard.total --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,7 +151,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__demo)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --shard.index --shard.total --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --shard.index --shard.total --debug.core-dumps --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -233,7 +233,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__healthcheck)
-            opts="-h --config.file --web.telemetry-path --web.systemd-socket --web.enable-lifecycle --web.max-requests --shard.index --shard.total --log.level --log.format --web.listen-address --web.config.file --help"
+            opts="-h --config.file --web.telemetry-path --web.systemd-socket --web.enable-lifecycle --web.max-requests --shard.index --shard.total --debug.core-dumps --log.level --log.format --web.listen-address --web.config.file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

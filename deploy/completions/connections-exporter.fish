@@ -76,9 +76,9 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
@@ -123,4 +123,5 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -s h -l help -d 'Print help'

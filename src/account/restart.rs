@@ -1,10 +1,5 @@
 //! What an account takes back from the state folder: its pace, its targets, and what was known of each.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the state folder has threads of its own for this"
-)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::blocking::BlockingPool;
+use crate::blocking::{BlockingPool, addresses_of};
 
 /// Names that are looked up at once.
 const THREADS: usize = 16;
@@ -54,7 +54,7 @@ impl fmt::Debug for Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
+        Self::new(addresses_of)
     }
 }
 

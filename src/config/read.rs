@@ -189,7 +189,7 @@ struct Reader<'a, 'p> {
     problems: &'p RefCell<&'p mut Problems>,
 }
 
-impl<'a, 'p> Reader<'a, 'p> {
+impl<'a> Reader<'a, '_> {
     fn tell(&self, at: Position, path: &str, what: String) {
         self.problems.borrow_mut().add_at(|| Some(at), path, what);
     }
@@ -268,10 +268,10 @@ impl<'a, 'p> Reader<'a, 'p> {
             .chain(secrets.iter().copied())
             .collect();
         let Some(meant) = nearest(key, &meant) else {
-            let mut what = format!("an unknown key: expected {}", one_of(known));
-            if let Some(empty) = empty {
-                what += &format!("; if it belongs to {empty}, check the indentation");
-            }
+            let hint = empty.map_or_else(String::new, |empty| {
+                format!("; if it belongs to {empty}, check the indentation")
+            });
+            let what = format!("an unknown key: expected {}{hint}", one_of(known));
             return self.tell(entry.at, &self.path.to_string(), what);
         };
         let path = |key: &str| Path::Key(self.path, key).to_string();

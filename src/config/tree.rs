@@ -1,6 +1,6 @@
 //! YAML text -> a tree that knows the place of each of its values, so that a problem found later has one.
 //!
-//! `saphyr-parser` finds the structure, since serde_yaml keeps no places; what a scalar means, serde_yaml says.
+//! `saphyr-parser` finds the structure, since `serde_yaml` keeps no places; what a scalar means, `serde_yaml` says.
 
 mod syntax;
 
@@ -181,7 +181,7 @@ fn sum(below: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
     })
 }
 
-/// What serde_yaml takes a plain scalar for.
+/// What `serde_yaml` takes a plain scalar for.
 fn resolve(text: &str) -> Value {
     let begins = text.starts_with(|c: char| c.is_ascii_digit() || "+-.~nNtTfF".contains(c));
     if text.is_empty() {

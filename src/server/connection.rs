@@ -85,7 +85,7 @@ pub(super) async fn accept(
         let Some(place) = shutdown.run_until_cancelled(place).await else {
             break;
         };
-        let connection = serve(server.clone(), stream, client, shutdown.clone());
+        let connection = Box::pin(serve(server.clone(), stream, client, shutdown.clone()));
         open.spawn(async move {
             // Without a goodbye, which could wait for the client.
             place.holder.ended.run_until_cancelled(connection).await;
@@ -116,8 +116,8 @@ async fn serve(
     let first = first_request(client.clone(), first_header);
     let Some(tls) = &settings.tls else {
         let stream = WriteDeadline::new(stream, write, client.clone());
-        let served = http1(server, stream, client, &settings, &shutdown);
-        tokio::select! { () = served => {}, () = first => {} }
+        let serving = http1(server, stream, client, &settings, &shutdown);
+        tokio::select! { () = serving => {}, () = first => {} }
         return;
     };
     let stream = timeout(allowed, handshake(&server, tls, stream, &client));
@@ -125,21 +125,21 @@ async fn serve(
         return;
     };
     let first = first_request(client.clone(), first_header);
-    let served = async {
+    let serving = async {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             http2(server, stream, client, &settings, &shutdown).await;
         } else {
             http1(server, stream, client, &settings, &shutdown).await;
         }
     };
-    tokio::select! { () = served => {}, () = first => {} }
+    tokio::select! { () = serving => {}, () = first => {} }
 }
 
 /// Ends if the first request is not read in time.
 async fn first_request(client: Arc<Client>, allowed: Duration) {
     sleep(allowed).await;
     if client.requests() > 0 {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -211,8 +211,8 @@ async fn http1(
         }
     });
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    let served = until(Pin::new(&mut connection), shutdown.cancelled(), write);
-    if let Some(error) = sent_by(ended, served).await
+    let serving = until(Pin::new(&mut connection), shutdown.cancelled(), write);
+    if let Some(error) = sent_by(ended, serving).await
         && error.is_parse_version_h2()
     {
         let mut stream = connection.into_parts().io.into_inner();

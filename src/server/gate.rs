@@ -28,7 +28,7 @@ impl Server {
                 None => Ok(self.answer(&request, &path).await),
                 Some(refusal) => Err(refusal),
             },
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(*refusal),
         };
         let mut answer = match refusal {
             Err(refusal) if *request.method() == Method::HEAD => answer::without_body(refusal),

@@ -25,34 +25,35 @@ const METHODS: [Method; 9] = [
 ];
 
 /// The path that a request asks for, in its normal form; or the answer to a request that breaks the rules of HTTP.
-pub(super) fn check<B>(request: &Request<B>) -> Result<String, Answer> {
-    let bad = |sentence: &'static str| Err(text(StatusCode::BAD_REQUEST, sentence));
+pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<Answer>> {
+    let refused = |status, sentence: &'static str| Err(Box::new(text(status, sentence)));
+    let bad = |sentence| refused(StatusCode::BAD_REQUEST, sentence);
     let (uri, method) = (request.uri(), request.method());
     if let Some(problem) = host_problem(request) {
         return bad(problem);
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > TARGET {
-        return Err(text(
+        return refused(
             StatusCode::URI_TOO_LONG,
             "The target of a request may have 8 KiB.\n",
-        ));
+        );
     }
     let mut expects = request.headers().get_all(header::EXPECT).iter();
     if !expects.all(is_continue) {
-        return Err(text(
+        return refused(
             StatusCode::EXPECTATION_FAILED,
             "No expectation is met here but 100-continue.\n",
-        ));
+        );
     }
     if !METHODS.contains(method) {
-        return Err(text(
+        return refused(
             StatusCode::NOT_IMPLEMENTED,
             "There is no such method in HTTP.\n",
-        ));
+        );
     }
     if method == Method::CONNECT {
-        return Err(answer::not_allowed(&[Method::GET, Method::HEAD]));
+        return Err(Box::new(answer::not_allowed(&[Method::GET, Method::HEAD])));
     }
     if uri.path() == "*" && method != Method::OPTIONS {
         return bad("The target * goes with OPTIONS only.\n");

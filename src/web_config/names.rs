@@ -107,7 +107,7 @@ pub(super) fn http2_suites(
     let old = ProtocolVersion::TLSv1_2;
     let mut of_old = (provider.cipher_suites.iter())
         .filter(|suite| suite.version().version == old)
-        .map(|suite| suite.suite())
+        .map(rustls::SupportedCipherSuite::suite)
         .peekable();
     let needed = [
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,

@@ -211,6 +211,7 @@ async fn bear(system: &str, at: &str, attacks: Vec<(&str, u16, Vec<u8>, String)>
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table, row by row")]
 async fn no_listing_of_a_vendor_takes_much_memory_or_holds_up_the_others() {
     let fails = |reason| failing("zis", reason);
     let list =

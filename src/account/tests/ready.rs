@@ -8,7 +8,7 @@ async fn it_is_ready_once_each_target_had_its_first_attempt_good_or_bad() {
         vec![target("1"), target("2")],
         Discovery::Never,
         MINUTE,
-        |source| source.fails(),
+        Fake::fails,
     );
     sleep(Duration::from_millis(1)).await;
     assert_eq!(rig.missing(), (0, 2));
@@ -85,9 +85,10 @@ async fn names_that_cannot_be_had_are_no_attempt_to_list_anything() {
 fn it_is_not_ready_while_accounts_are_being_opened() {
     let clock = Clock::system();
     let board = Board::new(OwnMetrics::new(clock.now()), clock);
+    board.opening(3);
     assert_eq!(
         board.missing().unwrap().to_string(),
-        "accounts are still being opened"
+        "accounts still being opened: 3"
     );
     board.opening(0);
     assert_eq!(board.missing(), None, "a shard may have none");

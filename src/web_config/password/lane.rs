@@ -239,15 +239,15 @@ mod tests {
                     std::task::Poll::Pending => turn.await.is_some(),
                 }
             });
-            async {
-                entered.await.unwrap();
-                task
-            }
+            (entered, task)
         };
-        let good = wait(asker(1, "a")).await;
+        let (entered, good) = wait(asker(1, "a"));
+        entered.await.unwrap();
         let mut flood = Vec::new();
         for n in 0..WAITING + 100 {
-            flood.push(wait(asker(2, &n.to_string())).await);
+            let (entered, task) = wait(asker(2, &n.to_string()));
+            entered.await.unwrap();
+            flood.push(task);
         }
         assert_eq!(lane.queue.lock().waiting.len(), WAITING);
         drop(held);
