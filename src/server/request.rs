@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::answer::{self, Answer, text};
 
 /// The most bytes of a request's target. RFC 9110, 4.1 asks for at least 8000.
-const TARGET: usize = 8 * 1024;
+const TARGET: usize = 32 * 1024;
 
 /// The methods that HTTP has. Of any other one cannot say whether it is allowed.
 const METHODS: [Method; 9] = [
@@ -36,7 +36,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<Answer>> {
     if target.len() > TARGET {
         return refused(
             StatusCode::URI_TOO_LONG,
-            "The target of a request may have 8 KiB.\n",
+            "The target of a request may have 32 KiB.\n",
         );
     }
     let mut expects = request.headers().get_all(header::EXPECT).iter();

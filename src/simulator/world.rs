@@ -1,5 +1,6 @@
 //! What the simulated APIs hold: drawn from a seed, and moving with time where connections do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -304,12 +305,22 @@ impl World {
             if n == 0
                 && let Some(stored) = integration.connections.first()
             {
-                let _ = writeln!(text, "        expect: [{}, zendesk]", stored.name);
+                let name = quoted(&stored.name);
+                let _ = writeln!(text, "        expect: [{name}, zendesk]");
             }
             env.insert(format!("ZIS_TOKEN_{n}"), integration.token.clone());
         }
         (text, env)
     }
+}
+
+/// A text as a scalar of YAML; one that is more than a word is quoted as in JSON, which YAML reads.
+fn quoted(text: &str) -> Cow<'_, str> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if text.bytes().all(word) {
+        return text.into();
+    }
+    serde_json::Value::from(text).to_string().into()
 }
 
 /// Each of the ways in which a stored token ends, or does not, in turn.

@@ -16,7 +16,8 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_yaml::Value;
 
 use crate::config::Checker;
-use lane::{Asker, Lane};
+use crate::log::ForLog;
+use lane::Lane;
 
 /// The greatest cost of a hash. One more doubles the time of a check, and this one takes some ten seconds already:
 /// as long as Prometheus waits for a scrape.
@@ -124,13 +125,6 @@ impl Users {
             }
             match usable(hash.as_str().unwrap_or_default()) {
                 Ok((hash, cost)) => {
-                    if cost > USUAL_COST {
-                        tracing::warn!(
-                            user = place,
-                            cost,
-                            "each check of this user's password takes seconds: make the hash anew with a cost of 10 to 12"
-                        );
-                    }
                     users.insert(name.to_owned(), Arc::new(User::new(hash, cost)));
                 }
                 Err(error) => here.problem(&place, error),
@@ -146,6 +140,19 @@ impl Users {
     /// Whether everybody may ask.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Warns of users whose every new password keeps a thread busy for seconds.
+    pub(super) fn warn_of_costs(&self) {
+        for (name, user) in &self.known {
+            if user.cost > USUAL_COST {
+                tracing::warn!(
+                    user = %ForLog(name),
+                    cost = user.cost,
+                    "each check of this user's password takes seconds: make the hash anew with a cost of 10 to 12"
+                );
+            }
+        }
     }
 
     /// Takes over which passwords were found right, of users whose hashes are the same.
@@ -229,7 +236,7 @@ impl Checks {
         } else {
             &self.usual
         };
-        let Some(turn) = lane.turn(Asker::new(address, name)).await else {
+        let Some(turn) = lane.turn(address).await else {
             return Verdict::Busy;
         };
         // It may have been found right while this one waited.

@@ -86,7 +86,11 @@ impl Settings {
                 None => (Err(problems), seen),
             }
         };
-        with_files(check).await
+        let (settings, seen) = with_files(check).await;
+        if let Ok(settings) = &settings {
+            settings.users.warn_of_costs();
+        }
+        (settings, seen)
     }
 
     fn parse(

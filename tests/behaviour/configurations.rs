@@ -63,9 +63,14 @@ fn against(schema: &jsonschema::Validator, text: &str) -> Option<Vec<String>> {
 }
 
 /// The configuration of this text, which the schema takes, too: every one that a test writes passes here.
-pub(crate) fn taken(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Config {
+pub(crate) async fn taken(
+    text: &str,
+    env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> Config {
     assert_eq!(against(&schema(), text), Some(Vec::new()), "{text}");
-    Config::parse(text, "".as_ref(), env, Problems::new("test")).unwrap()
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    Config::load(file.path(), env).await.unwrap()
 }
 
 #[tokio::test]
@@ -95,7 +100,8 @@ async fn each_bad_configuration_is_refused_with_its_sentences() {
 async fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
     for file in configurations("bad") {
         let text = fs::read_to_string(&file).unwrap();
-        let mut command = exporter(&["--config.check", "--config.file", file.to_str().unwrap()]);
+        let mut command = exporter(&["--config.check", "--log.level=error", "--config.file"]);
+        command.arg(&file);
         let output = command
             .env("TOKEN", "t0ken")
             .env("EMPTY", "")
@@ -375,14 +381,14 @@ async fn each_good_configuration_is_taken() {
 }
 
 /// The block of text that follows a block of YAML in the page of credentials.
-#[test]
-fn the_documented_costs_are_the_plan_that_is_printed() {
+#[tokio::test]
+async fn the_documented_costs_are_the_plan_that_is_printed() {
     let page = fs::read_to_string(root().join("docs/credentials.md")).unwrap();
     let examples = whole("docs/credentials.md");
     assert!(examples.len() >= 3);
     for text in examples {
         let anything = |_: &str| Some("anything".to_owned());
-        for account in &taken(&text, &anything).accounts {
+        for account in &taken(&text, anything).await.accounts {
             let plan = connections_exporter::plan::Plan::of(account).to_string();
             assert!(
                 page.contains(&format!("```text\n{plan}```\n")),

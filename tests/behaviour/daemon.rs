@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -130,7 +131,10 @@ pub(crate) async fn daemon_in_files(
 
 /// A folder with the simulator's configuration, and its secrets in files beside that.
 pub(crate) fn configured_in_files(rig: &Rig, interval: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    // Others may not read the secrets in it, or there would be a warning of each.
+    let owner = fs::Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().permissions(owner).tempdir();
+    let folder = folder.unwrap();
     let poll = format!("  interval: {interval}\n  first_poll_within: 0s\n");
     let (mut text, env) = rig.simulator.configuration(rig.vendor, &poll);
     for (name, value) in &env {

@@ -108,7 +108,7 @@ zis:
             .to_owned(),
         )
     };
-    let config = taken(&text, &env);
+    let config = taken(&text, env).await;
     let clock = Clock::new(|| "2021-10-01T12:00:00Z".parse().unwrap());
     let (address, _daemon, shutdown) = serve(config, <_>::default(), clock).await;
     let _end = shutdown.drop_guard();

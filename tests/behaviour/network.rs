@@ -91,7 +91,7 @@ fn account(poll: &str, base_url: &str, more: &str) -> String {
 /// What `check` says of one poll of an integration at this address.
 async fn failure(base_url: &str, more: &str) -> check::Failure {
     let text = account("  request_timeout: 20s\n", base_url, more);
-    let config = taken(&text, &|_| Some("t".to_owned()));
+    let config = taken(&text, |_| Some("t".to_owned())).await;
     let report = check(config, Clock::system(), crate::rig::PATIENCE, |_| {})
         .await
         .unwrap();
@@ -224,7 +224,7 @@ async fn a_revoked_zuora_token_is_replaced_although_its_401_breaks_off() {
     let text = format!(
         "zuora:\n  - account: a\n    base_url: http://{address}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, name: e}}]\n"
     );
-    let config = taken(&text, &|_| Some("t".to_owned()));
+    let config = taken(&text, |_| Some("t".to_owned())).await;
     let report = check(config, Clock::system(), crate::rig::PATIENCE, |_| {})
         .await
         .unwrap();

@@ -94,7 +94,7 @@ impl Rig {
             .await;
         let text = format!("poll: {{max_connections: {MOST}}}\n{}", text(&vendor.uri()));
         let env = |_: &str| Some("t".to_owned());
-        let config = taken(&text, &env);
+        let config = taken(&text, env).await;
         let account = &config.accounts[0];
         let clock = Clock::system();
         let pace = Arc::new(Pace::new(account.requests_per_minute, 1));

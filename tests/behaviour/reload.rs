@@ -189,10 +189,10 @@ async fn a_bad_file_changes_nothing_and_every_problem_is_told() {
         answer,
         format!(
             "The configuration was not taken up: the earlier one stays.\n\
-             {file}: zuora[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
-             {file}: zis[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
-             {file}: zuoro: unknown key: see config.example.yaml for every key there is\n\
-             {file}: zis[0].integrations[0].token_file: ./gone cannot be read: No such file or directory (os error 2)\n"
+             {file}:9:26: zuora[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
+             {file}:13:26: zis[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
+             {file}:16:21: zis[0].integrations[0].token_file: ./gone cannot be read: No such file or directory (os error 2)\n\
+             {file}:21:1: zuoro: unknown key: did you mean zuora?\n"
         )
     );
     let page = this.page().await;

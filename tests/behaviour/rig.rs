@@ -99,7 +99,7 @@ impl Rig {
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);
         let (text, env) = configure(text, env);
-        let config = taken(&text, &|name| env.get(name).cloned());
+        let config = taken(&text, move |name| env.get(name).cloned()).await;
         let simulated = AbortOnDropHandle::new(tokio::spawn(simulator.clone().serve(listener)));
         let (address, daemon, shutdown) = serve(config, limits, clock).await;
         Self {
@@ -144,7 +144,7 @@ impl Rig {
 
 /// Runs the configuration of this text, whose every secret is `t`, until the guard is dropped.
 pub(crate) async fn serve_text(text: &str) -> (SocketAddr, DropGuard) {
-    let config = taken(text, &|_| Some("t".to_owned()));
+    let config = taken(text, |_| Some("t".to_owned())).await;
     let (address, _, shutdown) = serve(config, Limits::default(), Clock::system()).await;
     (address, shutdown.drop_guard())
 }
@@ -208,8 +208,11 @@ pub(crate) async fn begun(address: SocketAddr) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let answer = client.get(format!("http://{address}/sd")).send().await;
-        if answer.is_ok_and(|answer| answer.status() != 503) {
+        let answer = client.get(format!("http://{address}/-/ready")).send().await;
+        if let Ok(answer) = answer
+            && let Ok(said) = answer.text().await
+            && !said.contains("still being opened")
+        {
             return;
         }
         assert!(tokio::time::Instant::now() < deadline, "it does not begin");

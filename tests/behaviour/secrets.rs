@@ -139,12 +139,12 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
     }
 }
 
-#[test]
-fn a_panic_that_prints_the_configuration_prints_no_secret() {
+#[tokio::test]
+async fn a_panic_that_prints_the_configuration_prints_no_secret() {
     const SECRET: &str = "planted-own-secret-7d1e";
     let text = "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id_env: S\n    client_secret_env: S\nzis:\n  - account: b\n    subdomain: b\n    integrations:\n      - name: n\n        token_env: S\n  - account: c\n    subdomain: c\n    admin_client: {client_id_env: S, client_secret_env: S}\n    integrations: all\n";
     let env = |_: &str| Some(SECRET.to_owned());
-    let config = taken(text, &env);
+    let config = taken(text, env).await;
     assert_eq!(config.accounts.len(), 3);
     let panic = std::panic::catch_unwind(AssertUnwindSafe(|| panic!("{config:?} {config:#?}")))
         .unwrap_err();

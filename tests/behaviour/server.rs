@@ -418,7 +418,7 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
         ("GET http://x/metrics HTTP/1.1", 400),
         ("GET http://x HTTP/1.1\r\nHost: x", 200),
         (&long(7000), 400),
-        (&long(9000), 414),
+        (&long(40_000), 414),
         (&long(60_000), 414),
     ] {
         let answer = said(
@@ -438,7 +438,9 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
             status == 405 || shown.starts_with("OPTIONS"),
             "{shown}: {head}"
         );
-        assert_eq!(body.is_empty(), shown.starts_with("OPTIONS"), "{shown}");
+        // There is no account of this name.
+        let nothing = shown.starts_with("OPTIONS") || shown.contains("account=%6d");
+        assert_eq!(body.is_empty(), nothing, "{shown}");
     }
 }
 

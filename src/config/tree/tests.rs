@@ -38,7 +38,7 @@ fn what_is_read_is_what_serde_yaml_reads() {
         "[true, True, no, on, null, ~, '', \"\", 'null', NULL, y]",
         "a: |\n  b\n  c\nd: >-\n  e\n  f\n",
         "{a: 1, 'b': [c, {d: e}], 7: x}",
-        "a: ---\nb: -\nc: --\nd: 2001-01-01\ne: 12:30",
+        "a: ---\nc: --\nd: 2001-01-01\ne: 12:30",
         "a: !!str 12\nb: !!int 12",
         "a: b # c\n# d\ne: 'f''g'\nh: \"\\u00e9\\n\"",
         "a: &x [1, 2]\nb: *x",

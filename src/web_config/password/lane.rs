@@ -2,9 +2,8 @@
 //! wait must not be what others wait.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,26 +24,18 @@ pub(super) struct Lane {
     queue: Mutex<Queue>,
 }
 
-/// Where a password comes from, and whose it is said to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Asker {
-    address: IpAddr,
-    /// A keyed hash: whoever waits may have sent anything as a name.
-    name: u64,
-}
-
 #[derive(Debug)]
 struct Queue {
     free: usize,
     waiting: Vec<Waiting>,
-    /// When who waits, or somebody of its address, had a turn last.
-    turns: HashMap<(IpAddr, Option<u64>), u64>,
+    /// When each network that waits had a turn last.
+    turns: HashMap<IpAddr, u64>,
     last: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    asker: Asker,
+    network: IpAddr,
     turn: oneshot::Sender<Turn>,
 }
 
@@ -52,18 +43,11 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Turn(Arc<Lane>);
 
-impl Asker {
-    pub(super) fn new(address: IpAddr, name: &str) -> Self {
-        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        // Whoever has one address of IPv6 has its whole network.
-        let address = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-        };
-        Self {
-            address,
-            name: KEYS.hash_one(name),
-        }
+/// The network of an address: whoever has one address of IPv6 has a whole network of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
@@ -81,9 +65,10 @@ impl Lane {
     }
 
     /// Waits for a turn; `None` if too many wait.
-    pub(super) async fn turn(self: &Arc<Self>, asker: Asker) -> Option<Turn> {
+    pub(super) async fn turn(self: &Arc<Self>, address: IpAddr) -> Option<Turn> {
         let (turn, mine) = oneshot::channel();
-        self.queue.lock().enter(Waiting { asker, turn });
+        let network = network(address);
+        self.queue.lock().enter(Waiting { network, turn });
         self.advance();
         mine.await.ok()
     }
@@ -123,7 +108,7 @@ impl Drop for Turn {
 }
 
 impl Queue {
-    /// Lets somebody wait. If too many do, one of the address that has the most of them does no longer.
+    /// Lets somebody wait. If too many do, one of the network that has the most of them does no longer.
     fn enter(&mut self, newcomer: Waiting) {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
         self.waiting.push(newcomer);
@@ -132,40 +117,37 @@ impl Queue {
         }
         let mut numbers = HashMap::<IpAddr, usize>::new();
         for waiting in &self.waiting {
-            *numbers.entry(waiting.asker.address).or_default() += 1;
+            *numbers.entry(waiting.network).or_default() += 1;
         }
         let most = numbers.into_iter().max_by_key(|(_, number)| *number);
-        let Some((address, number)) = most else {
+        let Some((network, number)) = most else {
             return;
         };
         let of_it = self.waiting.iter().enumerate();
-        let mut of_it = of_it.filter(|(_, waiting)| waiting.asker.address == address);
+        let mut of_it = of_it.filter(|(_, waiting)| waiting.network == network);
         // By chance: who comes again and again does not get past those who wait.
         if let Some((index, _)) = of_it.nth(fastrand::usize(..number)) {
             self.waiting.remove(index);
         }
     }
 
-    /// Who is next, if a thread is free: of the address that had a turn longest ago, of the name that had one
-    /// longest ago there, and of those the first that came.
+    /// Who is next, if a thread is free: of the network that had a turn longest ago the first that came. So nobody
+    /// waits for more than those of its own network that came before, and one of each other at a time.
     fn next(&mut self) -> Option<Waiting> {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
         if self.free == 0 {
             return None;
         }
-        let turn = |key| self.turns.get(&key).copied().unwrap_or_default();
-        let keys = |asker: &Asker| [(asker.address, None), (asker.address, Some(asker.name))];
-        let order = |waiting: &Waiting| keys(&waiting.asker).map(turn);
-        let (index, _) = (self.waiting.iter().map(order).enumerate()).min_by_key(|(_, o)| *o)?;
+        let turn = |waiting: &Waiting| self.turns.get(&waiting.network).copied();
+        let (index, _) =
+            (self.waiting.iter().map(turn).enumerate()).min_by_key(|(_, turn)| *turn)?;
         let next = self.waiting.remove(index);
         self.last += 1;
         self.free -= 1;
-        for key in keys(&next.asker) {
-            self.turns.insert(key, self.last);
-        }
+        self.turns.insert(next.network, self.last);
         // Of those of whom nobody waits nothing is kept.
-        let waiting: HashSet<_> = self.waiting.iter().flat_map(|w| keys(&w.asker)).collect();
-        self.turns.retain(|key, _| waiting.contains(key));
+        let waiting: HashSet<_> = self.waiting.iter().map(|waiting| waiting.network).collect();
+        self.turns.retain(|network, _| waiting.contains(network));
         Some(next)
     }
 }
@@ -174,14 +156,14 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn asker(address: u8, name: &str) -> Asker {
-        Asker::new([10, 0, 0, address].into(), name)
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
     }
 
     /// The order in which these get their turn, who all wait when the only thread becomes free.
-    async fn order(askers: &[Asker]) -> Vec<usize> {
+    async fn order(askers: &[IpAddr]) -> Vec<usize> {
         let lane = Lane::new(1);
-        let held = lane.turn(asker(0, "held")).await.unwrap();
+        let held = lane.turn(address(0)).await.unwrap();
         let mut all = tokio::task::JoinSet::new();
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
         for (index, asker) in askers.iter().copied().enumerate() {
@@ -204,20 +186,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_have_turns_one_after_the_other_and_so_have_names() {
-        let mut askers = vec![asker(1, "a"); 40];
-        askers.push(asker(1, "b"));
-        askers.push(asker(2, "a"));
+    async fn addresses_have_turns_one_after_the_other() {
+        let mut askers = vec![address(1); 40];
+        askers.push(address(2));
         let order = order(&askers).await;
         let place = |index| order.iter().position(|one| *one == index).unwrap();
         assert_eq!(order[0], 0, "the first comes first");
-        assert_eq!((place(41), place(40)), (1, 2), "{order:?}");
-        assert!(order[3..].is_sorted(), "{order:?}");
+        assert_eq!(place(40), 1, "{order:?}");
+        assert!(order[2..].is_sorted(), "{order:?}");
     }
 
-    #[tokio::test]
-    async fn a_network_of_ipv6_is_one_address() {
-        let of = |address: &str| Asker::new(address.parse().unwrap(), "a");
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let of = |address: &str| network(address.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::2:3:4:5"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
@@ -226,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_one_address_displaces_only_its_own() {
         let lane = Lane::new(1);
-        let held = lane.turn(asker(0, "held")).await.unwrap();
+        let held = lane.turn(address(0)).await.unwrap();
         let wait = |asker| {
             let (lane, (sender, entered)) = (lane.clone(), oneshot::channel());
             let task = tokio::spawn(async move {
@@ -241,11 +222,11 @@ mod tests {
             });
             (entered, task)
         };
-        let (entered, good) = wait(asker(1, "a"));
+        let (entered, good) = wait(address(1));
         entered.await.unwrap();
         let mut flood = Vec::new();
-        for n in 0..WAITING + 100 {
-            let (entered, task) = wait(asker(2, &n.to_string()));
+        for _ in 0..WAITING + 100 {
+            let (entered, task) = wait(address(2));
             entered.await.unwrap();
             flood.push(task);
         }
@@ -262,12 +243,12 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_gives_up_the_turn() {
         let lane = Lane::new(1);
-        let held = lane.turn(asker(0, "held")).await.unwrap();
-        let mut left = Box::pin(lane.turn(asker(1, "a")));
+        let held = lane.turn(address(0)).await.unwrap();
+        let mut left = Box::pin(lane.turn(address(1)));
         assert!(futures_util::poll!(left.as_mut()).is_pending());
         drop(held);
         // It was given the turn, and never takes it.
         drop(left);
-        assert!(lane.turn(asker(2, "b")).await.is_some());
+        assert!(lane.turn(address(2)).await.is_some());
     }
 }

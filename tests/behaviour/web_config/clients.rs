@@ -92,6 +92,15 @@ fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> pki::Identity {
     }
 }
 
+/// One with a critical extension that nobody knows. A client that checks what it shows would not show it.
+fn self_signed_strangely() -> pki::Identity {
+    self_signed(|params| {
+        let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        odd.set_criticality(true);
+        params.custom_extensions = vec![odd];
+    })
+}
+
 #[tokio::test]
 async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go() {
     let uses = |uses: &[ExtendedKeyUsagePurpose]| {
@@ -111,11 +120,7 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
     let for_servers = self_signed(uses(&[ExtendedKeyUsagePurpose::ServerAuth]));
     let expired = self_signed(years(2000, 2001));
     let early = self_signed(years(4000, 4001));
-    let strange = self_signed(|params| {
-        let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
-        odd.set_criticality(true);
-        params.custom_extensions = vec![odd];
-    });
+    let strange = self_signed_strangely();
     // Looks like `plain`, and is another one.
     let twin = self_signed(|_| {});
     let known = [
@@ -141,7 +146,6 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
         ("for servers", &for_servers, false),
         ("expired", &expired, false),
         ("early", &early, false),
-        ("strange", &strange, false),
         ("twin", &twin, false),
     ] {
         assert_eq!(
@@ -150,27 +154,31 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
             "{name}"
         );
     }
-    // The certificate alone is public: its key must be there, too.
-    let provider = aws_lc_rs::default_provider();
-    let stolen = rustls::sign::CertifiedKey::new(
-        vec![CertificateDer::from_pem_slice(plain.certificate.as_bytes()).unwrap()],
-        provider
-            .key_provider
-            .load_private_key(PrivateKeyDer::from_pem_slice(twin.key.as_bytes()).unwrap())
-            .unwrap(),
-    );
-    let stranger = Arc::new(rustls::sign::SingleCertAndKey::from(stolen));
-    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let mut stream = match connect_with(&served, version, stranger.clone()).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                assert!(error.to_string().contains("alert"), "{error}");
-                continue;
-            }
-        };
-        let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let answer = stream.read_to_end(&mut Vec::new()).await;
-        assert!(asked.is_err() || answer.is_err(), "without its key");
+    for (what, certificate, key) in [
+        // The certificate alone is public.
+        ("without its key", &plain, &twin),
+        ("with an unknown critical extension", &strange, &strange),
+    ] {
+        let provider = aws_lc_rs::default_provider();
+        let pem = certificate.certificate.as_bytes();
+        let key = PrivateKeyDer::from_pem_slice(key.key.as_bytes()).unwrap();
+        let identity = rustls::sign::CertifiedKey::new(
+            vec![CertificateDer::from_pem_slice(pem).unwrap()],
+            provider.key_provider.load_private_key(key).unwrap(),
+        );
+        let identity = Arc::new(rustls::sign::SingleCertAndKey::from(identity));
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let mut stream = match connect_with(&served, version, identity.clone()).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    assert!(error.to_string().contains("alert"), "{what}: {error}");
+                    continue;
+                }
+            };
+            let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            let answer = stream.read_to_end(&mut Vec::new()).await;
+            assert!(asked.is_err() || answer.is_err(), "{what}");
+        }
     }
     // And the names still count.
     let allowed = "  client_allowed_sans: [b]\n";

@@ -53,7 +53,7 @@ fn a_bad_web_configuration_is_refused_at_the_start_and_by_the_check_with_the_oth
     assert_eq!((code, said.lines().count()), (1, 4), "{said}");
     assert!(
         said.lines()
-            .all(|line| line.starts_with(&format!("{here}/web.yaml: "))),
+            .all(|line| line.starts_with(&format!("{here}/web.yaml:"))),
         "{said}"
     );
     let both = ["--config.check", "--config.file=/nowhere.yaml"];

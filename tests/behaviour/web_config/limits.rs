@@ -113,7 +113,7 @@ async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answ
         write: HOUR,
         ..Limits::default()
     };
-    let served = Served::limited(TLS, limits).await;
+    let served = Served::large(TLS, limits).await;
     let url = served.url("https", "/metrics");
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -147,7 +147,7 @@ async fn an_http_2_answer_that_is_not_taken_ends() {
         write: SHORT,
         ..Limits::default()
     };
-    let served = Served::limited(TLS, limits).await;
+    let served = Served::large(TLS, limits).await;
     let slow = served
         .client()
         .http2_initial_stream_window_size(1)

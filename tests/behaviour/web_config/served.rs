@@ -48,6 +48,30 @@ impl Served {
     }
 
     pub(super) async fn limited(text: &str, limits: Limits) -> Self {
+        Self::polling(NOTHING.to_owned(), text, limits).await
+    }
+
+    /// With a page of many hundred kilobytes.
+    pub(super) async fn large(text: &str, limits: Limits) -> Self {
+        let accounts = (0..200).map(|n| {
+            format!("  - {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: n, token_env: T}}]}}\n")
+        });
+        let accounts: Vec<_> = accounts.collect();
+        let config = format!(
+            "poll: {{interval: 1h, first_poll_within: 1h}}\nzis:\n{}",
+            accounts.concat()
+        );
+        let served = Self::polling(config, text, limits).await;
+        // Until all of them have their place.
+        loop {
+            let page = served.tls("/metrics").send().await.unwrap().text().await;
+            if page.unwrap().contains("account=\"a199\"") {
+                return served;
+            }
+        }
+    }
+
+    async fn polling(config: String, text: &str, limits: Limits) -> Self {
         let authority = Authority::new();
         let folder = prepared(&authority, text);
         let web_config = Arc::new(
@@ -59,7 +83,7 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let env = |_: &str| Some("t".to_owned());
         let load = move || {
-            let config = Config::parse(NOTHING, "".as_ref(), &env, Problems::new("test"));
+            let config = Config::parse(&config, "".as_ref(), &env, Problems::new("test"));
             std::future::ready(config)
         };
         let (configuration, reload) = Configuration::load(load).await.unwrap();
