@@ -153,13 +153,20 @@ pub async fn run(
         config_file: web.config_file,
     };
     let server = Server::new(board, about, web.reload, web.limits, web.config);
+    let told = CancellationToken::new();
     let supervisor = async {
         // Not before: a supervisor is to see a start that fails as one.
-        begun.cancelled().await;
-        notify::serving(&shutdown).await
+        let begun = shutdown.run_until_cancelled(begun.cancelled()).await;
+        if begun.is_none() {
+            told.cancel();
+            return std::future::pending().await;
+        }
+        notify::serving(&shutdown, &told).await
     };
     let serving = async {
         server.serve(web.listeners, shutdown.clone()).await;
+        // The supervisor is told of the end before it comes.
+        told.cancelled().await;
         Ok(())
     };
     // Beside the answers in flight, so that neither waits for the other.
@@ -181,9 +188,8 @@ pub async fn run(
         Ok(())
     };
     tokio::select! {
-        // First, so that the supervisor is told of the end before it comes. It may be told of the beginning before
-        // the first accept: the sockets listen since before `run`, and who connects to them is answered.
-        biased;
+        // It may be told of the beginning before the first accept: the sockets listen since before `run`, and who
+        // connects to them is answered.
         never = supervisor => match never {},
         ended = async { tokio::try_join!(serving, polling) } => ended.map(|((), ())| ()),
     }

@@ -15,17 +15,18 @@ use crate::blocking::BlockingPool;
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells the supervisor that this process is ready, with a line for people; from then on that it is alive, twice in
-/// the time that the supervisor gives; and once `shutdown` is cancelled, that it is ending. Goes on until it is
-/// dropped. Where `NOTIFY_SOCKET` is not set, nobody is told.
+/// the time that the supervisor gives; and once `shutdown` is cancelled, that it is ending, after which `told` is
+/// cancelled. Goes on until it is dropped. Where `NOTIFY_SOCKET` is not set, nobody is told.
 ///
 /// Await it on the loop that does all the work, not on a thread of its own: a loop that hangs must tick no more.
-pub async fn serving(shutdown: &CancellationToken) -> Infallible {
+pub async fn serving(shutdown: &CancellationToken, told: &CancellationToken) -> Infallible {
     tell(vec![NotifyState::Ready, NotifyState::Status("serving")]).await;
     // Zero has no half to tick in.
     let watchdog = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
     shutdown.run_until_cancelled(stay_alive(watchdog)).await;
     let status = NotifyState::Status("letting answers in flight end");
     tell(vec![NotifyState::Stopping, status]).await;
+    told.cancel();
     // For as long as that takes.
     stay_alive(watchdog).await
 }

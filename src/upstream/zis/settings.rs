@@ -35,7 +35,7 @@ mod schema;
 )]
 pub struct AccountSettings {
     /// The `account` label; unique within zis.
-    #[cfg_attr(test, schemars(required))]
+    #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
     /// The part before .zendesk.com: a-z, 0-9 and -, not beginning with -.
@@ -59,7 +59,7 @@ pub struct AccountSettings {
     #[serde(default, deserialize_with = "given")]
     admin_client: Option<AdminClientSettings>,
     /// The integrations to poll: a list; with an `admin_client` also a list of names alone, or `all` that the registry lists.
-    #[cfg_attr(test, schemars(required))]
+    #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     integrations: Option<Integrations>,
 }
@@ -120,7 +120,7 @@ struct IntegrationSettings(Keys);
 )]
 struct Keys {
     /// The integration's name at Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
-    #[cfg_attr(test, schemars(required, extend("pattern" = schema::INTEGRATION)))]
+    #[cfg_attr(test, schemars(required, !default, extend("pattern" = schema::INTEGRATION)))]
     #[serde(default, deserialize_with = "given")]
     name: Option<Text>,
     /// The file that holds a ZIS OAuth access token of this very integration; read again at each use. This or

@@ -29,11 +29,11 @@ use crate::config::schema::exactly_one;
 )]
 pub struct AccountSettings {
     /// The `account` label; unique within zuora.
-    #[cfg_attr(test, schemars(required))]
+    #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
     /// Where the tenant is: https:// (http:// for loopback only), no path.
-    #[cfg_attr(test, schemars(required))]
+    #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     base_url: Option<BaseUrl>,
     /// The id of an OAuth client of a user that may read the entities. It is no secret.
@@ -76,7 +76,7 @@ pub struct AccountSettings {
 )]
 struct EntitySettings {
     /// The entity's id: 32 hexadecimal digits, with hyphens or without.
-    #[cfg_attr(test, schemars(required, extend("pattern" = ENTITY_ID)))]
+    #[cfg_attr(test, schemars(required, !default, extend("pattern" = ENTITY_ID)))]
     #[serde(default, deserialize_with = "given")]
     id: Option<Text>,
     /// The `target` label. Without it: what the tenant calls the entity, else its id.
