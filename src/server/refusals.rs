@@ -69,6 +69,13 @@ fn reason(error: &Error) -> &'static str {
             CertificateError::UnhandledCriticalExtension => {
                 "the client's certificate has a critical extension that is not known here"
             }
+            // webpki's own errors have no variant here, and their type is not public. Such a certificate is looked up in
+            // the file before: it is not there.
+            CertificateError::Other(other)
+                if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+            {
+                "the client's certificate is that of an authority (CA:TRUE), and is not itself in client_ca_file"
+            }
             _ => "the client's certificate cannot be verified",
         },
         Error::AlertReceived(

@@ -268,7 +268,7 @@ async fn curl_is_let_in_with_what_openssl_req_makes_and_a_refusal_is_logged_once
     assert!(
         refusals[0].contains("level=warn")
             && refusals[0].contains("client=127.0.0.1")
-            && refusals[0].contains("by no authority in client_ca_file")
+            && refusals[0].contains("is not itself in client_ca_file")
             && !log.contains("[31m"),
         "{log}"
     );
