@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use crate::error::PollError;
@@ -91,10 +92,21 @@ impl<'a> Value<'a> {
         Self(text.trim_ascii())
     }
 
-    /// The first value of a text that begins with one.
+    /// The first value of a text that begins with one; `None` if it is cut off.
+    ///
+    /// The syntax of the whole is checked once, by [`parse`](Self::parse): here only the end of a value is looked for, since
+    /// each level of an answer passes over those below it.
     fn first(text: &'a str) -> Option<Self> {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-        values.next()?.ok().map(|value| Self(value.get()))
+        let bytes = text.as_bytes();
+        let length = match bytes.first()? {
+            b'"' => end_of_text(bytes, 0)?,
+            b'{' | b'[' => end_of_nested(bytes)?,
+            _ => {
+                let ends = |byte: &u8| b",:]} \t\r\n".contains(byte);
+                bytes.iter().position(ends).unwrap_or(bytes.len())
+            }
+        };
+        (length > 0).then(|| Self(&text[..length]))
     }
 
     /// Whether it is `null`, which means the same as nothing.
@@ -136,9 +148,10 @@ impl<'a> Value<'a> {
     pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'a>>; N], Misfit> {
         let mut fields = [None; N];
         let mut seen = [false; N];
-        let members = self.members().ok_or("something else than an object")?;
-        for (key, value) in members {
-            if let Some(at) = keys.iter().position(|known| *known == key) {
+        let members = self.0.strip_prefix('{');
+        let mut members = Values(members.ok_or("something else than an object")?);
+        while let (Some(key), Some(value)) = (members.next(), members.next()) {
+            if let Some(at) = key.position(&keys) {
                 if std::mem::replace(&mut seen[at], true) {
                     return Err("one key twice in an object".into());
                 }
@@ -148,11 +161,31 @@ impl<'a> Value<'a> {
         Ok(fields)
     }
 
+    /// Which of these texts it is.
+    fn position(self, texts: &[&str]) -> Option<usize> {
+        let raw = self.raw_text()?.as_bytes();
+        for (at, text) in texts.iter().enumerate() {
+            if raw.len() == text.len() && raw == text.as_bytes() {
+                return Some(at);
+            }
+        }
+        memchr(b'\\', raw)?;
+        let text = self.text()?.text;
+        texts.iter().position(|known| *known == text)
+    }
+
+    /// What stands between its quotation marks, if it is a text.
+    fn raw_text(self) -> Option<&'a str> {
+        let bytes = self.0.as_bytes();
+        let quoted = bytes.len() >= 2 && bytes[0] == b'"' && bytes[bytes.len() - 1] == b'"';
+        quoted.then(|| &self.0[1..bytes.len() - 1])
+    }
+
     /// Its text, if it is one.
     #[must_use]
     pub fn text(self) -> Option<Text<'a>> {
-        let raw = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if raw.contains('\\') {
+        let raw = self.raw_text()?;
+        if memchr(b'\\', raw.as_bytes()).is_some() {
             return unescape(raw);
         }
         Some(Text {
@@ -232,10 +265,48 @@ impl<'a> Iterator for Values<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         // Where the syntax is right, these separate one value from the next.
-        let rest = self.0.trim_start_matches([' ', '\t', '\r', '\n', ',', ':']);
+        let bytes = self.0.as_bytes();
+        let mut begin = 0;
+        while let Some(b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') = bytes.get(begin) {
+            begin += 1;
+        }
+        let rest = &self.0[begin..];
         let value = Value::first(rest)?;
         self.0 = &rest[value.0.len()..];
         Some(value)
+    }
+}
+
+/// The place after the quotation mark that ends the text which begins here.
+fn end_of_text(bytes: &[u8], begin: usize) -> Option<usize> {
+    let mut at = begin + 1;
+    loop {
+        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            return Some(at + 1);
+        }
+        // What is escaped ends nothing.
+        at += 2;
+    }
+}
+
+/// The place after the list or object that a text begins with.
+fn end_of_nested(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = end_of_text(bytes, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
     }
 }
 

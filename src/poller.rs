@@ -173,9 +173,11 @@ impl Poller {
             if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
                 return result;
             }
-            let stale_after = held.stale_after + self.schedule.interval() * 3;
+            // Not again and again where a restart comes in between.
+            let stale_after = self.stale_after(state) + self.schedule.interval() * 3;
+            let stale_after = stale_after.max(held.stale_after);
             state.held = Some(Arc::new(held.again(held.expected.clone(), stale_after)));
-            self.board.publish_any(&self.id, state.clone()).await;
+            self.publish(state).await;
         }
         listing.await
     }

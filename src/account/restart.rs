@@ -137,7 +137,13 @@ impl Account {
         };
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
-            let stale_after = self.schedule.stale_after(snapshot.last_attempt.duration);
+            // At least as old as it could become before the restart, so that this makes no hole.
+            let least = self.schedule.stale_after(snapshot.longest_poll());
+            let most = least + interval * 3;
+            let stale_after = match self.schedule.wished_stale_after() {
+                Some(wished) => wished,
+                None => snapshot.stale_after.unwrap_or(least).clamp(least, most),
+            };
             // A date before the machine's start is as old as can be.
             let taken = now.checked_sub(until(taken, date));
             let (taken, stale_after) =

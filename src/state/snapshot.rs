@@ -1,6 +1,7 @@
 //! A state as it outlives the process. What counts since the start is not in it, nor is any credential.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Attempt, Held, State};
 use crate::listing::{Connection, Draft, Facts, Listing};
 use crate::upstream::System;
+
+/// No poll is taken to have lasted longer, whatever a file says.
+const LONGEST_POLL: Duration = Duration::from_hours(24);
 
 /// What is read from a file.
 #[derive(Debug, Deserialize)]
@@ -23,6 +27,12 @@ pub struct Snapshot {
     /// The end of the first of these; files of an earlier version do not have it.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
+    /// How long the longest of the last polls took; files of an earlier version do not have it.
+    #[serde(default)]
+    pub longest_poll: Option<Duration>,
+    /// How old the listing could become; files of an earlier version do not have it.
+    #[serde(default)]
+    pub stale_after: Option<Duration>,
     listing: Option<ListingOf<Vec<Row>>>,
 }
 
@@ -34,6 +44,8 @@ struct Written<'a> {
     last_success: Option<Timestamp>,
     consecutive_failures: u32,
     failing_since: Option<Timestamp>,
+    longest_poll: Duration,
+    stale_after: Option<Duration>,
     listing: Option<ListingOf<Connections<'a>>>,
 }
 
@@ -76,6 +88,8 @@ impl Serialize for State {
             last_success: self.last_success,
             consecutive_failures: self.consecutive_failures,
             failing_since: self.failing_since,
+            longest_poll: self.longest_poll,
+            stale_after: self.held.as_ref().map(|held| held.stale_after),
             listing,
         };
         written.serialize(serializer)
@@ -83,6 +97,13 @@ impl Serialize for State {
 }
 
 impl Snapshot {
+    /// How long the longest of the last polls took, as far as that is known.
+    #[must_use]
+    pub fn longest_poll(&self) -> Duration {
+        let known = self.longest_poll.unwrap_or(self.last_attempt.duration);
+        known.min(LONGEST_POLL)
+    }
+
     /// Takes the listing out, which passes through the same gate as one that was polled. The error is a
     /// sentence's end.
     pub fn listing(
@@ -134,7 +155,7 @@ impl State {
     #[must_use]
     pub fn restored(self, snapshot: Snapshot, held: Option<Held>) -> Self {
         Self {
-            longest_poll: snapshot.last_attempt.duration,
+            longest_poll: snapshot.longest_poll(),
             last_attempt: Some(snapshot.last_attempt),
             last_success: snapshot.last_success,
             consecutive_failures: snapshot.consecutive_failures,
