@@ -20,8 +20,14 @@ const MOST_REPLACED: usize = 100_000;
 /// A text with escapes is unescaped up to about here. Longer ones are cut much earlier wherever they are shown.
 const LONGEST_UNESCAPED: usize = 1 << 20;
 
+/// What an answer has whose value is of another type.
+const NO_OBJECT: &str = "something else than an object";
+
 /// Values that no document of the vendor's knows, counted by field.
 pub type Unknown = BTreeMap<&'static str, u64>;
+
+/// The values of the keys that were asked for, in their order, and whether the object has other keys, too.
+pub type Fields<'a, const N: usize> = Result<([Option<Value<'a>>; N], bool), Misfit>;
 
 /// Why an answer that is JSON cannot be used.
 #[derive(Debug)]
@@ -92,27 +98,10 @@ impl<'a> Value<'a> {
         Self(text.trim_ascii())
     }
 
-    /// The first value of a text that begins with one; `None` if it is cut off.
-    ///
-    /// The syntax of the whole is checked once, by [`parse`](Self::parse): here only the end of a value is looked for, since
-    /// each level of an answer passes over those below it.
-    fn first(text: &'a str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let length = match bytes.first()? {
-            b'"' => end_of_text(bytes, 0)?,
-            b'{' | b'[' => end_of_nested(bytes)?,
-            _ => {
-                let ends = |byte: &u8| b",:]} \t\r\n".contains(byte);
-                bytes.iter().position(ends).unwrap_or(bytes.len())
-            }
-        };
-        (length > 0).then(|| Self(&text[..length]))
-    }
-
     /// Whether it is `null`, which means the same as nothing.
     #[must_use]
     pub fn is_null(self) -> bool {
-        self.0 == "null"
+        self.0.len() == 4 && self.0 == "null"
     }
 
     /// Whether it is an object.
@@ -130,13 +119,13 @@ impl<'a> Value<'a> {
     /// The values of a list; `None` if it is none. Of a text that was cut off: those before its end.
     #[must_use]
     pub fn items(self) -> Option<Values<'a>> {
-        self.0.strip_prefix('[').map(Values)
+        Values::after('[', self.0)
     }
 
     /// Keys and values of an object; `None` if it is none.
     #[must_use]
     pub fn members(self) -> Option<impl Iterator<Item = (Cow<'a, str>, Value<'a>)>> {
-        let mut values = Values(self.0.strip_prefix('{')?);
+        let mut values = Values::after('{', self.0)?;
         Some(std::iter::from_fn(move || {
             let key = values.next()?.text()?.text;
             Some((key, values.next()?))
@@ -146,28 +135,28 @@ impl<'a> Value<'a> {
     /// The values of these keys, `null` being none. Which of two values of one key holds is nowhere told: such an object
     /// is refused.
     pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'a>>; N], Misfit> {
-        let mut fields = [None; N];
-        let mut seen = [false; N];
-        let members = self.0.strip_prefix('{');
-        let mut members = Values(members.ok_or("something else than an object")?);
-        while let (Some(key), Some(value)) = (members.next(), members.next()) {
-            if let Some(at) = key.position(&keys) {
-                if std::mem::replace(&mut seen[at], true) {
-                    return Err("one key twice in an object".into());
-                }
-                fields[at] = Some(value).filter(|value| !value.is_null());
-            }
+        Ok(self.fields_and_others(keys)?.0)
+    }
+
+    /// As [`fields`](Self::fields), and whether the object has other keys.
+    pub fn fields_and_others<const N: usize>(self, keys: [&str; N]) -> Fields<'a, N> {
+        let fields = Values {
+            text: self.0,
+            at: 0,
         }
-        Ok(fields)
+        .fields(keys);
+        fields.unwrap_or(Err(NO_OBJECT.into()))
     }
 
     /// Which of these texts it is.
     fn position(self, texts: &[&str]) -> Option<usize> {
         let raw = self.raw_text()?.as_bytes();
-        for (at, text) in texts.iter().enumerate() {
-            if raw.len() == text.len() && raw == text.as_bytes() {
+        let mut at = 0;
+        while at < texts.len() {
+            if raw.len() == texts[at].len() && raw == texts[at].as_bytes() {
                 return Some(at);
             }
+            at += 1;
         }
         memchr(b'\\', raw)?;
         let text = self.text()?.text;
@@ -178,7 +167,10 @@ impl<'a> Value<'a> {
     fn raw_text(self) -> Option<&'a str> {
         let bytes = self.0.as_bytes();
         let quoted = bytes.len() >= 2 && bytes[0] == b'"' && bytes[bytes.len() - 1] == b'"';
-        quoted.then(|| &self.0[1..bytes.len() - 1])
+        if !quoted {
+            return None;
+        }
+        Some(&self.0[1..bytes.len() - 1])
     }
 
     /// Its text, if it is one.
@@ -258,22 +250,81 @@ impl<'a> Text<'a> {
 
 /// Values that stand one after another, up to the end of their list or object.
 #[derive(Debug)]
-pub struct Values<'a>(&'a str);
+pub struct Values<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Values<'a> {
+    /// Those behind the bracket that a text begins with; `None` if it begins with something else.
+    fn after(bracket: char, text: &'a str) -> Option<Self> {
+        text.starts_with(bracket).then_some(Self { text, at: 1 })
+    }
+
+    /// The values of these keys of the next value, which is passed over; `None` after the last one.
+    ///
+    /// Rows are read by this: it finds the end of an object as it reads it, where [`next`](Self::next) would look for the
+    /// end first.
+    pub fn fields<const N: usize>(&mut self, keys: [&str; N]) -> Option<Fields<'a, N>> {
+        self.skip_separators();
+        if self.text.as_bytes().get(self.at) != Some(&b'{') {
+            return self.next().map(|_| Err(NO_OBJECT.into()));
+        }
+        self.at += 1;
+        let (mut fields, mut seen, mut others) = ([None; N], [false; N], false);
+        while let (Some(key), Some(value)) = (self.next(), self.next()) {
+            let Some(at) = key.position(&keys) else {
+                others = true;
+                continue;
+            };
+            if seen[at] {
+                return Some(Err("one key twice in an object".into()));
+            }
+            seen[at] = true;
+            if !value.is_null() {
+                fields[at] = Some(value);
+            }
+        }
+        // Past the brace that ends it.
+        self.at += 1;
+        Some(Ok((fields, others)))
+    }
+
+    /// Where the syntax is right, these separate one value from the next.
+    fn skip_separators(&mut self) {
+        let bytes = self.text.as_bytes();
+        while let Some(b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+}
 
 impl<'a> Iterator for Values<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        // Where the syntax is right, these separate one value from the next.
-        let bytes = self.0.as_bytes();
-        let mut begin = 0;
-        while let Some(b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') = bytes.get(begin) {
-            begin += 1;
-        }
-        let rest = &self.0[begin..];
-        let value = Value::first(rest)?;
-        self.0 = &rest[value.0.len()..];
+        self.skip_separators();
+        let end = end_of_value(self.text.as_bytes(), self.at)?;
+        let value = Value(&self.text[self.at..end]);
+        self.at = end;
         Some(value)
+    }
+}
+
+/// The place after the value that begins here; `None` if it is cut off, or none begins here.
+///
+/// The syntax of the whole is checked once, by [`Value::parse`]: here only the end of a value is looked for, since each
+/// level of an answer passes over those below it.
+fn end_of_value(bytes: &[u8], begin: usize) -> Option<usize> {
+    match bytes.get(begin)? {
+        b'"' => end_of_text(bytes, begin),
+        b'{' | b'[' => end_of_nested(bytes, begin),
+        _ => {
+            let ends = |byte: &u8| b",:]} \t\r\n".contains(byte);
+            let length = bytes[begin..].iter().position(ends);
+            let end = length.map_or(bytes.len(), |length| begin + length);
+            Some(end).filter(|end| *end > begin)
+        }
     }
 }
 
@@ -290,9 +341,9 @@ fn end_of_text(bytes: &[u8], begin: usize) -> Option<usize> {
     }
 }
 
-/// The place after the list or object that a text begins with.
-fn end_of_nested(bytes: &[u8]) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0_usize);
+/// The place after the list or object that begins here.
+fn end_of_nested(bytes: &[u8], begin: usize) -> Option<usize> {
+    let (mut at, mut depth) = (begin, 0_usize);
     loop {
         match bytes.get(at)? {
             b'"' => {

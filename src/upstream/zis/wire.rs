@@ -14,12 +14,29 @@ use crate::upstream::MOST_TARGETS;
 /// The documented types.
 const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
+/// What is read of a connection, in the order in which [`row`] takes it.
+const ROW: [&str; 9] = [
+    "name",
+    "uuid",
+    "header_name",
+    "allowed_domain",
+    "permission_scope",
+    "token_expiry",
+    "created_at",
+    "updated_at",
+    "refresh_token",
+];
+
 /// A cursor of more bytes fits into no URL that a server takes.
 const LONGEST_CURSOR: usize = 4096;
 
 /// Takes the rows of a page into the draft as they are read, and gives the cursor of the next page, if more was
 /// announced.
 pub(super) fn page(page: Value<'_>, draft: &mut Draft) -> Result<Option<String>, Misfit> {
+    let keys = [
+        KINDS[0], KINDS[1], KINDS[2], KINDS[3], "meta", "error", "errors",
+    ];
+    let (fields, others) = page.fields_and_others(keys)?;
     let [
         api_key,
         basic_auth,
@@ -28,9 +45,7 @@ pub(super) fn page(page: Value<'_>, draft: &mut Draft) -> Result<Option<String>,
         meta,
         error,
         errors,
-    ] = page.fields([
-        KINDS[0], KINDS[1], KINDS[2], KINDS[3], "meta", "error", "errors",
-    ])?;
+    ] = fields;
     if error.or(errors).is_some() {
         return Err("errors".into());
     }
@@ -41,15 +56,15 @@ pub(super) fn page(page: Value<'_>, draft: &mut Draft) -> Result<Option<String>,
     let next = meta.map_or(Ok(None), next)?;
     for (kind, list) in KINDS.into_iter().zip(known) {
         let Some(list) = list else { continue };
-        let rows = list
+        let mut rows = list
             .items()
             .ok_or("something else than a list of connections")?;
-        for value in rows {
-            let row = row(kind, value, draft)?;
+        while let Some(fields) = rows.fields(ROW) {
+            let row = row(kind, fields?.0, draft)?;
             draft.row(&row)?;
         }
     }
-    for (key, value) in page.members().into_iter().flatten() {
+    for (key, value) in page.members().filter(|_| others).into_iter().flatten() {
         if !KINDS.contains(&&*key) && key != "meta" {
             documented |= strangers(&cut(&key), value, draft)?;
         }
@@ -110,7 +125,7 @@ fn strangers(array: &str, list: Value<'_>, draft: &mut Draft) -> Result<bool, Mi
 
 fn row<'a>(
     kind: &'static str,
-    row: Value<'a>,
+    fields: [Option<Value<'a>>; ROW.len()],
     draft: &mut Draft,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let [
@@ -123,17 +138,7 @@ fn row<'a>(
         created,
         updated,
         refresh,
-    ] = row.fields([
-        "name",
-        "uuid",
-        "header_name",
-        "allowed_domain",
-        "permission_scope",
-        "token_expiry",
-        "created_at",
-        "updated_at",
-        "refresh_token",
-    ])?;
+    ] = fields;
     let nameless = "a connection without a name";
     let name = name.and_then(Value::text).ok_or(nameless)?;
     if name.text.is_empty() {
