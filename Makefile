@@ -6,10 +6,10 @@ TOOLS := $(CURDIR)/target/tools
 
 .DEFAULT_GOAL := help
 
-# Suites that take longer than the rest together; `make test` has them.
-SLOW := after_a_pause_ an_answer_that_does_not_end a_client_that_does_not_take a_paused_account_is_told
-SLOW += a_quota_that_is_used_up a_second_signal each_fault_has_its_reason however_often_it_is_killed
-SLOW += what_a_vendor_sends_is_nowhere
+# What waits for deadlines or takes much memory; only `make test` has it.
+SLOW := bodies:: faults:: network:: passwords:: reload::load restarts:: server:: stalled:: startup:: stored_tokens::
+SLOW += web_config::flags web_config::reload answer_of_200_that_is_no_listing stands_in_place_of_a_key
+SLOW_UNITS := very_many_targets_of polls_that_take_longer a_file_that_hangs
 
 help:
 	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1\t\2/p' Makefile | expand -t 20
@@ -20,7 +20,7 @@ run:
 
 ## check: what to pass before each commit: format, clippy, unit tests and the quick tests of behaviour; under two minutes on a warm tree
 check: lint
-	cargo test --locked --no-fail-fast --lib --bins
+	cargo test --locked --no-fail-fast --lib --bins -- $(SLOW_UNITS:%=--skip %)
 	cargo test --locked --no-fail-fast --test behaviour -- $(SLOW:%=--skip %)
 
 ## test: everything that must hold, with the programs it needs

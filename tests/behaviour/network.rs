@@ -24,6 +24,7 @@ use rcgen::{
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -33,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::configurations::taken;
 use crate::daemon::{Daemon, exporter, free_port};
-use crate::rig::{OFTEN, Page, Rig, page_when, serve_text};
+use crate::rig::{OFTEN, PATIENCE, Page, Rig, page_when, serve_text};
 
 const NOTHING: &str = r#"{"oauth": []}"#;
 const ENTITY: &str = "8a808255557baba1015580e12fa5083a";
@@ -92,7 +93,7 @@ fn account(poll: &str, base_url: &str, more: &str) -> String {
 async fn failure(base_url: &str, more: &str) -> check::Failure {
     let text = account("  request_timeout: 20s\n", base_url, more);
     let config = taken(&text, |_| Some("t".to_owned())).await;
-    let report = check(config, Clock::system(), crate::rig::PATIENCE, |_| {})
+    let report = check(config, Clock::system(), PATIENCE, |_| {})
         .await
         .unwrap();
     let target = report.targets.into_iter().next().unwrap();
@@ -225,7 +226,7 @@ async fn a_revoked_zuora_token_is_replaced_although_its_401_breaks_off() {
         "zuora:\n  - account: a\n    base_url: http://{address}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, name: e}}]\n"
     );
     let config = taken(&text, |_| Some("t".to_owned())).await;
-    let report = check(config, Clock::system(), crate::rig::PATIENCE, |_| {})
+    let report = check(config, Clock::system(), PATIENCE, |_| {})
         .await
         .unwrap();
     assert_eq!(report.problem(&[FailOn::Unlisted]), None, "{report}");
@@ -841,4 +842,70 @@ async fn plain_http_in_place_of_tls_is_said_to_be_that() {
     assert_eq!(failure.reason, "tls");
     let what = "does not speak TLS at this port";
     assert!(failure.error.contains(what), "{}", failure.error);
+}
+
+/// Sends these bytes again and again, and counts the connections that ended of it.
+async fn flood(mut stream: impl AsyncWrite + Unpin, frame: &[u8], ended: &watch::Sender<usize>) {
+    let some = frame.repeat(100);
+    while stream.write_all(&some).await.is_ok() && stream.flush().await.is_ok() {}
+    ended.send_modify(|ended| *ended += 1);
+}
+
+/// Reads what comes, and does nothing with it.
+async fn swallow(mut stream: impl AsyncRead + Unpin) {
+    let mut some = [0; 4096];
+    while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}
+}
+
+#[tokio::test]
+async fn a_vendor_that_floods_in_place_of_an_answer_ends_with_the_time_of_the_request() {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7];
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let authority = authority("one");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, authority.pem()).unwrap();
+    for (name, frame) in [
+        ("100 Continue", CONTINUE),
+        ("PING", &PING),
+        ("SETTINGS", &SETTINGS),
+    ] {
+        let (ended, mut floods) = watch::channel(0);
+        let over_tls = frame != CONTINUE;
+        let tls = acceptor(&authority);
+        let (vendor, _vendor) = accepting(move |_, mut stream| {
+            let (tls, ended) = (tls.clone(), ended.clone());
+            async move {
+                if !over_tls {
+                    let _ = request(&mut stream).await;
+                    return flood(stream, frame, &ended).await;
+                }
+                let mut stream = tls.accept(stream).await.unwrap();
+                stream.write_all(&SETTINGS).await.unwrap();
+                stream.flush().await.unwrap();
+                let (read, write) = tokio::io::split(stream);
+                tokio::join!(swallow(read), flood(write, frame, &ended));
+            }
+        })
+        .await;
+        let (base_url, more) = if over_tls {
+            (
+                format!("https://localhost:{}", vendor.port()),
+                format!("    ca_file: {}\n", file.display()),
+            )
+        } else {
+            (format!("http://{vendor}"), String::new())
+        };
+        let poll = "  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 1s\n";
+        let (address, _end) = serve_text(&account(poll, &base_url, &more)).await;
+        let page = page_when(address, |page| {
+            page.sum(&["api_errors_total{", "timeout"]) >= 2.0
+        })
+        .await;
+        assert_eq!(page.sum(&["polls_total{", "success"]), 0.0, "{name}");
+        let two = timeout(PATIENCE, floods.wait_for(|floods| *floods >= 2));
+        let two = two.await.map(|two| two.is_ok());
+        assert_eq!(two, Ok(true), "a flood of {name} does not end");
+    }
 }
