@@ -7,7 +7,7 @@
 
 use std::num::NonZeroU32;
 
-use connections_exporter::shard::owner;
+use connections_exporter::polling::shard::owner;
 use fastrand::Rng;
 
 /// The default of `poll.interval`, in minutes.

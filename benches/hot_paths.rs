@@ -3,10 +3,10 @@
 #[path = "workload/mod.rs"]
 mod workload;
 
-use connections_exporter::board::Part;
 use connections_exporter::exposition::{Encoding, Fragment, deflate};
-use connections_exporter::listing::Listing;
+use connections_exporter::inventory::Part;
 use connections_exporter::metrics;
+use connections_exporter::model::listing::Listing;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use workload::{ROWS, SYSTEM, answer, board, parse, state};

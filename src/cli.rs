@@ -12,10 +12,10 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize as _;
 
-use crate::config::Period;
-use crate::server::{listen_address, telemetry_path};
-use crate::shard::Index;
+use crate::polling::shard::Index;
+use crate::settings::Period;
 use crate::simulator::{Fault, Sizes};
+use crate::web::{listen_address, telemetry_path};
 
 /// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
 /// and inside a request budget, and serves them to Prometheus.

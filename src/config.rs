@@ -1,36 +1,18 @@
 //! YAML -> a checked [`Config`], all problems reported at once.
 
-mod check;
-mod near;
-mod problems;
-mod read;
 #[cfg(test)]
 pub(crate) mod schema;
-mod secret;
-mod tree;
-mod values;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
-use reqwest::Url;
-use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-pub use check::{Checker, Common};
-pub use problems::{Position, Problem, Problems};
-pub(crate) use read::{Each, entries, filled, given, given_list, read, text_or};
-pub use secret::{Current, Secret, SecretError};
-pub(crate) use tree::{Node, decode};
-pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};
-
 use crate::blocking::files::{self, Files, Kind, with_files};
-use crate::upstream::{Connect, Settings, System, zis, zuora};
+use crate::settings::{Checker, Count, Node, Period, Problems, decode, given, given_list, read};
+use crate::vendors::account::{AccountConfig, Poll, SHORTEST_INTERVAL};
+use crate::vendors::{Settings, zis, zuora};
 
 // The comments of the structures that a file is read into are what its JSON Schema and docs/configuration.md say.
 
@@ -87,131 +69,9 @@ pub struct Config {
     /// How all targets are polled.
     pub poll: Poll,
     /// Every account of every system.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<AccountConfig>,
     /// Secrets whose files could not be read in time. Until they can, what needs them fails.
     pub hanging: Problems,
-}
-
-/// The key `poll`, with its defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Poll {
-    /// How often each target is listed.
-    pub interval: Duration,
-    /// First polls are spread over this; no account spreads them over more than its interval.
-    pub first_poll_within: Duration,
-    /// For one HTTP request, headers and body.
-    pub request_timeout: Duration,
-    /// An older listing is dropped from the page; `None`: three intervals of the target and its longest poll.
-    pub stale_after: Option<Duration>,
-    /// The most connections that one target may have.
-    pub max_connections: usize,
-}
-
-impl Default for Poll {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_mins(5),
-            first_poll_within: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(30),
-            stale_after: None,
-            max_connections: 50_000,
-        }
-    }
-}
-
-/// One tenant or subdomain: the unit of rate limits and of HTTP clients.
-#[derive(Debug, Clone)]
-pub struct Account {
-    /// The system that it belongs to.
-    pub system: &'static System,
-    /// The `account` label, unique within the system.
-    pub name: String,
-    /// Scheme, host and port of every request.
-    pub base_url: Url,
-    /// The budget.
-    pub requests_per_minute: NonZeroU32,
-    /// How often each of its targets is listed.
-    pub interval: Duration,
-    /// How old a listing may become before it is dropped from the page; `None`: three intervals and the longest poll.
-    pub stale_after: Option<Duration>,
-    /// Certificates to trust beside the platform's.
-    pub certificates: Vec<CertificateDer<'static>>,
-    /// The file that they were read from, which is looked at again.
-    pub ca_file: Option<PathBuf>,
-    /// The targets that the file names.
-    pub targets: Vec<Target>,
-    /// What the vendor is asked about its targets.
-    pub discovery: Discovery,
-    /// How it is reached.
-    pub connect: Arc<dyn Connect>,
-    /// What the file says of it.
-    pub written: Written,
-}
-
-/// What the file says of an account, to tell whether a source made from it would be another one. The keys that
-/// change only how often it is asked, or what is expected of it, are left out.
-#[derive(Clone, PartialEq, Default)]
-pub struct Written {
-    entry: Value,
-    ca: Vec<u8>,
-}
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written")
-    }
-}
-
-impl Account {
-    /// First polls of this account are spread over this.
-    #[must_use]
-    pub fn first_poll_within(&self, poll: &Poll) -> Duration {
-        poll.first_poll_within.min(self.interval)
-    }
-
-    /// Requests for tokens and for lists of targets, in a day.
-    #[must_use]
-    pub fn besides_listings_per_day(&self) -> f64 {
-        let discoveries = match self.discovery {
-            Discovery::Never => 0.0,
-            Discovery::Names | Discovery::Targets => 24.0,
-        };
-        discoveries + self.connect.tokens_per_day() as f64
-    }
-}
-
-/// One entity or one integration: the unit of polling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// What identifies it to the vendor.
-    pub id: String,
-    /// The configured `target` label.
-    pub name: Option<String>,
-    /// What must be among its connections.
-    pub expect: Vec<String>,
-}
-
-impl Target {
-    /// One that the vendor listed, of which the configuration says nothing.
-    #[must_use]
-    pub fn found(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            name: None,
-            expect: Vec::new(),
-        }
-    }
-}
-
-/// What the vendor is asked about an account's targets, once an hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Discovery {
-    /// Nothing.
-    Never,
-    /// Their names.
-    Names,
-    /// Which there are.
-    Targets,
 }
 
 impl Config {
@@ -260,12 +120,11 @@ impl Config {
             return Err(problems);
         };
         let raw = read::<Raw>(&file, &mut problems);
-        let mut checker = Checker::new(folder, files, env, Poll::default(), &file, &mut problems);
+        let mut checker = Checker::new(folder, files, env, &file, &mut problems);
         let poll = poll(raw.poll.unwrap_or_default(), &mut checker.at("poll"));
-        let mut checker = Checker::new(folder, files, env, poll, &file, &mut problems);
         let mut accounts = Vec::new();
-        accounts.extend(take_over(raw.zuora, &file, &mut checker));
-        accounts.extend(take_over(raw.zis, &file, &mut checker));
+        accounts.extend(take_over(raw.zuora, &file, &poll, &mut checker));
+        accounts.extend(take_over(raw.zis, &file, &poll, &mut checker));
         if accounts.is_empty() && checker.is_content() {
             checker.problem("", "nothing to poll: add an account under zuora: or zis:");
         }
@@ -296,7 +155,7 @@ fn poll(raw: RawPoll, here: &mut Checker<'_>) -> Poll {
             .max_connections
             .map_or(defaults.max_connections, |c| c.0),
     };
-    if poll.interval < check::SHORTEST_INTERVAL {
+    if poll.interval < SHORTEST_INTERVAL {
         here.problem("interval", "must be at least 1s");
     }
     if poll.request_timeout.is_zero() {
@@ -312,8 +171,9 @@ fn poll(raw: RawPoll, here: &mut Checker<'_>) -> Poll {
 fn take_over<S: Settings>(
     raw: Option<Vec<Option<S>>>,
     file: &Node,
+    poll: &Poll,
     checker: &mut Checker<'_>,
-) -> Vec<Account> {
+) -> Vec<AccountConfig> {
     let mut names = BTreeSet::new();
     let mut accounts = Vec::new();
     for (index, settings) in raw.unwrap_or_default().into_iter().enumerate() {
@@ -321,7 +181,7 @@ fn take_over<S: Settings>(
         let mut here = checker.at(&place);
         let account = here
             .entry(settings)
-            .and_then(|settings| settings.check(&mut here));
+            .and_then(|settings| settings.check(&mut here, poll));
         let Some(mut account) = account else { continue };
         account.written.entry = entry(file.below(&place));
         if !names.insert(account.name.clone()) {

@@ -16,7 +16,7 @@ mod rules;
 use std::fs;
 use std::path::Path;
 
-use crate::upstream::{Settings as _, System, zis, zuora};
+use crate::vendors::{Settings as _, System, zis, zuora};
 
 const SYSTEMS: [&System; 2] = [zuora::AccountSettings::SYSTEM, zis::AccountSettings::SYSTEM];
 

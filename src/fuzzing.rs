@@ -8,14 +8,16 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 
-use crate::account::time_left;
-use crate::client::{Answer, Pace, PaceSnapshot, Refusal, retry_after};
-use crate::config::{Config, Problems};
-use crate::error::{PollError, Reason, harmless};
-use crate::listing::{Draft, Listing, cut};
-use crate::state::{Held, Snapshot, State};
-use crate::store::{Item, Store};
-use crate::upstream::{Settings, zis, zuora};
+use crate::config::Config;
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::{Draft, Listing, cut};
+use crate::model::state::{Held, Snapshot, State};
+use crate::polling::account::time_left;
+use crate::sanitize::harmless;
+use crate::settings::Problems;
+use crate::state_dir::{Item, Store};
+use crate::vendors::http::{Answer, Pace, PaceSnapshot, Refusal, retry_after};
+use crate::vendors::{Settings, zis, zuora};
 
 /// A target of any targets; the simulator's first entity has this id.
 const ENTITY: &str = "00000000000000000000000000000001";
@@ -190,7 +192,7 @@ pub fn state_file(data: &[u8]) {
     let hour = Duration::from_hours(1);
     assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
     let system = <zis::AccountSettings as Settings>::SYSTEM;
-    if let Ok(Some(listing)) = snapshot.listing(system, 1000) {
+    if let Ok(Some(listing)) = snapshot.listing(system.documented, 1000) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // What was read is written and read again as the same.
@@ -207,7 +209,7 @@ pub fn state_file(data: &[u8]) {
         let mut again: Snapshot = store
             .parse(&item, &again[..])
             .expect("what was written can be read");
-        let again = again.listing(system, 1000).expect("as before");
+        let again = again.listing(system.documented, 1000).expect("as before");
         let before = state.held.as_ref().map(|held| &held.listing);
         let rows = |listing: &Listing| format!("{:?}", listing.connections().collect::<Vec<_>>());
         assert_eq!(again.as_ref().map(rows), before.map(rows));

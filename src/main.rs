@@ -8,21 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use connections_exporter::accounts::Accounts;
 use connections_exporter::blocking::{files, output};
-use connections_exporter::check::{self, News};
 use connections_exporter::cli::{
     CheckFlags, CheckFormat, Cli, Command, DEFAULT_CONFIG_FILE, Daemon, LogFormat, SimulatorFlags,
 };
 use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
-use connections_exporter::plan::Plan;
-use connections_exporter::reload::{Configuration, Reload};
-use connections_exporter::server::{self, Limits};
-use connections_exporter::shard::Shard;
+use connections_exporter::commands::check;
+use connections_exporter::commands::check::News;
+use connections_exporter::commands::daemon::{Web, run};
+use connections_exporter::commands::healthcheck;
+use connections_exporter::config::Config;
+use connections_exporter::polling::reload::{Configuration, Reload};
+use connections_exporter::polling::request_estimate::Plan;
+use connections_exporter::polling::shard::Shard;
+use connections_exporter::polling::supervisor::Accounts;
+use connections_exporter::settings::Problems;
 use connections_exporter::simulator::{Simulator, World};
-use connections_exporter::web_config::WebConfig;
-use connections_exporter::{Web, healthcheck, run};
+use connections_exporter::web as server;
+use connections_exporter::web::Limits;
+use connections_exporter::web::config::WebConfig;
 use jiff::Timestamp;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;

@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error, FromArgMatches as _};
 
 use super::Cli;
-use crate::shard::{Shard, host_name};
+use crate::polling::shard::{Shard, host_name};
 
 impl Cli {
     /// Reads a command line, and the variables of this process. Fails with what clap has to say: also

@@ -5,6 +5,8 @@
     reason = "a test may wait for files, and runs off the event loop of what it tests"
 )]
 
+use std::time::Duration;
+
 use super::*;
 
 /// A tenant with these lines in it.
@@ -78,28 +80,6 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
         "{:?}",
         begun.elapsed()
     );
-}
-
-#[tokio::test]
-async fn the_newline_at_the_end_of_a_secret_file_is_not_part_of_it() {
-    use secrecy::ExposeSecret as _;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
-    for (text, secret) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a")] {
-        std::fs::write(&path, text).unwrap();
-        let read = secret_in(&path).read().await.unwrap();
-        assert_eq!(read.value.expose_secret(), secret);
-    }
-    for bad in ["", "\n", "a\n\n", "a b", "ä"] {
-        std::fs::write(&path, bad).unwrap();
-        assert!(secret_in(&path).read().await.is_err(), "{bad:?}");
-    }
-    std::fs::write(&path, "x".repeat(70_000)).unwrap();
-    assert!(secret_in(&path).read().await.is_err());
-}
-
-fn secret_in(path: &Path) -> Secret {
-    Secret::in_file(path.to_owned(), "the file".to_owned(), None, false)
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{GENERATED, SYSTEMS, code, hold, table};
-use crate::error::Reason;
-use crate::metrics::described::{self, Described};
+use crate::metrics::described;
+use crate::metrics::described::Described;
+use crate::model::error::Reason;
 
 /// Headings, and how the names of the metrics below them begin; a metric belongs to the first that fits.
 const GROUPS: [(&str, &[&str]); 5] = [

@@ -9,8 +9,8 @@ use promql_parser::parser::{
 };
 
 use super::SYSTEMS;
-use crate::error::Reason;
 use crate::metrics::described;
+use crate::model::error::Reason;
 
 /// Names of labels.
 pub(super) type Labels = BTreeSet<String>;

@@ -14,10 +14,10 @@ use prometheus::{
 };
 
 use super::usage::{Usage, WindowUsage};
-use crate::client::{Pace, Quota};
 use crate::clock::seconds;
-use crate::error::{PollError, Reason};
-use crate::json::Unknown;
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::Unknown;
+use crate::vendors::http::{Pace, Quota};
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl AccountMetrics {
     }
 
     /// Counts what a listing had that no document knows, and what it had twice.
-    pub fn listed(&self, listing: &crate::listing::Listing) {
+    pub fn listed(&self, listing: &crate::model::listing::Listing) {
         self.unknown(&listing.unknown);
         self.duplicates.inc_by(listing.duplicates);
     }

@@ -12,9 +12,9 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::{ALL, AccountMetrics, OwnMetrics, freshness};
-use crate::client::Pace;
-use crate::state::State;
-use crate::upstream::{Settings as _, zuora};
+use crate::model::state::State;
+use crate::vendors::http::Pace;
+use crate::vendors::{Settings as _, zuora};
 
 /// One metric.
 pub(crate) struct Described {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
-use crate::listing::{Facts, Row, same};
-use crate::state::{Held, State};
-use crate::upstream::System;
+use crate::model::listing::{Facts, Row, same};
+use crate::model::state::{Held, State};
+use crate::vendors::System;
 
 /// Name, help and type of a family.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::account::{register, values};
 use crate::blocking::output::dropped_log_lines;
 use crate::clock::seconds;
-use crate::shard::Shard;
 
 /// A page that was not asked for in this time is none that is scraped: somebody looked.
 const PAGE_SCRAPED: Duration = Duration::from_mins(15);
@@ -170,10 +169,10 @@ impl OwnMetrics {
         }
     }
 
-    /// Notes which of the shards this process is.
-    pub fn sharded(&self, shard: Shard) {
-        self.shard_index.set(f64::from(shard.index()));
-        self.shards.set(f64::from(shard.total()));
+    /// Notes which of so many shards this process is.
+    pub fn sharded(&self, index: u32, total: u32) {
+        self.shard_index.set(f64::from(index));
+        self.shards.set(f64::from(total));
     }
 
     /// Notes that the configuration file was read again: when it was taken up, or that it was not.
@@ -210,9 +209,10 @@ impl OwnMetrics {
         self.web_configuration.get() > 0.0
     }
 
-    /// Notes whether the web configuration file was taken up when it was read again.
-    pub fn web_config_reloaded(&self, taken_up: bool) {
-        self.web_configuration.set(f64::from(taken_up));
+    /// Whether the web configuration file was taken up when it was read again, as a gauge for who reads it.
+    #[must_use]
+    pub fn web_config_gauge(&self) -> Gauge {
+        self.web_configuration.clone()
     }
 
     /// Counts what of the state folder could not be written.

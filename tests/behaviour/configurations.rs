@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use connections_exporter::clock::Clock;
-use connections_exporter::config::{Config, Problems};
+use connections_exporter::config::Config;
+use connections_exporter::settings::Problems;
 use connections_exporter::simulator::{Simulator, Sizes, World};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -389,7 +390,8 @@ async fn the_documented_costs_are_the_plan_that_is_printed() {
     for text in examples {
         let anything = |_: &str| Some("anything".to_owned());
         for account in &taken(&text, anything).await.accounts {
-            let plan = connections_exporter::plan::Plan::of(account).to_string();
+            let plan =
+                connections_exporter::polling::request_estimate::Plan::of(account).to_string();
             assert!(
                 page.contains(&format!("```text\n{plan}```\n")),
                 "the page lacks\n{plan}"

@@ -26,6 +26,7 @@ mod faults;
 mod flags;
 mod golden;
 mod hostile;
+mod layers;
 mod listings;
 mod network;
 mod page;

@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use connections_exporter::check::{self, check};
 use connections_exporter::cli::FailOn;
 use connections_exporter::clock::Clock;
+use connections_exporter::commands::check;
+use connections_exporter::commands::check::check;
 use connections_exporter::simulator::{Fault, Kind, Sizes};
 use futures_util::future::join_all;
 use http::{Request, Response, Version};

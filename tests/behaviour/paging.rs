@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use connections_exporter::client::{Client, Networks, Pace};
 use connections_exporter::clock::Clock;
-use connections_exporter::error::Reason;
-use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
-use connections_exporter::store::Store;
-use connections_exporter::upstream::Source;
-use jiff::Timestamp;
+use connections_exporter::model::error::Reason;
+use connections_exporter::vendors::Source;
+use connections_exporter::vendors::http::{Client, Networks, Pace};
 use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq};
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::json;
@@ -98,19 +95,8 @@ impl Rig {
         let account = &config.accounts[0];
         let clock = Clock::system();
         let pace = Arc::new(Pace::new(account.requests_per_minute, 1));
-        let durations = OwnMetrics::new(Timestamp::now()).durations();
-        let metrics = AccountMetrics::new(account.system.name, "a", pace.clone(), durations);
-        let store = Store::default().account("test", "a", "");
         let network = Arc::new(Networks::default().network(account, &config.poll).unwrap());
-        let client = Client::new(
-            network,
-            account,
-            &config.poll,
-            pace,
-            Arc::new(metrics),
-            store,
-            clock,
-        );
+        let client = Client::new(network, account, &config.poll, pace, Arc::new(()), clock);
         Self {
             source: account.connect.connect(client),
             pages,
@@ -131,7 +117,7 @@ fn whole(pages: &[Served]) -> BTreeMap<String, bool> {
 
 fn any_pages_end(
     target: &str,
-    version: fn(connections_exporter::listing::Row<'_>) -> bool,
+    version: fn(connections_exporter::model::listing::Row<'_>) -> bool,
     text: impl Fn(&str) -> String,
     body: fn(&Served) -> serde_json::Value,
 ) {

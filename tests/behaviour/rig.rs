@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connections_exporter::clock::Clock;
+use connections_exporter::commands::daemon::{Web, run};
 use connections_exporter::config::Config;
-use connections_exporter::reload::Configuration;
-use connections_exporter::server::Limits;
-use connections_exporter::shard::Shard;
+use connections_exporter::polling::reload::Configuration;
+use connections_exporter::polling::shard::Shard;
 use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
-use connections_exporter::{Web, run};
+use connections_exporter::web::Limits;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::process::Command;
 
 use connections_exporter::exposition::{Encoding, Fragment};
-use connections_exporter::listing::Listing;
 use connections_exporter::metrics;
+use connections_exporter::model::listing::Listing;
 use workload::{ROWS, SYSTEM, answer, board, parse, state};
 
 /// The path that this process runs under callgrind.

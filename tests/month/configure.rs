@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use connections_exporter::config::{Config, Problems};
+use connections_exporter::config::Config;
+use connections_exporter::settings::Problems;
 use fastrand::Rng;
 
 use crate::vendor::Vendor;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use connections_exporter::account::Change;
+use connections_exporter::polling::account::Change;
 use connections_exporter::simulator::{Fault, Integration, Kind, RetryAfter};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use connections_exporter::config;
+use connections_exporter::vendors::account::AccountConfig;
 use tokio::time::Instant;
 
 use crate::page::{Key, Page};
@@ -14,7 +14,7 @@ use crate::{HOUR, Seen};
 /// While the vendor is well, each target is as it should be: there, and no older than its interval and what the budget
 /// forces.
 pub(crate) fn fresh(
-    account: &config::Account,
+    account: &AccountConfig,
     line: &Line,
     page: &Page,
     set_at: Instant,

@@ -24,13 +24,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connections_exporter::account::{Account, Change};
-use connections_exporter::board::Board;
 use connections_exporter::clock::{Clock, seconds};
-use connections_exporter::config::{self, Poll};
+use connections_exporter::inventory::Board;
 use connections_exporter::metrics::OwnMetrics;
+use connections_exporter::polling::account::{Account, Change};
 use connections_exporter::simulator::Sizes;
-use connections_exporter::store::Store;
+use connections_exporter::state_dir::Store;
+use connections_exporter::vendors::account::{AccountConfig, Poll};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Handle};
@@ -70,7 +70,7 @@ struct Month {
     crash_loop: Duration,
     folder: tempfile::TempDir,
     poll: Poll,
-    accounts: Vec<(config::Account, Arc<Line>)>,
+    accounts: Vec<(AccountConfig, Arc<Line>)>,
     vendors: Vec<Arc<Vendor>>,
     process: Option<Process>,
     /// Whether a process with the state folder was there before, and whether the last one was one.

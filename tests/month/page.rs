@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connections_exporter::board::Board;
 use connections_exporter::exposition::Encoding;
+use connections_exporter::inventory::Board;
 
 /// System, account and target.
 pub(crate) type Key = (String, String, String);

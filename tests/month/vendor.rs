@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use connections_exporter::client::{Failure, Transport};
 use connections_exporter::clock::Clock;
-use connections_exporter::error::Reason;
+use connections_exporter::model::error::Reason;
 use connections_exporter::simulator::{Expiry, Simulator, Sizes, World};
+use connections_exporter::vendors::http::{Failure, Transport};
 use fastrand::Rng;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};

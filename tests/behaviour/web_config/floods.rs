@@ -1,6 +1,6 @@
 //! Clients that send much and ask nothing: their connections end, and others are served.
 
-use connections_exporter::server::Limits;
+use connections_exporter::web::Limits;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, sink, split};
 use tokio::net::TcpStream;

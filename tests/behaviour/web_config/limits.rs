@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use connections_exporter::server::Limits;
+use connections_exporter::web::Limits;
 use reqwest::Version;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

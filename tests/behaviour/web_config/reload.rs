@@ -61,12 +61,12 @@ async fn a_broken_edit_keeps_what_held_and_shows_in_the_metric_until_it_is_mende
 #[tokio::test]
 async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
     let served = Served::start(&user("alice", "old", 4)).await;
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     let ask = |password| served.plain("/metrics").basic_auth("alice", Some(password));
     fs::remove_file(served.file("web.yaml")).unwrap();
     let problems = served
         .web_config
-        .reload(&own)
+        .reload(&gauge)
         .await
         .unwrap_err()
         .to_string();
@@ -77,7 +77,7 @@ async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
     );
     assert_eq!(ask("old").send().await.unwrap().status(), 200);
     served.edit(&user("alice", "new", 4));
-    served.web_config.reload(&own).await.unwrap();
+    served.web_config.reload(&gauge).await.unwrap();
     assert_eq!(ask("old").send().await.unwrap().status(), 401);
     assert_eq!(ask("new").send().await.unwrap().status(), 200);
 }
@@ -87,11 +87,11 @@ async fn a_password_that_was_found_right_stays_known_when_other_things_change() 
     // A check takes seconds, and one is made at a time.
     let users = user("alice", "s3cret", 15);
     let served = Served::start(&users).await;
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     let ask = |password| served.plain("/metrics").basic_auth("alice", Some(password));
     assert_eq!(ask("s3cret").send().await.unwrap().status(), 200);
     served.edit(&format!("{users}http_server_config:\n  http2: false\n"));
-    served.web_config.reload(&own).await.unwrap();
+    served.web_config.reload(&gauge).await.unwrap();
     let mut wrong = JoinSet::new();
     for password in ["a", "b", "c"] {
         wrong.spawn(ask(password).send());
@@ -135,12 +135,12 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_end() {
 #[tokio::test]
 async fn a_certificate_without_its_key_waits_for_it() {
     let served = Served::start(TLS).await;
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     let new = served.authority.server();
     fs::write(served.file("server.crt"), &new.certificate).unwrap();
     let problems = served
         .web_config
-        .reload(&own)
+        .reload(&gauge)
         .await
         .unwrap_err()
         .to_string();
@@ -150,28 +150,28 @@ async fn a_certificate_without_its_key_waits_for_it() {
     );
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     fs::write(served.file("server.key"), &new.key).unwrap();
-    served.web_config.reload(&own).await.unwrap();
+    served.web_config.reload(&gauge).await.unwrap();
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
 async fn tls_comes_and_goes_with_a_reload() {
     let served = Served::start("").await;
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
     served.edit(TLS);
-    served.web_config.reload(&own).await.unwrap();
+    served.web_config.reload(&gauge).await.unwrap();
     assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 400);
     served.edit("");
-    served.web_config.reload(&own).await.unwrap();
+    served.web_config.reload(&gauge).await.unwrap();
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
 async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
     let served = Served::start(TLS).await;
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     let end = CancellationToken::new();
     let mut clients = JoinSet::new();
     for client in [served.client(), served.client().http1_only()] {
@@ -194,7 +194,7 @@ async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
             .server()
             .write(served.folder.path(), "server");
         served.edit(&format!("# {n}\n{TLS}"));
-        served.web_config.reload(&own).await.unwrap();
+        served.web_config.reload(&gauge).await.unwrap();
         // Both go on under these settings before the next come.
         assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     }
@@ -236,11 +236,11 @@ async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on(
     let certificate = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
     mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let own = OwnMetrics::new(Timestamp::now());
+    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
     // Two at the same time: neither takes another thread.
     let (one, other) = tokio::join!(
-        served.web_config.reload(&own),
-        served.web_config.reload(&own)
+        served.web_config.reload(&gauge),
+        served.web_config.reload(&gauge)
     );
     for problems in [one.unwrap_err(), other.unwrap_err()] {
         let said = problems.to_string();
@@ -253,7 +253,7 @@ async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on(
     fs::write(&file, certificate).unwrap();
     // The read that was given up may still have its thread for a moment.
     let again = async {
-        while served.web_config.reload(&own).await.is_err() {
+        while served.web_config.reload(&gauge).await.is_err() {
             tokio::task::yield_now().await;
         }
     };

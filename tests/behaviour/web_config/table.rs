@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use connections_exporter::web_config::WebConfig;
+use connections_exporter::web::config::WebConfig;
 
 use crate::configurations::with_a_secret;
 use crate::pki::Authority;

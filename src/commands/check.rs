@@ -1,0 +1,438 @@
+//! `check`: every target polled once, and a table of what was found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::cli::FailOn;
+use crate::clock::{Clock, until};
+use crate::config::Config;
+use crate::inventory::{AccountSeen, Board};
+use crate::metrics::OwnMetrics;
+use crate::model::error::{PollError, Reason};
+use crate::model::state::State;
+use crate::polling::supervisor::Accounts;
+use crate::sanitize::ForLog;
+use crate::state_dir::Store;
+
+/// How often to look whether all was polled.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A pause that grows by less is not told again: several answers of one moment say the same.
+const SAME_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is worth telling before the report.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// How many targets were polled, of how many that are known so far.
+    #[expect(missing_docs, reason = "as above")]
+    Progress { polled: usize, known: usize },
+    /// The vendor lets an account wait.
+    Paused(Pause<'a>),
+}
+
+/// An account that waits because its vendor said so.
+#[derive(Debug)]
+pub struct Pause<'a> {
+    system: &'static str,
+    account: &'a str,
+    until: Timestamp,
+}
+
+impl fmt::Display for Pause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: the vendor refuses more requests (429): the account is paused until {}",
+            self.system,
+            ForLog(self.account),
+            self.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
+    }
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Each target that is configured or was discovered.
+    pub targets: Vec<Polled>,
+    /// Each account whose targets, or whose targets' names, could not be listed.
+    pub discoveries: Vec<Undiscovered>,
+}
+
+/// A target after its poll.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is the label of the same name")]
+pub struct Polled {
+    pub system: &'static str,
+    pub account: String,
+    pub target: String,
+    /// How many connections it holds, by type, or by type and status (`inbound connected`).
+    pub connections: BTreeMap<String, u64>,
+    /// How many pages its listing took.
+    pub pages: u32,
+    /// How long the poll took, waiting for the budget included.
+    pub seconds: f64,
+    /// What the configuration expects and is not there.
+    pub missing: Vec<String>,
+    /// Why there is no listing.
+    pub failure: Option<Failure>,
+}
+
+/// An account whose discovery failed.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is the label of the same name")]
+pub struct Undiscovered {
+    pub system: &'static str,
+    pub account: String,
+    /// Whether its targets are known all the same: then only their names are missing.
+    pub only_names: bool,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What went wrong, and what to do.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "each field is as in the log")]
+pub struct Failure {
+    pub reason: &'static str,
+    pub error: String,
+    pub status: Option<u16>,
+    pub request_id: Option<String>,
+    pub remedy: String,
+}
+
+impl From<&PollError> for Failure {
+    fn from(error: &PollError) -> Self {
+        Self {
+            reason: error.reason.label(),
+            error: error.to_string(),
+            status: error.status,
+            request_id: error.request_id.clone(),
+            remedy: error.remedy().to_owned(),
+        }
+    }
+}
+
+/// Polls each target once, inside the budget of its account, for this long at most. Ends before that
+/// once all that is left belongs to accounts whose pause is longer.
+pub async fn check(
+    mut config: Config,
+    clock: Clock,
+    timeout: Duration,
+    tell: impl Fn(News<'_>),
+) -> anyhow::Result<Report> {
+    config.poll.first_poll_within = Duration::ZERO;
+    let in_flight = config.poll.request_timeout;
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let mut accounts = Accounts::new(board.clone(), Store::default(), clock.clone());
+    let (_, shown) = accounts.take_up(config).await?;
+    shown.wait().await;
+    let deadline = Instant::now() + timeout;
+    // By system and account, with when it was told.
+    let mut pauses: BTreeMap<(&str, String), (Timestamp, Instant)> = BTreeMap::new();
+    loop {
+        let seen = board.seen();
+        let now = clock.now();
+        let targets = || {
+            seen.iter()
+                .flat_map(|account| account.targets.iter().flatten())
+        };
+        tell(News::Progress {
+            polled: targets().filter(|(_, state)| is_polled(state)).count(),
+            known: targets().count(),
+        });
+        for account in &seen {
+            let Some(until) = account.metrics.usage(now).paused_until else {
+                continue;
+            };
+            let key = (account.system.name, account.account.clone());
+            if pauses
+                .get(&key)
+                .is_none_or(|(told, _)| *told + SAME_PAUSE < until)
+            {
+                let (system, account) = (key.0, key.1.as_str());
+                tell(News::Paused(Pause {
+                    system,
+                    account,
+                    until,
+                }));
+                pauses.insert(key, (until, Instant::now()));
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waits = |account: &&AccountSeen| {
+            let key = (account.system.name, account.account.clone());
+            // Answers to requests that were sent before the pause still come.
+            let pause = pauses.get(&key);
+            pause.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
+        };
+        let mut unfinished = seen.iter().filter(|account| !is_finished(account));
+        if left.is_zero() || unfinished.all(|account| waits(&account)) {
+            return Ok(Report::of(seen, now));
+        }
+        sleep(LOOK_AGAIN.min(left)).await;
+    }
+}
+
+fn is_polled(state: &State) -> bool {
+    state.last_attempt.is_some()
+}
+
+/// Whether all of an account was polled that can be.
+fn is_finished(account: &AccountSeen) -> bool {
+    match &account.targets {
+        Some(targets) => targets.iter().all(|(_, state)| is_polled(state)),
+        None => account.undiscovered.is_some(),
+    }
+}
+
+impl Report {
+    fn of(accounts: Vec<AccountSeen>, now: Timestamp) -> Self {
+        let mut report = Self {
+            targets: Vec::new(),
+            discoveries: Vec::new(),
+        };
+        for seen in accounts {
+            let unreached = || Failure::unreached(seen.metrics.usage(now).paused_until);
+            if !is_finished(&seen) && seen.targets.is_none() {
+                report.discoveries.push(Undiscovered {
+                    system: seen.system.name,
+                    account: seen.account.clone(),
+                    only_names: false,
+                    failure: unreached(),
+                });
+            }
+            if let Some(error) = &seen.undiscovered {
+                report.discoveries.push(Undiscovered {
+                    system: seen.system.name,
+                    account: seen.account.clone(),
+                    only_names: seen.targets.is_some(),
+                    failure: error.into(),
+                });
+            }
+            for (target, state) in seen.targets.into_iter().flatten() {
+                let mut polled = Polled::of(seen.system.name, &seen.account, target, &state);
+                if !is_polled(&state) {
+                    polled.failure = Some(unreached());
+                }
+                report.targets.push(polled);
+            }
+        }
+        report
+    }
+
+    /// What there is to fail on; `None` if there is nothing of the kind.
+    #[must_use]
+    pub fn problem(&self, fail_on: &[FailOn]) -> Option<String> {
+        let missing: usize = self.targets.iter().map(|target| target.missing.len()).sum();
+        let mut problems = Vec::new();
+        if fail_on.contains(&FailOn::Unlisted) && !self.is_listed() {
+            problems.push("not every target could be listed".to_owned());
+        }
+        if fail_on.contains(&FailOn::Missing) && missing > 0 {
+            let (connections, are) = if missing == 1 {
+                ("connection", "is")
+            } else {
+                ("connections", "are")
+            };
+            problems.push(format!("{missing} expected {connections} {are} missing"));
+        }
+        (!problems.is_empty()).then(|| problems.join(", "))
+    }
+
+    /// Whether every target was listed.
+    fn is_listed(&self) -> bool {
+        self.targets.iter().all(|target| target.failure.is_none())
+            && self.discoveries.iter().all(|account| account.only_names)
+    }
+}
+
+impl Polled {
+    fn of(system: &'static str, account: &str, target: String, state: &State) -> Self {
+        let attempt = state.last_attempt.as_ref();
+        let held = state.held.as_deref();
+        let mut connections = BTreeMap::new();
+        for connection in held.iter().flat_map(|held| held.listing.connections()) {
+            let what = format!("{} {}", connection.kind, connection.status);
+            *connections.entry(what.trim_end().to_owned()).or_default() += 1;
+        }
+        let expected = held.iter().flat_map(|held| &held.expected);
+        Self {
+            system,
+            account: account.to_owned(),
+            target,
+            connections,
+            pages: held.map_or(0, |held| held.listing.pages),
+            seconds: attempt.map_or(0.0, |attempt| attempt.duration.as_secs_f64()),
+            missing: expected
+                .filter(|(_, there)| !there)
+                .map(|(name, _)| name.clone())
+                .collect(),
+            failure: attempt.and_then(|attempt| Some(attempt.error.as_ref()?.into())),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    #[expect(clippy::too_many_lines, reason = "a table, line by line")]
+    /// For people: a line for each target, totals, and what to do about each failure. Colours are for whoever prints it
+    /// to take out where there is no terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        table.set_header([
+            "SYSTEM",
+            "ACCOUNT",
+            "TARGET",
+            "STATE",
+            "CONNECTIONS",
+            "PAGES",
+            "SECONDS",
+            "OF WHICH",
+        ]);
+        let (mut connections, mut pages, mut missing) = (0, 0, 0);
+        for target in &self.targets {
+            let count: u64 = target.connections.values().sum();
+            let of_which = target
+                .connections
+                .iter()
+                .map(|(what, count)| format!("{count} {what}"));
+            let state = match (&target.failure, target.missing.is_empty()) {
+                (Some(failure), _) => failure.reason.to_owned(),
+                (None, false) => format!("listed, misses {}", target.missing.join(", ")),
+                (None, true) => "listed".to_owned(),
+            };
+            table.add_row([
+                target.system.to_owned(),
+                ForLog(&target.account).to_string(),
+                ForLog(&target.target).to_string(),
+                state,
+                count.to_string(),
+                target.pages.to_string(),
+                format!("{:.1}", target.seconds),
+                of_which.collect::<Vec<_>>().join(", "),
+            ]);
+            connections += count;
+            pages += target.pages;
+            missing += target.missing.len();
+        }
+        let failed = self
+            .targets
+            .iter()
+            .filter(|target| target.failure.is_some())
+            .count();
+        table.add_row([
+            "total".to_owned(),
+            String::new(),
+            format!("{}", self.targets.len()),
+            match missing {
+                0 => format!("{failed} failed"),
+                _ => format!("{failed} failed, {missing} missing"),
+            },
+            connections.to_string(),
+            pages.to_string(),
+        ]);
+        for column in [4, 5, 6] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        // A line for each target, after the heading.
+        let wrong = |target: &Polled| target.failure.is_some() || !target.missing.is_empty();
+        let wrong = std::iter::once(false).chain(self.targets.iter().map(wrong));
+        for (line, wrong) in table.lines().zip(wrong.chain([failed + missing > 0])) {
+            let (red, off) = if wrong {
+                ("\u{1b}[31m", "\u{1b}[0m")
+            } else {
+                ("", "")
+            };
+            writeln!(f, "{red}{}{off}", line.trim_end())?;
+        }
+        for Undiscovered {
+            system,
+            account,
+            only_names,
+            failure,
+        } in &self.discoveries
+        {
+            let what = if *only_names {
+                "the names of its targets"
+            } else {
+                "its targets"
+            };
+            failure.write(
+                f,
+                &format!("{system} {}: {what} could not be listed", ForLog(account)),
+            )?;
+        }
+        for target in &self.targets {
+            if let Some(failure) = &target.failure {
+                let Polled {
+                    system,
+                    account,
+                    target,
+                    ..
+                } = target;
+                failure.write(
+                    f,
+                    &format!("{system} {} {}", ForLog(account), ForLog(target)),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Failure {
+    /// Of what the time was not enough for.
+    fn unreached(paused_until: Option<Timestamp>) -> Self {
+        let (reason, error, remedy) = match paused_until {
+            Some(until) => {
+                let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+                let error = format!("not polled: the vendor pauses the account until {until}");
+                (Reason::RateLimited, error, "check again after that date")
+            }
+            None => (
+                Reason::Timeout,
+                "not polled within the time of this check".to_owned(),
+                "raise --timeout, or requests_per_minute where the vendor allows more",
+            ),
+        };
+        Self {
+            reason: reason.label(),
+            error,
+            status: None,
+            request_id: None,
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        let Self {
+            reason,
+            error,
+            status,
+            request_id,
+            remedy,
+        } = self;
+        let status = status
+            .map(|status| format!(" (HTTP {status})"))
+            .unwrap_or_default();
+        let id = request_id
+            .as_ref()
+            .map(|id| format!(", the vendor's request id is {id}"))
+            .unwrap_or_default();
+        writeln!(
+            f,
+            "\n{what}: {reason}{status}\n  {error}{id}\n  To do: {remedy}"
+        )
+    }
+}

@@ -1,0 +1,161 @@
+//! The daemon: polls and serves until it is told to end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::inventory::Board;
+use crate::metrics::OwnMetrics;
+use crate::polling::reload::{Configuration, Reload, ReloadWebConfig};
+use crate::polling::shard::Shard;
+use crate::polling::supervisor::Accounts;
+use crate::state_dir::Store;
+use crate::systemd;
+use crate::web::config::WebConfig;
+use crate::web::status::About;
+use crate::web::{self, Limits, Server};
+
+/// A state folder that is opened in this time can still fail the start before anybody is served.
+const BEFORE_SERVING: Duration = Duration::from_millis(500);
+
+/// What is still to be written to the state folder at the end has this long.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// Where and how the page is served.
+#[derive(Debug)]
+pub struct Web {
+    /// Sockets that are bound already.
+    pub listeners: Vec<TcpListener>,
+    /// The path of the page.
+    pub telemetry_path: String,
+    /// What `/-/reload` asks, if that is allowed.
+    pub reload: Option<Reload>,
+    /// The configuration file that the status page names; `None` where there is none.
+    pub config_file: Option<String>,
+    /// Which of the processes with the same configuration this is.
+    pub shard: Shard,
+    /// What a client may ask.
+    pub limits: Limits,
+    /// TLS, passwords and headers.
+    pub config: Arc<WebConfig>,
+}
+
+/// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one.
+///
+/// It serves at once, and accounts come up beside that. Fails only at the start: if certificates cannot be
+/// loaded, or another process uses the folder. Ends within [`Limits::drain`] or 3 s, whichever is longer, whatever the
+/// disk does.
+pub async fn run(
+    configuration: Configuration,
+    mut web: Web,
+    clock: Clock,
+    state_dir: Option<&Path>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    web.limits.fit(web::raise_descriptors());
+    let own = OwnMetrics::new(clock.now());
+    own.sharded(web.shard.index(), web.shard.total());
+    let web_config_gauge = own.web_config_gauge();
+    let store = state_dir.map_or_else(Store::default, |folder| {
+        Store::new(folder, own.state_write_failures())
+    });
+    let mut opening = Box::pin({
+        let store = store.clone();
+        async move { store.begin().await }
+    });
+    let opened = timeout(BEFORE_SERVING, &mut opening);
+    let opening = match shutdown.run_until_cancelled(opened).await {
+        Some(Ok(opened)) => {
+            opened?;
+            None
+        }
+        _ => Some(opening),
+    };
+    let board = Arc::new(Board::new(own, clock.clone()));
+    board.opening(configuration.accounts());
+    let accounts = Accounts::new(board.clone(), store.clone(), clock.clone());
+    let begun = CancellationToken::new();
+    let reload_web_config: ReloadWebConfig = {
+        let (config, gauge) = (web.config.clone(), web_config_gauge.clone());
+        Box::new(move || {
+            let (config, gauge) = (config.clone(), gauge.clone());
+            Box::pin(async move { config.reload(&gauge).await })
+        })
+    };
+    let beginning = configuration.begin(accounts, reload_web_config, board.clone(), clock);
+    let is_begun = begun.clone();
+    let polling = async move {
+        if let Some(opening) = opening {
+            opening.await?;
+        }
+        let reloading = beginning.await?;
+        is_begun.cancel();
+        anyhow::Ok(reloading.run().await)
+    };
+    let mut polling = AbortOnDropHandle::new(tokio::spawn(polling));
+    for listener in &web.listeners {
+        let address = listener
+            .local_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        tracing::info!(
+            address,
+            path = web.telemetry_path,
+            tls = web.config.current().tls.is_some(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+    }
+    let _watch = AbortOnDropHandle::new(tokio::spawn(web.config.clone().watch(web_config_gauge)));
+    let about = About {
+        telemetry_path: web.telemetry_path,
+        config_file: web.config_file,
+    };
+    let server = Server::new(board, about, web.reload, web.limits, web.config);
+    let told = CancellationToken::new();
+    let supervisor = async {
+        // Not before: a supervisor is to see a start that fails as one.
+        let begun = shutdown.run_until_cancelled(begun.cancelled()).await;
+        if begun.is_none() {
+            told.cancel();
+            return std::future::pending().await;
+        }
+        systemd::serving(&shutdown, &told).await
+    };
+    let serving = async {
+        server.serve(web.listeners, shutdown.clone()).await;
+        // The supervisor is told of the end before it comes.
+        told.cancelled().await;
+        Ok(())
+    };
+    // Beside the answers in flight, so that neither waits for the other.
+    let polling = async {
+        tokio::select! {
+            ended = &mut polling => match ended? {
+                Err(error) => return Err(error),
+                Ok(never) => match never {},
+            },
+            () = shutdown.cancelled() => {}
+        }
+        polling.abort();
+        // With it end the accounts, which write until then.
+        let _ = polling.await;
+        // A disk that hangs must not keep the process.
+        if timeout(LAST_WRITES, store.flush()).await.is_err() {
+            tracing::warn!("not all could be written to the state folder in time");
+        }
+        Ok(())
+    };
+    tokio::select! {
+        // It may be told of the beginning before the first accept: the sockets listen since before `run`, and who
+        // connects to them is answered.
+        never = supervisor => match never {},
+        ended = async { tokio::try_join!(serving, polling) } => ended.map(|((), ())| ()),
+    }
+}

@@ -1,0 +1,201 @@
+//! `healthcheck`: asks a daemon on this machine whether it is healthy, over TLS if that is what it speaks.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::time::{Instant, sleep};
+
+use crate::vendors::http::{explain, find};
+use crate::web::config::{Tls, WebConfig};
+
+/// For the answer, and for a new certificate to be taken up by the daemon.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Another certificate than ours was shown.
+const STRANGER: Error = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+
+/// What to do when the daemon ends the handshake.
+const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its own, which this check shows, is not good as one: have it issued for client authentication too, by an authority in client_ca_file; or look at the port instead";
+
+/// Asks at this address, as the web configuration says. Fails unless the answer is 200.
+///
+/// A daemon outlives an edit that broke the file, and so does this: then any certificate will do, and plain HTTP.
+pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let Some(file) = web_config else {
+        return plain(address).await;
+    };
+    loop {
+        let settings = match WebConfig::load(file).await {
+            Ok(web_config) => web_config.current(),
+            Err(problems) => {
+                let Err(error) = over_tls(address, None).await else {
+                    return Ok(());
+                };
+                let answer = plain(address).await;
+                let error = match tls_error(&error) {
+                    Some(tls) => anyhow!("no answer from {address}: {}", explain(tls).0),
+                    None => error,
+                };
+                return answer.map_err(|_| error.context(problems));
+            }
+        };
+        let Some(tls) = &settings.tls else {
+            return plain(address).await;
+        };
+        let Err(error) = over_tls(address, Some(tls)).await else {
+            return Ok(());
+        };
+        return Err(match tls_error(&error) {
+            Some(tls) if *tls == STRANGER && Instant::now() + AGAIN < deadline => {
+                sleep(AGAIN).await;
+                continue;
+            }
+            Some(tls) if *tls == STRANGER => anyhow!(
+                "{address} shows another certificate than {} names",
+                file.display()
+            ),
+            // Of the alerts, these are about the certificate that this check shows.
+            Some(tls) => match explain(tls) {
+                (what, _) if refuses_client(tls) => {
+                    anyhow!("no answer from {address}: {what}: {NOT_LET_IN}")
+                }
+                (what, _) => anyhow!("no answer from {address}: {what}"),
+            },
+            None => error,
+        });
+    }
+}
+
+async fn plain(address: SocketAddr) -> anyhow::Result<()> {
+    get(
+        Client::builder(),
+        &format!("http://{address}/-/healthy"),
+        address,
+    )
+    .await
+}
+
+/// Asks over TLS, with the server's own certificate as that of the client: who asks for one may accept it.
+async fn over_tls(address: SocketAddr, own: Option<&Tls>) -> anyhow::Result<()> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Pinned {
+        certificate: own.map(|tls| tls.identity().cert[0].clone()),
+        provider: provider.clone(),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match own {
+        Some(tls) => {
+            let own = SingleCertAndKey::from(tls.identity().clone());
+            config.with_client_cert_resolver(Arc::new(own))
+        }
+        None => config.with_no_client_auth(),
+    };
+    let client = Client::builder().tls_backend_preconfigured(config);
+    get(client, &format!("https://{address}/-/healthy"), address).await
+}
+
+/// Whether the daemon asked for a client's certificate, and did not take ours.
+fn refuses_client(error: &Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error,
+        Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+        )
+    )
+}
+
+/// What of TLS was in the way, if it was that.
+fn tls_error(error: &anyhow::Error) -> Option<&rustls::Error> {
+    find(error.as_ref())
+}
+
+async fn get(client: reqwest::ClientBuilder, url: &str, address: SocketAddr) -> anyhow::Result<()> {
+    let client = client
+        .no_proxy()
+        .timeout(PATIENCE)
+        .redirect(Policy::none())
+        .build()?;
+    let answer = client.get(url).send().await;
+    match answer
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("no answer from {address}"))?
+        .status()
+        .as_u16()
+    {
+        200 => Ok(()),
+        status => bail!("{address} answered {status} at /-/healthy"),
+    }
+}
+
+/// Accepts one certificate, whatever names are in it: it was issued for how others reach the server. Without one,
+/// any.
+#[derive(Debug)]
+struct Pinned {
+    certificate: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.certificate {
+            Some(own) if own != end_entity => Err(STRANGER),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,192 @@
+//! Any part of any page has what carries its labels, and nothing else.
+
+use super::*;
+use crate::vendors::{Settings as _, zis, zuora};
+
+/// Accounts by system and name, each with the labels of its targets.
+pub(crate) type Kept = BTreeMap<(&'static str, String), BTreeSet<String>>;
+
+const SYSTEMS: [&System; 2] = [zis::AccountSettings::SYSTEM, zuora::AccountSettings::SYSTEM];
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[ab]", "[ab&=+%#;?/ \"\\\\é🦀]{1,3}", "\\PC{1,20}"]
+}
+
+pub(crate) fn kept() -> impl Strategy<Value = Kept> {
+    let system = proptest::sample::select(SYSTEMS.map(|system| system.name).to_vec());
+    let targets = proptest::collection::btree_set(name(), 0..4);
+    proptest::collection::btree_map((system, name()), targets, 0..6)
+}
+
+/// A board of these, each target with a connection and each account with a request; its whole page was served before.
+pub(crate) fn board(kept: &Kept) -> Arc<Board> {
+    let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
+    for ((system, account), labels) in kept {
+        let system = SYSTEMS.into_iter().find(|s| s.name == *system).unwrap();
+        let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+        let metrics = AccountMetrics::new(system.name, account, pace, board.own().durations());
+        metrics.requested("oauth_token", Some(200), Duration::ZERO);
+        let account = board.open(system, Arc::new(metrics));
+        // The order of the ids is not that of the labels.
+        let labels: BTreeMap<_, _> = labels
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(id, label)| (id.to_string(), label.clone()))
+            .collect();
+        let mut draft = Draft::new("list", 1, 1);
+        let row: Connection = Connection {
+            id: "c".into(),
+            kind: "oauth",
+            status: "connected",
+            facts: Facts::default(),
+            expiry: Some(Timestamp::from_second(1_800_000_000).unwrap()),
+            renewable: None,
+            created: None,
+            updated: None,
+        };
+        draft.page(vec![row], true).unwrap();
+        let held = Held {
+            listing: draft.finish(),
+            renewals: vec![0],
+            expected: Vec::new(),
+            taken: Instant::now(),
+            stale_after: Duration::from_hours(1),
+        };
+        let state = State {
+            held: Some(Arc::new(held)),
+            ..State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH)
+        };
+        account.set_targets(&labels, |_| state.clone());
+    }
+    let _ = board.page(Encoding::Plain);
+    board
+}
+
+/// What a part shows, by a strict parser.
+pub(crate) fn series(board: &Board, part: &Part) -> BTreeSet<Series> {
+    let page = board.part(part, Encoding::Plain);
+    let (_, series) = parse(&text(&page));
+    assert_eq!(page.series, series.len() as u64);
+    series
+}
+
+/// A query with alternatives for some labels, a few of which are there.
+fn query() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+    let system = proptest::sample::select(vec!["zis", "zuora", "Zis", "zis "]);
+    let system = system.prop_map(|system| ("system", system.to_owned()));
+    let account = name().prop_map(|name| ("account", name));
+    let target = name().prop_map(|name| ("target", name));
+    proptest::collection::vec(prop_oneof![system, account, target], 0..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_part_has_what_carries_its_labels(kept in kept(), query in query()) {
+        let board = board(&kept);
+        let part = Part::parse(&serde_urlencoded::to_string(&query).unwrap()).unwrap();
+        let whole = series(&board, &Part::default());
+        let mut expected = whole.clone();
+        for narrowed in ["system", "account", "target"] {
+            let names: Vec<_> = query.iter().filter(|(name, _)| *name == narrowed).map(|(_, value)| value).collect();
+            expected.retain(|(_, labels)| {
+                names.is_empty() || labels.get(narrowed).is_some_and(|value| names.contains(&value))
+            });
+        }
+        prop_assert_eq!(series(&board, &part), expected);
+    }
+
+    #[test]
+    fn own_is_what_is_of_no_account(kept in kept()) {
+        let board = board(&kept);
+        let mut expected = series(&board, &Part::default());
+        expected.retain(|(_, labels)| !labels.contains_key("account") && !labels.contains_key("target"));
+        let own = series(&board, &Part::parse("own=1").unwrap());
+        prop_assert!(own.iter().any(|(name, _)| name == "process_start_time_seconds"));
+        prop_assert_eq!(own, expected);
+    }
+
+    #[test]
+    fn any_query_is_a_part_or_a_sentence(query in "\\PC{0,200}") {
+        match Part::parse(&query) {
+            Ok(part) => prop_assert_eq!(part.is_whole(), query.bytes().all(|byte| byte == b'&')),
+            Err(problem) => prop_assert!(problem.lines().count() == 1 && problem.chars().count() < 1000, "{}", problem),
+        }
+    }
+}
+
+#[test]
+fn a_query_that_is_not_understood_is_told_what_is_allowed() {
+    for (query, said) in [
+        ("accounts=a", "there is no parameter accounts."),
+        ("Account=a", "there is no parameter Account."),
+        ("account%00=a", "there is no parameter account\\0."),
+        ("account[]=a", "there is no parameter account[]."),
+        ("system=zis&=", "there is no parameter ."),
+        ("account=", "account is empty."),
+        ("target", "target is empty."),
+        ("system=zis&system=", "system is empty."),
+        ("own", "own has no value but 1."),
+        ("own=true", "own has no value but 1."),
+        ("own=1&own=0", "own has no value but 1."),
+        ("own=1&system=zis", "own goes with no other parameter."),
+        ("target=t&own=1", "own goes with no other parameter."),
+    ] {
+        assert_eq!(
+            Part::parse(query),
+            Err(format!(
+                "The query cannot be answered: {said} Expected system, account and target, each as often as needed, or own=1 alone.\n"
+            ))
+        );
+    }
+    let long = Part::parse(&"x".repeat(60_000)).unwrap_err();
+    assert!(long.len() < 300, "{long}");
+}
+
+#[test]
+fn a_name_is_read_as_it_was_written_for_a_query() {
+    for (one, other) in [
+        ("account=a+b", "account=a%20b"),
+        ("account=%61&account=b", "&account=b&account=a&account=a&"),
+        ("target=%F0%9F%A6%80", "target=🦀"),
+        ("%61ccount=a", "account=a"),
+        ("own=1&own=1", "own=1"),
+        ("target=%zz", "target=%25zz"),
+    ] {
+        assert_eq!(Part::parse(one).unwrap(), Part::parse(other).unwrap());
+    }
+    assert_ne!(Part::parse("account=a"), Part::parse("account=A"));
+    assert_ne!(Part::parse("account=a"), Part::parse("target=a"));
+}
+
+#[test]
+fn a_narrowed_page_leaves_the_size_of_the_whole_as_it_is() {
+    let kept = Kept::from([(("zis", "a".to_owned()), BTreeSet::from(["t".to_owned()]))]);
+    let board = board(&kept);
+    let before = board.own().page();
+    for query in ["own=1", "account=a", "target=nothing", "system=zis"] {
+        let _ = board.part(&Part::parse(query).unwrap(), Encoding::Plain);
+        assert_eq!(board.own().page(), before, "{query}");
+    }
+    assert!(before.0.is_some_and(|series| series > 10.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_size_of_a_page_that_nobody_asks_for_any_more_is_forgotten() {
+    let board = board(&Kept::new());
+    let sizes = || {
+        let page = text(&board.part(&Part::Own, Encoding::Plain));
+        page.matches("connections_exporter_page_bytes{").count()
+    };
+    let _ = board.page(Encoding::Gzip);
+    assert_eq!(sizes(), 2, "as it was sent, and without encoding");
+    tokio::time::advance(Duration::from_mins(15)).await;
+    assert_eq!(sizes(), 2);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(sizes(), 0);
+    let _ = board.page(Encoding::Plain);
+    assert_eq!(sizes(), 1);
+}

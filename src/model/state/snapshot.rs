@@ -1,0 +1,167 @@
+//! A state as it outlives the process. What counts since the start is not in it, nor is any credential.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Attempt, Held, State};
+use crate::model::listing::{Connection, Draft, Facts, Listing};
+
+/// No poll is taken to have lasted longer, whatever a file says.
+const LONGEST_POLL: Duration = Duration::from_hours(24);
+
+/// What is read from a file.
+#[derive(Debug, Deserialize)]
+pub struct Snapshot {
+    /// When the next poll is due.
+    pub next_poll: Timestamp,
+    /// The last poll.
+    pub last_attempt: Attempt,
+    /// The end of the last poll that gave a listing.
+    pub last_success: Option<Timestamp>,
+    /// Polls that failed since.
+    pub consecutive_failures: u32,
+    /// The end of the first of these; files of an earlier version do not have it.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
+    /// How long the longest of the last polls took; files of an earlier version do not have it.
+    #[serde(default)]
+    pub longest_poll: Option<Duration>,
+    /// How old the listing could become; files of an earlier version do not have it.
+    #[serde(default)]
+    pub stale_after: Option<Duration>,
+    listing: Option<ListingOf<Vec<Row>>>,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    next_poll: Timestamp,
+    last_attempt: &'a Option<Attempt>,
+    last_success: Option<Timestamp>,
+    consecutive_failures: u32,
+    failing_since: Option<Timestamp>,
+    longest_poll: Duration,
+    stale_after: Option<Duration>,
+    listing: Option<ListingOf<Connections<'a>>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ListingOf<C> {
+    pages: u32,
+    connections: C,
+}
+
+struct Connections<'a>(&'a Listing);
+
+impl Serialize for Connections<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.connections())
+    }
+}
+
+/// A [`Connection`], before its type and status are known to be ones of the system's.
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: Box<str>,
+    kind: String,
+    status: String,
+    facts: Facts,
+    expiry: Option<Timestamp>,
+    renewable: Option<bool>,
+    created: Option<Timestamp>,
+    updated: Option<Timestamp>,
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let listing = self.held.as_deref().map(|Held { listing, .. }| ListingOf {
+            pages: listing.pages,
+            connections: Connections(listing),
+        });
+        let written = Written {
+            next_poll: self.next_poll,
+            last_attempt: &self.last_attempt,
+            last_success: self.last_success,
+            consecutive_failures: self.consecutive_failures,
+            failing_since: self.failing_since,
+            longest_poll: self.longest_poll,
+            stale_after: self.held.as_ref().map(|held| held.stale_after),
+            listing,
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl Snapshot {
+    /// How long the longest of the last polls took, as far as that is known.
+    #[must_use]
+    pub fn longest_poll(&self) -> Duration {
+        let known = self.longest_poll.unwrap_or(self.last_attempt.duration);
+        known.min(LONGEST_POLL)
+    }
+
+    /// Takes the listing out, whose types and statuses are among those that the vendor documents, and which passes through the same gate as one that was polled. The error is a
+    /// sentence's end.
+    pub fn listing(
+        &mut self,
+        documented: &[(&'static str, &'static str)],
+        max_connections: usize,
+    ) -> Result<Option<Listing>, String> {
+        let Some(ListingOf { pages, connections }) = self.listing.take() else {
+            return Ok(None);
+        };
+        let rows = connections
+            .into_iter()
+            .map(|row| row.connection(documented))
+            .collect::<Option<Vec<_>>>()
+            .ok_or("holds a type or a status that this version does not know")?;
+        let mut draft = Draft::new("state", max_connections, rows.len().max(1));
+        draft
+            .page(rows, true)
+            .map_err(|error| format!("holds {}", error.detail))?;
+        let mut listing = draft.finish();
+        // Every page but the last brought a row.
+        let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);
+        listing.pages = pages.clamp(1, most.saturating_add(1));
+        Ok(Some(listing))
+    }
+}
+
+impl Row {
+    fn connection(self, documented: &[(&'static str, &'static str)]) -> Option<Connection> {
+        let known = |text: &str, words: &mut dyn Iterator<Item = &'static str>| {
+            words.chain(["other", ""]).find(|word| *word == text)
+        };
+        let documented = documented.iter();
+        Some(Connection {
+            kind: known(&self.kind, &mut documented.clone().map(|(kind, _)| *kind))?,
+            status: known(&self.status, &mut documented.map(|(_, status)| *status))?,
+            id: self.id,
+            facts: self.facts,
+            expiry: self.expiry,
+            renewable: self.renewable,
+            created: self.created,
+            updated: self.updated,
+        })
+    }
+}
+
+impl State {
+    /// The state that was kept, with this listing.
+    #[must_use]
+    pub fn restored(self, snapshot: Snapshot, held: Option<Held>) -> Self {
+        Self {
+            longest_poll: snapshot.longest_poll(),
+            last_attempt: Some(snapshot.last_attempt),
+            last_success: snapshot.last_success,
+            consecutive_failures: snapshot.consecutive_failures,
+            failing_since: snapshot.failing_since,
+            restored: held.is_some(),
+            held: held.map(Arc::new),
+            ..self
+        }
+    }
+}

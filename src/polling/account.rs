@@ -1,0 +1,446 @@
+//! One account: which targets it has, and a poller for each.
+
+mod labels;
+mod recorder;
+mod reload;
+mod restart;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::inventory::{AccountBoard, Board};
+use crate::metrics::AccountMetrics;
+use crate::model::error::{PollError, Reason};
+use crate::polling::jobs::Jobs;
+use crate::polling::poller::{Poller, Setup, SharedSetup};
+use crate::polling::repeated::Repeated;
+use crate::polling::schedule::Schedule;
+use crate::sanitize::{ForLog, MOST_NAMES};
+use crate::state_dir::{AccountStore, Item, Store};
+use crate::vendors::account::{AccountConfig, Discovery, Poll, Target};
+use crate::vendors::http::{Client, Pace, Transport};
+use crate::vendors::{Found, Source};
+use labels::labels;
+use recorder::Recorder;
+pub use reload::Change;
+use restart::Known;
+#[cfg(any(test, fuzzing))]
+pub(crate) use restart::time_left;
+
+/// How often the vendor is asked which targets there are, and how they are called.
+const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Names that are asked for have this long before the first listings are shown without them, and what their requests (one for
+/// a token, one for the names) wait for the budget: ordinary answers come sooner.
+const NAMES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a discovery gave, and the credential that it was asked with.
+type Discovered = (Option<u64>, Result<Vec<Found>, PollError>);
+
+/// An account that is ready to be polled.
+pub struct Account {
+    config: AccountConfig,
+    schedule: Arc<Schedule>,
+    setup: SharedSetup,
+    pace: Arc<Pace>,
+    metrics: Arc<AccountMetrics>,
+    board: AccountBoard,
+    store: AccountStore,
+    clock: Clock,
+    known: Known,
+    /// From when on the first polls are spread, until they are.
+    first: Option<Instant>,
+    /// Discoveries since one succeeded that failed in a way that will not pass by itself, and the credential of the last.
+    hopeless: u32,
+    refused_credential: Option<u64>,
+    failed_discoveries: Repeated,
+    max_connections: usize,
+    running: BTreeMap<String, Running>,
+    pollers: JoinSet<()>,
+    jobs: Option<AbortOnDropHandle<()>>,
+}
+
+/// The poller of one target.
+struct Running {
+    task: AbortHandle,
+    reloaded: Arc<Notify>,
+}
+
+impl Account {
+    /// Makes the account's client and gives it its place on the board. Reads no file.
+    pub fn open(
+        transport: Arc<dyn Transport>,
+        config: AccountConfig,
+        poll: &Poll,
+        board: &Arc<Board>,
+        store: &Store,
+        clock: Clock,
+    ) -> Self {
+        let system = config.system.name;
+        let pace = Arc::new(Pace::new(config.requests_per_minute, fastrand::u64(..)));
+        let durations = board.own().durations();
+        let metrics = Arc::new(AccountMetrics::new(
+            system,
+            &config.name,
+            pace.clone(),
+            durations,
+        ));
+        let store = store.account(system, &config.name, config.base_url.as_str());
+        let client = Client::new(
+            transport,
+            &config,
+            poll,
+            pace.clone(),
+            Arc::new(Recorder {
+                metrics: metrics.clone(),
+                store: store.clone(),
+            }),
+            clock.clone(),
+        );
+        let source = Arc::from(config.connect.connect(client));
+        Self::with_source(config, poll, board, pace, metrics, store, source, clock)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts that open makes, or a test"
+    )]
+    fn with_source(
+        config: AccountConfig,
+        poll: &Poll,
+        board: &Arc<Board>,
+        pace: Arc<Pace>,
+        metrics: Arc<AccountMetrics>,
+        store: AccountStore,
+        source: Arc<dyn Source>,
+        clock: Clock,
+    ) -> Self {
+        let board = board.open(config.system, metrics.clone());
+        let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
+        let jobs = Arc::new(Jobs::new(source.clone(), schedule.clone(), metrics.clone()));
+        let setup = Setup::new(source, jobs, &config.targets);
+        Self {
+            config,
+            schedule,
+            setup: Arc::new(Mutex::new(Arc::new(setup))),
+            pace,
+            metrics,
+            board,
+            store,
+            clock,
+            known: Known::default(),
+            first: Some(Instant::now()),
+            max_connections: poll.max_connections,
+            hopeless: 0,
+            refused_credential: None,
+            failed_discoveries: Repeated::default(),
+            running: BTreeMap::new(),
+            pollers: JoinSet::new(),
+            jobs: None,
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.setup.lock().source.clone()
+    }
+
+    /// Runs the background jobs of the source, and no longer those of another one.
+    fn run_jobs(&mut self) {
+        let jobs = self.setup.lock().jobs.clone();
+        let run = async move { jobs.run().await };
+        let some = !self.source().jobs().is_empty();
+        self.jobs = some.then(|| AbortOnDropHandle::new(tokio::spawn(run)));
+    }
+
+    /// Asks for targets once an hour, first when it is due, polls each of them, and takes up what a reload changes. Ends
+    /// only by being dropped.
+    pub async fn run(mut self, mut due: Option<Instant>, mut changes: mpsc::Receiver<Change>) {
+        self.run_jobs();
+        let mut discovery = Box::pin(self.discovery(due));
+        loop {
+            tokio::select! {
+                // In one order, so that a test can have the same month twice.
+                biased;
+                (credential, result) = &mut discovery => {
+                    due = Some(self.discovered(credential, result).await);
+                    discovery = Box::pin(self.discovery(due));
+                }
+                () = self.names_are_late(due) => self.poll_known().await,
+                Some(change) = changes.recv() => {
+                    let another_source = change.transport.is_some();
+                    let next = self.take_up(change, due).await;
+                    // One under way with the same source goes on: it was due.
+                    if another_source || next != due {
+                        due = next;
+                        discovery = Box::pin(self.discovery(due));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to poll what is known already, which is on the board afterwards, and says when the first discovery is due;
+    /// never, where there is nothing to discover.
+    pub async fn start(&mut self) -> Option<Instant> {
+        self.resume().await;
+        if self.config.discovery == Discovery::Never {
+            self.poll(self.config.targets.clone()).await;
+            return None;
+        }
+        // The first poll comes after the first answer, whatever that is: so a name that can be had is there
+        // from the first listing on, and no target changes its label at each start.
+        let now = Instant::now();
+        let Some(wait) = self.restore().await else {
+            return Some(now + self.schedule.phase(""));
+        };
+        self.poll_known().await;
+        Some(now + wait)
+    }
+
+    /// Ends when the first listings of configured targets have waited long enough for their names, which are due to be asked
+    /// for; never, if they do not wait.
+    fn names_are_late(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
+        let waits = self.config.discovery == Discovery::Names
+            && self.first.is_some()
+            && !self.config.targets.is_empty();
+        let for_the_budget = Duration::from_mins(2) / self.config.requests_per_minute.get();
+        let late = due
+            .filter(|_| waits)
+            .map(|due| due + NAMES_WITHIN + for_the_budget);
+        async move {
+            match late {
+                Some(late) => sleep_until(late).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Polls the targets that are known.
+    async fn poll_known(&mut self) {
+        let targets: Vec<_> = match self.config.discovery {
+            Discovery::Targets => self
+                .known
+                .found
+                .iter()
+                .map(|id| Target::found(id))
+                .collect(),
+            Discovery::Names | Discovery::Never => self.config.targets.clone(),
+        };
+        // A list that was never had is not an empty one.
+        if !targets.is_empty() {
+            self.poll(targets).await;
+        }
+    }
+
+    /// Waits until a discovery is due, after a hopeless one at each interval also for another credential to try, and asks
+    /// the vendor.
+    fn discovery(&self, due: Option<Instant>) -> impl Future<Output = Discovered> + use<> {
+        let (source, schedule) = (self.source(), self.schedule.clone());
+        let refused = (self.hopeless > 0).then_some(self.refused_credential);
+        async move {
+            let Some(due) = due else {
+                return std::future::pending().await;
+            };
+            match refused {
+                None => sleep_until(due).await,
+                Some(refused) => {
+                    while Instant::now() < due && source.credential("").await == refused {
+                        sleep_until(due.min(Instant::now() + schedule.interval())).await;
+                    }
+                }
+            }
+            let credential = source.credential("").await;
+            (credential, source.discover().await)
+        }
+    }
+
+    /// A failure that may pass is asked again with the next polls, others less and less often, up to an hour.
+    fn discover_again_after(&self, found: bool) -> Duration {
+        if found {
+            DISCOVERY_INTERVAL
+        } else {
+            self.schedule
+                .after_refusals(self.hopeless)
+                .min(DISCOVERY_INTERVAL)
+        }
+    }
+
+    /// Takes a discovery's result over, and says when the next one is due. A failure or an empty list is logged and
+    /// counted, and changes nothing.
+    async fn discovered(
+        &mut self,
+        credential: Option<u64>,
+        result: Result<Vec<Found>, PollError>,
+    ) -> Instant {
+        let nothing = || {
+            let detail = "the vendor listed no target";
+            Err(PollError::new(Reason::NotFound, "discovery", detail))
+        };
+        let result = result.and_then(|found| match found[..] {
+            [] => nothing(),
+            _ => Ok(found),
+        });
+        let error = match result {
+            Ok(found) => {
+                self.found(found);
+                None
+            }
+            Err(error) => {
+                self.not_found(credential, &error);
+                Some(error)
+            }
+        };
+        let up = error.is_none();
+        let wait = self.discover_again_after(up);
+        self.known.up = up;
+        self.known.last_attempt = self.clock.now();
+        self.known.next = self.known.last_attempt + wait;
+        self.known.memory = self.source().memory();
+        self.store.write(Item::Discovery, self.known.clone());
+        if self.config.discovery == Discovery::Targets {
+            self.metrics.discovered(up, self.known.last_success);
+        }
+        if up || self.config.discovery == Discovery::Names {
+            self.poll_known().await;
+        }
+        // After the targets are shown: without any, this means that there is nothing to wait for.
+        self.board.discovered(error);
+        Instant::now() + wait
+    }
+
+    /// Notes what was found.
+    fn found(&mut self, found: Vec<Found>) {
+        let follows = self.config.discovery == Discovery::Targets;
+        self.hopeless = 0;
+        self.refused_credential = None;
+        let failures = self.failed_discoveries.succeeded();
+        if failures > 0 {
+            let (system, account) = self.metrics.account();
+            tracing::info!(system, account, failures, "discovery succeeded again");
+        }
+        self.known.last_success = Some(self.clock.now());
+        self.known.found.clear();
+        for Found { id, name } in found {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                self.known.names.insert(id.clone(), name);
+            }
+            if follows {
+                self.known.found.push(id);
+            }
+        }
+    }
+
+    /// Counts a failure, and logs it, once an hour while it goes on.
+    fn not_found(&mut self, credential: Option<u64>, error: &PollError) {
+        self.metrics.failed(error);
+        let cost = match self.config.discovery {
+            Discovery::Targets if self.known.found.is_empty() => {
+                "no target of the account is polled until it succeeds"
+            }
+            Discovery::Targets => "the earlier targets are kept",
+            Discovery::Names | Discovery::Never => {
+                "targets without a configured name show their last known name or their id"
+            }
+        };
+        // Names are not worth asking for with each poll, whatever is wrong.
+        if !error.reason.may_pass() || self.config.discovery == Discovery::Names {
+            self.hopeless += 1;
+            self.refused_credential = credential;
+        }
+        let (system, account) = self.metrics.account();
+        if let Some(failures) = self.failed_discoveries.failed(error.reason) {
+            tracing::warn!(
+                system,
+                account,
+                reason = error.reason.label(),
+                status = error.status,
+                request_id = error.request_id,
+                failures,
+                %error,
+                remedy = error.remedy(),
+                cost,
+                "discovery failed"
+            );
+        }
+    }
+
+    /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
+    ///
+    /// First polls are spread from the start on, those of targets found later from now on; what is past by now is due
+    /// now.
+    async fn poll(&mut self, targets: Vec<Target>) {
+        let reference = self.first.take().unwrap_or_else(Instant::now);
+        self.schedule
+            .set_targets(targets.iter().map(|target| target.id.as_str()));
+        let (system, account) = (self.config.system.name, self.config.name.clone());
+        let ids: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
+        let mut gone = 0_usize;
+        self.running.retain(|id, poller| {
+            let stays = ids.contains(id.as_str());
+            if !stays {
+                gone += 1;
+                if gone <= MOST_NAMES {
+                    tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
+                }
+                poller.task.abort();
+            }
+            stays
+        });
+        if let more @ 1.. = gone.saturating_sub(MOST_NAMES) {
+            tracing::info!(system, account, more, "more targets are gone");
+        }
+        self.setup.lock().jobs.keep_targets(&targets);
+        // After the last write of those that are gone.
+        self.store
+            .keep_targets(targets.iter().map(|target| target.id.as_str()));
+        let new: Vec<_> = targets
+            .iter()
+            .filter(|target| !self.running.contains_key(&target.id))
+            .collect();
+        let ids = new.iter().map(|target| target.id.clone()).collect();
+        let snapshots = self.snapshots(ids).await;
+        for (target, snapshot) in new.iter().zip(&snapshots) {
+            if let Some((_, Some(listing))) = snapshot {
+                self.schedule.needs_pages(&target.id, listing.pages);
+            }
+        }
+        let begun = new.into_iter().zip(snapshots);
+        let mut begun: BTreeMap<_, _> = begun
+            .map(|(target, snapshot)| (target.id.clone(), self.begin(target, reference, snapshot)))
+            .collect();
+        let labels = labels(&targets, &self.known.names);
+        self.board.set_targets(&labels, |id| begun[id].0.clone());
+        // The set keeps what has ended until it is asked for it.
+        while self.pollers.try_join_next().is_some() {}
+        for target in targets {
+            let id = target.id.clone();
+            let Some((state, first)) = begun.remove(&id) else {
+                continue;
+            };
+            let reloaded = Arc::new(Notify::new());
+            let poller = Poller {
+                id: target.id,
+                setup: self.setup.clone(),
+                reloaded: reloaded.clone(),
+                board: self.board.clone(),
+                store: self.store.clone(),
+                metrics: self.metrics.clone(),
+                clock: self.clock.clone(),
+                schedule: self.schedule.clone(),
+            };
+            let task = self.pollers.spawn(poller.run(first, state));
+            self.running.insert(id, Running { task, reloaded });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! Counts an account's requests, and keeps its pauses in the state folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::metrics::AccountMetrics;
+use crate::model::listing::Unknown;
+use crate::state_dir::{AccountStore, Item};
+use crate::vendors::http::{ClientObserver, PaceSnapshot, Quota};
+
+/// The observer of an account's clients.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    pub(super) metrics: Arc<AccountMetrics>,
+    pub(super) store: AccountStore,
+}
+
+impl ClientObserver for Recorder {
+    fn waited(&self, time: Duration) {
+        self.metrics.waited(time);
+    }
+
+    fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
+        self.metrics.requested(endpoint, status, took);
+    }
+
+    fn quota(&self, quota: &Quota, now: Timestamp) {
+        self.metrics.quota(quota, now);
+    }
+
+    fn rate_limited(&self) {
+        self.metrics.rate_limited();
+    }
+
+    fn paused(&self, until: Timestamp, snapshot: PaceSnapshot) {
+        self.metrics.paused_until(until);
+        self.store.write(Item::Pace, snapshot);
+    }
+
+    fn unknown(&self, values: &Unknown) {
+        self.metrics.unknown(values);
+    }
+
+    fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
+        self.metrics.credential_expires(credential, at, renewable);
+    }
+
+    fn credential_gone(&self, credential: &str) {
+        self.metrics.credential_gone(credential);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a reload changes of an account: a difference, not a restart.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Account;
+use super::recorder::Recorder;
+use crate::polling::jobs::Jobs;
+use crate::polling::poller::Setup;
+use crate::vendors::Source;
+use crate::vendors::account::{AccountConfig, Discovery, Poll, Target};
+use crate::vendors::http::{Client, Transport};
+
+/// What a reload brings to an account.
+#[derive(Debug)]
+pub struct Change {
+    /// What the file says of it now.
+    pub config: AccountConfig,
+    /// How all targets are polled now.
+    pub poll: Poll,
+    /// What carries its requests from now on; `None` where nothing that its source is made from changed, so that
+    /// it keeps its connections and its tokens.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Dropped once the board shows the change.
+    pub done: oneshot::Sender<()>,
+}
+
+impl Account {
+    /// Takes up another configuration, and says when the next discovery is due, given when it was.
+    ///
+    /// Targets that stay keep their listing, counters and phase, the account its limiter and its pauses. Nothing is
+    /// asked for that was not due, but for lists of targets and names: those that nobody asked for before, or by another
+    /// credential.
+    pub(super) async fn take_up(
+        &mut self,
+        change: Change,
+        due: Option<Instant>,
+    ) -> Option<Instant> {
+        let source = match change.transport {
+            Some(transport) => {
+                let client = Client::new(
+                    transport,
+                    &change.config,
+                    &change.poll,
+                    self.pace.clone(),
+                    Arc::new(Recorder {
+                        metrics: self.metrics.clone(),
+                        store: self.store.clone(),
+                    }),
+                    self.clock.clone(),
+                );
+                let source: Arc<dyn Source> = Arc::from(change.config.connect.connect(client));
+                if change.config.discovery != Discovery::Never {
+                    source.remember(self.source().memory());
+                }
+                self.metrics.credentials_gone();
+                source
+            }
+            None => self.source(),
+        };
+        let another = !Arc::ptr_eq(&source, &self.source());
+        self.pace.configure(change.config.requests_per_minute);
+        self.schedule.configure(&change.config, &change.poll);
+        self.max_connections = change.poll.max_connections;
+        let before = std::mem::replace(&mut self.config, change.config).discovery;
+        let jobs = if another {
+            let (schedule, metrics) = (self.schedule.clone(), self.metrics.clone());
+            Arc::new(Jobs::new(source.clone(), schedule, metrics))
+        } else {
+            self.setup.lock().jobs.clone()
+        };
+        *self.setup.lock() = Arc::new(Setup::new(source, jobs, &self.config.targets));
+        if another {
+            self.run_jobs();
+        }
+        let due = self.rediscover(before, another, due);
+        for poller in self.running.values() {
+            poller.reloaded.notify_one();
+        }
+        self.show(before).await;
+        due
+    }
+
+    /// When the next discovery is due after a reload; never, where there is nothing to discover.
+    fn rediscover(
+        &mut self,
+        before: Discovery,
+        another: bool,
+        due: Option<Instant>,
+    ) -> Option<Instant> {
+        let refused = std::mem::take(&mut self.hopeless) > 0;
+        let now = Instant::now();
+        if before != self.config.discovery {
+            self.metrics.not_discovered();
+            self.board.discovered(None);
+        }
+        match self.config.discovery {
+            Discovery::Never => None,
+            discovery if discovery != before => Some(now + self.schedule.phase("")),
+            _ if self.first.is_some() => due,
+            // It may reach other targets.
+            _ if another => due.map(|due| due.min(now + self.schedule.phase(""))),
+            Discovery::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => {
+                due.map(|due| due.min(now))
+            }
+            // A reload is what somebody does who mended the cause of a refusal.
+            _ if refused => due.map(|due| due.min(now + self.schedule.interval())),
+            _ => due,
+        }
+    }
+
+    /// Whether a target has its label without asking for its name.
+    fn is_named(&self, target: &Target) -> bool {
+        target.name.is_some()
+            || self.known.names.contains_key(&target.id)
+            || self.running.contains_key(&target.id)
+    }
+
+    /// Shows the targets that the configuration names now, and polls them.
+    async fn show(&mut self, before: Discovery) {
+        match self.config.discovery {
+            Discovery::Never => self.poll(self.config.targets.clone()).await,
+            // Whatever comes first is the first discovery, and that shows all.
+            _ if self.first.is_some() => {}
+            Discovery::Names => {
+                let targets = self.config.targets.iter();
+                let named = targets.filter(|t| self.is_named(t)).cloned().collect();
+                self.poll(named).await;
+            }
+            Discovery::Targets => {
+                if before != Discovery::Targets {
+                    // Until the vendor lists them, they are those that the configuration named.
+                    self.known.found = self.running.keys().cloned().collect();
+                }
+                self.poll_known().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! An account with a source that is not there, under paused time.
+
+mod discovery;
+mod jobs;
+mod ready;
+mod reload;
+mod restarts;
+mod times;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::{advance, sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::exposition::Encoding;
+use crate::metrics::OwnMetrics;
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::{Connection, Draft, Listing, Row};
+use crate::vendors::account::{AccountConfig, Written};
+use crate::vendors::{Connect, Limits, System};
+
+static TEST: System = System {
+    name: "test",
+    documented: &[("oauth", "")],
+    connected: None,
+    request_id_header: "x-request-id",
+    quotas: |_, _| Vec::new(),
+};
+
+#[derive(Debug)]
+struct NoConnect;
+
+impl Connect for NoConnect {
+    fn connect(&self, _: Client) -> Box<dyn Source> {
+        unreachable!("the source of these tests is given")
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            of: "nobody",
+            minute: None,
+            hour: None,
+            day: None,
+        }
+    }
+}
+
+/// What the vendor would answer now, and when it was asked.
+#[derive(Default)]
+struct Fake {
+    found: Mutex<Option<Vec<Found>>>,
+    rows: Mutex<Option<Vec<&'static str>>>,
+    takes: Mutex<Duration>,
+    polls: Mutex<Vec<(String, Instant)>>,
+    discoveries: Mutex<u32>,
+    refuses: Mutex<bool>,
+    credential: Mutex<Option<u64>>,
+    jobs: Mutex<Jobs>,
+}
+
+/// How the background job answers, and when it was run, for which target.
+#[derive(Default)]
+struct Jobs {
+    there: bool,
+    takes: Duration,
+    fails: Option<Reason>,
+    again: Option<Duration>,
+    runs: Vec<(String, Instant)>,
+}
+
+impl Fake {
+    fn finds(&self, ids: &[(&str, &str)]) {
+        let found = |(id, name): &(&str, &str)| Found {
+            id: (*id).into(),
+            name: Some((*name).into()),
+        };
+        *self.found.lock().unwrap() = Some(ids.iter().map(found).collect());
+    }
+
+    fn lists(&self, rows: &[&'static str]) {
+        *self.rows.lock().unwrap() = Some(rows.to_vec());
+    }
+
+    fn fails(&self) {
+        *self.rows.lock().unwrap() = None;
+        *self.found.lock().unwrap() = None;
+    }
+
+    fn polls_of(&self, id: &str) -> Vec<Instant> {
+        let polls = self.polls.lock().unwrap();
+        polls
+            .iter()
+            .filter(|(polled, _)| polled == id)
+            .map(|(_, at)| *at)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Source for Fake {
+    async fn list(&self, target: &str) -> Result<Listing, PollError> {
+        self.polls
+            .lock()
+            .unwrap()
+            .push((target.to_owned(), Instant::now()));
+        let (takes, rows) = (
+            *self.takes.lock().unwrap(),
+            self.rows.lock().unwrap().clone(),
+        );
+        sleep(takes).await;
+        let reason = if *self.refuses.lock().unwrap() {
+            Reason::Unauthorized
+        } else {
+            Reason::ServerError
+        };
+        let rows = rows.ok_or_else(|| PollError::new(reason, "list", "down"))?;
+        let mut draft = Draft::new("list", 1000, 1000);
+        draft.page(
+            rows.iter()
+                .map(|id| Connection {
+                    id: (*id).into(),
+                    kind: "oauth",
+                    ..<Connection>::default()
+                })
+                .collect(),
+            true,
+        )?;
+        Ok(draft.finish())
+    }
+
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        *self.discoveries.lock().unwrap() += 1;
+        let reason = if *self.refuses.lock().unwrap() {
+            Reason::Forbidden
+        } else {
+            Reason::ServerError
+        };
+        let (takes, found) = (
+            *self.takes.lock().unwrap(),
+            self.found.lock().unwrap().clone(),
+        );
+        sleep(takes).await;
+        found.ok_or_else(|| PollError::new(reason, "entities", "no"))
+    }
+
+    fn jobs(&self) -> &'static [&'static str] {
+        if self.jobs.lock().unwrap().there {
+            &["question"]
+        } else {
+            &[]
+        }
+    }
+
+    async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
+        assert_eq!(job, "question");
+        let (takes, fails, again) = {
+            let mut jobs = self.jobs.lock().unwrap();
+            jobs.runs.push((target.to_owned(), Instant::now()));
+            (jobs.takes, jobs.fails, jobs.again)
+        };
+        sleep(takes).await;
+        match fails {
+            Some(reason) => Err(PollError::new(reason, "question", "no")),
+            None => Ok(again),
+        }
+    }
+
+    async fn credential(&self, _: &str) -> Option<u64> {
+        *self.credential.lock().unwrap()
+    }
+
+    fn satisfies<'a>(&self, _: &str, connection: Row<'a>) -> Option<&'a str> {
+        Some(connection.id)
+    }
+}
+
+struct Rig {
+    board: Arc<Board>,
+    source: Arc<Fake>,
+    config: AccountConfig,
+    poll: Poll,
+    changes: mpsc::Sender<Change>,
+    _task: AbortOnDropHandle<()>,
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn target(id: &str) -> Target {
+    Target {
+        id: id.to_owned(),
+        name: None,
+        expect: vec!["a".to_owned()],
+    }
+}
+
+/// Polls every minute, first polls spread over `within`.
+fn start(
+    targets: Vec<Target>,
+    discovery: Discovery,
+    within: Duration,
+    prepare: impl FnOnce(&Fake),
+) -> Rig {
+    start_with_budget(1000, targets, discovery, within, prepare)
+}
+
+fn start_with_budget(
+    requests_per_minute: u32,
+    targets: Vec<Target>,
+    discovery: Discovery,
+    within: Duration,
+    prepare: impl FnOnce(&Fake),
+) -> Rig {
+    let source = Arc::new(Fake::default());
+    prepare(&source);
+    let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
+    let store = Store::default();
+    start_on(
+        &store,
+        requests_per_minute,
+        targets,
+        discovery,
+        within,
+        source,
+        clock,
+    )
+}
+
+/// With what is kept in this store, at this date.
+fn start_on(
+    store: &Store,
+    requests_per_minute: u32,
+    targets: Vec<Target>,
+    discovery: Discovery,
+    within: Duration,
+    source: Arc<Fake>,
+    clock: Clock,
+) -> Rig {
+    let requests_per_minute = NonZeroU32::new(requests_per_minute).unwrap();
+    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let config = AccountConfig {
+        system: &TEST,
+        name: "acme".to_owned(),
+        base_url: "https://example.test".parse().unwrap(),
+        requests_per_minute,
+        interval: MINUTE,
+        stale_after: None,
+        certificates: Vec::new(),
+        ca_file: None,
+        targets,
+        discovery,
+        connect: Arc::new(NoConnect),
+        written: Written::default(),
+    };
+    let poll = Poll {
+        first_poll_within: within,
+        ..Poll::default()
+    };
+    let pace = Arc::new(Pace::new(requests_per_minute, 1));
+    let durations = board.own().durations();
+    let metrics = Arc::new(AccountMetrics::new("test", "acme", pace.clone(), durations));
+    let store = store.account("test", "acme", "");
+    let mut account = Account::with_source(
+        config.clone(),
+        &poll,
+        &board,
+        pace,
+        metrics,
+        store,
+        source.clone(),
+        clock,
+    );
+    board.opening(0);
+    let (changes, received) = mpsc::channel(1);
+    Rig {
+        board,
+        source,
+        config,
+        poll,
+        changes,
+        _task: AbortOnDropHandle::new(tokio::spawn(async move {
+            let due = account.start().await;
+            account.run(due, received).await;
+        })),
+    }
+}
+
+impl Rig {
+    fn page(&self) -> String {
+        let page = self.board.page(Encoding::Plain);
+        String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
+    }
+
+    /// The value of the only sample whose line has all of these.
+    fn value(&self, parts: &[&str]) -> Option<f64> {
+        let page = self.page();
+        let mut lines = page
+            .lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        let line = lines.next()?;
+        assert_eq!(lines.next(), None, "{parts:?} is ambiguous");
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// How many accounts and targets are missing until it is ready.
+    fn missing(&self) -> (usize, usize) {
+        let missing = self.board.missing();
+        missing.map_or((0, 0), |missing| (missing.accounts, missing.targets))
+    }
+
+    fn targets(&self) -> BTreeSet<String> {
+        let page = self.page();
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("connections_exporter_target_next_poll"));
+        lines
+            .map(|line| {
+                line.split("target=\"")
+                    .nth(1)
+                    .unwrap()
+                    .split('"')
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
+fn set(items: &[&str]) -> BTreeSet<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for_ever() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| source.lists(&["a", "b"]),
+    );
+    assert_eq!(rig.missing(), (1, 0), "nothing began yet");
+    sleep(MINUTE / 2).await;
+    assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
+    rig.source.fails();
+    sleep(MINUTE * 2).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(2.0));
+    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
+    assert_eq!(
+        rig.value(&["target_failing{", "reason=\"server_error\""]),
+        Some(1.0)
+    );
+    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
+    let success = rig.value(&["last_success_timestamp"]);
+    sleep(MINUTE).await;
+    assert_eq!(
+        rig.value(&["saas_connections{"]),
+        None,
+        "older than stale_after"
+    );
+    assert_eq!(rig.value(&["saas_connection_expected{"]), None);
+    assert_eq!(rig.value(&["last_success_timestamp"]), success);
+
+    rig.source.lists(&["a"]);
+    sleep(MINUTE).await;
+    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
+    assert_eq!(rig.value(&["target_failing{"]), None);
+    assert_eq!(
+        rig.value(&["changes_total{", "removed"]),
+        Some(1.0),
+        "seen over the failure"
+    );
+    assert_eq!(rig.value(&["polls_total{", "failure"]), Some(3.0));
+}
+
+/// The minutes, from the first poll on, at which a target was polled.
+fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
+    let polls = rig.source.polls_of(id);
+    polls
+        .iter()
+        .map(|at| (*at - polls[0]).as_secs() / 60)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
+    let rig = start(
+        vec![target("1")],
+        Discovery::Never,
+        Duration::ZERO,
+        |source| {
+            *source.refuses.lock().unwrap() = true;
+        },
+    );
+    sleep(MINUTE / 2).await;
+    let start = jiff::Timestamp::from_second(1_767_323_045).unwrap();
+    let next = rig.value(&["next_poll_timestamp_seconds{"]).unwrap() - crate::clock::seconds(start);
+    assert!(
+        (119.0..121.0).contains(&next),
+        "the next poll is announced as it will be: in {next} s"
+    );
+    sleep(MINUTE * 200).await;
+    assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30, 62, 122, 182]);
+    // Another credential is tried at the next interval, and a success ends it.
+    *rig.source.credential.lock().unwrap() = Some(1);
+    sleep(MINUTE).await;
+    rig.source.lists(&["a"]);
+    *rig.source.credential.lock().unwrap() = Some(2);
+    sleep(MINUTE * 3).await;
+    assert_eq!(minutes(&rig, "1")[8..], [201, 202, 203, 204]);
+}

@@ -1,0 +1,390 @@
+//! When a target is polled; publishes its [`State`]; logs once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::Clock;
+use crate::inventory::AccountBoard;
+use crate::metrics::AccountMetrics;
+use crate::model::error::PollError;
+use crate::model::listing::{LONG, Listing};
+use crate::model::state::{Attempt, Change, ChangeCounts, Held, State, changes};
+use crate::polling::jobs::Jobs;
+use crate::polling::schedule::Schedule;
+use crate::sanitize::{ForLog, MOST_NAMES};
+use crate::state_dir::{AccountStore, Item};
+use crate::vendors::Source;
+use crate::vendors::account::Target;
+use crate::vendors::http::beside_the_loop;
+
+/// So long before it would become too old, a listing is kept for its successor.
+const KEEP_EARLY: Duration = Duration::from_millis(500);
+
+/// Polls one target for as long as it is a target.
+pub struct Poller {
+    /// What identifies the target to the vendor.
+    pub id: String,
+    /// Who lists it, and what is expected of it; another one after a reload.
+    pub setup: SharedSetup,
+    /// Told after a reload.
+    pub reloaded: Arc<Notify>,
+    /// Where its state is published.
+    pub board: AccountBoard,
+    /// Where its state outlives the process.
+    pub store: AccountStore,
+    /// What the account counts.
+    pub metrics: Arc<AccountMetrics>,
+    /// What date it is.
+    pub clock: Clock,
+    /// How often it is polled, and how old its listing may become.
+    pub schedule: Arc<Schedule>,
+}
+
+/// The setup as of now, which an account and its pollers share.
+pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
+
+/// Who lists the targets of an account, and what the configuration says of them.
+pub struct Setup {
+    /// Who lists them.
+    pub source: Arc<dyn Source>,
+    /// What it is asked beside the listings.
+    pub jobs: Arc<Jobs>,
+    /// What must be among the connections of each target that the configuration expects something of.
+    expect: BTreeMap<String, Vec<String>>,
+}
+
+impl Setup {
+    /// A setup for targets of which the configuration says this.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, jobs: Arc<Jobs>, targets: &[Target]) -> Self {
+        let expecting = targets.iter().filter(|target| !target.expect.is_empty());
+        let expect = expecting.map(|target| (target.id.clone(), target.expect.clone()));
+        Self {
+            source,
+            jobs,
+            expect: expect.collect(),
+        }
+    }
+
+    /// What the configuration expects of a target, and whether the listing has it.
+    #[must_use]
+    pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
+        let Some(expect) = self.expect.get(id) else {
+            return Vec::new();
+        };
+        let wanted: BTreeSet<_> = expect.iter().map(String::as_str).collect();
+        let there: BTreeSet<_> = listing
+            .connections()
+            .filter_map(|connection| self.source.satisfies(id, connection))
+            .filter(|found| wanted.contains(found))
+            .collect();
+        expect
+            .iter()
+            .map(|expected| (expected.clone(), there.contains(expected.as_str())))
+            .collect()
+    }
+}
+
+/// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
+struct Refused {
+    count: u32,
+    until: Instant,
+    credential: Option<u64>,
+}
+
+impl Poller {
+    /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
+    /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
+    pub async fn run(self, first: Instant, mut state: State) {
+        let mut refused = None;
+        let mut last = None;
+        let mut due = first;
+        loop {
+            // A poll under way ends as it began; what changed meanwhile is seen here, after it.
+            if timeout_at(due, self.reloaded.notified()).await.is_ok() {
+                // A reload is what somebody does who mended the cause of a refusal.
+                let replan = refused.take().is_some() || self.schedule.interval() != state.interval;
+                if replan {
+                    due = self.replanned(last, due);
+                    state.interval = self.schedule.interval();
+                    state.next_poll = self.date_of(due);
+                }
+                let held = self.reconfigured(&state);
+                if replan || held.is_some() {
+                    state.held = held.or(state.held);
+                    self.publish(&state).await;
+                }
+                continue;
+            }
+            if self.is_held_back(refused.as_ref(), due).await {
+                due = self.schedule.next(due, Instant::now());
+                continue;
+            }
+            let begun = Instant::now();
+            // Before the poll: one that changes while the poll waits for its turn is another one after it.
+            let source = self.source();
+            let credential = source.credential(&self.id).await;
+            let held = state.held.clone();
+            let result = self.list(&*source, &mut state).await;
+            let duration = begun.elapsed();
+            state.took(duration);
+            let result = match result {
+                Ok(listing) => self.succeeded(&mut state, listing).await,
+                Err(error) => Err(error),
+            };
+            let error = result.err();
+            if let Some(error) = &error {
+                self.failed(&mut state, error);
+                state.held = held;
+                state.held = self.reconfigured(&state).or(state.held);
+            } else {
+                self.setup().jobs.listed(&self.id, credential);
+            }
+            refused = self.refused(refused, error.as_ref(), due, credential);
+            last = Some(due);
+            due = self.schedule.next(due, Instant::now());
+            state.interval = self.schedule.interval();
+            state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
+            state.last_attempt = Some(Attempt {
+                at: self.clock.now(),
+                duration,
+                error,
+            });
+            self.publish(&state).await;
+        }
+    }
+
+    /// Lists the target. The listing that is held stays on the page while its successor is under way, for three intervals
+    /// more at most: a vendor that became slow must leave no hole, and one that never answers must not keep it there. How
+    /// old it may become is as configured where that is.
+    async fn list(&self, source: &dyn Source, state: &mut State) -> Result<Listing, PollError> {
+        let mut listing = source.list(&self.id);
+        if let Some(held) = state.held.clone()
+            && let Some(stale_from) = held.stale_from()
+            && self.schedule.wished_stale_after().is_none()
+            && Instant::now() < stale_from
+        {
+            let early = KEEP_EARLY.min(held.stale_after);
+            if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
+                return result;
+            }
+            // Not again and again where a restart comes in between.
+            let stale_after = self.stale_after(state) + self.schedule.interval() * 3;
+            let stale_after = stale_after.max(held.stale_after);
+            state.held = Some(Arc::new(held.again(held.expected.clone(), stale_after)));
+            self.publish(state).await;
+        }
+        listing.await
+    }
+
+    fn setup(&self) -> Arc<Setup> {
+        self.setup.lock().clone()
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.setup().source.clone()
+    }
+
+    /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
+    /// again: the next process must know when the next poll is due.
+    async fn publish(&self, state: &State) {
+        self.board.publish_any(&self.id, state.clone()).await;
+        if state.last_attempt.is_some() {
+            let item = Item::Target(self.id.clone());
+            self.store.write(item, state.clone());
+        }
+    }
+
+    /// When the next poll is due after a reload that changes how often: whole intervals after the last one, or before
+    /// the first one that was planned.
+    fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
+        let (now, interval) = (Instant::now(), self.schedule.interval());
+        if let Some(last) = last {
+            return self.schedule.next(last, now);
+        }
+        let wait = due.saturating_duration_since(now).as_nanos() % interval.as_nanos();
+        // Less than an interval, which is no more than a year.
+        now + Duration::from_nanos(u64::try_from(wait).unwrap_or_default())
+    }
+
+    /// What a reload, or a poll that took long, changes of the listing that is held: what is expected of it, how old it may
+    /// become. What follows from the interval is only lengthened: the next poll may be planned by the earlier one.
+    fn reconfigured(&self, state: &State) -> Option<Arc<Held>> {
+        let held = state.held.as_ref()?;
+        let expected = self.setup().expected(&self.id, &held.listing);
+        let wished = self.schedule.wished_stale_after();
+        let stale_after = wished.unwrap_or_else(|| self.stale_after(state).max(held.stale_after));
+        (expected != held.expected || stale_after != held.stale_after)
+            .then(|| Arc::new(held.again(expected, stale_after)))
+    }
+
+    fn stale_after(&self, state: &State) -> Duration {
+        self.schedule.stale_after(state.longest_poll)
+    }
+
+    /// A refused credential is as wrong an interval later; another one is worth a try at once.
+    async fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
+        match refused.filter(|refused| due < refused.until) {
+            Some(refused) => self.source().credential(&self.id).await == refused.credential,
+            None => false,
+        }
+    }
+
+    /// Counts refusals until a poll succeeds; waits are counted from when the poll was due.
+    fn refused(
+        &self,
+        before: Option<Refused>,
+        error: Option<&PollError>,
+        due: Instant,
+        credential: Option<u64>,
+    ) -> Option<Refused> {
+        let refusal = error?.is_refused_credential();
+        let before = before
+            .filter(|before| before.credential == credential)
+            .map(|before| before.count);
+        let count = if refusal {
+            before.unwrap_or(0) + 1
+        } else {
+            before?
+        };
+        Some(Refused {
+            count,
+            until: due + self.schedule.after_refusals(count),
+            credential,
+        })
+    }
+
+    /// The first planned time at which it is not held back.
+    fn next_poll(&self, due: Instant, refused: Option<&Refused>) -> Instant {
+        match refused {
+            Some(refused) if due < refused.until => self
+                .schedule
+                .next(due, refused.until - Duration::from_nanos(1)),
+            _ => due,
+        }
+    }
+
+    fn date_of(&self, instant: Instant) -> jiff::Timestamp {
+        self.clock.now() + instant.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes a listing over. What compares it with the one before is done beside the event loop if it is long.
+    async fn succeeded(&self, state: &mut State, listing: Listing) -> Result<(), PollError> {
+        self.metrics.listed(&listing);
+        let (system, account) = self.metrics.account();
+        let (target, connections, pages) = (
+            self.board.label(&self.id),
+            listing.connections().len(),
+            listing.pages,
+        );
+        let target = ForLog(&target).to_string();
+        match &state.held {
+            None => tracing::info!(system, account, target, connections, pages, "first listing"),
+            Some(_) if state.consecutive_failures > 0 => {
+                tracing::info!(
+                    system,
+                    account,
+                    target,
+                    connections,
+                    pages,
+                    failures = state.consecutive_failures,
+                    "listed again"
+                );
+            }
+            Some(_) => tracing::debug!(system, account, target, connections, pages, "listed"),
+        }
+        self.schedule.needs_pages(&self.id, pages);
+        let (before, mut counts, metrics) =
+            (state.held.clone(), state.changes, self.metrics.clone());
+        let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.stale_after(state));
+        let long = before.as_ref().map(|held| held.listing.connections().len());
+        let long = connections.max(long.unwrap_or_default()) > LONG;
+        let compare = move || {
+            if let Some(before) = &before {
+                let changes = changes(&before.listing, &listing);
+                counts.count(&changes);
+                log(&metrics, &target, &changes);
+            }
+            let expected = setup.expected(&id, &listing);
+            let now = Instant::now();
+            let held = Held::new(listing, before.as_deref(), expected, now, stale_after);
+            (Arc::new(held), counts)
+        };
+        let (held, counts) = beside_the_loop("listing", long, compare).await?;
+        state.held = Some(held);
+        state.changes = counts;
+        state.restored = false;
+        state.last_success = Some(self.clock.now());
+        state.consecutive_failures = 0;
+        state.failing_since = None;
+        state.successes += 1;
+        Ok(())
+    }
+
+    fn failed(&self, state: &mut State, error: &PollError) {
+        self.metrics.failed(error);
+        state.consecutive_failures = state.consecutive_failures.saturating_add(1);
+        state.failing_since.get_or_insert(self.clock.now());
+        state.failures += 1;
+        let (system, account) = self.metrics.account();
+        tracing::warn!(
+            system,
+            account,
+            target = %ForLog(&self.board.label(&self.id)),
+            reason = error.reason.label(),
+            status = error.status,
+            request_id = error.request_id,
+            failures = state.consecutive_failures,
+            %error,
+            remedy = error.remedy(),
+            "poll failed"
+        );
+    }
+}
+
+/// Names what changed, changes of status first; of very many, the rest is only counted.
+fn log(metrics: &AccountMetrics, target: &str, changes: &[Change<'_>]) {
+    let (system, account) = metrics.account();
+    let (statuses, others): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .partition(|change| matches!(change, Change::Status(..)));
+    for change in statuses.into_iter().chain(others).take(MOST_NAMES) {
+        let (connection, before, after) = change.values();
+        tracing::info!(
+            system,
+            account,
+            target,
+            change = change.label(),
+            connection = %ForLog(connection.id),
+            connection_type = connection.kind,
+            before,
+            after,
+            "connection changed"
+        );
+    }
+    let more = changes.len().saturating_sub(MOST_NAMES);
+    if more > 0 {
+        let mut all = ChangeCounts::default();
+        all.count(changes);
+        let ChangeCounts {
+            added,
+            removed,
+            status,
+        } = all;
+        tracing::info!(
+            system,
+            account,
+            target,
+            more,
+            added,
+            removed,
+            status,
+            "more connections changed: only the first are named, all are counted"
+        );
+    }
+}

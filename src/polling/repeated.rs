@@ -1,0 +1,63 @@
+//! When a failure that goes on is logged again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::error::Reason;
+
+/// How often a failure that goes on is logged.
+const LOG_AGAIN: Duration = Duration::from_hours(1);
+
+/// Failures in a row of something that is tried again and again.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    failures: u64,
+    /// When each reason was logged last.
+    logged: BTreeMap<Reason, Instant>,
+}
+
+impl Repeated {
+    /// Counts a failure. `Some` with the number in a row if it is to be logged: once an hour for each reason.
+    pub(super) fn failed(&mut self, reason: Reason) -> Option<u64> {
+        let now = Instant::now();
+        self.failures += 1;
+        let recently = |at: &Instant| now - *at < LOG_AGAIN;
+        if self.logged.get(&reason).is_some_and(recently) {
+            return None;
+        }
+        self.logged.insert(reason, now);
+        Some(self.failures)
+    }
+
+    /// Ends the row, and returns how many failures it had.
+    pub(super) fn succeeded(&mut self) -> u64 {
+        std::mem::take(self).failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_goes_on_is_logged_once_an_hour_and_another_reason_at_once() {
+        let mut repeated = Repeated::default();
+        let mut logged = Vec::new();
+        for minute in 0..180 {
+            let reason = match minute {
+                30..40 => Reason::Timeout,
+                _ => Reason::ServerError,
+            };
+            if repeated.failed(reason).is_some() {
+                logged.push(minute);
+            }
+            tokio::time::advance(Duration::from_mins(1)).await;
+        }
+        assert_eq!(logged, [0, 30, 60, 120]);
+        assert_eq!(repeated.succeeded(), 180);
+        assert_eq!(repeated.succeeded(), 0);
+        assert_eq!(repeated.failed(Reason::Timeout), Some(1));
+    }
+}

@@ -1,0 +1,159 @@
+//! Which accounts are this process' part: each account belongs to one shard, and a shard that is added takes its part
+//! from all others alike.
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::vendors::account::AccountConfig;
+
+/// One of so many processes with the same configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    total: NonZeroU32,
+}
+
+/// `--shard.index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// The ordinal at the end of the host name.
+    Auto,
+    /// This one, from 0.
+    At(u32),
+}
+
+impl std::str::FromStr for Index {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(index)) => Ok(Self::At(index)),
+            _ => Err(
+                "expected a number from 0, or auto for the ordinal at the end of the host name"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            total: NonZeroU32::MIN,
+        }
+    }
+}
+
+impl Shard {
+    /// The shard of this index, which is looked for in the host's name if it is not given. Fails if there is none in
+    /// it, or if it is not below `total`.
+    pub fn new(index: Index, total: NonZeroU32, host: &str) -> anyhow::Result<Self> {
+        let index = match index {
+            Index::At(index) => index,
+            Index::Auto => ordinal(host).with_context(|| {
+                format!("--shard.index=auto: the host name {host:?} does not end in -NUMBER, as that of a StatefulSet's pod does: give a number")
+            })?,
+        };
+        if index >= total.get() {
+            bail!("--shard.index is {index}: expected less than --shard.total, which is {total}");
+        }
+        Ok(Self { index, total })
+    }
+
+    /// From 0.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(self) -> u32 {
+        self.total.get()
+    }
+
+    /// Whether the account is of this shard.
+    #[must_use]
+    pub fn owns(self, account: &AccountConfig) -> bool {
+        self.index == owner(account.system.name, &account.name, self.total)
+    }
+}
+
+/// The index of an account's shard, by rendezvous hashing: that of the greatest hash with it.
+#[must_use]
+pub fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
+    let weight = |index: &u32| Sha256::digest(format!("{system}\0{account}\0{index}"));
+    (0..total.get()).max_by_key(weight).unwrap_or(0)
+}
+
+/// The name of this machine, or of this pod.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The number after the last hyphen of the first part of a host's name.
+fn ordinal(host: &str) -> Option<u32> {
+    let name = host.split('.').next()?;
+    name.rsplit_once('-')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_ordinal_of_a_pod_is_its_shard() {
+        let shard = |index: &str, total: u32, host: &str| {
+            let total = NonZeroU32::new(total).unwrap();
+            Shard::new(index.parse().unwrap(), total, host).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            shard("auto", 3, "connections-exporter-2").unwrap().index(),
+            2
+        );
+        assert_eq!(shard("auto", 11, "a-10.svc.local").unwrap().index(), 10);
+        assert_eq!(shard("0", 1, "x").unwrap(), Shard::default());
+        assert_eq!(
+            shard("2", 2, "x").unwrap_err(),
+            "--shard.index is 2: expected less than --shard.total, which is 2"
+        );
+        for host in ["", "exporter", "exporter-", "exporter-x", "7", "a-7x"] {
+            let error = shard("auto", 9, host).unwrap_err();
+            assert!(error.contains("does not end in -NUMBER"), "{error}");
+        }
+        assert!("".parse::<Index>().is_err() && "-1".parse::<Index>().is_err());
+    }
+
+    #[test]
+    fn each_shard_has_about_its_part() {
+        let total = NonZeroU32::new(4).unwrap();
+        let mut parts = [0; 4];
+        for n in 0..4000 {
+            parts[owner("zis", &format!("account-{n}"), total) as usize] += 1;
+        }
+        assert!(
+            parts.iter().all(|part| (850..1150).contains(part)),
+            "{parts:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_shard_that_is_added_takes_accounts_and_moves_no_others(account in "\\PC{0,40}", total in 1..40_u32) {
+            let (few, more) = (NonZeroU32::new(total).unwrap(), NonZeroU32::new(total + 1).unwrap());
+            let (before, after) = (owner("zuora", &account, few), owner("zuora", &account, more));
+            prop_assert!(before < total);
+            prop_assert!(after == before || after == total);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Values that both configuration files are made of, how they are read, and what is wrong with them. Knows no vendor and
+//! no metric.
+
+mod checker;
+mod near;
+pub(crate) mod pem;
+mod problems;
+mod read;
+#[cfg(test)]
+pub(crate) mod schema;
+mod secret;
+mod tree;
+mod values;
+
+pub use checker::Checker;
+pub use problems::{Position, Problem, Problems};
+pub(crate) use read::{Each, entries, filled, given, given_list, read, text_or};
+pub use secret::{Current, Secret, SecretError};
+pub(crate) use tree::{Node, decode};
+pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};

@@ -1,0 +1,264 @@
+//! What the check of a file says its problems through.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::secret::from_file;
+use super::tree::Node;
+use super::{EnvName, FileName, Problems, Secret, Text};
+use crate::blocking::files::{FileError, Files, Kind};
+
+/// Checks what stands at one place of the configuration.
+pub struct Checker<'a> {
+    folder: &'a Path,
+    files: &'a Files,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    path: String,
+    /// What stands here, or the nearest that stands around it.
+    node: &'a Node,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(
+        folder: &'a Path,
+        files: &'a Files,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        node: &'a Node,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Self {
+            folder,
+            files,
+            env,
+            path: String::new(),
+            node,
+            problems,
+        }
+    }
+
+    /// The checker of what stands below here, under a key such as `entities[2]`.
+    pub fn at(&mut self, key: impl AsRef<str>) -> Checker<'_> {
+        let path = self.place(key.as_ref());
+        Checker {
+            folder: self.folder,
+            files: self.files,
+            env: self.env,
+            path,
+            node: self.node.below(key.as_ref()).unwrap_or(self.node),
+            problems: self.problems,
+        }
+    }
+
+    fn place(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, index) if index.starts_with('[') => format!("{path}{index}"),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+
+    /// Says what is wrong with a key here; the empty key is this place itself.
+    pub fn problem(&mut self, key: &str, what: impl Into<String>) {
+        let path = self.place(key);
+        let node = self.node;
+        let at = || Some(node.place(key));
+        self.problems.add_at(at, &path, what);
+    }
+
+    /// Whether there is no problem with the whole file.
+    pub(crate) fn is_content(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// An entry of a list, which cannot be empty.
+    pub fn entry<T>(&mut self, entry: Option<T>) -> Option<T> {
+        if entry.is_none() && !self.problems.has(&self.path) {
+            self.problem("", "an empty entry: remove it, or fill it in");
+        }
+        entry
+    }
+
+    /// A key that cannot be left out.
+    pub fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.missing(&[key], "");
+        }
+        value
+    }
+
+    /// Says that the first of these keys is missing, and how it is given, unless what stood at one of them was wrong and
+    /// was reported when it was read.
+    pub fn missing(&mut self, keys: &[&str], how: &str) {
+        if keys.iter().any(|key| self.problems.has(&self.place(key))) {
+            return;
+        }
+        let null = |key: &&&str| {
+            self.node
+                .get(key)
+                .is_some_and(|entry| !entry.value.is_blank())
+        };
+        if let Some(key) = keys.iter().find(null) {
+            self.problem(
+                key,
+                "null is no value: put quotes around it, if it is meant as text",
+            );
+        } else {
+            self.problem(keys[0], format!("is missing{how}"));
+        }
+    }
+
+    /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now, or may be later.
+    pub fn secret(
+        &mut self,
+        key: &str,
+        file: Option<FileName>,
+        env: Option<EnvName>,
+    ) -> Option<Secret> {
+        let (file_key, env_key) = (format!("{key}_file"), format!("{key}_env"));
+        match (file, env) {
+            (Some(FileName(name)), None) => {
+                let path = self.folder.join(&name);
+                let content = self.files.read(Kind::Secret, &path);
+                let hangs = content == Err(FileError::TimedOut);
+                let value = from_file(content).map_err(|error| {
+                    let what = format!("{} {error}", self.shown(&name));
+                    if hangs {
+                        let path = self.place(&file_key);
+                        let node = self.node;
+                        let at = || Some(node.place(&file_key));
+                        self.problems.add_hanging(at, &path, what);
+                    } else {
+                        self.problem(&file_key, what);
+                    }
+                });
+                let place = if hangs && self.shown(&name) != name {
+                    self.shown(&name).to_owned()
+                } else {
+                    format!("the file {}", path.display())
+                };
+                Some(Secret::in_file(path, place, value.ok(), hangs))
+            }
+            (None, Some(EnvName(name))) => {
+                let value = (self.env)(&name);
+                // As in a file, one line end is not part of it: `echo` writes it, and Kubernetes hands it on.
+                let value = value.as_deref().map(|text| {
+                    let text = text.strip_suffix('\n').unwrap_or(text);
+                    text.strip_suffix('\r').unwrap_or(text)
+                });
+                match value.map(Secret::from_value) {
+                    Some(Ok(secret)) => Some(secret),
+                    Some(Err(error)) => {
+                        self.problem(
+                            &env_key,
+                            format!("the environment variable named here {error}"),
+                        );
+                        None
+                    }
+                    None => {
+                        self.problem(&env_key, "there is no environment variable of this name (not shown: a secret may have been put here)");
+                        None
+                    }
+                }
+            }
+            (Some(_), Some(_)) => {
+                self.problem(key, format!("give {file_key} or {env_key}, not both"));
+                None
+            }
+            (None, None) => {
+                self.missing(
+                    &[key, &file_key, &env_key],
+                    &format!(": give {file_key} or {env_key}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A client's id, which is no secret and may stand in the file itself.
+    pub fn client_id(
+        &mut self,
+        id: Option<Text>,
+        file: Option<FileName>,
+        env: Option<EnvName>,
+    ) -> Option<Secret> {
+        match id {
+            Some(Text(id)) if file.is_none() && env.is_none() => Some(Secret::Value(id.into())),
+            Some(_) => {
+                self.problem(
+                    "client_id",
+                    "give client_id, client_id_file or client_id_env, and only one of them",
+                );
+                None
+            }
+            None if file.is_none() && env.is_none() => {
+                self.missing(
+                    &["client_id", "client_id_file", "client_id_env"],
+                    ": give client_id, client_id_file or client_id_env",
+                );
+                None
+            }
+            None => self.secret("client_id", file, env),
+        }
+    }
+
+    /// Reads a file, whose name begins at the folder of the configuration, by `parse`; `None` if it cannot be used, which
+    /// was told.
+    pub fn file<T>(
+        &mut self,
+        key: &str,
+        kind: Kind,
+        FileName(name): &FileName,
+        parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
+    ) -> Option<T> {
+        let read = self.files.read(kind, &self.folder.join(name));
+        let parsed = read.map_err(|error| error.to_string()).and_then(parse);
+        parsed
+            .map_err(|error| self.problem(key, format!("{} {error}", self.shown(name))))
+            .ok()
+    }
+
+    /// Where a file is that the configuration names.
+    #[must_use]
+    pub fn path(&self, FileName(name): &FileName) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
+    pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
+        // Of an absolute path the first folder is looked at: a secret may begin with a slash, too.
+        let (root, path) = match name.strip_prefix('/') {
+            Some(path) => (Path::new("/"), path),
+            None => (self.folder, name),
+        };
+        let first = path.split('/').find(|part| !part.is_empty());
+        if first.is_some_and(|first| self.files.exists(&root.join(first))) {
+            name
+        } else {
+            "the file named here (not shown: a secret may have been put in its place)"
+        }
+    }
+
+    /// A list of which each entry is different; `read` gives what an entry means, or what is allowed.
+    pub fn unique(
+        &mut self,
+        key: &str,
+        list: Option<Vec<Option<Text>>>,
+        read: impl Fn(&str) -> Result<String, &'static str>,
+    ) -> Vec<String> {
+        let mut known = BTreeSet::new();
+        for (index, entry) in list.unwrap_or_default().into_iter().enumerate() {
+            let mut here = self.at(format!("{key}[{index}]"));
+            let Some(Text(text)) = here.entry(entry) else {
+                continue;
+            };
+            match read(&text).map(|meant| known.insert(meant)) {
+                Err(allowed) => here.problem("", allowed),
+                Ok(false) => here.problem("", "is there twice"),
+                Ok(true) => {}
+            }
+        }
+        known.into_iter().collect()
+    }
+}

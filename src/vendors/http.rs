@@ -1,0 +1,302 @@
+//! One account's HTTP: pace, pauses, headers, answers -> values or [`PollError`].
+
+mod answer;
+mod body;
+mod html;
+mod names;
+mod observer;
+mod pace;
+mod proxy;
+mod quota;
+mod retry_after;
+mod tls_error;
+mod transport;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{RequestBuilder, Url};
+use tokio::time::{Instant, timeout};
+
+pub use answer::{Answer, NewToken, Refusal, beside_the_loop};
+pub use observer::ClientObserver;
+pub use pace::{Pace, PaceSnapshot};
+pub use quota::{Quota, number, ratelimit};
+pub use retry_after::{from_headers as retry_after, reset};
+pub(crate) use tls_error::explain;
+pub(crate) use transport::find;
+pub use transport::{Failure, Network, Networks, Transport};
+
+use crate::clock::Clock;
+use crate::model::error::{PollError, Reason};
+use crate::sanitize::harmless;
+use crate::vendors::System;
+use crate::vendors::account::{AccountConfig, Poll};
+
+/// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
+const LARGEST_BODY: usize = 16 * 1024 * 1024;
+/// The most bytes of an error's body, and how long it may take: it tells codes, and the status tells the rest.
+const LARGEST_ERROR: usize = 64 * 1024;
+const ERROR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends the requests of one account, one place for its limiter, its headers and its metrics.
+#[derive(Debug, Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    base_url: Url,
+    system: &'static System,
+    /// Its name, for the log.
+    account: Arc<str>,
+    pace: Arc<Pace>,
+    observer: Arc<dyn ClientObserver>,
+    max_connections: usize,
+    clock: Clock,
+    in_background: bool,
+}
+
+impl Client {
+    /// Makes the client of an account.
+    #[must_use]
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        account: &AccountConfig,
+        poll: &Poll,
+        pace: Arc<Pace>,
+        observer: Arc<dyn ClientObserver>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            transport,
+            base_url: account.base_url.clone(),
+            system: account.system,
+            account: account.name.as_str().into(),
+            pace,
+            observer,
+            max_connections: poll.max_connections,
+            clock,
+            in_background: false,
+        }
+    }
+
+    /// The same client for requests that no listing waits for: each lets those go first that wait for the budget.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self {
+            in_background: true,
+            ..self.clone()
+        }
+    }
+
+    /// The most connections that a listing may have.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn observer(&self) -> &dyn ClientObserver {
+        &*self.observer
+    }
+
+    /// What date it is.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Begins a GET of a path on the account's own host.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.transport.begin(Method::GET, self.url(path))
+    }
+
+    /// Begins a POST to a path on the account's own host.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.transport.begin(Method::POST, self.url(path))
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// Sends the request, and once more if it may be repeated: each time in the account's turn.
+    async fn exchange(
+        &self,
+        endpoint: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Received, PollError> {
+        let again = request.try_clone();
+        match (self.attempt(endpoint, request).await, again) {
+            (Err((true, _)), Some(again)) => self.attempt(endpoint, again).await,
+            (result, _) => result,
+        }
+        .map_err(|(_, error)| error)
+    }
+
+    /// Waits for the account's turn, sends, and takes the whole answer, whatever its status. A failure says whether
+    /// the request may be repeated.
+    ///
+    /// A 429, and a 503 that says when to come back, pause the account.
+    async fn attempt(
+        &self,
+        endpoint: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Received, (bool, PollError)> {
+        let turn = if self.in_background {
+            self.pace.turn_in_background().await
+        } else {
+            self.pace.turn().await
+        };
+        self.observer.waited(turn.waited);
+        let begun = Instant::now();
+        let (code, result) = match self.transport.send(request).await {
+            Ok(response) => {
+                let status = response.status();
+                let result = self.take(endpoint, response, turn.since).await;
+                (Some(status), result.map_err(|error| (false, error)))
+            }
+            Err(failure) => (None, Err((failure.repeatable, failure.blame(endpoint)))),
+        };
+        self.observer
+            .requested(endpoint, code.map(|c| c.as_u16()), begun.elapsed());
+        result
+    }
+
+    /// Takes the body, up to its cap. What is wrong with that of an error costs its codes, and nothing else.
+    async fn take(
+        &self,
+        endpoint: &'static str,
+        mut response: reqwest::Response,
+        since: Instant,
+    ) -> Result<Received, PollError> {
+        let status = response.status();
+        self.heed(status, response.headers(), since);
+        let request_id = response
+            .headers()
+            .get(self.system.request_id_header)
+            .and_then(|v| v.to_str().ok())
+            .and_then(harmless);
+        let mut body = Vec::new();
+        let failure = if is_good(status) {
+            body::read(&mut response, &mut body, LARGEST_BODY)
+                .await
+                .err()
+        } else {
+            let read = body::read(&mut response, &mut body, LARGEST_ERROR);
+            let _ = timeout(ERROR_PATIENCE, read).await;
+            None
+        };
+        let answer = Answer {
+            endpoint,
+            status,
+            request_id,
+            body,
+        };
+        match failure {
+            Some(failure) => Err(answer.blame(failure.blame(endpoint))),
+            None => Ok(Received {
+                page: html::page(response.headers(), &answer.body),
+                answer,
+            }),
+        }
+    }
+
+    fn heed(&self, status: StatusCode, headers: &HeaderMap, since: Instant) {
+        let now = self.clock.now();
+        let date = retry_after::date(headers, now);
+        let quotas = (self.system.quotas)(headers, date);
+        for quota in &quotas {
+            self.observer.quota(quota, now);
+        }
+        let wait = retry_after::from_headers(headers, date);
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                self.observer.rate_limited();
+                let pause = self.pace.back_off(since, wait);
+                return self.paused(pause, wait, "the vendor answered 429");
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                if let Some(wait) = wait {
+                    let why = "the vendor answered 503 and said when to come back";
+                    self.paused(self.pace.pause(wait), Some(wait), why);
+                }
+            }
+            _ => self.pace.answered(),
+        }
+        let left = quotas
+            .iter()
+            .filter_map(|quota| Some((quota.remaining?, quota.reset?)))
+            .min();
+        if let Some((remaining, reset)) = left {
+            self.pace.quota_left(remaining, reset);
+            if remaining == 0 {
+                self.paused(self.pace.pause(reset), Some(reset), "the quota is used up");
+            }
+        }
+    }
+
+    /// Says that the account pauses, and for how long it was asked to: no pause is longer than an hour.
+    fn paused(&self, wait: Duration, asked: Option<Duration>, why: &str) {
+        let now = self.clock.now();
+        self.observer.paused(now + wait, self.pace.snapshot(now));
+        tracing::warn!(
+            system = self.system.name,
+            account = &*self.account,
+            seconds = wait.as_secs_f64(),
+            asked = asked.map(|asked| asked.as_secs_f64()),
+            why,
+            "account paused"
+        );
+    }
+
+    /// Sends a request whose good answer is a 200 or a 201; `refusal` reads the vendor's error bodies.
+    pub async fn send(
+        &self,
+        endpoint: &'static str,
+        request: RequestBuilder,
+        refusal: fn(&Answer) -> Refusal,
+    ) -> Result<Answer, PollError> {
+        let Received { answer, page } = self.exchange(endpoint, request).await?;
+        let status = answer.status;
+        if let Some(page) = page {
+            let (reason, detail) = if is_good(status) {
+                (Reason::Decode, page)
+            } else {
+                let detail = format!("HTTP {}: {page}", status.as_u16());
+                (html::reason(status), detail)
+            };
+            return Err(answer.error(reason, detail, Vec::new()));
+        }
+        if is_good(status) {
+            return Ok(answer);
+        }
+        let Refusal { reason, codes } = refusal(&answer);
+        let reason = reason.unwrap_or_else(|| by_status(status));
+        Err(answer.error(reason, format!("HTTP {}", status.as_u16()), codes))
+    }
+}
+
+/// An answer, and what is to be said of it if it is a page for people.
+struct Received {
+    answer: Answer,
+    page: Option<String>,
+}
+
+fn is_good(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::CREATED)
+}
+
+fn by_status(status: StatusCode) -> Reason {
+    match status.as_u16() {
+        401 => Reason::Unauthorized,
+        403 => Reason::Forbidden,
+        404 => Reason::NotFound,
+        429 => Reason::RateLimited,
+        500..=599 => Reason::ServerError,
+        _ => Reason::UnexpectedStatus,
+    }
+}

@@ -1,0 +1,339 @@
+//! An answer of a vendor's, and what may be taken out of it.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http::StatusCode;
+use secrecy::SecretString;
+
+use crate::blocking::BlockingPool;
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::Unknown;
+use crate::sanitize::harmless;
+use crate::vendors::json;
+use crate::vendors::json::{Misfit, Value};
+
+/// A body of more bytes is read beside the event loop: a millisecond's work and more.
+const SHORT: usize = 64 * 1024;
+
+/// Where it is read, and how long that may take.
+static READERS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(2));
+const READING: Duration = Duration::from_secs(30);
+
+/// Codes that are kept of an error body.
+const MOST_CODES: usize = 8;
+
+/// Room for twice the entities that an account may have.
+const LONGEST_SCOPE: usize = 1 << 20;
+
+/// No token is taken to live longer, whatever its answer says.
+const LONGEST_LIFE: Duration = Duration::from_hours(48);
+
+/// An answer of the vendor's. Cannot be printed: its body can hold credentials.
+pub struct Answer {
+    /// The call, as in the `endpoint` label.
+    pub endpoint: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The vendor's id of the request.
+    pub request_id: Option<String>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// What a vendor's error body says, in our words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason, where the body knows better than the status.
+    pub reason: Option<Reason>,
+    /// The vendor's codes.
+    pub codes: Vec<String>,
+}
+
+/// A token, as a vendor's answer gives it.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The token.
+    pub secret: SecretString,
+    /// How long it lives.
+    pub lives: Duration,
+    /// What it may be used for; empty where the answer does not say so.
+    pub scope: String,
+    /// What no document of the vendor's knows.
+    pub unknown: Unknown,
+}
+
+impl Refusal {
+    /// The refusal of a token endpoint: a wrong client gets a 400 or a 401; how the body looks is not
+    /// documented by either vendor.
+    #[must_use]
+    pub fn of_client(answer: &Answer) -> Self {
+        let refused = matches!(
+            answer.status,
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+        );
+        Self {
+            reason: refused.then_some(Reason::Unauthorized),
+            codes: answer.codes(),
+        }
+    }
+}
+
+impl Answer {
+    /// An error that this answer led to, with what the vendor's support will ask for.
+    #[must_use]
+    pub fn blame(&self, error: PollError) -> PollError {
+        PollError {
+            status: Some(self.status.as_u16()),
+            request_id: self.request_id.clone(),
+            ..error
+        }
+    }
+
+    /// The error that this answer amounts to.
+    #[must_use]
+    pub fn error(
+        &self,
+        reason: Reason,
+        detail: impl Into<String>,
+        codes: Vec<String>,
+    ) -> PollError {
+        let error = PollError::new(reason, self.endpoint, detail);
+        self.blame(PollError { codes, ..error })
+    }
+
+    /// The token that this answer brought; `fields` finds it, the seconds that it lives, and what stands beside it.
+    ///
+    /// A vendor may also refuse a client with a 200: one that names an error, or whose token is empty. What holds no token
+    /// at all, and no error, comes from somebody else.
+    pub fn token(
+        &self,
+        unsaid: Duration,
+        fields: impl FnOnce(Value<'_>) -> Result<[Option<Value<'_>>; 3], Misfit>,
+    ) -> Result<NewToken, PollError> {
+        let codes = || self.codes();
+        let refused = || self.error(Reason::Unauthorized, "HTTP 200 without a token", codes());
+        self.read(|answer| {
+            let [success, error, errors, reasons] =
+                answer.fields(["success", "error", "errors", "reasons"])?;
+            let denied = success.and_then(Value::flag) == Some(false);
+            if denied {
+                return Err(refused().into());
+            }
+            let [token, expires_in, beside] = match fields(answer) {
+                Err(Misfit::Shape(_)) if error.or(errors).or(reasons).is_some() => {
+                    return Err(refused().into());
+                }
+                fields => fields?,
+            };
+            let Some(token) = token else {
+                let none = "no token, and no error";
+                let named = error.or(errors).or(reasons);
+                return Err(named.map_or(none.into(), |_| refused().into()));
+            };
+            let token = token.text().ok_or("a token that is no text")?;
+            if token.text.is_empty() {
+                return Err(refused().into());
+            }
+            let plain = token.text.bytes().all(|b| b.is_ascii_graphic());
+            if !plain || token.text.len() > SHORT {
+                return Err("a token that no header can carry".into());
+            }
+            let mut unknown = Unknown::new();
+            let lives = expires_in
+                .and_then(|seconds| seconds.number("expires_in", &mut unknown))
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .unwrap_or(unsaid);
+            let scope = beside.map(|scope| scope.fact("scope", &mut unknown));
+            let scope = scope.unwrap_or_default();
+            if scope.len() > LONGEST_SCOPE {
+                let what = format!("the token's scope is longer than {LONGEST_SCOPE} bytes");
+                return Err(self.error(Reason::TooLarge, what, Vec::new()).into());
+            }
+            Ok(NewToken {
+                secret: token.text.into_owned().into(),
+                lives: lives.min(LONGEST_LIFE),
+                scope: scope.into_owned(),
+                unknown,
+            })
+        })
+    }
+
+    /// The codes of an error body: `errors[].code`, `reasons[].code` and `error`, where they are harmless.
+    /// Nothing else of such a body leaves it: titles and messages can hold anything. What is beyond the first 64 KiB is
+    /// not looked at.
+    #[must_use]
+    pub fn codes(&self) -> Vec<String> {
+        let start = &self.body[..self.body.len().min(SHORT)];
+        let start = json::as_text(start).unwrap_or_default();
+        let mut codes = Vec::new();
+        for (key, value) in Value::cut_off(&start).members().into_iter().flatten() {
+            match &*key {
+                "errors" | "reasons" => {
+                    let reasons = value.items().into_iter().flatten();
+                    let code = |reason: Value<'_>| code(reason.fields(["code"]).ok()?[0]?);
+                    codes.extend(reasons.filter_map(code).take(MOST_CODES));
+                }
+                "error" => codes.extend(code(value)),
+                _ => {}
+            }
+        }
+        codes.truncate(MOST_CODES);
+        codes
+    }
+
+    /// Reads the body as JSON. The error tells what is wrong, and nothing that stood there.
+    pub fn read<T>(
+        &self,
+        read: impl FnOnce(Value<'_>) -> Result<T, Misfit>,
+    ) -> Result<T, PollError> {
+        let broken = |what: String| self.error(Reason::Decode, what, Vec::new());
+        let body = json::as_text(&self.body)
+            .ok_or_else(|| broken("the answer is not UTF-8, as JSON has to be".to_owned()))?;
+        let value = Value::parse(&body).map_err(|error| {
+            let what = match error.classify() {
+                serde_json::error::Category::Eof => "ends too early",
+                _ => "is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            broken(format!("the answer {what} (line {line}, column {column})"))
+        })?;
+        read(value).map_err(|misfit| match misfit {
+            Misfit::Shape(what) => {
+                let detail = format!("the answer has {what}");
+                self.error(Reason::Decode, detail, self.codes())
+            }
+            Misfit::Error(error) => self.blame(error),
+        })
+    }
+
+    /// Does something with the body: at once, or beside the event loop if the body is long.
+    pub async fn with<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<(Self, T), PollError> {
+        let (endpoint, long) = (self.endpoint, self.body.len() > SHORT);
+        let work = move || {
+            let done = work(&self);
+            (self, done)
+        };
+        beside_the_loop(endpoint, long, work).await
+    }
+}
+
+fn code(value: Value<'_>) -> Option<String> {
+    match value.text() {
+        Some(code) => harmless(&code.text),
+        None => harmless(
+            &value
+                .number::<serde_json::Number>("code", &mut Unknown::new())?
+                .to_string(),
+        ),
+    }
+}
+
+/// Does what may take long on a thread of its own. What it does is bounded: the deadline is for a machine that has no
+/// time for it.
+pub async fn beside_the_loop<T: Send + 'static>(
+    endpoint: &'static str,
+    long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PollError> {
+    if !long {
+        return Ok(work());
+    }
+    READERS.run(READING, work).await.map_err(|exceeded| {
+        let detail = format!("the answer was received, and reading it was {exceeded}");
+        PollError::new(Reason::Timeout, endpoint, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn answer(body: impl Into<Vec<u8>>) -> Answer {
+        Answer {
+            endpoint: "oauth_token",
+            status: StatusCode::OK,
+            request_id: None,
+            body: body.into(),
+        }
+    }
+
+    fn token(body: &str) -> Result<NewToken, PollError> {
+        let keys = ["access_token", "expires_in", "scope"];
+        answer(body).token(Duration::from_mins(30), |answer| answer.fields(keys))
+    }
+
+    #[test]
+    fn a_token_answer_of_200_that_brings_no_token_refuses_the_client() {
+        for (body, codes) in [
+            (
+                r#"{"success":false,"reasons":[{"code":90000011}]}"#,
+                "90000011",
+            ),
+            (r#"{"error":"invalid_client"}"#, "invalid_client"),
+            (
+                r#"{"errors":[{"code":"InvalidCredentials"}]}"#,
+                "InvalidCredentials",
+            ),
+            (r#"{"success":false,"access_token":"t"}"#, ""),
+            (r#"{"access_token":""}"#, ""),
+        ] {
+            let error = token(body).unwrap_err();
+            assert_eq!(error.reason, Reason::Unauthorized, "{body}");
+            assert_eq!(error.codes.join(" "), codes);
+        }
+        for body in [
+            "{}",
+            "[]",
+            r#"{"access_token":7}"#,
+            r#"{"access_token":"t t"}"#,
+        ] {
+            assert_eq!(token(body).unwrap_err().reason, Reason::Decode, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_token_is_read_leniently() {
+        let minutes = |minutes| Duration::from_mins(minutes);
+        for (beside, lives, scope, odd) in [
+            (r#""expires_in":3600,"scope":"a b""#, minutes(60), "a b", 0),
+            (
+                r#""expires_in":"3600","scope":["a","b"]"#,
+                minutes(60),
+                "a b",
+                2,
+            ),
+            (r#""expires_in":{},"scope":null"#, minutes(30), "", 1),
+            (r#""expires_in":1e999,"error":"""#, minutes(30), "", 0),
+            (r#""expires_in":-5"#, minutes(30), "", 0),
+        ] {
+            let told = token(&format!(r#"{{"access_token":"t",{beside}}}"#)).unwrap();
+            assert_eq!(told.secret.expose_secret(), "t");
+            assert_eq!(
+                (told.lives, told.scope.as_str()),
+                (lives, scope),
+                "{beside}"
+            );
+            assert_eq!(told.unknown.values().sum::<u64>(), odd, "{beside}");
+        }
+    }
+
+    #[test]
+    fn codes_are_few_and_stand_at_the_beginning_of_a_body() {
+        let reasons = r#"{"code":50000010},"#.repeat(1_000_000);
+        for (body, count) in [
+            (r#"{"errors":[{"code":"A"},{"code":"two words"},{}],"error":"b","reasons":[{"code":7}]}"#.to_owned(), 3),
+            (format!(r#"{{"reasons":[{}{{"code":1}}]}}"#, &reasons[..18 * 9]), 8),
+            (format!(r#"{{"error":"early","reasons":[{reasons}{{}}]}}"#), 1),
+            (format!(r#"{{"reasons":[{reasons}{{}}],"error":"late"}}"#), 0),
+            ("<html>".to_owned(), 0),
+        ] {
+            assert_eq!(answer(body).codes().len(), count);
+        }
+    }
+}

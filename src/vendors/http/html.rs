@@ -1,0 +1,87 @@
+//! Pages for people in place of the API's answers: what a firewall, a proxy or a load balancer in front of it says.
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::by_status;
+use crate::model::error::Reason;
+use crate::sanitize::harmless;
+
+/// Headers by which those who answer with pages find a request in their logs.
+const REQUEST_IDS: [&str; 6] = [
+    "cf-ray",
+    "x-amz-cf-id",
+    "x-amzn-requestid",
+    "x-azure-ref",
+    "x-iinfo",
+    "x-request-id",
+];
+
+/// What is to be said of an answer that is a page; `None` if it is none. Neither vendor answers with pages: text that
+/// is no JSON is documented of ZIS, and markup is not.
+pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let said = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase())
+        .is_some_and(|kind| {
+            kind.starts_with(b"text/html") || kind.starts_with(b"application/xhtml+xml")
+        });
+    let is_page = match body.trim_ascii_start().first() {
+        Some(b'<') => true,
+        // JSON under a wrong name.
+        Some(b'{' | b'[') => false,
+        _ => said,
+    };
+    is_page.then(|| {
+        let id = REQUEST_IDS.into_iter().find_map(|name| {
+            let value = harmless(headers.get(name)?.to_str().ok()?)?;
+            Some(format!(" ({name} {value})"))
+        });
+        format!(
+            "an HTML page answered, not the API: a firewall or proxy{}",
+            id.unwrap_or_default()
+        )
+    })
+}
+
+/// What a page with this status means. Whatever refused the request, it was not the vendor who refused the
+/// credential.
+pub(super) fn reason(status: StatusCode) -> Reason {
+    match by_status(status) {
+        Reason::Unauthorized | Reason::Forbidden => Reason::UnexpectedStatus,
+        reason => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_page(kind: &str, body: &str) -> bool {
+        let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())];
+        page(&HeaderMap::from_iter(headers), body.as_bytes()).is_some()
+    }
+
+    #[test]
+    fn a_page_is_told_by_its_type_or_its_first_character() {
+        assert!(is_page("text/html; charset=utf-8", "Access denied"));
+        assert!(is_page("Text/HTML", ""));
+        assert!(is_page("text/plain", "\u{feff}\r\n <!doctype html>"));
+        assert!(is_page("application/json", "<html>"));
+        assert!(!is_page("text/plain", "Authentication failed"));
+        assert!(!is_page("text/html", r#" {"errors": []}"#));
+        assert!(!is_page("application/json", ""));
+        assert_eq!(page(&HeaderMap::new(), b""), None);
+    }
+
+    #[test]
+    fn the_firewalls_id_of_the_request_is_shown_if_it_is_harmless() {
+        let headers = |name: &'static str, value: &str| {
+            HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+        };
+        let said = |name, value| page(&headers(name, value), b"<p>").unwrap();
+        assert!(said("cf-ray", "8c1e2f3a4b5c6d7e-FRA").ends_with("(cf-ray 8c1e2f3a4b5c6d7e-FRA)"));
+        assert!(said("x-amz-cf-id", "jZ3_Q-8Q==").ends_with("(x-amz-cf-id jZ3_Q-8Q==)"));
+        assert!(said("cf-ray", "<b> x").ends_with("a firewall or proxy"));
+    }
+}

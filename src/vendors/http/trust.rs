@@ -1,0 +1,269 @@
+//! How servers prove who they are, read once for all accounts that trust the same, and again when it changes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use rustls::RootCertStore;
+use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
+use rustls::pki_types::CertificateDer;
+use tokio::time::sleep;
+
+use crate::blocking::files;
+use crate::blocking::files::Kind;
+use crate::blocking::{BlockingPool, DeadlineExceeded};
+use crate::settings::pem::certificates;
+use crate::vendors::account::AccountConfig;
+
+/// How often to look whether certificates changed, as with those of the server.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Reading them takes milliseconds where nothing hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself without: install ca-certificates, or set ca_file";
+
+type Certificates = Vec<CertificateDer<'static>>;
+
+/// How servers prove who they are: one for all accounts that trust the same certificates.
+///
+/// The machine's certificates take milliseconds to read and some hundred kB to hold, for each account if nobody
+/// shares them.
+#[derive(Debug)]
+pub(super) struct Trust {
+    /// The machine's certificates, once they were needed.
+    machine: Mutex<Option<Arc<Certificates>>>,
+    /// By `ca_file`.
+    anchors: Mutex<HashMap<Option<PathBuf>, Arc<Anchors>>>,
+    pool: BlockingPool,
+}
+
+/// The certificates that some accounts trust.
+#[derive(Debug)]
+pub(super) struct Anchors(Mutex<Current>);
+
+#[derive(Debug)]
+struct Current {
+    /// Those of `ca_file`, beside the machine's.
+    own: Certificates,
+    settings: ClientConfig,
+    /// Counts the changes.
+    generation: u64,
+    /// Why the last look failed: said once.
+    problem: Option<String>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            machine: Mutex::default(),
+            anchors: Mutex::default(),
+            pool: BlockingPool::new(1),
+        }
+    }
+}
+
+impl Anchors {
+    /// What changes when other certificates are trusted.
+    pub(super) fn generation(&self) -> u64 {
+        self.0.lock().generation
+    }
+
+    /// What connections are made with from now on, and its generation.
+    pub(super) fn settings(&self) -> (ClientConfig, u64) {
+        let current = self.0.lock();
+        let mut settings = current.settings.clone();
+        // An account talks to one host. Its sessions stay its own, and none is lost because there are many accounts.
+        settings.resumption = Resumption::in_memory_sessions(1);
+        (settings, current.generation)
+    }
+
+    /// Takes other certificates over, if they are others.
+    fn replace(&self, own: &Certificates, machine: &Certificates) -> Result<(), rustls::Error> {
+        let settings = trusting(own, machine)?;
+        let mut current = self.0.lock();
+        current.own.clone_from(own);
+        current.settings = settings;
+        current.generation += 1;
+        current.problem = None;
+        Ok(())
+    }
+}
+
+impl Trust {
+    /// What this account trusts. Fails if that is nothing, or if a certificate is none.
+    ///
+    /// Over plain HTTP nothing proves itself, so nothing is read for it.
+    pub(super) fn of(&self, account: &AccountConfig) -> Result<Arc<Anchors>, String> {
+        if account.base_url.scheme() != "https" {
+            let settings = client_config(RootCertStore::empty()).map_err(|e| e.to_string())?;
+            return Ok(Arc::new(Anchors::new(Vec::new(), settings)));
+        }
+        let own = &account.certificates;
+        let machine = self
+            .machine
+            .lock()
+            .get_or_insert_with(|| Arc::new(of_machine()))
+            .clone();
+        let mut anchors = self.anchors.lock();
+        // Those of accounts that are gone.
+        anchors.retain(|_, anchors| Arc::strong_count(anchors) > 1);
+        if let Some(known) = anchors.get(&account.ca_file) {
+            if known.0.lock().own != *own {
+                known.replace(own, &machine).map_err(sentence)?;
+            }
+            return Ok(known.clone());
+        }
+        let settings = trusting(own, &machine).map_err(sentence)?;
+        let made = Arc::new(Anchors::new(own.clone(), settings));
+        anchors.insert(account.ca_file.clone(), made.clone());
+        Ok(made)
+    }
+
+    /// Looks again and again whether certificates changed. Ends only by being dropped.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut hangs = false;
+        loop {
+            sleep(LOOK_AGAIN).await;
+            let done = self.look_again().await;
+            if done.is_err() && !hangs {
+                tracing::warn!(
+                    "certificates could not be read again in time: the earlier ones are trusted"
+                );
+            }
+            hangs = done.is_err();
+        }
+    }
+
+    async fn look_again(&self) -> Result<(), DeadlineExceeded> {
+        let Some(machine) = self.machine.lock().clone() else {
+            return Ok(());
+        };
+        let known: Vec<_> = self
+            .anchors
+            .lock()
+            .iter()
+            .map(|(file, anchors)| (file.clone(), anchors.clone()))
+            .collect();
+        let own = join_all(known.iter().map(|(file, _)| own(file.as_deref()))).await;
+        let now = self.pool.run(PATIENCE, of_machine).await?;
+        // None at all is what a package shows that is being replaced.
+        let changed = !now.is_empty() && now != *machine;
+        let machine = if changed {
+            tracing::info!(
+                certificates = now.len(),
+                "the machine's certificates of authorities changed"
+            );
+            let now = Arc::new(now);
+            *self.machine.lock() = Some(now.clone());
+            now
+        } else {
+            machine
+        };
+        for ((file, anchors), own) in known.into_iter().zip(own) {
+            anchors.update(file.as_deref(), own, &machine, changed);
+        }
+        Ok(())
+    }
+}
+
+impl Anchors {
+    /// Takes over what was read again; what cannot be used is logged once, and changes nothing.
+    fn update(
+        &self,
+        file: Option<&Path>,
+        own: Result<Certificates, String>,
+        machine: &Certificates,
+        machine_changed: bool,
+    ) {
+        let file = file.map(|file| file.display().to_string());
+        let result = own.and_then(|own| {
+            let changed = self.0.lock().own != own;
+            if changed || machine_changed {
+                self.replace(&own, machine).map_err(sentence)?;
+            }
+            Ok(changed)
+        });
+        match result {
+            Ok(changed) => {
+                self.0.lock().problem = None;
+                if changed {
+                    tracing::info!(file, "ca_file changed: new connections are checked by it");
+                }
+            }
+            Err(problem) => {
+                let before = self.0.lock().problem.replace(problem.clone());
+                if before.as_ref() != Some(&problem) {
+                    tracing::warn!(
+                        file,
+                        problem,
+                        "ca_file cannot be used: its earlier certificates are trusted"
+                    );
+                }
+            }
+        }
+    }
+
+    fn new(own: Certificates, settings: ClientConfig) -> Self {
+        Self(Mutex::new(Current {
+            own,
+            settings,
+            generation: 0,
+            problem: None,
+        }))
+    }
+}
+
+/// What the machine trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where its package puts them.
+fn of_machine() -> Certificates {
+    rustls_native_certs::load_native_certs().certs
+}
+
+async fn own(file: Option<&Path>) -> Result<Certificates, String> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let pem = files::read(Kind::Certificate, file).await;
+    let pem = pem.map_err(|error| error.to_string())?;
+    certificates(&pem)
+}
+
+fn sentence(error: rustls::Error) -> String {
+    match error {
+        rustls::Error::General(sentence) => sentence,
+        _ => "a certificate of ca_file cannot be that of an authority".to_owned(),
+    }
+}
+
+fn trusting(own: &Certificates, machine: &Certificates) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in own {
+        roots.add(certificate.clone())?;
+    }
+    // Of hundreds, one that cannot be read is not worth the others.
+    roots.add_parsable_certificates(machine.iter().cloned());
+    if roots.is_empty() {
+        return Err(rustls::Error::General(NONE.to_owned()));
+    }
+    client_config(roots)
+}
+
+/// What reqwest would make of its own for each client.
+fn client_config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let mut settings = if roots.is_empty() {
+        builder.with_root_certificates(roots)
+    } else {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        builder.with_webpki_verifier(verifier)
+    }
+    .with_no_client_auth();
+    settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(settings)
+}

@@ -1,0 +1,489 @@
+//! A vendor's JSON, read where it stands. A value is a part of the body until its text is asked for, so the size of what
+//! is built is never the vendor's choice.
+//!
+//! Facts are lenient: a value of another type than documented is read as far as that makes sense, counted, and costs
+//! nothing else. Identities are strict: names, ids and whatever tells that there is more are of the documented type, or
+//! the answer is refused.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use memchr::{memchr, memchr2};
+use serde_json::value::RawValue;
+
+use crate::model::error::PollError;
+use crate::model::listing::{Text, Unknown};
+
+/// Bytes that are no UTF-8 and are replaced, before the body counts as something else than text.
+const MOST_REPLACED: usize = 100_000;
+
+/// A text with escapes is unescaped up to about here. Longer ones are cut much earlier wherever they are shown.
+const LONGEST_UNESCAPED: usize = 1 << 20;
+
+/// What an answer has whose value is of another type.
+const NO_OBJECT: &str = "something else than an object";
+
+/// The values of the keys that were asked for, in their order, and whether the object has other keys, too.
+pub type Fields<'a, const N: usize> = Result<([Option<Value<'a>>; N], bool), Misfit>;
+
+/// Why an answer that is JSON cannot be used.
+#[derive(Debug)]
+pub enum Misfit {
+    /// What the answer has, or lacks: the end of a sentence that begins with "the answer has".
+    Shape(&'static str),
+    /// An error of its own.
+    Error(PollError),
+}
+
+impl From<&'static str> for Misfit {
+    fn from(what: &'static str) -> Self {
+        Self::Shape(what)
+    }
+}
+
+impl From<PollError> for Misfit {
+    fn from(error: PollError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A body as text. A byte that is no UTF-8 becomes the escape of a lone surrogate (`\udce9`, as in Python's
+/// `surrogateescape`), so that texts which differ in nothing else stay different until they are shown.
+#[must_use]
+pub fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    if let Ok(text) = std::str::from_utf8(body) {
+        return Some(text.into());
+    }
+    let odd: usize = body.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
+    if odd > MOST_REPLACED {
+        return None;
+    }
+    let mut text = String::with_capacity(body.len() + odd * r"\udcff".len());
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a text cannot fail.
+            let _ = write!(text, r"\udc{byte:02x}");
+        }
+    }
+    Some(text.into())
+}
+
+/// A value, as it stands in the body: its syntax is right, what it is has not been looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a>(&'a str);
+
+impl<'a> Value<'a> {
+    /// The value that a text consists of.
+    pub fn parse(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str::<&RawValue>(text).map(|value| Self(value.get()))
+    }
+
+    /// The value that a text begins with, which may be cut off before its end.
+    #[must_use]
+    pub fn cut_off(text: &'a str) -> Self {
+        Self(text.trim_ascii())
+    }
+
+    /// Whether it is `null`, which means the same as nothing.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0.len() == 4 && self.0 == "null"
+    }
+
+    /// Whether it is an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Whether it is a text that is not empty, which is not looked at.
+    #[must_use]
+    pub fn is_some_text(self) -> bool {
+        self.0.starts_with('"') && self.0.len() > 2
+    }
+
+    /// The values of a list; `None` if it is none. Of a text that was cut off: those before its end.
+    #[must_use]
+    pub fn items(self) -> Option<Values<'a>> {
+        Values::after('[', self.0)
+    }
+
+    /// Keys and values of an object; `None` if it is none.
+    #[must_use]
+    pub fn members(self) -> Option<impl Iterator<Item = (Cow<'a, str>, Value<'a>)>> {
+        let mut values = Values::after('{', self.0)?;
+        Some(std::iter::from_fn(move || {
+            let key = values.next()?.text()?.text;
+            Some((key, values.next()?))
+        }))
+    }
+
+    /// The values of these keys, `null` being none. Which of two values of one key holds is nowhere told: such an object
+    /// is refused.
+    pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'a>>; N], Misfit> {
+        Ok(self.fields_and_others(keys)?.0)
+    }
+
+    /// As [`fields`](Self::fields), and whether the object has other keys.
+    pub fn fields_and_others<const N: usize>(self, keys: [&str; N]) -> Fields<'a, N> {
+        let fields = Values {
+            text: self.0,
+            at: 0,
+        }
+        .fields(keys);
+        fields.unwrap_or(Err(NO_OBJECT.into()))
+    }
+
+    /// Which of these texts it is.
+    fn position(self, texts: &[&str]) -> Option<usize> {
+        let raw = self.raw_text()?.as_bytes();
+        let mut at = 0;
+        while at < texts.len() {
+            if raw.len() == texts[at].len() && raw == texts[at].as_bytes() {
+                return Some(at);
+            }
+            at += 1;
+        }
+        memchr(b'\\', raw)?;
+        let text = self.text()?.text;
+        texts.iter().position(|known| *known == text)
+    }
+
+    /// What stands between its quotation marks, if it is a text.
+    fn raw_text(self) -> Option<&'a str> {
+        let bytes = self.0.as_bytes();
+        let quoted = bytes.len() >= 2 && bytes[0] == b'"' && bytes[bytes.len() - 1] == b'"';
+        if !quoted {
+            return None;
+        }
+        Some(&self.0[1..bytes.len() - 1])
+    }
+
+    /// Its text, if it is one.
+    #[must_use]
+    pub fn text(self) -> Option<Text<'a>> {
+        let raw = self.raw_text()?;
+        if memchr(b'\\', raw.as_bytes()).is_some() {
+            return unescape(raw);
+        }
+        Some(Text {
+            text: raw.into(),
+            replaced: None,
+        })
+    }
+
+    /// A fact: its text, if it is one; otherwise whatever comes closest to that, counted.
+    pub fn fact(self, field: &'static str, unknown: &mut Unknown) -> Cow<'a, str> {
+        if let Some(text) = self.text() {
+            return text.shown(field, unknown);
+        }
+        *unknown.entry(field).or_default() += 1;
+        self.nearest()
+    }
+
+    /// What comes closest to a text: the digits of a number, `true`, the texts of a list.
+    fn nearest(self) -> Cow<'a, str> {
+        let Some(items) = self.items() else {
+            return if self.is_object() { "" } else { self.0 }.into();
+        };
+        let mut words = String::new();
+        for text in items.filter_map(Value::text) {
+            if words.len() + text.text.len() > LONGEST_UNESCAPED {
+                break;
+            }
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.push_str(&text.text);
+        }
+        words.into()
+    }
+
+    /// A fact that is a number; one that stands in quotes is counted, and read all the same.
+    pub fn number<T: std::str::FromStr>(
+        self,
+        field: &'static str,
+        unknown: &mut Unknown,
+    ) -> Option<T> {
+        let number = self.0.parse().ok();
+        if number.is_some() {
+            return number;
+        }
+        *unknown.entry(field).or_default() += 1;
+        self.text()?.text.trim().parse().ok()
+    }
+
+    /// Whether it is true; `None` if it is something else than true or false. In quotes it means the same.
+    #[must_use]
+    pub fn flag(self) -> Option<bool> {
+        match self.0.trim_matches('"') {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Values that stand one after another, up to the end of their list or object.
+#[derive(Debug)]
+pub struct Values<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Values<'a> {
+    /// Those behind the bracket that a text begins with; `None` if it begins with something else.
+    fn after(bracket: char, text: &'a str) -> Option<Self> {
+        text.starts_with(bracket).then_some(Self { text, at: 1 })
+    }
+
+    /// The values of these keys of the next value, which is passed over; `None` after the last one.
+    ///
+    /// Rows are read by this: it finds the end of an object as it reads it, where [`next`](Self::next) would look for the
+    /// end first.
+    pub fn fields<const N: usize>(&mut self, keys: [&str; N]) -> Option<Fields<'a, N>> {
+        self.skip_separators();
+        if self.text.as_bytes().get(self.at) != Some(&b'{') {
+            return self.next().map(|_| Err(NO_OBJECT.into()));
+        }
+        self.at += 1;
+        let (mut fields, mut seen, mut others) = ([None; N], [false; N], false);
+        while let (Some(key), Some(value)) = (self.next(), self.next()) {
+            let Some(at) = key.position(&keys) else {
+                others = true;
+                continue;
+            };
+            if seen[at] {
+                return Some(Err("one key twice in an object".into()));
+            }
+            seen[at] = true;
+            if !value.is_null() {
+                fields[at] = Some(value);
+            }
+        }
+        // Past the brace that ends it.
+        self.at += 1;
+        Some(Ok((fields, others)))
+    }
+
+    /// Where the syntax is right, these separate one value from the next.
+    fn skip_separators(&mut self) {
+        let bytes = self.text.as_bytes();
+        while let Some(b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        self.skip_separators();
+        let end = end_of_value(self.text.as_bytes(), self.at)?;
+        let value = Value(&self.text[self.at..end]);
+        self.at = end;
+        Some(value)
+    }
+}
+
+/// The place after the value that begins here; `None` if it is cut off, or none begins here.
+///
+/// The syntax of the whole is checked once, by [`Value::parse`]: here only the end of a value is looked for, since each
+/// level of an answer passes over those below it.
+fn end_of_value(bytes: &[u8], begin: usize) -> Option<usize> {
+    match bytes.get(begin)? {
+        b'"' => end_of_text(bytes, begin),
+        b'{' | b'[' => end_of_nested(bytes, begin),
+        _ => {
+            let ends = |byte: &u8| b",:]} \t\r\n".contains(byte);
+            let length = bytes[begin..].iter().position(ends);
+            let end = length.map_or(bytes.len(), |length| begin + length);
+            Some(end).filter(|end| *end > begin)
+        }
+    }
+}
+
+/// The place after the quotation mark that ends the text which begins here.
+fn end_of_text(bytes: &[u8], begin: usize) -> Option<usize> {
+    let mut at = begin + 1;
+    loop {
+        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            return Some(at + 1);
+        }
+        // What is escaped ends nothing.
+        at += 2;
+    }
+}
+
+/// The place after the list or object that begins here.
+fn end_of_nested(bytes: &[u8], begin: usize) -> Option<usize> {
+    let (mut at, mut depth) = (begin, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = end_of_text(bytes, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// The text that stands between two quotation marks.
+fn unescape(raw: &str) -> Option<Text<'_>> {
+    let mut kept = String::from('"');
+    let mut rest = raw;
+    let mut replaced = false;
+    while let Some(at) = rest.find('\\').filter(|_| kept.len() < LONGEST_UNESCAPED) {
+        let (plain, escape) = rest.split_at(at);
+        kept.push_str(plain);
+        let unit =
+            |escape: &str| u16::from_str_radix(escape.strip_prefix(r"\u")?.get(..4)?, 16).ok();
+        let next = || unit(escape.get(6..)?);
+        let (length, is_character) = match unit(escape) {
+            Some(0xd800..=0xdbff) if matches!(next(), Some(0xdc00..=0xdfff)) => (12, true),
+            Some(0xd800..=0xdfff) => (6, false),
+            Some(_) => (6, true),
+            None => (2, true),
+        };
+        let (escape, after) = escape.split_at_checked(length)?;
+        kept.push_str(if is_character { escape } else { r"\ufffd" });
+        replaced |= !is_character;
+        rest = after;
+    }
+    let all = rest.len().min(LONGEST_UNESCAPED.saturating_sub(kept.len()));
+    let all = rest.floor_char_boundary(all);
+    kept.push_str(&rest[..all]);
+    if all < rest.len() {
+        // So that two of them stay two.
+        let _ = write!(kept, "{:08x}", crc32fast::hash(raw.as_bytes()));
+    }
+    kept.push('"');
+    Some(Text {
+        text: serde_json::from_str::<String>(&kept).ok()?.into(),
+        replaced: replaced.then(|| crc32fast::hash(raw.as_bytes())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Value<'_> {
+        Value::parse(text).unwrap()
+    }
+
+    fn fact(text: &str) -> (String, u64) {
+        let mut unknown = Unknown::new();
+        let fact = value(text).fact("f", &mut unknown).into_owned();
+        (fact, unknown.get("f").copied().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_fact_of_another_type_is_read_as_what_comes_closest_and_counted() {
+        for (text, expected, counted) in [
+            (r#""plain""#, "plain", 0),
+            (r#""""#, "", 0),
+            (r#""caf\u00e9 \ud83d\ude00 \"\\""#, "café 😀 \"\\", 0),
+            ("7", "7", 1),
+            ("-1.5e999", "-1.5e999", 1),
+            ("true", "true", 1),
+            (r#"["read", 3, "write", ["x"]]"#, "read write", 1),
+            (r#"{"a": "b"}"#, "", 1),
+            (r#""caf\ud83d""#, "caf\u{fffd}", 1),
+            (r#""\ud83d\ud83d\ude00\udc00x""#, "\u{fffd}😀\u{fffd}x", 1),
+        ] {
+            assert_eq!(fact(text), (expected.to_owned(), counted), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_in_quotes_is_read_and_counted_and_one_that_is_none_is_counted() {
+        for (text, expected, counted) in [
+            ("3599", Some(3599.0), 0),
+            ("3599.9", Some(3599.9), 0),
+            (r#""3599""#, Some(3599.0), 1),
+            (r#"" 3599 ""#, Some(3599.0), 1),
+            (r#""soon""#, None, 1),
+            ("[3599]", None, 1),
+        ] {
+            let mut unknown = Unknown::new();
+            let number = value(text).number::<f64>("f", &mut unknown);
+            let count = unknown.get("f").copied().unwrap_or_default();
+            assert_eq!((number, count), (expected, counted), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_cost_themselves_and_leave_texts_different() {
+        let (one, other) = (b"\xef\xbb\xbf[\"Zo\xe9\"]", b"[\"Zo\xe8\"]");
+        let [one, other] = [&one[..], &other[..]].map(|body| as_text(body).unwrap().into_owned());
+        let [one, other] =
+            [&one, &other].map(|body| value(body).items().unwrap().next().unwrap().text().unwrap());
+        assert_eq!((&*one.text, &*other.text), ("Zo\u{fffd}", "Zo\u{fffd}"));
+        assert_ne!(one.replaced, other.replaced);
+        assert!(as_text(&vec![0xff; MOST_REPLACED]).is_some());
+        assert!(as_text(&vec![0xff; MOST_REPLACED + 1]).is_none());
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_refused_only_where_it_is_read() {
+        let object = value(r#"{"a": 1, "b": null, "x": 1, "x": 2, "a": 3}"#);
+        assert!(
+            object
+                .fields(["b", "c"])
+                .unwrap()
+                .iter()
+                .all(Option::is_none)
+        );
+        assert!(matches!(object.fields(["a"]), Err(Misfit::Shape(_))));
+    }
+
+    #[test]
+    fn a_long_text_with_escapes_is_cut_and_two_stay_two() {
+        let text = |end: &str| format!(r#""{}{end}""#, r"\u00e9".repeat(LONGEST_UNESCAPED));
+        let [a, b] = ["a", "b"].map(text);
+        let [a, b] = [&a, &b].map(|text| value(text).text().unwrap().text);
+        assert!(a.len() < LONGEST_UNESCAPED && a.starts_with("éé"));
+        assert_ne!(a, b);
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_json_writes_is_read_as_it_was(texts in prop::collection::vec(("\\PC{0,9}", any::<String>()), 0..9)) {
+            let list: Vec<_> = texts.iter().flat_map(|(a, b)| [a, b]).collect();
+            let written = serde_json::to_string_pretty(&serde_json::json!({"list": list, "n": [1.5, -2, {}]})).unwrap();
+            let [list, numbers] = value(&written).fields(["list", "n"]).unwrap();
+            let read: Vec<_> = list.unwrap().items().unwrap().map(|item| item.text().unwrap().text).collect();
+            prop_assert_eq!(read.len(), texts.len() * 2);
+            for (read, written) in read.iter().zip(texts.iter().flat_map(|(a, b)| [a, b])) {
+                prop_assert_eq!(read, written);
+            }
+            prop_assert_eq!(numbers.unwrap().items().unwrap().count(), 3);
+        }
+
+        #[test]
+        fn no_body_is_too_odd_to_be_looked_at(body in prop::collection::vec(any::<u8>(), 0..200), quoted in any::<bool>()) {
+            let body = if quoted { [&b"{\"a\":\""[..], &body, b"\"}"].concat() } else { body };
+            let text = as_text(&body).unwrap();
+            for start in [Some(Value::cut_off(&text)), Value::parse(&text).ok()].into_iter().flatten() {
+                for (_, value) in start.members().into_iter().flatten() {
+                    let _ = value.fact("f", &mut Unknown::new());
+                }
+                let _ = start.items().into_iter().flatten().count();
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Zendesk Integration Services: the connections of an integration,
+//! `GET /api/services/zis/integrations/{integration}/connections/all`.
+//!
+//! Sources: Zendesk's API reference ("All Connections", "Pagination", "Rate limits") as of 2026, and what
+//! users report from live accounts: the texts of a 401, which are no JSON; that a token belongs to one
+//! integration; that `after` can be there on the last page.
+
+mod admin;
+mod settings;
+mod stored;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Connect, Found, Limits, Source, System, finish};
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::{Draft, Listing, Row};
+use crate::settings::Secret;
+use crate::vendors::http::{Answer, Client, Quota, Refusal, number, ratelimit, reset};
+use admin::{AdminClient, Minter};
+pub use settings::AccountSettings;
+use stored::{CURRENT_TOKEN, Stored};
+
+const CONNECTIONS_ALL: &str = "connections_all";
+
+/// The vendor's maximum of `page[size]`.
+const PAGE_SIZE: u32 = 100;
+
+static ZIS: System = System {
+    name: "zis",
+    documented: &[
+        ("api_key", ""),
+        ("basic_auth", ""),
+        ("bearer_token", ""),
+        ("oauth", ""),
+    ],
+    connected: None,
+    request_id_header: "x-request-id",
+    quotas,
+};
+
+/// The window is a minute: of either family of headers, whichever is there. One that is used up and does
+/// not tell its end, ends within that minute.
+fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
+    let newer = ratelimit(headers, "60", date);
+    let limit = newer
+        .and_then(|quota| quota.limit)
+        .or_else(|| number(headers, "x-rate-limit"));
+    let remaining = newer
+        .and_then(|quota| quota.remaining)
+        .or_else(|| number(headers, "x-rate-limit-remaining"));
+    let told = limit.is_some() || remaining.is_some();
+    let used_up = (remaining == Some(0)).then_some(Duration::from_mins(1));
+    let window = newer.map_or("60", |quota| quota.window);
+    let quota = Quota {
+        window,
+        limit,
+        remaining,
+        reset: reset(headers, date).or(used_up),
+    };
+    told.then_some(quota).into_iter().collect()
+}
+
+/// How an account is reached.
+#[derive(Debug)]
+struct Access {
+    tokens: Tokens,
+    /// How many integrations are listed, at least.
+    targets: usize,
+}
+
+/// Where the token of an integration comes from.
+#[derive(Debug)]
+enum Tokens {
+    /// From a file or the environment, by integration.
+    Stored(BTreeMap<String, Secret>),
+    /// Made with an administrator's client.
+    Minted(AdminClient),
+}
+
+impl Connect for Access {
+    fn connect(&self, client: Client) -> Box<dyn Source> {
+        let credentials = match &self.tokens {
+            Tokens::Stored(tokens) => {
+                Credentials::Stored(Box::new(Stored::new(&client, tokens.clone())))
+            }
+            Tokens::Minted(admin) => {
+                Credentials::Minted(Box::new(Minter::new(client.clone(), admin.clone())))
+            }
+        };
+        Box::new(Zis {
+            client,
+            credentials,
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            of: "the smallest plan of the vendor's Support API: ZIS publishes no numbers of its own",
+            minute: Some(200),
+            hour: None,
+            day: None,
+        }
+    }
+
+    fn tokens_per_day(&self) -> u64 {
+        match &self.tokens {
+            Tokens::Stored(_) => 0,
+            // One for the client itself, and one for each integration.
+            Tokens::Minted(_) => (self.targets as u64 + 1) * 86_400 / (admin::EXPIRES_IN - 300),
+        }
+    }
+}
+
+/// One subdomain.
+struct Zis {
+    client: Client,
+    credentials: Credentials,
+}
+
+enum Credentials {
+    Stored(Box<Stored>),
+    Minted(Box<Minter>),
+}
+
+#[async_trait]
+impl Source for Zis {
+    async fn list(&self, target: &str) -> Result<Listing, PollError> {
+        let mut draft = Draft::new(
+            CONNECTIONS_ALL,
+            self.client.max_connections(),
+            PAGE_SIZE as usize,
+        );
+        if !settings::is_integration(target) {
+            let what = "this is no name of an integration";
+            return Err(PollError::new(Reason::NotFound, CONNECTIONS_ALL, what));
+        }
+        let path = format!("/api/services/zis/integrations/{target}/connections/all");
+        let mut cursors = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
+            query.extend(after.map(|cursor: String| ("page[after]", cursor)));
+            let answer = self.get(target, &path, &query).await?;
+            let read = move |answer: &Answer| take(answer, &mut draft).map(|next| (next, draft));
+            let (answer, read) = answer.with(read).await?;
+            let next;
+            (next, draft) = read?;
+            let Some(cursor) = next else {
+                return finish(draft).await;
+            };
+            if cursor.is_empty() || !cursors.insert(cursor.clone()) {
+                let error = draft.stuck("announced more with an empty or repeated cursor");
+                return Err(answer.blame(error));
+            }
+            after = Some(cursor);
+        }
+    }
+
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        match &self.credentials {
+            Credentials::Stored(_) => Ok(Vec::new()),
+            Credentials::Minted(minter) => {
+                let names = minter.integrations().await?;
+                Ok(names
+                    .into_iter()
+                    .map(|id| Found { id, name: None })
+                    .collect())
+            }
+        }
+    }
+
+    fn jobs(&self) -> &'static [&'static str] {
+        match self.credentials {
+            Credentials::Stored(_) => &[CURRENT_TOKEN],
+            Credentials::Minted(_) => &[],
+        }
+    }
+
+    async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
+        match &self.credentials {
+            Credentials::Stored(tokens) if job == CURRENT_TOKEN => tokens.ask_expiry(target).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn credential(&self, target: &str) -> Option<u64> {
+        match &self.credentials {
+            Credentials::Stored(tokens) => tokens.fingerprint(target).await,
+            Credentials::Minted(minter) => minter.credential().await,
+        }
+    }
+
+    fn memory(&self) -> serde_json::Value {
+        match &self.credentials {
+            Credentials::Stored(_) => serde_json::Value::Null,
+            Credentials::Minted(minter) => {
+                serde_json::to_value(minter.clients()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn remember(&self, memory: serde_json::Value) {
+        if let (Credentials::Minted(minter), Ok(clients)) =
+            (&self.credentials, serde_json::from_value(memory))
+        {
+            minter.remember(clients);
+        }
+    }
+
+    /// The connection's name, whatever its type.
+    fn satisfies<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
+        Some(connection.id)
+    }
+}
+
+impl Zis {
+    async fn get(
+        &self,
+        target: &str,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Answer, PollError> {
+        let ask = async |token: &SecretString| {
+            let request = self
+                .client
+                .get(path)
+                .query(query)
+                .bearer_auth(token.expose_secret());
+            self.client.send(CONNECTIONS_ALL, request, refusal).await
+        };
+        match &self.credentials {
+            Credentials::Stored(tokens) => {
+                let token = tokens.read(target).await?;
+                let answer = ask(&token.value).await;
+                answer.map_err(|error| error.made_with(&token))
+            }
+            Credentials::Minted(minter) => {
+                minter
+                    .with_token(target, async |token| ask(&token.secret).await)
+                    .await
+            }
+        }
+    }
+}
+
+/// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
+#[doc(hidden)]
+pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
+    answer.read(|page| wire::page(page, draft))
+}
+
+/// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty, any date before
+/// 1971 (such as Go's year 1), and any from the year 9000 on (such as the last day of 9999) are no date.
+fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
+    // The last of them, and those of five digits, cannot even be held.
+    if text.is_empty() || year(text).is_some_and(|year| !(1970..9000).contains(&year)) {
+        return Ok(None);
+    }
+    let date: Timestamp = text.parse()?;
+    Ok((date.as_second() >= 31_536_000).then_some(date))
+}
+
+/// The year of what begins as a date does.
+fn year(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (year, rest) = text.split_once('-')?;
+    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+    let dates = two(rest.get(..2)?) && rest.get(2..3)? == "-" && two(rest.get(3..5)?);
+    let digits = year.len() >= 4 && year.bytes().all(|b| b.is_ascii_digit());
+    // More digits than fit are a year that is far away.
+    (dates && digits).then(|| year.parse().unwrap_or(u64::MAX))
+}
+
+/// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does
+/// not exist, give the same 401 "Authorization failed due to integration mismatch".
+pub(crate) fn refusal(answer: &Answer) -> Refusal {
+    let start = &answer.body[..answer.body.len().min(1024)];
+    let mismatch = String::from_utf8_lossy(start)
+        .to_ascii_lowercase()
+        .contains("integration mismatch");
+    let denied = matches!(
+        answer.status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    );
+    Refusal {
+        reason: (denied && mismatch).then_some(Reason::IntegrationMismatch),
+        codes: answer.codes(),
+    }
+}

@@ -1,0 +1,235 @@
+//! Tokens for integrations, made from a confidential client of an administrator's: what a live account's
+//! users report to work without a person.
+//!
+//! The client gets a token for itself (`POST /oauth/tokens`), with which the registry tells the numeric id
+//! of each integration's own client, and a token of that client is asked for (`POST /api/v2/oauth/tokens`):
+//! the only kind of token that may list the integration's connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::{refusal, wire};
+use crate::model::error::{PollError, Reason};
+use crate::settings::Secret;
+use crate::vendors::http::{Answer, Client, Refusal};
+use crate::vendors::json::{Misfit, Value};
+use crate::vendors::token_cache::{Keeper, Token};
+
+const ADMIN_TOKEN: &str = "admin_token";
+const INTEGRATIONS: &str = "integrations";
+const INTEGRATION_TOKEN: &str = "integration_token";
+
+/// How long a token is asked to live, in seconds; the vendor takes 300 to 172800.
+pub(super) const EXPIRES_IN: u64 = 7200;
+/// How long it lives if the answer does not say so (field).
+const UNSAID_LIFE: Duration = Duration::from_mins(30);
+
+/// The client, as the configuration names it.
+#[derive(Debug, Clone)]
+pub(super) struct AdminClient {
+    pub(super) id: Secret,
+    pub(super) secret: Secret,
+    pub(super) scope: String,
+}
+
+/// Makes tokens, and keeps them.
+pub(super) struct Minter {
+    client: Client,
+    admin: AdminClient,
+    admin_token: Keeper<()>,
+    /// By integration.
+    tokens: Mutex<BTreeMap<String, Arc<Keeper<()>>>>,
+    /// Held by whoever asks the registry for ids: the others find them known.
+    registry: tokio::sync::Mutex<()>,
+    /// The numeric id of each integration's own client, as the registry tells it.
+    clients: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Minter {
+    pub(super) fn new(client: Client, admin: AdminClient) -> Self {
+        Self {
+            client,
+            admin,
+            admin_token: Keeper::default(),
+            tokens: Mutex::default(),
+            registry: tokio::sync::Mutex::default(),
+            clients: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn credential(&self) -> Option<u64> {
+        Secret::pair_fingerprint(&self.admin.id, &self.admin.secret).await
+    }
+
+    /// The numeric ids of the integrations' clients, as far as they are known.
+    pub(super) fn clients(&self) -> BTreeMap<String, u64> {
+        self.clients.lock().clone()
+    }
+
+    /// Takes ids that were known before a restart. One that is wrong by now is asked for again once it is refused.
+    pub(super) fn remember(&self, clients: BTreeMap<String, u64>) {
+        *self.clients.lock() = clients;
+    }
+
+    /// Calls with a token of the integration.
+    pub(super) async fn with_token<R, F>(
+        &self,
+        integration: &str,
+        call: impl Fn(Arc<Token<()>>) -> F,
+    ) -> Result<R, PollError>
+    where
+        F: Future<Output = Result<R, PollError>>,
+    {
+        let keeper = self
+            .tokens
+            .lock()
+            .entry(integration.to_owned())
+            .or_default()
+            .clone();
+        keeper
+            .with(self.credential().await, || self.mint(integration), call)
+            .await
+    }
+
+    /// The names of all integrations that the registry lists.
+    pub(super) async fn integrations(&self) -> Result<Vec<String>, PollError> {
+        let call = |token: Arc<Token<()>>| async move {
+            let request = self.client.get("/api/services/zis/registry/integrations");
+            let request = request.bearer_auth(token.secret.expose_secret());
+            self.client.send(INTEGRATIONS, request, refusal).await
+        };
+        let answer = self
+            .admin_token
+            .with(self.credential().await, || self.mint_admin(), call)
+            .await?;
+        let (clients, unknown) = answer.with(wire::registry).await?.1?;
+        self.client.observer().unknown(&unknown);
+        self.tokens.lock().retain(|name, _| {
+            let stays = clients.contains_key(name);
+            if !stays {
+                self.client.observer().credential_gone(name);
+            }
+            stays
+        });
+        let names = clients.keys().cloned().collect();
+        *self.clients.lock() = clients
+            .into_iter()
+            .filter_map(|(name, id)| Some((name, id?)))
+            .collect();
+        Ok(names)
+    }
+
+    /// The first step: a token of the administrator's client.
+    async fn mint_admin(&self) -> Result<Token<()>, PollError> {
+        let read = async |secret: &Secret, what: &str| {
+            let problem = |error| format!("admin_client.{what}: {} {error}", secret.place());
+            let read = secret.read().await;
+            read.map_err(|error| PollError::new(Reason::Credential, ADMIN_TOKEN, problem(error)))
+        };
+        let id = read(&self.admin.id, "client_id").await?;
+        let secret = read(&self.admin.secret, "client_secret").await?;
+        let body = json!({
+            "grant_type": "client_credentials",
+            "client_id": id.value.expose_secret(),
+            "client_secret": secret.value.expose_secret(),
+            "scope": self.admin.scope,
+            "expires_in": EXPIRES_IN,
+        });
+        let answer = self
+            .post(
+                "/oauth/tokens",
+                ADMIN_TOKEN,
+                None,
+                &body,
+                Refusal::of_client,
+            )
+            .await
+            .map_err(|error| error.made_with(&id).made_with(&secret))?;
+        self.kept(answer, ADMIN_TOKEN, |answer| {
+            answer.fields(["access_token", "expires_in", "scope"])
+        })
+        .await
+    }
+
+    /// The second step: a token of the integration's own client.
+    async fn mint(&self, integration: &str) -> Result<Token<()>, PollError> {
+        let client = self.client_of(integration).await?;
+        let scopes: Vec<_> = self.admin.scope.split_whitespace().collect();
+        let body =
+            json!({"token": {"client_id": client, "scopes": scopes, "expires_in": EXPIRES_IN}});
+        let (body, path) = (&body, "/api/v2/oauth/tokens");
+        let call = |admin: Arc<Token<()>>| async move {
+            self.post(path, INTEGRATION_TOKEN, Some(&admin.secret), body, refusal)
+                .await
+        };
+        let answer = self
+            .admin_token
+            .with(self.credential().await, || self.mint_admin(), call)
+            .await;
+        if answer.as_ref().is_err_and(PollError::is_refusal) {
+            // An integration that was made anew has another client: the registry is asked again.
+            self.clients.lock().remove(integration);
+        }
+        self.kept(answer?, integration, |answer| {
+            let [token] = answer.fields(["token"])?;
+            let token = token.ok_or("no token")?;
+            token.fields(["full_token", "expires_in", "scope"])
+        })
+        .await
+    }
+
+    /// The numeric id of the integration's own client.
+    async fn client_of(&self, integration: &str) -> Result<u64, PollError> {
+        let known = || self.clients.lock().get(integration).copied();
+        let _asking = self.registry.lock().await;
+        if known().is_none() {
+            self.integrations().await?;
+        }
+        let what = "the registry lists no client of this integration";
+        known().ok_or_else(|| PollError::new(Reason::NotFound, INTEGRATIONS, what))
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        endpoint: &'static str,
+        bearer: Option<&SecretString>,
+        body: &serde_json::Value,
+        refusal: fn(&Answer) -> Refusal,
+    ) -> Result<Answer, PollError> {
+        let mut request = self
+            .client
+            .post(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer.expose_secret());
+        }
+        self.client.send(endpoint, request, refusal).await
+    }
+
+    /// The token that an answer brought.
+    async fn kept(
+        &self,
+        answer: Answer,
+        name: &str,
+        fields: fn(Value<'_>) -> Result<[Option<Value<'_>>; 3], Misfit>,
+    ) -> Result<Token<()>, PollError> {
+        let read = move |answer: &Answer| answer.token(UNSAID_LIFE, fields);
+        let token = answer.with(read).await?.1?;
+        self.client.observer().unknown(&token.unknown);
+        let token = Token::new(token.secret, token.lives, ());
+        self.client.observer().credential_expires(
+            name,
+            self.client.clock().now() + token.lives(),
+            true,
+        );
+        Ok(token)
+    }
+}

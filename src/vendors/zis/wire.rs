@@ -1,0 +1,372 @@
+//! The vendor's answers, as far as they are read: no name of a credential, nor of a person, but for whether a refresh token
+//! is stored.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::date;
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::Unknown;
+use crate::model::listing::{Connection, Draft, Facts, cut};
+use crate::vendors::MOST_TARGETS;
+use crate::vendors::http::Answer;
+use crate::vendors::json::{Misfit, Value};
+
+/// The documented types.
+const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
+
+/// What is read of a connection, in the order in which [`row`] takes it.
+const ROW: [&str; 9] = [
+    "name",
+    "uuid",
+    "header_name",
+    "allowed_domain",
+    "permission_scope",
+    "token_expiry",
+    "created_at",
+    "updated_at",
+    "refresh_token",
+];
+
+/// A cursor of more bytes fits into no URL that a server takes.
+const LONGEST_CURSOR: usize = 4096;
+
+/// Takes the rows of a page into the draft as they are read, and gives the cursor of the next page, if more was
+/// announced.
+pub(super) fn page(page: Value<'_>, draft: &mut Draft) -> Result<Option<String>, Misfit> {
+    let keys = [
+        KINDS[0], KINDS[1], KINDS[2], KINDS[3], "meta", "error", "errors",
+    ];
+    let (fields, others) = page.fields_and_others(keys)?;
+    let [
+        api_key,
+        basic_auth,
+        bearer_token,
+        oauth,
+        meta,
+        error,
+        errors,
+    ] = fields;
+    if error.or(errors).is_some() {
+        return Err("errors".into());
+    }
+    let known = [api_key, basic_auth, bearer_token, oauth];
+    // Each of the documented keys can be missing. An object with none of them is something else, such as a proxy's
+    // "down for maintenance", and no empty listing.
+    let mut documented = meta.is_some() || known.iter().any(Option::is_some);
+    let next = meta.map_or(Ok(None), next)?;
+    for (kind, list) in KINDS.into_iter().zip(known) {
+        let Some(list) = list else { continue };
+        let mut rows = list
+            .items()
+            .ok_or("something else than a list of connections")?;
+        while let Some(fields) = rows.fields(ROW) {
+            let row = row(kind, fields?.0, draft)?;
+            draft.row(&row)?;
+        }
+    }
+    for (key, value) in page.members().filter(|_| others).into_iter().flatten() {
+        if !KINDS.contains(&&*key) && key != "meta" {
+            documented |= strangers(&cut(&key), value, draft)?;
+        }
+    }
+    if !documented {
+        return Err("none of the documented arrays".into());
+    }
+    draft.end_page(next.is_none())?;
+    Ok(next)
+}
+
+/// Only `has_more` ends a paging: a sibling of this endpoint gives a cursor on its last page, too.
+fn next(meta: Value<'_>) -> Result<Option<String>, Misfit> {
+    let [more, after] = meta.fields(["has_more", "after"])?;
+    let after = match after {
+        Some(after) => after.text().ok_or("a cursor that is no text")?,
+        None => return Ok(flag(more)?.unwrap_or_default().then(String::new)),
+    };
+    if after.replaced.is_some() || after.text.len() > LONGEST_CURSOR {
+        return Err("a cursor that no request can carry".into());
+    }
+    match flag(more)? {
+        Some(more) => Ok(more.then(|| after.text.into())),
+        None if after.text.is_empty() => Ok(None),
+        None => Err("a cursor, and does not say whether there is more".into()),
+    }
+}
+
+fn flag(more: Option<Value<'_>>) -> Result<Option<bool>, Misfit> {
+    let strange = "a has_more that is neither true nor false";
+    // Strict: in quotes it is not what is documented.
+    let flag = |more: Value<'_>| more.flag().filter(|_| !more.is_some_text());
+    more.map(|more| flag(more).ok_or(strange.into()))
+        .transpose()
+}
+
+/// Takes an array of a type that is not documented, whose objects are connections whatever they hold, and says whether it
+/// is one. A list of something else, and what is no list, is no connections.
+fn strangers(array: &str, list: Value<'_>, draft: &mut Draft) -> Result<bool, Misfit> {
+    let Some(items) = list.items() else {
+        return Ok(false);
+    };
+    let (mut empty, mut connections) = (true, false);
+    for value in items {
+        empty = false;
+        if !value.is_object() {
+            continue;
+        }
+        connections = true;
+        let row = stranger(array, value, draft)?;
+        draft.row(&row)?;
+    }
+    if empty || connections {
+        *draft.unknown_values().entry("connection_type").or_default() += 1;
+    }
+    Ok(empty || connections)
+}
+
+fn row<'a>(
+    kind: &'static str,
+    fields: [Option<Value<'a>>; ROW.len()],
+    draft: &mut Draft,
+) -> Result<Connection<Cow<'a, str>>, Misfit> {
+    let [
+        name,
+        uuid,
+        header,
+        domain,
+        scope,
+        expiry,
+        created,
+        updated,
+        refresh,
+    ] = fields;
+    let nameless = "a connection without a name";
+    let name = name.and_then(Value::text).ok_or(nameless)?;
+    if name.text.is_empty() {
+        return Err(nameless.into());
+    }
+    let id = draft.name("name", name);
+    let unknown = draft.unknown_values();
+    let mut fact = |field, value: Option<Value<'a>>| {
+        value.map_or_else(Cow::default, |value| value.fact(field, unknown))
+    };
+    let facts = Facts {
+        uuid: fact("uuid", uuid),
+        header_name: fact("header_name", header),
+        allowed_domain: fact("allowed_domain", domain),
+        permission_scope: fact("permission_scope", scope),
+        ..Facts::default()
+    };
+    Ok(Connection {
+        id,
+        kind,
+        status: "",
+        facts,
+        expiry: moment("token_expiry", expiry, unknown),
+        created: moment("created_at", created, unknown),
+        updated: moment("updated_at", updated, unknown),
+        renewable: (kind == "oauth").then(|| refresh.is_some_and(Value::is_some_text)),
+    })
+}
+
+fn stranger<'a>(
+    array: &str,
+    row: Value<'a>,
+    draft: &mut Draft,
+) -> Result<Connection<Cow<'a, str>>, Misfit> {
+    let keys = ["name", "token_expiry", "created_at", "updated_at"];
+    let [name, expiry, created, updated] = row.fields(keys)?;
+    let id = match name.and_then(Value::text) {
+        Some(name) => draft.name("name", name),
+        // Counted all the same, each as one of its own.
+        None => format!("{array} {}", draft.rows_taken()).into(),
+    };
+    let unknown = draft.unknown_values();
+    Ok(Connection {
+        id,
+        kind: "other",
+        status: "",
+        facts: Facts::default(),
+        expiry: moment("token_expiry", expiry, unknown),
+        created: moment("created_at", created, unknown),
+        updated: moment("updated_at", updated, unknown),
+        renewable: None,
+    })
+}
+
+fn moment(
+    field: &'static str,
+    value: Option<Value<'_>>,
+    unknown: &mut Unknown,
+) -> Option<jiff::Timestamp> {
+    if let Some(Ok(moment)) = value?.text().map(|text| date(&text.text)) {
+        return moment;
+    }
+    *unknown.entry(field).or_default() += 1;
+    None
+}
+
+/// The integrations that the registry lists, each with the numeric id of its own client, where it has one.
+pub(super) fn registry(
+    answer: &Answer,
+) -> Result<(BTreeMap<String, Option<u64>>, Unknown), PollError> {
+    answer.read(|registry| {
+        let [integrations, success] = registry.fields(["integrations", "success"])?;
+        if success.and_then(Value::flag) == Some(false) {
+            let what = "HTTP 200 with success: false";
+            return Err(answer.error(Reason::Refused, what, answer.codes()).into());
+        }
+        let list = integrations.and_then(Value::items);
+        let mut unknown = Unknown::new();
+        let mut found = BTreeMap::new();
+        for (place, value) in list.ok_or("no integrations")?.enumerate() {
+            if place >= MOST_TARGETS {
+                let what = format!("more than {MOST_TARGETS} integrations");
+                return Err(answer.error(Reason::TooLarge, what, Vec::new()).into());
+            }
+            let [name, client] = value.fields(["name", "zendesk_oauth_client"])?;
+            let name = name.and_then(Value::text);
+            let name = name.ok_or("an integration without a name")?.text;
+            if super::settings::is_integration(&name) {
+                let id = client.and_then(|client| client_id(client, &mut unknown));
+                found.insert(name.into_owned(), id);
+            }
+        }
+        Ok((found, unknown))
+    })
+}
+
+fn client_id(client: Value<'_>, unknown: &mut Unknown) -> Option<u64> {
+    let field = "zendesk_oauth_client";
+    if let Ok([id]) = client.fields(["id"]) {
+        return id?.number(field, unknown);
+    }
+    *unknown.entry(field).or_default() += 1;
+    None
+}
+
+/// When the token that asks ends: a text, where the vendor gives one.
+pub(super) fn current_token(answer: &Answer) -> Result<Option<String>, PollError> {
+    answer.read(|answer| {
+        let [token] = answer.fields(["token"])?;
+        let [expires_at] = token.ok_or("no token")?.fields(["expires_at"])?;
+        let text = |at: Value<'_>| Some(at.text()?.text.into_owned());
+        let strange = "an expires_at that is no text";
+        expires_at
+            .map(|at| text(at).ok_or(strange.into()))
+            .transpose()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::super::take;
+    use super::*;
+    use crate::model::listing::Listing;
+
+    fn listed(body: &[u8]) -> Result<Listing, PollError> {
+        let answer = Answer {
+            endpoint: "connections_all",
+            status: StatusCode::OK,
+            request_id: None,
+            body: body.to_vec(),
+        };
+        let mut draft = Draft::new("connections_all", 10, 100);
+        take(&answer, &mut draft)?;
+        Ok(draft.finish())
+    }
+
+    fn names(listing: &Listing) -> Vec<&str> {
+        listing.connections().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_in_one_place_costs_nothing_else() {
+        let listing = listed(b"{\"oauth\": [{\"name\": \"a\"}, {\"name\": \"caf\\ud83d\"}, {\"name\": \"Zo\xe9\", \"k\xe9y\": 1}, {\"name\": \"Zo\xe8\"}]}").unwrap();
+        let names = names(&listing);
+        assert_eq!(names.len(), 4, "{names:?}");
+        for name in ["a", "caf\u{fffd}", "Zo\u{fffd}"] {
+            assert!(names.contains(&name), "{name} not in {names:?}");
+        }
+        assert_eq!(listing.unknown, Unknown::from([("name", 3)]));
+    }
+
+    #[test]
+    fn facts_of_any_type_are_read_and_counted_and_the_rows_are_listed() {
+        let body = br#"{"oauth": [{"name": "a", "permission_scope": ["read", "write"], "uuid": 7, "allowed_domain": {}, "header_name": true, "token_expiry": 1e999, "created_at": [], "updated_at": "soon", "refresh_token": 3}, {"name": "b", "uuid": null}]}"#;
+        let listing = listed(body).unwrap();
+        let row = listing.find(("a", "oauth")).unwrap();
+        assert_eq!(
+            (row.facts.permission_scope, row.facts.uuid),
+            ("read write", "7")
+        );
+        assert_eq!((row.expiry, row.renewable), (None, Some(false)));
+        let fields = [
+            "allowed_domain",
+            "created_at",
+            "header_name",
+            "permission_scope",
+            "token_expiry",
+            "updated_at",
+            "uuid",
+        ];
+        assert_eq!(listing.unknown, fields.map(|field| (field, 1)).into());
+    }
+
+    #[test]
+    fn names_and_what_tells_of_more_are_as_documented_or_the_answer_is_refused() {
+        for body in [
+            r#"{"oauth": [{"name": 7}]}"#,
+            r#"{"oauth": [{"name": "a", "name": "b"}]}"#,
+            r#"{"oauth": [7]}"#,
+            r#"{"oauth": {}}"#,
+            r#"{"oauth": [], "oauth": []}"#,
+            r#"{"oauth": [], "meta": {"has_more": 1}}"#,
+            r#"{"oauth": [], "meta": {"has_more": "false"}}"#,
+            r#"{"oauth": [], "meta": {"has_more": true, "after": 1}}"#,
+            r#"{"oauth": [], "meta": [true]}"#,
+            r#"{"oauth": [{"name": "a"}], "errors": []}"#,
+        ] {
+            assert_eq!(
+                listed(body.as_bytes()).unwrap_err().reason,
+                Reason::Decode,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_are_counted_as_they_are_read() {
+        for rows in [r#"{"name": "a"},"#, "{},"] {
+            let body = format!(r#"{{"jwt": [{}{{}}]}}"#, rows.repeat(10));
+            assert_eq!(
+                listed(body.as_bytes()).unwrap_err().reason,
+                Reason::TooLarge
+            );
+        }
+    }
+
+    #[test]
+    fn a_date_that_is_absurdly_far_away_is_none() {
+        for far in [
+            "9999-12-31T00:00:00Z",
+            "9999-12-31T23:59:59.999Z",
+            "10000-01-01T00:00:00Z",
+            "+292278994-08-17T07:12:55.807Z",
+            "9000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "0000-00-00T00:00:00Z",
+            "1970-01-01T00:00:00Z",
+            "99999999999999999999999-01-01",
+            "",
+        ] {
+            assert_eq!(date(far).unwrap(), None, "{far}");
+        }
+        assert!(date("8999-12-31T00:00:00Z").unwrap().is_some());
+        for odd in ["soon", "2024-13-01T00:00:00Z", "9999", "12345-x"] {
+            assert!(date(odd).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Zuora Multi-entity: the connections of an entity, `GET /v1/entity-connections`.
+//!
+//! Sources: Zuora's API reference ("Multi-entity: List connections", "List entities", "Create an OAuth
+//! token", "Rate limits", "Error handling"), as of January 2026.
+
+pub(crate) mod page;
+mod settings;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use reqwest::RequestBuilder;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+
+use super::{Connect, Found, Limits, MOST_TARGETS, Source, System, finish};
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::{Draft, Facts, Listing, Row};
+use crate::settings::Secret;
+use crate::vendors::http::{Answer, Client, Quota, Refusal, number, ratelimit};
+use crate::vendors::token_cache::{Keeper, Token};
+use page::{Names, judge, refusal, take};
+pub use settings::AccountSettings;
+
+const OAUTH_TOKEN: &str = "oauth_token";
+const ENTITIES: &str = "entities";
+const ENTITY_CONNECTIONS: &str = "entity_connections";
+
+/// The vendor's maximum of `pageSize`.
+const PAGE_SIZE: u32 = 300;
+/// How long a token lives if the answer does not say so: less than the documented 3599 s.
+const UNSAID_LIFE: Duration = Duration::from_mins(30);
+
+static ZUORA: System = System {
+    name: "zuora",
+    documented: &[
+        ("inbound", "connected"),
+        ("inbound", "pending"),
+        ("inbound", "disconnected"),
+        ("outbound", "connected"),
+        ("outbound", "pending"),
+        ("outbound", "disconnected"),
+    ],
+    connected: Some("connected"),
+    request_id_header: "zuora-request-id",
+    quotas,
+};
+
+/// The tenant's window that is closest to its end, and the requests at once. The token endpoint's own
+/// `X-RateLimit-…-minute` is the quota of an address, which others may share, and has no reset to wait for.
+fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
+    let concurrency = Quota {
+        window: "concurrency",
+        limit: number(headers, "concurrency-limit-limit"),
+        remaining: number(headers, "concurrency-limit-remaining"),
+        reset: None,
+    };
+    let told = concurrency.limit.is_some() || concurrency.remaining.is_some();
+    ratelimit(headers, "unknown", date)
+        .into_iter()
+        .chain(told.then_some(concurrency))
+        .collect()
+}
+
+/// An entity id as it is compared and shown: 32 hexadecimal digits, without hyphens, in lower case.
+fn entity_id(text: &str) -> Option<String> {
+    let id = normal(text);
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+}
+
+/// Ids come with hyphens and without; both mean the same.
+fn normal(id: &str) -> String {
+    id.chars()
+        .filter(|c| *c != '-')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+/// The documented form of the header `Zuora-Entity-Ids`: 8-4-4-4-12 digits.
+fn hyphenated(id: &str) -> String {
+    let mut id = id.to_owned();
+    for at in [20, 16, 12, 8] {
+        if id.is_char_boundary(at) {
+            id.insert(at, '-');
+        }
+    }
+    id
+}
+
+/// Why none of the entities that the tenant lists is followed.
+fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
+    let (reason, remedy) = if provisioned == 0 {
+        (Reason::NotFound, "provision one")
+    } else {
+        let remedy = "give the user of the OAuth client access to them, or choose them for the client; a new token, within an hour, has it";
+        (Reason::Forbidden, remedy)
+    };
+    let detail = format!(
+        "of the entities that the tenant lists ({entities}), {provisioned} are provisioned, and the token reaches 0 of these: {remedy}"
+    );
+    PollError::new(reason, ENTITIES, detail)
+}
+
+/// How an account is reached.
+#[derive(Debug)]
+struct Access {
+    client_id: Secret,
+    client_secret: Secret,
+    follow: bool,
+    names: BTreeMap<String, String>,
+    /// The one configured entity, if it is one.
+    only: Option<String>,
+    host: String,
+}
+
+impl Connect for Access {
+    fn connect(&self, client: Client) -> Box<dyn Source> {
+        Box::new(Zuora {
+            client,
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            follow: self.follow,
+            configured_names: Arc::new(self.names.clone()),
+            names: Mutex::default(),
+            tokens: Keeper::default(),
+            only: self.only.clone(),
+            headless: Mutex::default(),
+            asked: AtomicU64::new(0),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = |of, minute, hour, day| Limits {
+            of,
+            minute: Some(minute),
+            hour: Some(hour),
+            day: Some(day),
+        };
+        match self.host.strip_suffix(".zuora.com") {
+            Some("rest.apisandbox" | "rest.sandbox.na" | "rest.sandbox.eu") => {
+                limits("API Sandbox", 2_500, 5_000, 10_000)
+            }
+            // A Central Sandbox, at the same address, has the limits of Production.
+            Some("rest.test" | "rest.test.eu" | "rest.test.ap") => {
+                limits("Developer Sandbox", 12_500, 25_000, 50_000)
+            }
+            Some(_) => limits("Production", 50_000, 2_250_000, 27_000_000),
+            None => limits(
+                "Production, since the host is none of the vendor's",
+                50_000,
+                2_250_000,
+                27_000_000,
+            ),
+        }
+    }
+
+    /// A token lives 3599 s and is renewed 300 s before its end.
+    fn tokens_per_day(&self) -> u64 {
+        27
+    }
+}
+
+/// What discovery learned and listings need.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    names: BTreeMap<String, String>,
+    headless: Option<String>,
+}
+
+/// One tenant.
+struct Zuora {
+    client: Client,
+    client_id: Secret,
+    client_secret: Secret,
+    follow: bool,
+    configured_names: Arc<BTreeMap<String, String>>,
+    /// What the tenant calls its entities.
+    names: Mutex<Arc<BTreeMap<String, String>>>,
+    tokens: Keeper<BTreeSet<String>>,
+    only: Option<String>,
+    /// The one entity that is asked for without the header: the list of entities is refused, perhaps by a
+    /// tenant without Multi-entity, and the token reaches no other one.
+    headless: Mutex<Option<String>>,
+    asked: AtomicU64,
+}
+
+#[async_trait]
+impl Source for Zuora {
+    async fn list(&self, target: &str) -> Result<Listing, PollError> {
+        let mut draft = Draft::new(
+            ENTITY_CONNECTIONS,
+            self.client.max_connections(),
+            PAGE_SIZE as usize,
+        );
+        if entity_id(target).as_deref() != Some(target) {
+            let what = "this is no id of an entity";
+            return Err(PollError::new(Reason::NotFound, ENTITY_CONNECTIONS, what));
+        }
+        let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
+        let names = Arc::new(Names {
+            configured: self.configured_names.clone(),
+            told: self.names.lock().clone(),
+        });
+        let mut number = 1_u32;
+        loop {
+            let query = [
+                ("page", number.to_string()),
+                ("pageSize", PAGE_SIZE.to_string()),
+            ];
+            let path = "/v1/entity-connections";
+            let answer = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
+            let (names, of) = (names.clone(), target.to_owned());
+            let read = move |answer: &Answer| {
+                let more = take(answer, &of, &names, &mut draft)?;
+                Ok((more, draft))
+            };
+            let more;
+            (more, draft) = answer.with(read).await?.1?;
+            if !more {
+                return finish(draft).await;
+            }
+            number += 1;
+        }
+    }
+
+    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+        let credential = self.credential("").await;
+        let token = self.tokens.get(credential, || self.mint()).await?;
+        let reach = &token.beside;
+        let first = reach.first().map(String::as_str);
+        let answer = match self.get(ENTITIES, "/v1/entities", &[], first).await {
+            Ok(answer) => answer,
+            Err(error)
+                if matches!(
+                    error.reason,
+                    Reason::Forbidden | Reason::NotFound | Reason::Refused
+                ) =>
+            {
+                let alone = match reach.len() {
+                    0 => self.only.clone(),
+                    1 => reach.first().cloned(),
+                    _ => None,
+                };
+                self.headless.lock().clone_from(&alone);
+                let found = alone
+                    .filter(|_| self.follow)
+                    .map(|id| vec![Found { id, name: None }]);
+                return found.ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
+        *self.headless.lock() = None;
+        let (answer, read) = answer.with(wire::entities).await?;
+        let (entities, unknown) = read?;
+        self.client.observer().unknown(&unknown);
+        let mut names = BTreeMap::new();
+        let mut found = Vec::new();
+        let listed = entities.len();
+        let mut provisioned_ones = 0_usize;
+        for wire::Entity {
+            id,
+            name,
+            provisioned,
+        } in entities
+        {
+            if let Some(name) = &name {
+                names.insert(id.clone(), name.clone());
+            }
+            let reached = reach.is_empty() || reach.contains(&id);
+            provisioned_ones += usize::from(provisioned);
+            if !self.follow || (provisioned && reached) {
+                found.push(Found { id, name });
+            }
+        }
+        if !names.is_empty() {
+            *self.names.lock() = Arc::new(names);
+        }
+        if found.is_empty() && listed > 0 {
+            return Err(answer.blame(none_to_follow(listed, provisioned_ones)));
+        }
+        Ok(found)
+    }
+
+    fn memory(&self) -> serde_json::Value {
+        let memory = Memory {
+            names: BTreeMap::clone(&self.names.lock()),
+            headless: self.headless.lock().clone(),
+        };
+        serde_json::to_value(memory).unwrap_or_default()
+    }
+
+    fn remember(&self, memory: serde_json::Value) {
+        if let Ok(Memory { names, headless }) = serde_json::from_value(memory) {
+            *self.names.lock() = Arc::new(names);
+            *self.headless.lock() =
+                headless.filter(|id| self.follow || self.only.as_ref() == Some(id));
+        }
+    }
+
+    async fn credential(&self, _target: &str) -> Option<u64> {
+        Secret::pair_fingerprint(&self.client_id, &self.client_secret).await
+    }
+
+    /// The entity at the other side of a connected row, in either direction.
+    fn satisfies<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str> {
+        let Facts {
+            source_entity,
+            target_entity,
+            ..
+        } = connection.facts;
+        let other = if source_entity == target {
+            Some(target_entity)
+        } else if target_entity == target {
+            Some(source_entity)
+        } else {
+            None
+        };
+        other.filter(|_| connection.status == "connected")
+    }
+}
+
+impl Zuora {
+    /// Asks with the kept token, and once more with a new one if that is refused.
+    async fn get(
+        &self,
+        endpoint: &'static str,
+        path: &str,
+        query: &[(&str, String)],
+        entity: Option<&str>,
+    ) -> Result<Answer, PollError> {
+        let request = || {
+            let request = self
+                .client
+                .get(path)
+                .query(query)
+                .header("Zuora-Track-Id", self.track_id());
+            match entity {
+                Some(entity) => request.header("Zuora-Entity-Ids", hyphenated(entity)),
+                None => request,
+            }
+        };
+        let call = |token: Arc<Token<BTreeSet<String>>>| {
+            let request = request().bearer_auth(token.secret.expose_secret());
+            self.ask(endpoint, request)
+        };
+        self.tokens
+            .with(self.credential("").await, || self.mint(), call)
+            .await
+    }
+
+    async fn ask(
+        &self,
+        endpoint: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Answer, PollError> {
+        let answer = self.client.send(endpoint, request, refusal).await?;
+        let (answer, judged) = answer.with(judge).await?;
+        judged.map(|()| answer)
+    }
+
+    /// At most 64 characters, none of `: ; " '`; by it the vendor's support can tell our requests from others'.
+    fn track_id(&self) -> String {
+        format!(
+            "connections-exporter-{}",
+            self.asked.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    /// Asks for a token: form-encoded, without an Authorization header.
+    async fn mint(&self) -> Result<Token<BTreeSet<String>>, PollError> {
+        let read = async |secret: &Secret, what: &str| {
+            let problem = |error| format!("{what}: {} {error}", secret.place());
+            let read = secret.read().await;
+            read.map_err(|error| PollError::new(Reason::Credential, OAUTH_TOKEN, problem(error)))
+        };
+        let id = read(&self.client_id, "client_id").await?;
+        let secret = read(&self.client_secret, "client_secret").await?;
+        let form = [
+            ("client_id", id.value.expose_secret()),
+            ("client_secret", secret.value.expose_secret()),
+            ("grant_type", "client_credentials"),
+        ];
+        let request = self
+            .client
+            .post("/oauth/token")
+            .form(&form)
+            .header("Zuora-Track-Id", self.track_id());
+        let answer = self
+            .client
+            .send(OAUTH_TOKEN, request, Refusal::of_client)
+            .await
+            .map_err(|error| error.made_with(&id).made_with(&secret))?;
+        let read = |answer: &Answer| {
+            let token = answer.token(UNSAID_LIFE, |answer| {
+                answer.fields(["access_token", "expires_in", "scope"])
+            })?;
+            let words = token.scope.split_whitespace();
+            let mut reach = BTreeSet::new();
+            for word in words {
+                reach.extend(word.strip_prefix("entity.").and_then(entity_id));
+                if reach.len() > MOST_TARGETS {
+                    let what = format!("a token for more than {MOST_TARGETS} entities");
+                    return Err(answer.error(Reason::TooLarge, what, Vec::new()));
+                }
+            }
+            Ok((token, reach))
+        };
+        let (token, reach) = answer.with(read).await?.1?;
+        self.client.observer().unknown(&token.unknown);
+        let token = Token::new(token.secret, token.lives, reach);
+        self.client.observer().credential_expires(
+            OAUTH_TOKEN,
+            self.client.clock().now() + token.lives(),
+            true,
+        );
+        Ok(token)
+    }
+}

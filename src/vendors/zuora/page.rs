@@ -1,0 +1,130 @@
+//! What an answer of Zuora's says.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::{PAGE_SIZE, wire};
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::{Connection, Draft, Facts};
+use crate::vendors::http::{Answer, Refusal};
+
+/// Looks at a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
+pub(crate) fn judge(answer: &Answer) -> Result<(), PollError> {
+    if answer.read(wire::success)? == Some(false) {
+        let Refusal { reason, codes } = refusal(answer);
+        return Err(answer.error(
+            reason.unwrap_or(Reason::Refused),
+            "HTTP 200 with success: false",
+            codes,
+        ));
+    }
+    Ok(())
+}
+
+/// Takes a page into the draft, and says whether there is more.
+pub(crate) fn take(
+    answer: &Answer,
+    target: &str,
+    names: &Names,
+    draft: &mut Draft,
+) -> Result<bool, PollError> {
+    answer.read(|page| {
+        let (rows, next) = wire::entity_connections(page)?;
+        for value in rows {
+            let row = connection(target, wire::EntityConnection::of(value)?, names, draft);
+            draft.row(&row)?;
+        }
+        // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
+        // never where. Where it is missing, a full page is worth one more request.
+        let rows = draft.rows_on_page();
+        let more = next || rows >= PAGE_SIZE as usize;
+        let progress = draft.end_page(!more)?;
+        if !progress && rows > 0 {
+            return Err(draft
+                .stuck("holds only connections of earlier pages")
+                .into());
+        }
+        Ok(more)
+    })
+}
+
+/// What entities are called.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(super) configured: Arc<BTreeMap<String, String>>,
+    pub(super) told: Arc<BTreeMap<String, String>>,
+}
+
+impl Names {
+    fn of(&self, id: &str) -> &str {
+        let name = self.configured.get(id).or_else(|| self.told.get(id));
+        name.map_or("", String::as_str)
+    }
+}
+
+fn connection<'a>(
+    target: &str,
+    row: wire::EntityConnection<'a>,
+    names: &'a Names,
+    draft: &mut Draft,
+) -> Connection<Cow<'a, str>> {
+    let (source, other) = (row.source, row.target);
+    let id = match row.id {
+        Some(id) => draft.name("id", id),
+        None => format!("{source}-{other}").into(),
+    };
+    let kind = match (source == target, other == target) {
+        (true, _) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => {
+            draft.unknown("entity");
+            "other"
+        }
+    };
+    let status = ["connected", "pending", "disconnected"]
+        .into_iter()
+        .find(|known| row.status.eq_ignore_ascii_case(known))
+        .unwrap_or_else(|| {
+            draft.unknown("status");
+            "other"
+        });
+    Connection {
+        id,
+        kind,
+        status,
+        facts: Facts {
+            source_entity_name: names.of(&source).into(),
+            target_entity_name: names.of(&other).into(),
+            source_entity: source.into(),
+            target_entity: other.into(),
+            ..Facts::default()
+        },
+        ..Connection::default()
+    }
+}
+
+/// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
+pub(crate) fn refusal(answer: &Answer) -> Refusal {
+    let codes = answer.codes();
+    let kinds = codes
+        .iter()
+        .filter_map(|code| match code.get(code.len().checked_sub(2)?..)? {
+            "10" => Some(Reason::Forbidden),
+            "11" => Some(Reason::Unauthorized),
+            "40" => Some(Reason::NotFound),
+            "70" => Some(Reason::RateLimited),
+            "60" | "61" | "99" => Some(Reason::ServerError),
+            _ if code.len() == 8 && code.starts_with('9') => Some(Reason::Unauthorized),
+            _ => None,
+        });
+    // A 401 is one, whatever kind its code is of: only so a token that ended early is replaced.
+    let reason = if answer.status == StatusCode::UNAUTHORIZED {
+        None
+    } else {
+        kinds.into_iter().next()
+    };
+    Refusal { reason, codes }
+}

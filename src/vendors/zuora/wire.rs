@@ -1,0 +1,172 @@
+//! The vendor's answers, as far as they are read.
+
+use std::borrow::Cow;
+
+use super::{entity_id, normal};
+use crate::model::error::{PollError, Reason};
+use crate::model::listing::Text;
+use crate::model::listing::Unknown;
+use crate::model::listing::cut;
+use crate::vendors::MOST_TARGETS;
+use crate::vendors::http::Answer;
+use crate::vendors::json::{Misfit, Value};
+
+/// What tells that a body is a failure, whatever else is wrong with it.
+pub(super) fn success(body: Value<'_>) -> Result<Option<bool>, Misfit> {
+    let [success] = body.fields(["success"])?;
+    Ok(success.and_then(Value::flag))
+}
+
+/// The list under this key, which may be missing only where the answer says that it is a success.
+fn list<'a>(
+    list: Option<Value<'a>>,
+    success: Option<Value<'a>>,
+    missing: &'static str,
+) -> Result<impl Iterator<Item = Value<'a>>, Misfit> {
+    let list = match list {
+        Some(list) => Some(list.items().ok_or(missing)?),
+        None if success.and_then(Value::flag) == Some(true) => None,
+        None => return Err(missing.into()),
+    };
+    Ok(list.into_iter().flatten())
+}
+
+/// A page of connections: its rows, and whether it names a next one.
+pub(super) fn entity_connections(
+    page: Value<'_>,
+) -> Result<(impl Iterator<Item = Value<'_>>, bool), Misfit> {
+    let [rows, success, next] = page.fields(["entityConnections", "success", "nextPage"])?;
+    let next = text(next, "a nextPage that is no text")?;
+    let rows = list(rows, success, "no entityConnections")?;
+    Ok((rows, next.is_some_and(|url| !url.text.is_empty())))
+}
+
+/// A row of such a page.
+pub(super) struct EntityConnection<'a> {
+    pub(super) id: Option<Text<'a>>,
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) status: Cow<'a, str>,
+}
+
+impl<'a> EntityConnection<'a> {
+    pub(super) fn of(row: Value<'a>) -> Result<Self, Misfit> {
+        let keys = ["id", "sourceEntityId", "targetEntityId", "status"];
+        let [id, source, target, status] = row.fields(keys)?;
+        let entity = |id| {
+            let id = text(id, "an entity's id that is no text")?;
+            // Nobody's id is so long that it would be cut: what is kept of this one is for somebody to look at.
+            Ok::<_, Misfit>(id.map_or_else(String::new, |id| normal(&cut(&id.text))))
+        };
+        Ok(Self {
+            id: text(id, "a connection's id that is no text")?,
+            source: entity(source)?,
+            target: entity(target)?,
+            // Of another type it is none of the documented ones, and counted as that.
+            status: status
+                .and_then(Value::text)
+                .map_or_else(Cow::default, |status| status.text),
+        })
+    }
+}
+
+fn text<'a>(value: Option<Value<'a>>, otherwise: &'static str) -> Result<Option<Text<'a>>, Misfit> {
+    value
+        .map(|value| value.text().ok_or(otherwise.into()))
+        .transpose()
+}
+
+/// An entity that the tenant lists.
+pub(super) struct Entity {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) provisioned: bool,
+}
+
+/// The entities of the tenant; one whose id is none is left out.
+pub(super) fn entities(answer: &Answer) -> Result<(Vec<Entity>, Unknown), PollError> {
+    answer.read(|body| {
+        let [entities, success] = body.fields(["entities", "success"])?;
+        let mut found = Vec::new();
+        let mut unknown = Unknown::new();
+        for (place, entity) in list(entities, success, "no entities")?.enumerate() {
+            if place >= MOST_TARGETS {
+                let what = format!("more than {MOST_TARGETS} entities");
+                return Err(answer.error(Reason::TooLarge, what, Vec::new()).into());
+            }
+            let keys = ["id", "name", "displayName", "status"];
+            let [id, name, display_name, status] = entity.fields(keys)?;
+            let id = text(id, "an entity's id that is no text")?;
+            let Some(id) = id.and_then(|id| entity_id(&cut(&id.text))) else {
+                continue;
+            };
+            let name = name.or(display_name);
+            let name = name.map(|name| cut(&name.fact("entity_name", &mut unknown)).into_owned());
+            // One that cannot be read says nothing against polling it.
+            let provisioned = status.is_none_or(|status| {
+                let Some(status) = status.text() else {
+                    *unknown.entry("entity_status").or_default() += 1;
+                    return true;
+                };
+                status.text.eq_ignore_ascii_case("provisioned")
+            });
+            found.push(Entity {
+                id,
+                name: name.filter(|name| !name.is_empty()),
+                provisioned,
+            });
+        }
+        Ok((found, unknown))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    fn answer(body: &str) -> Answer {
+        Answer {
+            endpoint: "entities",
+            status: StatusCode::OK,
+            request_id: None,
+            body: body.into(),
+        }
+    }
+
+    #[test]
+    fn entities_whose_facts_are_odd_are_listed() {
+        let (one, two) = ("1".repeat(32), "2".repeat(32));
+        let body = format!(
+            r#"{{"entities": [{{"id": "{one}", "name": 7, "status": 3}}, {{"id": "{two}", "displayName": "caf\ud83d", "status": "Unprovisioned"}}, {{"id": "none"}}, {{}}]}}"#
+        );
+        let (found, unknown) = entities(&answer(&body)).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|entity| (&*entity.id, entity.name.as_deref(), entity.provisioned))
+            .collect();
+        let expected = [
+            (&*one, Some("7"), true),
+            (&*two, Some("caf\u{fffd}"), false),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(
+            unknown,
+            Unknown::from([("entity_name", 2), ("entity_status", 1)])
+        );
+    }
+
+    #[test]
+    fn a_list_of_entities_that_is_none_or_has_no_end_is_refused() {
+        let many = format!(r#"{{"entities": [{}{{}}]}}"#, "{},".repeat(MOST_TARGETS));
+        for (body, reason) in [
+            (r#"{"entities": [{"id": 7}]}"#, Reason::Decode),
+            (r#"{"entities": {}}"#, Reason::Decode),
+            ("{}", Reason::Decode),
+            (&many, Reason::TooLarge),
+        ] {
+            assert_eq!(entities(&answer(body)).err().unwrap().reason, reason);
+        }
+    }
+}

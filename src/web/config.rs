@@ -1,0 +1,129 @@
+//! `--web.config.file`: TLS, passwords and headers of our own server, taken up again when they change.
+
+mod client;
+mod files;
+mod headers;
+mod names;
+mod password;
+mod settings;
+mod tls;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus::Gauge;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use crate::settings::Problems;
+use files::Seen;
+pub(crate) use password::{Checks, Verdict};
+pub use settings::Settings;
+pub use tls::Tls;
+
+/// How often the files are compared with what was read. Shorter than a health check is patient, so that one
+/// that comes between a new certificate and its being taken up waits for that.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// What holds for connections and requests now. Without a file: no TLS, no passwords.
+#[derive(Default)]
+pub struct WebConfig {
+    file: Option<PathBuf>,
+    current: RwLock<Arc<Settings>>,
+    /// Held while the files are read, so that two who reload do so one after the other.
+    last: Mutex<Last>,
+}
+
+/// The last reading.
+#[derive(Default)]
+struct Last {
+    seen: Seen,
+    problems: Option<Problems>,
+}
+
+impl fmt::Debug for WebConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebConfig")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WebConfig {
+    /// Reads the file and what it names.
+    pub async fn load(file: &Path) -> Result<Self, Problems> {
+        let (settings, seen) = Settings::read(file).await;
+        Ok(Self {
+            file: Some(file.to_owned()),
+            current: RwLock::new(Arc::new(settings?)),
+            last: Mutex::new(Last {
+                seen,
+                problems: None,
+            }),
+        })
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Settings> {
+        self.current.read().clone()
+    }
+
+    /// Reads the file and what it names again. What is wrong with them changes nothing but the metric: what held
+    /// before still does.
+    pub async fn reload(&self, gauge: &Gauge) -> Result<(), Problems> {
+        let mut last = self.last.lock().await;
+        self.take_up(&mut last, gauge).await
+    }
+
+    async fn take_up(&self, last: &mut Last, gauge: &Gauge) -> Result<(), Problems> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let (settings, seen) = Settings::read(file).await;
+        let changed = last.seen != seen;
+        last.seen = seen;
+        last.problems = settings.as_ref().err().cloned();
+        gauge.set(f64::from(settings.is_ok()));
+        let settings = settings?;
+        if changed {
+            let mut current = self.current.write();
+            settings.users.remember(&current.users);
+            current.retired.cancel();
+            *current = Arc::new(settings);
+            tracing::info!(file = %file.display(), "the web configuration was taken up");
+        }
+        Ok(())
+    }
+
+    /// Compares the files with what was read, and takes up what changed. What is wrong is logged once, until something
+    /// else is, or it is mended.
+    async fn look(&self, gauge: &Gauge) {
+        let mut last = self.last.lock().await;
+        if last.seen.are_unchanged().await {
+            return;
+        }
+        let known = last.problems.take();
+        if let Err(problems) = self.take_up(&mut last, gauge).await
+            && known.as_ref() != Some(&problems)
+        {
+            for problem in problems.to_string().lines() {
+                tracing::error!(
+                    problem,
+                    "the web configuration was not taken up: the earlier one stays"
+                );
+            }
+        }
+    }
+
+    /// Takes up what changes in the files, for as long as it is polled.
+    pub async fn watch(self: Arc<Self>, gauge: Gauge) {
+        while self.file.is_some() {
+            sleep(LOOK).await;
+            self.look(&gauge).await;
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Connections: accepted up to a number, served with deadlines, drained at the end.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::client::Client;
+use super::deadline::{AnswerDeadline, WriteDeadline, sent_by};
+use super::places::Places;
+use super::{Limits, Server};
+use crate::web::config::{Settings, Tls};
+
+/// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// That accepting fails is said no more often than this.
+const WARN_AGAIN: Duration = Duration::from_mins(1);
+
+/// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
+const STREAMS: u32 = 8;
+
+/// The most bytes of an answer that wait in the hands of HTTP/2, for each stream. What waits there has no place among the
+/// answers any more, so all connections together can have 128 MiB of it.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// The most bytes of a request's body that HTTP/2 may send before somebody reads them, which nobody does: its least value.
+const WINDOW: u32 = 65_535;
+
+/// Streams that the client resets before they are looked at, and those that we reset because of what it sends. More end the
+/// connection.
+const RESETS: usize = 20;
+
+/// The most bytes of a request's headers over HTTP/1.1. hyper's own limit is six times that, for each connection.
+const HEADERS: usize = 64 * 1024;
+
+/// The most bytes of a request's headers over HTTP/2.
+const HEADER_LIST: u32 = 16 * 1024;
+
+/// What somebody is told who speaks HTTP where TLS is spoken.
+const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
+
+/// What somebody is told who begins with the preface of HTTP/2 where HTTP/1.1 is spoken.
+const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
+
+/// Accepts until `shutdown`, then gives answers in flight their time.
+pub(super) async fn accept(
+    server: Arc<Server>,
+    listener: TcpListener,
+    connections: Arc<Places>,
+    shutdown: CancellationToken,
+) {
+    let open = TaskTracker::new();
+    let mut warned: Option<Instant> = None;
+    loop {
+        let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
+            break;
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let client = Arc::new(Client::new(peer.ip().to_canonical()));
+        // Others wait in the kernel's queue meanwhile.
+        let place = connections.take(client.holder.clone());
+        let Some(place) = shutdown.run_until_cancelled(place).await else {
+            break;
+        };
+        let connection = Box::pin(serve(server.clone(), stream, client, shutdown.clone()));
+        open.spawn(async move {
+            // Without a goodbye, which could wait for the client.
+            place.holder.ended.run_until_cancelled(connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    open.close();
+    let _ = timeout(server.limits.drain, open.wait()).await;
+}
+
+/// Serves one connection by the settings that hold when it comes, and until others do.
+async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    client: Arc<Client>,
+    shutdown: CancellationToken,
+) {
+    // A page is sent in few large writes; waiting for more of it would only delay its end.
+    let _ = stream.set_nodelay(true);
+    let Limits {
+        handshake: allowed,
+        first_header,
+        write,
+        ..
+    } = server.limits;
+    let settings = server.web_config.current();
+    let first = first_request(client.clone(), first_header);
+    let Some(tls) = &settings.tls else {
+        let stream = WriteDeadline::new(stream, write, client.clone());
+        let serving = http1(server, stream, client, &settings, &shutdown);
+        tokio::select! { () = serving => {}, () = first => {} }
+        return;
+    };
+    let stream = timeout(allowed, handshake(&server, tls, stream, &client));
+    let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
+        return;
+    };
+    let first = first_request(client.clone(), first_header);
+    let serving = async {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            http2(server, stream, client, &settings, &shutdown).await;
+        } else {
+            http1(server, stream, client, &settings, &shutdown).await;
+        }
+    };
+    tokio::select! { () = serving => {}, () = first => {} }
+}
+
+/// Ends if the first request is not read in time.
+async fn first_request(client: Arc<Client>, allowed: Duration) {
+    sleep(allowed).await;
+    if client.requests() > 0 {
+        std::future::pending::<()>().await;
+    }
+}
+
+type TlsStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// `None` if the two did not come to terms.
+async fn handshake(
+    server: &Server,
+    tls: &Tls,
+    mut stream: TcpStream,
+    client: &Arc<Client>,
+) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
+    let mut first = [0];
+    stream.peek(&mut first).await.ok()?;
+    // A method of HTTP; TLS begins with byte 22.
+    if first[0].is_ascii_uppercase() {
+        // What is not read would end the connection before the answer is there.
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(NOT_TLS.as_bytes()).await;
+        return None;
+    }
+    let stream = WriteDeadline::new(stream, server.limits.write, client.clone());
+    match tls.acceptor().accept(stream).into_fallible().await {
+        Ok(stream) => Some(stream),
+        Err((error, mut stream)) => {
+            // A client that goes away is no event of ours.
+            let refused = error.get_ref().and_then(|error| error.downcast_ref());
+            if let Some(refused) = refused {
+                server.refusals.log(client.address, refused);
+            }
+            tracing::debug!(%error, "no TLS connection came about");
+            // Closed before the client's last words are read, it would lose the alert that tells it why.
+            let _ = stream.shutdown().await;
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+            None
+        }
+    }
+}
+
+async fn http1(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    client: Arc<Client>,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) {
+    let Limits {
+        header: idle,
+        write,
+        ..
+    } = server.limits;
+    let mut http = http1::Builder::new();
+    // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
+    http.max_buf_size(HEADERS);
+    http.timer(TokioTimer::new()).header_read_timeout(idle);
+    // A client may close its side once it has asked.
+    http.half_close(true);
+    let ended = client.holder.ended.clone();
+    let service = service_fn(move |request| {
+        let (server, client) = (server.clone(), client.clone());
+        async move {
+            let mut answer = server.respond(&client, request).await;
+            // Ended between two requests, it could meet one that is on its way.
+            if settings.retired.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let serving = until(Pin::new(&mut connection), shutdown.cancelled(), write);
+    if let Some(error) = sent_by(ended, serving).await
+        && error.is_parse_version_h2()
+    {
+        let mut stream = connection.into_parts().io.into_inner();
+        let _ = stream.write_all(NOT_HTTP_2.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+async fn http2(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    client: Arc<Client>,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) {
+    let Limits { header, write, .. } = server.limits;
+    let mut http = http2::Builder::new(AnswerDeadline(write));
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(HEADER_LIST);
+    let asked = Arc::new(Mutex::new(Instant::now()));
+    let noted = asked.clone();
+    let service = service_fn(move |request| {
+        *noted.lock() = Instant::now();
+        let (server, client) = (server.clone(), client.clone());
+        async move { Ok::<_, Infallible>(server.respond(&client, request).await) }
+    });
+    let end = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // HTTP/2 tells the client which requests it must send again on another connection.
+            () = settings.retired.cancelled() => {}
+            () = idle(&asked, header) => {}
+        }
+    };
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    until(Pin::new(&mut connection), end, write).await;
+}
+
+/// Ends once nothing was asked for so long. Over HTTP/2 this stands for hyper's timeout for headers, and makes
+/// pings to find dead clients needless.
+async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
+    loop {
+        let end = *asked.lock() + allowed;
+        if end <= Instant::now() {
+            return;
+        }
+        sleep_until(end).await;
+    }
+}
+
+/// Serves until the end, then what is under way then, for as long as one answer may take. Returns what ended it early.
+async fn until<C>(
+    mut connection: Pin<&mut C>,
+    end: impl Future<Output = ()>,
+    answers: Duration,
+) -> Option<hyper::Error>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Ok(ended),
+        () = end => {
+            connection.as_mut().graceful_shutdown();
+            timeout(answers, connection).await
+        }
+    };
+    // A client that goes away, or is too slow, is no event of ours.
+    let error = ended.ok()?.err()?;
+    tracing::debug!(%error, "connection ended early");
+    Some(error)
+}

@@ -1,0 +1,199 @@
+//! The status page: what the board knows, for people. One file of HTML that loads nothing.
+
+mod lists;
+mod view;
+mod words;
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::inventory::{AccountSeen, Board};
+use crate::metrics::LastReload;
+use lists::{MOST, TokenRow, Top, Worry, tokens, worries};
+use view::{AccountRow, Health, TargetRow, accounts, targets};
+use words::{Bytes, Count, Date, Number};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const REVISION: &str = env!("BUILD_REVISION");
+const STYLE: &str = include_str!("status/page.css");
+const SCRIPT: &str = include_str!("status/page.js");
+
+/// The page's `Content-Security-Policy`. It allows the one style and the one script of the page by their hashes,
+/// so a text that became markup all the same could neither run nor load anything.
+pub static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+});
+
+/// What the page says beside what the board knows.
+#[derive(Debug)]
+pub struct About {
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// The configuration file; `None` where the configuration comes from none.
+    pub config_file: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "page.html", config = "src/web/status/askama.toml")]
+struct Page<'a> {
+    about: &'a About,
+    now: Date,
+    summary: Summary,
+    targets: Vec<TargetRow<'a>>,
+    accounts: Vec<AccountRow<'a>>,
+    tokens: Top<TokenRow<'a>>,
+    worries: Top<Worry<'a>>,
+    own: Own<'a>,
+}
+
+/// The state of all targets in one look.
+struct Summary {
+    targets: usize,
+    /// How many are of each state, the best first.
+    of: Vec<(Health, Number)>,
+    /// Accounts whose targets were never listed.
+    unknown: usize,
+    /// Targets without a listing that is shown.
+    unlisted: usize,
+    missing: usize,
+    not_connected: usize,
+}
+
+/// What the exporter says of itself.
+struct Own<'a> {
+    started: Date,
+    config_file: Option<words::Name<'a>>,
+    reload: LastReload,
+    web_config_taken_up: bool,
+    taken_up: Date,
+    series: Option<Number>,
+    /// Bytes of the last page of each encoding.
+    bytes: Vec<(&'static str, Bytes)>,
+}
+
+/// The page, as of now. What it shows is taken from the board in one look and rendered after it.
+pub fn render(board: &Board, about: &About) -> askama::Result<String> {
+    let now = board.date();
+    let seen = board.seen();
+    Page::new(&seen, board, about, now).render()
+}
+
+impl<'a> Page<'a> {
+    fn new(seen: &'a [AccountSeen], board: &Board, about: &'a About, now: Timestamp) -> Self {
+        let targets = targets(seen, now);
+        let accounts = accounts(seen, now);
+        let worries = worries(&targets);
+        Self {
+            about,
+            now: Date { at: now, now },
+            summary: Summary::of(&targets, &accounts, worries.total),
+            tokens: tokens(&targets, now),
+            worries,
+            own: Own::of(board, about, now),
+            targets,
+            accounts,
+        }
+    }
+}
+
+impl Summary {
+    /// With how many connections need a look.
+    fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>], worries: usize) -> Self {
+        let count = |health| targets.iter().filter(|row| row.health == health).count();
+        let of = Health::ALL
+            .into_iter()
+            .rev()
+            .map(|health| (health, count(health)));
+        let tallies = targets.iter().filter_map(|row| row.connections.as_ref());
+        let missing = tallies.map(|tally| tally.missing).sum();
+        Self {
+            targets: targets.len(),
+            of: of
+                .filter(|(_, count)| *count > 0)
+                .map(|(health, count)| (health, Number(count as u64)))
+                .collect(),
+            unknown: accounts.iter().filter(|row| row.targets.is_none()).count(),
+            unlisted: targets
+                .iter()
+                .filter(|row| row.connections.is_none())
+                .count(),
+            missing,
+            not_connected: worries - missing,
+        }
+    }
+
+    fn targets(&self) -> Count {
+        Count(self.targets, "target")
+    }
+
+    fn unknown(&self) -> Count {
+        Count(self.unknown, "account")
+    }
+
+    fn unlisted(&self) -> Count {
+        Count(self.unlisted, "target")
+    }
+
+    fn missing(&self) -> Count {
+        Count(self.missing, "expected connection")
+    }
+
+    fn not_connected(&self) -> Count {
+        Count(self.not_connected, "connection")
+    }
+
+    /// For a tab that is not looked at.
+    fn title(&self) -> String {
+        let up = self.of.iter().find(|(health, _)| *health == Health::Up);
+        let up = up.map_or(Number(0), |up| up.1);
+        format!("{up} of {} up", Number(self.targets as u64))
+    }
+}
+
+impl<'a> Own<'a> {
+    fn of(board: &Board, about: &'a About, now: Timestamp) -> Self {
+        let own = board.own();
+        let (series, mut bytes) = own.page();
+        let reload = own.last_reload();
+        let of = [("plain", "identity"), ("gzip", "gzip")];
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was counted as a u64"
+        )]
+        let series = series.map(|series| Number(series as u64));
+        Self {
+            started: Date {
+                at: own.started(),
+                now,
+            },
+            config_file: about.config_file.as_deref().map(words::Name),
+            taken_up: Date {
+                at: reload.taken_up,
+                now,
+            },
+            reload,
+            web_config_taken_up: own.is_web_config_taken_up(),
+            series,
+            bytes: of
+                .into_iter()
+                .filter_map(|(name, encoding)| Some((name, Bytes(bytes.remove(encoding)?))))
+                .collect(),
+        }
+    }
+
+    /// Whether the configuration is still that of the start.
+    fn is_first(&self) -> bool {
+        self.reload.taken_up == self.started.at
+    }
+}

@@ -1,0 +1,178 @@
+//! Lists that can be long: tokens by expiry, and connections that need a look. The page shows the first of each.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::view::{Place, TargetRow};
+use super::words::{Date, Name, Number};
+use crate::model::listing::Row;
+
+/// The most rows of a list; how many more there are is said below it.
+pub(super) const MOST: usize = 200;
+
+/// The first rows of a list, and how many there are in all.
+#[derive(Debug)]
+pub(super) struct Top<T> {
+    pub(super) rows: Vec<T>,
+    pub(super) total: usize,
+}
+
+impl<T> Top<T> {
+    /// How many are not shown.
+    pub(super) fn more(&self) -> usize {
+        self.total - self.rows.len()
+    }
+
+    pub(super) fn shown(&self) -> Number {
+        Number(self.rows.len() as u64)
+    }
+
+    pub(super) fn all(&self) -> Number {
+        Number(self.total as u64)
+    }
+}
+
+/// A stored token that expires.
+#[derive(Debug)]
+pub(super) struct TokenRow<'a> {
+    pub(super) expires: Date,
+    pub(super) connection: Name<'a>,
+    pub(super) kind: &'static str,
+    pub(super) place: Place<'a>,
+    pub(super) renews: Renews,
+}
+
+impl TokenRow<'_> {
+    /// Whether it ended, or will within a day, and nothing tells that it renews.
+    pub(super) fn is_ending(&self) -> bool {
+        let day = self.expires.now + jiff::SignedDuration::from_hours(24);
+        self.renews == Renews::NotSeen && self.expires.at < day
+    }
+}
+
+/// What is known of whether a token renews itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renews {
+    /// Its expiry moved forward so often.
+    Seen(u64),
+    /// A refresh token is stored with it.
+    Stored,
+    /// Neither.
+    NotSeen,
+}
+
+impl fmt::Display for Renews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seen(1) => f.write_str("yes, seen once"),
+            Self::Seen(times) => write!(f, "yes, seen {times} times"),
+            Self::Stored => f.write_str("when used: a refresh token is stored"),
+            Self::NotSeen => f.write_str("not seen, and no refresh token is stored"),
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug)]
+pub(super) struct Worry<'a> {
+    /// The status, or that it is missing.
+    pub(super) what: &'static str,
+    pub(super) missing: bool,
+    pub(super) connection: Name<'a>,
+    /// The names of both sides, where the vendor tells them.
+    pub(super) between: Option<(Name<'a>, Name<'a>)>,
+    pub(super) place: Place<'a>,
+}
+
+/// The tokens whose end is nearest, past or to come, ordered by it.
+pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<TokenRow<'a>> {
+    let mut all: Vec<_> = targets
+        .iter()
+        .filter_map(|row| Some((row.place, row.held?)))
+        .flat_map(|(place, held)| {
+            let counted = held.listing.connections().zip(&held.renewals);
+            counted.filter_map(move |(connection, count)| {
+                Some((connection.expiry?, connection, *count, place))
+            })
+        })
+        .collect();
+    let total = all.len();
+    if total > MOST {
+        all.select_nth_unstable_by_key(MOST, |token| token.0.duration_since(now).abs());
+        all.truncate(MOST);
+    }
+    all.sort_by_key(|token| token.0);
+    let row = |(at, connection, count, place): (_, Row<'a>, _, _)| TokenRow {
+        expires: Date { at, now },
+        connection: Name(connection.id),
+        kind: connection.kind,
+        place,
+        renews: match (count, connection.renewable) {
+            (1.., _) => Renews::Seen(count),
+            (0, Some(true)) => Renews::Stored,
+            (0, _) => Renews::NotSeen,
+        },
+    };
+    Top {
+        rows: all.into_iter().map(row).collect(),
+        total,
+    }
+}
+
+/// Expected connections that are missing, then those that are not connected, each once: one between
+/// two polled targets is in the listings of both.
+pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
+    let held = || {
+        targets
+            .iter()
+            .filter_map(|row| Some((row.place, row.held?)))
+    };
+    let missing = held().flat_map(|(place, held)| {
+        let expected = held.expected.iter().filter(|(_, there)| !there);
+        expected.map(move |(name, _)| Worry {
+            what: "missing",
+            missing: true,
+            connection: Name(name),
+            between: None,
+            place,
+        })
+    });
+    let ill = held().flat_map(|(place, held)| {
+        let well = place.system.connected;
+        let connections = held.listing.connections();
+        let ill = connections
+            .filter(move |connection| well.is_some_and(|well| connection.status != well));
+        ill.map(move |connection| Worry {
+            what: connection.status,
+            missing: false,
+            connection: Name(connection.id),
+            between: between(connection),
+            place,
+        })
+    });
+    let mut known = HashSet::new();
+    let once = ill.filter(|worry| {
+        let Place {
+            system, account, ..
+        } = worry.place;
+        known.insert((system.name, account.0, worry.connection.0))
+    });
+    let mut all = missing.chain(once);
+    let rows: Vec<_> = all.by_ref().take(MOST).collect();
+    let total = rows.len() + all.count();
+    Top { rows, total }
+}
+
+/// What it connects, by name or else by id.
+fn between(connection: Row<'_>) -> Option<(Name<'_>, Name<'_>)> {
+    let facts = &connection.facts;
+    let source = either(facts.source_entity_name, facts.source_entity)?;
+    let target = either(facts.target_entity_name, facts.target_entity)?;
+    Some((Name(source), Name(target)))
+}
+
+fn either<'a>(name: &'a str, id: &'a str) -> Option<&'a str> {
+    [name, id].into_iter().find(|text| !text.is_empty())
+}

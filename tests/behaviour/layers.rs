@@ -1,0 +1,119 @@
+//! Which folder of `src/` uses which: as the diagram in `docs/architecture.md` says, and never in a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Who uses whom.
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+/// Files of `src/` that form one layer together. A file that is not listed belongs to the folder of its name.
+const TOGETHER: [(&str, &[&str]); 2] = [
+    ("commands", &["main", "cli", "commands"]),
+    ("base", &["blocking", "clock", "sanitize", "systemd"]),
+];
+
+/// What is no part of the daemon.
+const ASIDE: [&str; 4] = ["lib", "documents", "fuzzing", "simulator"];
+
+fn layer(module: &str) -> &str {
+    let together = TOGETHER.iter().find(|(_, files)| files.contains(&module));
+    together.map_or(module, |(layer, _)| *layer)
+}
+
+/// All code below this folder, each file with its module at the top.
+fn sources(folder: &Path, top: Option<&str>, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let top = top.unwrap_or(name);
+        if path.is_dir() {
+            sources(&path, Some(top), found);
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests" {
+            found.push((top.to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The modules at the top that a source names, but for its tests and comments.
+fn named(source: &str) -> BTreeSet<&str> {
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = source.lines().map(|line| line.split("//").next().unwrap());
+    let paths = lines.flat_map(|line| {
+        let ours = line.split("crate::").skip(1);
+        ours.chain(line.split("connections_exporter::").skip(1))
+    });
+    let word = |path: &str| {
+        let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
+        end.unwrap_or(path.len())
+    };
+    paths.map(|path| &path[..word(path)]).collect()
+}
+
+fn in_code() -> Uses {
+    let mut files = Vec::new();
+    sources(&repository().join("src"), None, &mut files);
+    let tops: BTreeSet<_> = files.iter().map(|(top, _)| top.clone()).collect();
+    let mut uses = Uses::new();
+    for (top, source) in &files {
+        if ASIDE.contains(&top.as_str()) {
+            continue;
+        }
+        let uses = uses.entry(layer(top).to_owned()).or_default();
+        let others = named(source).into_iter().filter(|name| {
+            tops.contains(*name) && !ASIDE.contains(name) && layer(name) != layer(top)
+        });
+        uses.extend(others.map(|name| layer(name).to_owned()));
+    }
+    uses
+}
+
+fn in_diagram() -> Uses {
+    let text = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
+    let diagram = text.split("```mermaid").nth(1).expect("there is a diagram");
+    let diagram = diagram.split("```").next().unwrap();
+    let mut uses = Uses::new();
+    for (user, used) in diagram.lines().filter_map(|line| line.split_once(" --> ")) {
+        let used = used.split(" & ").map(|used| used.trim().to_owned());
+        uses.entry(user.trim().to_owned()).or_default().extend(used);
+    }
+    uses
+}
+
+/// Everything that is used, directly or not.
+fn all_used(uses: &Uses, user: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![user];
+    while let Some(user) = next.pop() {
+        for used in uses.get(user).into_iter().flatten() {
+            if found.insert(used.clone()) {
+                next.push(used);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn folders_use_only_what_is_below_them_as_the_diagram_shows() {
+    let (code, diagram) = (in_code(), in_diagram());
+    for user in code.keys().chain(diagram.keys()) {
+        let below = all_used(&diagram, user);
+        assert!(!below.contains(user), "{user} uses itself");
+        for used in code.get(user).into_iter().flatten() {
+            assert!(
+                below.contains(used),
+                "{user} uses {used}, which is not below it"
+            );
+        }
+    }
+    for (user, drawn) in &diagram {
+        for used in drawn {
+            assert!(code[user].contains(used), "{user} does not use {used}");
+        }
+    }
+}
