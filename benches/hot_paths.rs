@@ -4,7 +4,7 @@
 mod workload;
 
 use connections_exporter::exposition::{Encoding, Fragment, deflate};
-use connections_exporter::inventory::Part;
+use connections_exporter::inventory::Selector;
 use connections_exporter::metrics;
 use connections_exporter::model::listing::Listing;
 use divan::Bencher;
@@ -99,7 +99,7 @@ fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
 #[divan::bench(args = ["system=zis&account=account_7", "system=zis"])]
 fn narrowed_gzip_page(bencher: Bencher, query: &str) {
     let (board, _) = board(1000, 1, &parse(&answer(ROWS, 0)));
-    let part = Part::parse(query).expect("it is a part");
+    let part = Selector::parse(query).expect("it is a part");
     bencher.bench(|| board.part(&part, Encoding::Gzip));
 }
 

@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize as _;
 
-use crate::polling::shard::Index;
+use crate::polling::shard::ShardIndex;
 use crate::settings::Period;
 use crate::simulator::{Fault, Sizes};
 use crate::web::{listen_address, telemetry_path};
@@ -168,7 +168,7 @@ pub struct Daemon {
         default_value = "0",
         env = "CONNECTIONS_EXPORTER_SHARD_INDEX"
     )]
-    pub shard_index: Index,
+    pub shard_index: ShardIndex,
     /// How many processes share the accounts of the configuration; each account belongs to one of them.
     #[arg(
         long = "shard.total",

@@ -9,28 +9,30 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-use crate::blocking::files::{self, Files, Kind, with_files};
-use crate::settings::{Checker, Count, Node, Period, Problems, decode, given, given_list, read};
-use crate::vendors::account::{AccountConfig, Poll, SHORTEST_INTERVAL};
-use crate::vendors::{Settings, zis, zuora};
+use crate::blocking::files::{self, FileKind, Files, with_files};
+use crate::settings::{
+    ConfigErrors, Count, Node, Period, Validator, decode, given, given_list, read,
+};
+use crate::vendors::account::{AccountConfig, PollConfig, SHORTEST_INTERVAL};
+use crate::vendors::{AccountSettings, zis, zuora};
 
 // The comments of the structures that a file is read into are what its JSON Schema and docs/configuration.md say.
 
 /// The configuration of connections-exporter.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Configuration of connections-exporter", deny_unknown_fields, transform = schema::some_account))]
-struct Raw {
+struct RawConfig {
     /// How all targets are polled.
     #[serde(default, deserialize_with = "given")]
     poll: Option<RawPoll>,
     /// Zuora Multi-entity: tenants. A target is an entity.
-    #[cfg_attr(test, schemars(with = "Option<Vec<zuora::AccountSettings>>"))]
+    #[cfg_attr(test, schemars(with = "Option<Vec<zuora::ZuoraAccount>>"))]
     #[serde(default, deserialize_with = "given_list")]
-    zuora: Option<Vec<Option<zuora::AccountSettings>>>,
+    zuora: Option<Vec<Option<zuora::ZuoraAccount>>>,
     /// Zendesk Integration Services: subdomains. A target is an integration.
-    #[cfg_attr(test, schemars(with = "Option<Vec<zis::AccountSettings>>"))]
+    #[cfg_attr(test, schemars(with = "Option<Vec<zis::ZisAccount>>"))]
     #[serde(default, deserialize_with = "given_list")]
-    zis: Option<Vec<Option<zis::AccountSettings>>>,
+    zis: Option<Vec<Option<zis::ZisAccount>>>,
 }
 
 /// How all targets are polled.
@@ -42,15 +44,15 @@ struct Raw {
 )]
 struct RawPoll {
     /// How often each target is listed; at least 1s.
-    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().interval))))]
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().interval))))]
     #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
     /// First polls are spread over this by a hash of the target, never over more than the interval; 0s: at once.
-    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().first_poll_within))))]
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().first_poll_within))))]
     #[serde(default, deserialize_with = "given")]
     first_poll_within: Option<Period>,
     /// For one HTTP request, headers and body; more than 0s.
-    #[cfg_attr(test, schemars(extend("default" = schema::shown(Poll::default().request_timeout))))]
+    #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().request_timeout))))]
     #[serde(default, deserialize_with = "given")]
     request_timeout: Option<Period>,
     /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target, and what the longest
@@ -58,7 +60,7 @@ struct RawPoll {
     #[serde(default, deserialize_with = "given")]
     stale_after: Option<Period>,
     /// The most connections of one target; with more, the poll fails with reason `too_large`.
-    #[cfg_attr(test, schemars(extend("default" = Poll::default().max_connections)))]
+    #[cfg_attr(test, schemars(extend("default" = PollConfig::default().max_connections)))]
     #[serde(default, deserialize_with = "given")]
     max_connections: Option<Count>,
 }
@@ -67,11 +69,11 @@ struct RawPoll {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How all targets are polled.
-    pub poll: Poll,
+    pub poll: PollConfig,
     /// Every account of every system.
     pub accounts: Vec<AccountConfig>,
     /// Secrets whose files could not be read in time. Until they can, what needs them fails.
-    pub hanging: Problems,
+    pub hanging: ConfigErrors,
 }
 
 impl Config {
@@ -81,9 +83,9 @@ impl Config {
     pub async fn load(
         file: &Path,
         env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-    ) -> Result<Self, Problems> {
-        let mut problems = Problems::new(file.display().to_string());
-        let text = match files::read(Kind::Configuration, file).await {
+    ) -> Result<Self, ConfigErrors> {
+        let mut problems = ConfigErrors::new(file.display().to_string());
+        let text = match files::read(FileKind::Configuration, file).await {
             Ok(bytes) => match decode(bytes, &mut problems) {
                 Some(text) => text,
                 None => return Err(problems),
@@ -103,8 +105,8 @@ impl Config {
         text: &str,
         folder: &Path,
         env: &dyn Fn(&str) -> Option<String>,
-        problems: Problems,
-    ) -> Result<Self, Problems> {
+        problems: ConfigErrors,
+    ) -> Result<Self, ConfigErrors> {
         Self::check(text, folder, &Files::default(), env, problems)
     }
 
@@ -114,17 +116,17 @@ impl Config {
         folder: &Path,
         files: &Files,
         env: &dyn Fn(&str) -> Option<String>,
-        mut problems: Problems,
-    ) -> Result<Self, Problems> {
+        mut problems: ConfigErrors,
+    ) -> Result<Self, ConfigErrors> {
         let Some(file) = Node::parse(text, &mut problems) else {
             return Err(problems);
         };
-        let raw = read::<Raw>(&file, &mut problems);
-        let mut checker = Checker::new(folder, files, env, &file, &mut problems);
+        let raw = read::<RawConfig>(&file, &mut problems);
+        let mut checker = Validator::new(folder, files, env, &file, &mut problems);
         let poll = poll(raw.poll.unwrap_or_default(), &mut checker.at("poll"));
         let mut accounts = Vec::new();
-        accounts.extend(take_over(raw.zuora, &file, &poll, &mut checker));
-        accounts.extend(take_over(raw.zis, &file, &poll, &mut checker));
+        accounts.extend(check_accounts(raw.zuora, &file, &poll, &mut checker));
+        accounts.extend(check_accounts(raw.zis, &file, &poll, &mut checker));
         if accounts.is_empty() && checker.is_content() {
             checker.problem("", "nothing to poll: add an account under zuora: or zis:");
         }
@@ -140,9 +142,9 @@ impl Config {
     }
 }
 
-fn poll(raw: RawPoll, here: &mut Checker<'_>) -> Poll {
-    let defaults = Poll::default();
-    let poll = Poll {
+fn poll(raw: RawPoll, here: &mut Validator<'_>) -> PollConfig {
+    let defaults = PollConfig::default();
+    let poll = PollConfig {
         interval: raw.interval.map_or(defaults.interval, |p| p.0),
         first_poll_within: raw
             .first_poll_within
@@ -168,11 +170,11 @@ fn poll(raw: RawPoll, here: &mut Checker<'_>) -> Poll {
 }
 
 /// Checks the accounts of one system.
-fn take_over<S: Settings>(
+fn check_accounts<S: AccountSettings>(
     raw: Option<Vec<Option<S>>>,
     file: &Node,
-    poll: &Poll,
-    checker: &mut Checker<'_>,
+    poll: &PollConfig,
+    checker: &mut Validator<'_>,
 ) -> Vec<AccountConfig> {
     let mut names = BTreeSet::new();
     let mut accounts = Vec::new();

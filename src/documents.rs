@@ -16,9 +16,9 @@ mod rules;
 use std::fs;
 use std::path::Path;
 
-use crate::vendors::{Settings as _, System, zis, zuora};
+use crate::vendors::{AccountSettings as _, System, zis, zuora};
 
-const SYSTEMS: [&System; 2] = [zuora::AccountSettings::SYSTEM, zis::AccountSettings::SYSTEM];
+const SYSTEMS: [&System; 2] = [zuora::ZuoraAccount::SYSTEM, zis::ZisAccount::SYSTEM];
 
 /// Said at the top of each page.
 const GENERATED: &str =

@@ -7,7 +7,7 @@
 mod block;
 mod body;
 mod page;
-mod piece;
+mod segment;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -17,12 +17,12 @@ use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
-use crate::metrics::{ALL, Header, Sink};
+use crate::metrics::{ALL, FamilyDescription, Sink};
 use block::Block;
 pub use block::deflate;
 pub use page::Page;
 pub(crate) use page::PageBuilder;
-pub(crate) use piece::Pieces;
+pub(crate) use segment::SegmentCache;
 
 /// What a scraper can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,13 @@ impl Encoding {
 
 /// Where a family stands on a page, and the two lines that head it there.
 #[derive(Debug)]
-struct Head {
+struct FamilyHeader {
     /// First those of [`ALL`], then others by their names.
     place: (usize, String),
     block: Block,
 }
 
-impl Head {
+impl FamilyHeader {
     fn new(place: usize, family: &MetricFamily) -> Arc<Self> {
         let text = encode(std::slice::from_ref(family));
         let (head, _) = text.split_at(end_of_header(&text));
@@ -64,7 +64,7 @@ impl Head {
 
     /// The head of a family that is not in [`ALL`]: one for all who have it.
     fn of(family: &MetricFamily) -> Arc<Self> {
-        static OTHERS: Mutex<BTreeMap<String, Arc<Head>>> = Mutex::new(BTreeMap::new());
+        static OTHERS: Mutex<BTreeMap<String, Arc<FamilyHeader>>> = Mutex::new(BTreeMap::new());
         let mut others = OTHERS.lock();
         if let Some(head) = others.get(family.name()) {
             return head.clone();
@@ -78,7 +78,7 @@ impl Head {
 /// The families of a target or of an account, each rendered once, in the order of the page; a family without samples
 /// is not there.
 #[derive(Debug, Clone, Default)]
-pub struct Fragment(Vec<(Arc<Head>, Block)>);
+pub struct Fragment(Vec<(Arc<FamilyHeader>, Block)>);
 
 impl Fragment {
     /// Renders the families that are shown; one that comes again goes on where it ended. What is as it was before is not
@@ -97,12 +97,15 @@ impl Fragment {
     pub fn gathered(before: &Self, families: &[MetricFamily]) -> Self {
         let texts = families.iter().map(|family| {
             let text = encode(std::slice::from_ref(family));
-            (Head::of(family), text[end_of_header(&text)..].to_owned())
+            (
+                FamilyHeader::of(family),
+                text[end_of_header(&text)..].to_owned(),
+            )
         });
         Self::of(before, texts)
     }
 
-    fn of(before: &Self, texts: impl Iterator<Item = (Arc<Head>, String)>) -> Self {
+    fn of(before: &Self, texts: impl Iterator<Item = (Arc<FamilyHeader>, String)>) -> Self {
         let blocks = texts.map(|(head, text)| {
             let same = before
                 .0
@@ -169,9 +172,9 @@ fn encode_into(families: &[MetricFamily], text: &mut String) {
 }
 
 /// The heads of the families of [`ALL`].
-static HEADS: LazyLock<Vec<Arc<Head>>> = LazyLock::new(|| {
-    let head = |(place, header): (usize, &Header)| {
-        Head::new(place, &header.family(vec![Metric::default()]))
+static HEADS: LazyLock<Vec<Arc<FamilyHeader>>> = LazyLock::new(|| {
+    let head = |(place, header): (usize, &FamilyDescription)| {
+        FamilyHeader::new(place, &header.family(vec![Metric::default()]))
     };
     ALL.iter().enumerate().map(head).collect()
 });
@@ -185,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::block::Deflated;
-    use super::body::Body;
+    use super::body::BodyWriter;
     use super::*;
 
     fn bytes(page: &Page) -> Vec<u8> {
@@ -263,7 +266,7 @@ mod tests {
         let nothing = Fragment::default();
         let first = (0..1024).map(|at| Fragment::of(&nothing, text(at, 1)));
         let mut fragments: Vec<_> = first.collect();
-        let mut pieces = Pieces::default();
+        let mut pieces = SegmentCache::default();
         let mut chunks = |fragments: &[Fragment]| {
             let mut page = PageBuilder::new(Encoding::Plain);
             page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut pieces));
@@ -287,7 +290,7 @@ mod tests {
         #[test]
         fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
             let mut shown: Vec<(BTreeMap<usize, String>, Fragment)> = Vec::new();
-            let mut pieces = [(); 2].map(|()| Pieces::default());
+            let mut pieces = [(); 2].map(|()| SegmentCache::default());
             for (size, changes) in rounds {
                 shown.resize(size, <_>::default());
                 for (at, family, text) in changes {
@@ -317,7 +320,7 @@ mod tests {
 
         #[test]
         fn any_text_survives_deflate(text in "\\PC{0,5000}") {
-            let mut member = Body::new(Encoding::Gzip);
+            let mut member = BodyWriter::new(Encoding::Gzip);
             member.begin();
             member.text(text.clone().into(), 0, Deflated::new);
             prop_assert_eq!(gunzip(&bytes(&member.end())), text);

@@ -10,20 +10,22 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::{Draft, Listing, cut};
-use crate::model::state::{Held, Snapshot, State};
+use crate::model::listing::{Listing, ListingBuilder, cut};
+use crate::model::state::{LastListing, StateSnapshot, TargetState};
 use crate::polling::account::time_left;
 use crate::sanitize::harmless;
-use crate::settings::Problems;
-use crate::state_dir::{Item, Store};
-use crate::vendors::http::{Answer, Pace, PaceSnapshot, Refusal, retry_after};
-use crate::vendors::{Settings, zis, zuora};
+use crate::settings::ConfigErrors;
+use crate::state_dir::{StateDir, StateFile};
+use crate::vendors::http::{
+    LimiterSnapshot, RequestLimiter, VendorError, VendorResponse, retry_after,
+};
+use crate::vendors::{AccountSettings, zis, zuora};
 
 /// A target of any targets; the simulator's first entity has this id.
 const ENTITY: &str = "00000000000000000000000000000001";
 
-fn answer(status: StatusCode, body: &[u8]) -> Answer {
-    Answer {
+fn answer(status: StatusCode, body: &[u8]) -> VendorResponse {
+    VendorResponse {
         endpoint: "fuzz",
         status,
         request_id: None,
@@ -43,7 +45,7 @@ fn look_at(listing: &Listing) {
 }
 
 /// Ends in a listing, or in an error of our own words.
-fn judge(end: Result<Draft, PollError>) {
+fn judge(end: Result<ListingBuilder, PollError>) {
     match end {
         Ok(draft) => look_at(&draft.finish()),
         Err(error) => {
@@ -60,11 +62,11 @@ fn judge(end: Result<Draft, PollError>) {
 pub fn zuora_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
-        let mut draft = Draft::new("fuzz", 1000, 300);
-        let names = zuora::page::Names::default();
+        let mut draft = ListingBuilder::new("fuzz", 1000, 300);
+        let names = zuora::page::EntityNames::default();
         for _ in 0..20 {
-            zuora::page::judge(&answer)?;
-            if !zuora::page::take(&answer, ENTITY, &names, &mut draft)? {
+            zuora::page::check_success(&answer)?;
+            if !zuora::page::read_page(&answer, ENTITY, &names, &mut draft)? {
                 return Ok(draft);
             }
         }
@@ -77,9 +79,9 @@ pub fn zuora_answer(body: &[u8]) {
 pub fn zis_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
-        let mut draft = Draft::new("fuzz", 1000, 100);
+        let mut draft = ListingBuilder::new("fuzz", 1000, 100);
         for _ in 0..30 {
-            if zis::take(&answer, &mut draft)?.is_none() {
+            if zis::read_page(&answer, &mut draft)?.is_none() {
                 return Ok(draft);
             }
         }
@@ -97,8 +99,8 @@ pub fn error_body(data: &[u8]) {
         return;
     };
     let answer = answer(status, body);
-    for refusal in [zuora::page::refusal, zis::refusal, Refusal::of_client] {
-        let Refusal { reason, codes } = refusal(&answer);
+    for refusal in [zuora::page::refusal, zis::refusal, VendorError::of_client] {
+        let VendorError { reason, codes } = refusal(&answer);
         assert!(codes.len() <= 8 && codes.iter().all(|code| harmless(code).is_some()));
         // A 401 is always worth a new token.
         let renews = [
@@ -125,8 +127,8 @@ pub fn rate_headers(data: &[u8]) {
     let headers = headers(data);
     let windows = ["60", "3600", "86400", "concurrency", "unknown"];
     for system in [
-        <zuora::AccountSettings as Settings>::SYSTEM,
-        <zis::AccountSettings as Settings>::SYSTEM,
+        <zuora::ZuoraAccount as AccountSettings>::SYSTEM,
+        <zis::ZisAccount as AccountSettings>::SYSTEM,
     ] {
         for quota in (system.quotas)(&headers, Timestamp::UNIX_EPOCH) {
             assert!(windows.contains(&quota.window), "{}", quota.window);
@@ -158,7 +160,7 @@ pub fn configuration(data: &[u8]) {
     // Relative paths lead nowhere.
     let folder = "/nonexistent".as_ref();
     let env = |_: &str| Some(SECRET.to_owned());
-    match Config::parse(text, folder, &env, Problems::new("fuzz")) {
+    match Config::parse(text, folder, &env, ConfigErrors::new("fuzz")) {
         Ok(config) => {
             assert!(!config.accounts.is_empty());
             assert!(!format!("{config:?}").contains(SECRET));
@@ -173,40 +175,40 @@ pub fn configuration(data: &[u8]) {
 
 /// A file of the state folder: as it is, and with what it holds behind a header that is right.
 pub fn state_file(data: &[u8]) {
-    let store = Store::default().account("zis", "acme", "https://acme.zendesk.com/");
-    let item = Item::Target("t".to_owned());
-    let _ = store.parse::<Snapshot>(&item, data);
+    let store = StateDir::default().account("zis", "acme", "https://acme.zendesk.com/");
+    let item = StateFile::Target("t".to_owned());
+    let _ = store.parse::<StateSnapshot>(&item, data);
     let now = Timestamp::UNIX_EPOCH;
-    if let Ok(snapshot) = serde_json::from_slice::<PaceSnapshot>(data) {
-        let pace = Pace::new(NonZeroU32::MIN, 1);
+    if let Ok(snapshot) = serde_json::from_slice::<LimiterSnapshot>(data) {
+        let pace = RequestLimiter::new(NonZeroU32::MIN, 1);
         let paused = pace.resume(Some(&snapshot), now);
         assert!(paused <= Duration::from_hours(1));
         let (configured, effective) = pace.per_second();
         assert!(effective > 0.0 && effective <= configured);
         let _ = pace.snapshot(now);
     }
-    let Ok(mut snapshot) = serde_json::from_slice::<Snapshot>(data) else {
+    let Ok(mut snapshot) = serde_json::from_slice::<StateSnapshot>(data) else {
         return;
     };
     let (last, next) = (snapshot.last_attempt.at, snapshot.next_poll);
     let hour = Duration::from_hours(1);
     assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
-    let system = <zis::AccountSettings as Settings>::SYSTEM;
+    let system = <zis::ZisAccount as AccountSettings>::SYSTEM;
     if let Ok(Some(listing)) = snapshot.listing(system.documented, 1000) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // What was read is written and read again as the same.
-        let held = Held::new(
+        let held = LastListing::new(
             listing,
             None,
             Vec::new(),
             tokio::time::Instant::now(),
             <_>::default(),
         );
-        let state = State::new(Duration::ZERO, snapshot.next_poll);
+        let state = TargetState::new(Duration::ZERO, snapshot.next_poll);
         let state = state.restored(snapshot, Some(held));
         let again = store.lines(&item, &state).expect("a state can be written");
-        let mut again: Snapshot = store
+        let mut again: StateSnapshot = store
             .parse(&item, &again[..])
             .expect("what was written can be read");
         let again = again.listing(system.documented, 1000).expect("as before");

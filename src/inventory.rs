@@ -1,7 +1,7 @@
 //! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
 
-mod part;
-mod shelf;
+mod entry;
+mod selector;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,39 +13,39 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::exposition::{Encoding, Fragment, Page, PageBuilder, Pieces};
-use crate::metrics::{AccountMetrics, OwnMetrics};
+use crate::exposition::{Encoding, Fragment, Page, PageBuilder, SegmentCache};
+use crate::metrics::{AccountMetrics, ExporterMetrics};
 use crate::model::error::PollError;
 use crate::model::listing::LONG;
-use crate::model::state::{Held, State};
+use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 use crate::vendors::http::beside_the_loop;
-pub use part::Part;
-use shelf::{Shelf, Shown};
+use entry::{AccountEntry, TargetEntry};
+pub use selector::Selector;
 
-/// Shelves by system and account.
-type Shelves = BTreeMap<&'static str, BTreeMap<String, Shelf>>;
+/// Accounts by system and name.
+type Entries = BTreeMap<&'static str, BTreeMap<String, AccountEntry>>;
 
 /// Everything that the server can show.
 #[derive(Debug)]
-pub struct Board {
-    accounts: Mutex<Shelves>,
+pub struct Inventory {
+    accounts: Mutex<Entries>,
     /// At the start, how many accounts the configuration names, until all of them are here.
     opening: AtomicUsize,
     /// Moves with every change of an account.
     changes: AtomicU64,
     /// By encoding.
-    assembled: Mutex<[Assembled; 2]>,
+    assembled: Mutex<[PageCache; 2]>,
     /// Whether every account of the first configuration is there, and whether each of them had its first attempt.
     all_open: AtomicBool,
     ready: AtomicBool,
-    own: OwnMetrics,
+    own: ExporterMetrics,
     clock: Clock,
 }
 
 /// What has not had its first attempt yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
+pub struct Pending {
     /// Whether all accounts of the first configuration are on the board.
     pub all_open: bool,
     /// How many are not.
@@ -58,15 +58,15 @@ pub struct Missing {
 
 /// The page of one encoding without its tail, as it was put together last.
 #[derive(Debug, Default)]
-struct Assembled {
+struct PageCache {
     /// `None` once anything in it has changed.
-    page: Option<Current>,
+    page: Option<CachedPage>,
     /// What the next one takes over, where it is the same.
-    pieces: Pieces,
+    pieces: SegmentCache,
 }
 
 #[derive(Debug)]
-struct Current {
+struct CachedPage {
     page: PageBuilder,
     /// Of which state of the board.
     changes: u64,
@@ -76,7 +76,7 @@ struct Current {
 
 /// What is known of one account, as it is.
 #[derive(Debug)]
-pub struct AccountSeen {
+pub struct AccountSnapshot {
     /// What never changes about its system.
     pub system: &'static System,
     /// The `account` label.
@@ -84,15 +84,15 @@ pub struct AccountSeen {
     /// What it costs the vendor, and what the vendor says.
     pub metrics: Arc<AccountMetrics>,
     /// Label and state of each target; `None` until it is known which there are.
-    pub targets: Option<Vec<(String, State)>>,
+    pub targets: Option<Vec<(String, TargetState)>>,
     /// How the last discovery failed.
     pub undiscovered: Option<PollError>,
 }
 
-impl Board {
+impl Inventory {
     /// An empty board.
     #[must_use]
-    pub fn new(own: OwnMetrics, clock: Clock) -> Self {
+    pub fn new(own: ExporterMetrics, clock: Clock) -> Self {
         Self {
             accounts: Mutex::default(),
             opening: AtomicUsize::default(),
@@ -105,13 +105,13 @@ impl Board {
         }
     }
 
-    fn accounts(&self) -> MutexGuard<'_, Shelves> {
+    fn accounts(&self) -> MutexGuard<'_, Entries> {
         self.accounts.lock()
     }
 
     /// The accounts, about to be changed. Pages of before are given up by the next scrape, not here: that takes the longer
     /// the more targets there are.
-    fn accounts_to_change(&self) -> MutexGuard<'_, Shelves> {
+    fn accounts_to_change(&self) -> MutexGuard<'_, Entries> {
         let accounts = self.accounts();
         self.changes.fetch_add(1, Ordering::Relaxed);
         accounts
@@ -119,7 +119,7 @@ impl Board {
 
     /// The metrics of the process.
     #[must_use]
-    pub fn own(&self) -> &OwnMetrics {
+    pub fn own(&self) -> &ExporterMetrics {
         &self.own
     }
 
@@ -141,9 +141,9 @@ impl Board {
         self: &Arc<Self>,
         system: &'static System,
         metrics: Arc<AccountMetrics>,
-    ) -> AccountBoard {
+    ) -> AccountHandle {
         let key = (system.name, metrics.account().1.to_owned());
-        let account = Shelf {
+        let account = AccountEntry {
             system,
             metrics,
             counted: Fragment::default(),
@@ -157,7 +157,7 @@ impl Board {
             .entry(key.0)
             .or_default()
             .insert(key.1.clone(), account);
-        AccountBoard {
+        AccountHandle {
             board: self.clone(),
             key,
         }
@@ -173,16 +173,16 @@ impl Board {
     /// The page, as of now.
     #[must_use]
     pub fn page(&self, encoding: Encoding) -> Page {
-        self.part(&Part::default(), encoding)
+        self.part(&Selector::default(), encoding)
     }
 
     /// A part of the page, as of now.
     #[must_use]
-    pub fn part(&self, part: &Part, encoding: Encoding) -> Page {
+    pub fn part(&self, part: &Selector, encoding: Encoding) -> Page {
         let mut accounts = self.accounts();
         let (wall, now) = (self.clock.now(), Instant::now());
-        part.each_account(&mut accounts, |shelf| {
-            if shelf.count(wall) {
+        part.each_account(&mut accounts, |entry| {
+            if entry.count(wall) {
                 self.changes.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -212,7 +212,7 @@ impl Board {
     /// The pages that were put together since anything in them changed. Others are given up here, and all of their pieces
     /// but those for the page that is asked for now: nobody may ask for another one again. Where somebody does, in turn
     /// with others, each of these pages is put together as if it were the first.
-    fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [Assembled; 2]> {
+    fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [PageCache; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
         for (encoding, earlier) in assembled.iter_mut().enumerate() {
@@ -220,23 +220,23 @@ impl Board {
                 page.changes != changes || page.until.is_some_and(|until| until <= now)
             });
             if outdated.is_some() && asked.is_none_or(|asked| asked as usize != encoding) {
-                earlier.pieces = Pieces::default();
+                earlier.pieces = SegmentCache::default();
             }
         }
         assembled
     }
 
     /// The page without its tail: as it was put together last, while nothing in it has changed.
-    fn assembled(&self, accounts: &Shelves, encoding: Encoding, now: Instant) -> PageBuilder {
+    fn assembled(&self, accounts: &Entries, encoding: Encoding, now: Instant) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
         let mut current = self.current(now, Some(encoding));
-        let Assembled { page, pieces } = &mut current[encoding as usize];
-        let whole = Part::default();
-        let current = page.get_or_insert_with(|| Current {
+        let PageCache { page, pieces } = &mut current[encoding as usize];
+        let whole = Selector::default();
+        let current = page.get_or_insert_with(|| CachedPage {
             page: assemble(&whole, accounts, encoding, now, Some(pieces)),
             changes,
             until: fresh(&whole, accounts, now)
-                .filter_map(Shown::stale_from)
+                .filter_map(TargetEntry::stale_from)
                 .min(),
         });
         current.page.clone()
@@ -244,19 +244,19 @@ impl Board {
 
     /// What is known of every account.
     #[must_use]
-    pub fn seen(&self) -> Vec<AccountSeen> {
+    pub fn seen(&self) -> Vec<AccountSnapshot> {
         let accounts = self.accounts();
-        let seen = |shelf: &Shelf| AccountSeen {
-            system: shelf.system,
-            account: shelf.metrics.account().1.to_owned(),
-            metrics: shelf.metrics.clone(),
-            targets: shelf.targets.as_ref().map(|targets| {
+        let seen = |entry: &AccountEntry| AccountSnapshot {
+            system: entry.system,
+            account: entry.metrics.account().1.to_owned(),
+            metrics: entry.metrics.clone(),
+            targets: entry.targets.as_ref().map(|targets| {
                 let states = targets.values();
                 states
                     .map(|shown| (shown.label.clone(), shown.state.clone()))
                     .collect()
             }),
-            undiscovered: shelf.undiscovered.clone(),
+            undiscovered: entry.undiscovered.clone(),
         };
         accounts
             .values()
@@ -281,30 +281,31 @@ impl Board {
     /// What is missing until the process is ready. Once nothing was, nothing is ever again: what fails later, or comes by a
     /// reload, is for the metrics to tell. Taken out of service, a process could only say less.
     #[must_use]
-    pub fn missing(&self) -> Option<Missing> {
+    pub fn missing(&self) -> Option<Pending> {
         let accounts = self.accounts();
         if self.is_ready(&accounts) {
             return None;
         }
         let shelves = || accounts.values().flat_map(BTreeMap::values);
         let here = shelves().count();
-        Some(Missing {
+        Some(Pending {
             all_open: self.all_open.load(Ordering::Relaxed),
             opening: self.opening.load(Ordering::Relaxed).saturating_sub(here),
             accounts: shelves()
-                .filter(|shelf| shelf.targets.is_none() && !shelf.is_attempted())
+                .filter(|entry| entry.targets.is_none() && !entry.is_attempted())
                 .count(),
-            targets: shelves().map(|shelf| shelf.unattempted().count()).sum(),
+            targets: shelves().map(|entry| entry.unattempted().count()).sum(),
         })
     }
 
     /// Whether every account had its first attempt. Looked at also before whatever could bring one that had none.
-    fn is_ready(&self, accounts: &Shelves) -> bool {
+    fn is_ready(&self, accounts: &Entries) -> bool {
         if self.ready.load(Ordering::Relaxed) {
             return true;
         }
         let mut shelves = accounts.values().flat_map(BTreeMap::values);
-        let ready = self.all_open.load(Ordering::Relaxed) && shelves.all(Shelf::is_attempted);
+        let ready =
+            self.all_open.load(Ordering::Relaxed) && shelves.all(AccountEntry::is_attempted);
         if ready {
             self.ready.store(true, Ordering::Relaxed);
         }
@@ -312,7 +313,7 @@ impl Board {
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for Pending {
     /// Counts only: whoever asks whether we are ready needs no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -331,27 +332,30 @@ impl fmt::Display for Missing {
 }
 
 /// The targets that a part has something of.
-fn targets<'a>(part: &'a Part, accounts: &'a Shelves) -> impl Iterator<Item = &'a Shown> + Clone {
-    let targets = part.accounts(accounts).flat_map(Shelf::targets);
+fn targets<'a>(
+    part: &'a Selector,
+    accounts: &'a Entries,
+) -> impl Iterator<Item = &'a TargetEntry> + Clone {
+    let targets = part.accounts(accounts).flat_map(AccountEntry::targets);
     targets.filter(|target| part.has_target(&target.label))
 }
 
 /// Those of them whose listings are not too old.
 fn fresh<'a>(
-    part: &'a Part,
-    accounts: &'a Shelves,
+    part: &'a Selector,
+    accounts: &'a Entries,
     now: Instant,
-) -> impl Iterator<Item = &'a Shown> + Clone {
+) -> impl Iterator<Item = &'a TargetEntry> + Clone {
     targets(part, accounts).filter(move |target| target.is_fresh(now))
 }
 
 /// A part of the page without its tail.
 fn assemble(
-    part: &Part,
-    accounts: &Shelves,
+    part: &Selector,
+    accounts: &Entries,
     encoding: Encoding,
     now: Instant,
-    pieces: Option<&mut Pieces>,
+    pieces: Option<&mut SegmentCache>,
 ) -> PageBuilder {
     // In the place of a listing that is too old, so that the others keep theirs, and their pieces.
     let nothing = Fragment::default();
@@ -365,7 +369,7 @@ fn assemble(
     let counted = part.accounts(accounts).filter(|_| part.has_accounts());
     let fragments: Vec<_> = listings
         .chain(targets(part, accounts).map(|target| &target.freshness))
-        .chain(counted.map(|shelf| &shelf.counted))
+        .chain(counted.map(|entry| &entry.counted))
         .collect();
     let mut page = PageBuilder::new(encoding);
     page.fragments(&fragments, pieces);
@@ -375,32 +379,32 @@ fn assemble(
 
 /// Where one account publishes.
 #[derive(Debug, Clone)]
-pub struct AccountBoard {
-    board: Arc<Board>,
+pub struct AccountHandle {
+    board: Arc<Inventory>,
     key: (&'static str, String),
 }
 
-impl AccountBoard {
+impl AccountHandle {
     /// Does nothing once the account is off the board.
-    fn with_shelf(&self, with: impl FnOnce(&mut Shelf, &str)) {
+    fn with_entry(&self, with: impl FnOnce(&mut AccountEntry, &str)) {
         let (system, account) = &self.key;
         let mut accounts = self.board.accounts_to_change();
-        if let Some(shelf) = accounts.get_mut(system).and_then(|of| of.get_mut(account)) {
-            with(shelf, account);
+        if let Some(entry) = accounts.get_mut(system).and_then(|of| of.get_mut(account)) {
+            with(entry, account);
         }
     }
 
     /// `None` if the target is gone.
-    fn with_shown<T>(
+    fn with_target<T>(
         &self,
         id: &str,
-        with: impl FnOnce(&mut Shown, &'static System, &str, Option<Timestamp>) -> T,
+        with: impl FnOnce(&mut TargetEntry, &'static System, &str, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let mut done = None;
-        self.with_shelf(|shelf, account| {
-            let targets = shelf.targets.as_mut();
+        self.with_entry(|entry, account| {
+            let targets = entry.targets.as_mut();
             let shown = targets.and_then(|targets| targets.get_mut(id));
-            done = shown.map(|shown| with(shown, shelf.system, account, shelf.paused_until));
+            done = shown.map(|shown| with(shown, entry.system, account, entry.paused_until));
         });
         done
     }
@@ -408,11 +412,15 @@ impl AccountBoard {
     /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
     ///
     /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
-    pub fn set_targets(&self, labels: &BTreeMap<String, String>, new: impl Fn(&str) -> State) {
+    pub fn set_targets(
+        &self,
+        labels: &BTreeMap<String, String>,
+        new: impl Fn(&str) -> TargetState,
+    ) {
         self.board.is_ready(&self.board.accounts());
-        self.with_shelf(|shelf, account| {
-            let paused_until = shelf.paused_until;
-            let mut before = shelf.targets.take().unwrap_or_default();
+        self.with_entry(|entry, account| {
+            let paused_until = entry.paused_until;
+            let mut before = entry.targets.take().unwrap_or_default();
             let mut targets = BTreeMap::new();
             for (id, label) in labels {
                 let shown = match before.remove(id) {
@@ -420,33 +428,33 @@ impl AccountBoard {
                     before => {
                         let state = before.map_or_else(|| new(id), |shown| shown.state);
                         let label = label.clone();
-                        Shown::new(shelf.system, account, label, state, paused_until)
+                        TargetEntry::new(entry.system, account, label, state, paused_until)
                     }
                 };
                 targets.insert(id.clone(), shown);
             }
-            shelf.targets = Some(targets);
+            entry.targets = Some(targets);
         });
     }
 
     /// Notes how the last discovery failed, or that it did not.
     pub fn discovered(&self, error: Option<PollError>) {
         self.board.is_ready(&self.board.accounts());
-        self.with_shelf(|shelf, _| shelf.undiscovered = error);
+        self.with_entry(|entry, _| entry.undiscovered = error);
     }
 
     /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.
-    pub fn publish(&self, id: &str, state: State) {
-        self.with_shown(id, |shown, system, account, paused_until| {
+    pub fn publish(&self, id: &str, state: TargetState) {
+        self.with_target(id, |shown, system, account, paused_until| {
             shown.update(system, account, state, paused_until);
         });
     }
 
     /// As [`publish`](Self::publish); a listing that is new and long is rendered beside the event loop.
-    pub async fn publish_any(&self, id: &str, state: State) {
-        let long = |held: &Arc<Held>| held.listing.connections().len() > LONG;
+    pub async fn publish_any(&self, id: &str, state: TargetState) {
+        let long = |held: &Arc<LastListing>| held.listing.connections().len() > LONG;
         while state.held.as_ref().is_some_and(long) {
-            let before = self.with_shown(id, |shown, system, _, paused_until| {
+            let before = self.with_target(id, |shown, system, _, paused_until| {
                 (shown.clone(), system, paused_until)
             });
             let Some((before, system, paused_until)) = before else {
@@ -466,7 +474,7 @@ impl AccountBoard {
                 break;
             };
             // Where the label has changed meanwhile, it is rendered again.
-            let done = self.with_shown(id, |shown, system, account, pause| {
+            let done = self.with_target(id, |shown, system, account, pause| {
                 let same = shown.label == label;
                 if same {
                     *shown = rendered;
@@ -490,7 +498,7 @@ impl AccountBoard {
         let targets = accounts
             .get(self.key.0)
             .and_then(|accounts| accounts.get(&self.key.1))
-            .and_then(|shelf| shelf.targets.as_ref());
+            .and_then(|entry| entry.targets.as_ref());
         let shown = targets.and_then(|targets| targets.get(id));
         shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
     }

@@ -14,18 +14,18 @@ use connections_exporter::cli::{
 };
 use connections_exporter::clock::Clock;
 use connections_exporter::commands::check;
-use connections_exporter::commands::check::News;
+use connections_exporter::commands::check::CheckEvent;
 use connections_exporter::commands::daemon::{Web, run};
 use connections_exporter::commands::healthcheck;
 use connections_exporter::config::Config;
-use connections_exporter::polling::reload::{Configuration, Reload};
-use connections_exporter::polling::request_estimate::Plan;
+use connections_exporter::polling::reload::{Configuration, ReloadHandle};
+use connections_exporter::polling::request_estimate::RequestEstimate;
 use connections_exporter::polling::shard::Shard;
-use connections_exporter::polling::supervisor::Accounts;
-use connections_exporter::settings::Problems;
+use connections_exporter::polling::supervisor::Supervisor;
+use connections_exporter::settings::ConfigErrors;
 use connections_exporter::simulator::{Simulator, World};
 use connections_exporter::web as server;
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use connections_exporter::web::config::WebConfig;
 use jiff::Timestamp;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     let (code, last) = match result {
         Ok(()) => (ExitCode::SUCCESS, String::new()),
         Err(error) => {
-            let text = match error.downcast_ref::<Problems>() {
+            let text = match error.downcast_ref::<ConfigErrors>() {
                 Some(problems) if output::has_colours() => format!("{problems:#}\n"),
                 _ => format!("{error:#}\n"),
             };
@@ -131,20 +131,20 @@ fn log(flags: &Daemon, quiet: bool) {
                 .with_span_name(false)
                 .with_span_path(false)
                 .layer();
-            registry.with(layer.with_writer(output::Log)).init();
+            registry.with(layer.with_writer(output::LogWriter)).init();
         }
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()
                 .json()
                 .flatten_event(true)
                 .with_target(false);
-            registry.with(layer.with_writer(output::Log)).init();
+            registry.with(layer.with_writer(output::LogWriter)).init();
         }
     }
 }
 
 /// The part of the configuration that is this shard's.
-async fn load(file: PathBuf, shard: Shard) -> Result<Config, Problems> {
+async fn load(file: PathBuf, shard: Shard) -> Result<Config, ConfigErrors> {
     let mut config = Config::load(&file, |name| std::env::var(name).ok()).await?;
     config.accounts.retain(|account| shard.owns(account));
     Ok(config)
@@ -161,7 +161,7 @@ async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn load_web(flags: &Daemon) -> Result<WebConfig, Problems> {
+async fn load_web(flags: &Daemon) -> Result<WebConfig, ConfigErrors> {
     match &flags.web_config_file {
         Some(file) => WebConfig::load(file).await,
         None => Ok(WebConfig::default()),
@@ -184,11 +184,11 @@ async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
         (Err(one), Err(other)) => return Err(one.and(other).into()),
         (config, web) => (config?, web?),
     };
-    Accounts::check(&config).await?;
+    Supervisor::check(&config).await?;
     let plans = config
         .accounts
         .iter()
-        .map(|account| Plan::of(account).to_string());
+        .map(|account| RequestEstimate::of(account).to_string());
     let files = std::iter::once(&flags.config_file).chain(&flags.web_config_file);
     let files = files.map(|file| format!("{}: no problems\n", file.display()));
     say(&plans.chain(files).collect::<String>())
@@ -206,12 +206,12 @@ async fn check_all(flags: &Daemon, shard: Shard, how: &CheckFlags) -> anyhow::Re
     let shown = output::is_watched();
     // The line of the progress is cleared before anything else is written.
     let clear = if shown { "\r\u{1b}[K" } else { "" };
-    let tell = |news: News<'_>| match news {
-        News::Progress { polled, known } if shown => {
+    let tell = |news: CheckEvent<'_>| match news {
+        CheckEvent::Progress { polled, known } if shown => {
             output::progress(&format!("\r{polled} of {known} targets polled "));
         }
-        News::Progress { .. } => {}
-        News::Paused(pause) => output::tell(&format!("{clear}{pause}\n")),
+        CheckEvent::Progress { .. } => {}
+        CheckEvent::Paused(pause) => output::tell(&format!("{clear}{pause}\n")),
     };
     let report = check::check(config, Clock::system(), how.timeout, tell).await?;
     output::finish(clear, Some(LAST_LINES));
@@ -259,7 +259,7 @@ async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> 
     let simulator = make(simulator);
     let (text, env) = simulator.configuration(address, DEMO_POLL);
     let (configuration, reload) = Configuration::load(move || {
-        let problems = Problems::new("the simulator's configuration");
+        let problems = ConfigErrors::new("the simulator's configuration");
         std::future::ready(Config::parse(&text, "".as_ref(), &from(&env), problems))
     })
     .await?;
@@ -334,7 +334,7 @@ fn from(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
     |name| env.get(name).cloned()
 }
 
-async fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
+async fn web(flags: &Daemon, reload: &ReloadHandle) -> anyhow::Result<Web> {
     let config = load_web(flags).await?;
     let listeners = if flags.web_systemd_socket {
         server::from_systemd()?
@@ -345,9 +345,9 @@ async fn web(flags: &Daemon, reload: &Reload) -> anyhow::Result<Web> {
         }
         listeners
     };
-    let limits = Limits {
+    let limits = ServerLimits {
         requests: flags.web_max_requests.into(),
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     Ok(Web {
         listeners,
@@ -388,7 +388,7 @@ fn hangups() -> anyhow::Result<Signal> {
 }
 
 /// Asks for a reload at each SIGHUP; what becomes of it is logged there.
-async fn reload_on(mut hangups: Signal, reload: Reload) {
+async fn reload_on(mut hangups: Signal, reload: ReloadHandle) {
     while hangups.recv().await.is_some() {
         let _ = reload.request().await;
     }

@@ -3,11 +3,11 @@
 mod account;
 #[cfg(test)]
 pub(crate) mod described;
+mod exporter;
 mod families;
-mod own;
 mod usage;
 
 pub use account::AccountMetrics;
-pub use families::{ALL, COUNTDOWN, Header, Sink, freshness, listing, token_expires_in};
-pub use own::{LastReload, OwnMetrics};
+pub use exporter::{ExporterMetrics, LastReload};
+pub use families::{ALL, COUNTDOWN, FamilyDescription, Sink, freshness, listing, token_expires_in};
 pub use usage::{Usage, WindowUsage};

@@ -1,10 +1,10 @@
 //! Which accounts and targets exist, and when each is polled.
 
 pub mod account;
-pub mod jobs;
+pub mod background_jobs;
 pub mod poller;
 pub mod reload;
-mod repeated;
+mod repeated_failure;
 pub mod request_estimate;
 pub mod schedule;
 pub mod shard;

@@ -12,9 +12,9 @@ mod secret;
 mod tree;
 mod values;
 
-pub use checker::Checker;
-pub use problems::{Position, Problem, Problems};
+pub use checker::Validator;
+pub use problems::{ConfigError, ConfigErrors, Position};
 pub(crate) use read::{Each, entries, filled, given, given_list, read, text_or};
-pub use secret::{Current, Secret, SecretError};
+pub use secret::{CurrentSecret, Secret, SecretError};
 pub(crate) use tree::{Node, decode};
 pub use values::{BaseUrl, Count, EnvName, FileName, Period, Rate, Text, base_url};

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use folder::{Folder, Job, Key};
+use folder::{FileKey, Folder, PendingJob};
 
 /// Raised when files of an earlier version cannot be read any more.
 const FORMAT: u32 = 1;
@@ -37,12 +37,12 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
 /// Where state is kept; without a folder, nowhere.
 #[derive(Debug, Clone, Default)]
-pub struct Store(Option<Arc<Folder>>);
+pub struct StateDir(Option<Arc<Folder>>);
 
 /// The files of one account.
 #[derive(Debug, Clone)]
-pub struct AccountStore {
-    store: Store,
+pub struct AccountStateDir {
+    store: StateDir,
     system: &'static str,
     account: String,
     host: String,
@@ -52,7 +52,7 @@ pub struct AccountStore {
 
 /// What was kept of something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept<T> {
+pub enum Stored<T> {
     /// Nothing.
     Nothing,
     /// Something that cannot be used, or nobody knows: the disk does not answer.
@@ -64,7 +64,7 @@ pub enum Kept<T> {
 /// What a file is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Item {
+pub enum StateFile {
     /// The pauses and the rate of the account.
     Pace,
     /// Which targets the account has, and how they are called.
@@ -75,12 +75,12 @@ pub enum Item {
 
 /// The first line of a file.
 #[derive(Debug, Serialize)]
-struct Header<'a> {
+struct FileHeader<'a> {
     connections_exporter_state: u32,
     system: &'a str,
     account: &'a str,
     host: &'a str,
-    item: &'a Item,
+    item: &'a StateFile,
     crc32: u32,
 }
 
@@ -91,7 +91,7 @@ struct Format {
     crc32: Option<u32>,
 }
 
-impl Store {
+impl StateDir {
     /// Will use this folder, once it is [begun](Self::begin).
     #[must_use]
     pub fn new(path: &Path, failures: IntCounter) -> Self {
@@ -133,8 +133,8 @@ impl Store {
 
     /// The files of an account; `host` is where it is reached: what was kept of another one is not its own.
     #[must_use]
-    pub fn account(&self, system: &'static str, account: &str, host: &str) -> AccountStore {
-        AccountStore {
+    pub fn account(&self, system: &'static str, account: &str, host: &str) -> AccountStateDir {
+        AccountStateDir {
             store: self.clone(),
             system,
             account: account.to_owned(),
@@ -144,9 +144,9 @@ impl Store {
     }
 }
 
-impl AccountStore {
-    fn header<'a>(&'a self, item: &'a Item, content: &[u8]) -> Header<'a> {
-        Header {
+impl AccountStateDir {
+    fn header<'a>(&'a self, item: &'a StateFile, content: &[u8]) -> FileHeader<'a> {
+        FileHeader {
             connections_exporter_state: FORMAT,
             system: self.system,
             account: &self.account,
@@ -162,7 +162,7 @@ impl AccountStore {
     /// Is on its way from the call on, not only once it is awaited.
     pub fn read<T, U, F>(
         &self,
-        item: Item,
+        item: StateFile,
         take: F,
     ) -> impl Future<Output = Option<U>> + use<T, U, F>
     where
@@ -172,14 +172,14 @@ impl AccountStore {
     {
         let this = self.clone();
         let answer = self.ask(item.file(), move |folder| match this.look(folder, &item) {
-            Kept::This(content) => match take(content) {
+            Stored::This(content) => match take(content) {
                 Ok(taken) => Some(taken),
                 Err(problem) => {
                     this.ignored(folder, &item, &problem);
                     None
                 }
             },
-            Kept::Nothing | Kept::Unusable => None,
+            Stored::Nothing | Stored::Unusable => None,
         });
         async move { answer.await.flatten() }
     }
@@ -188,16 +188,16 @@ impl AccountStore {
     /// does not answer.
     pub async fn read_or_write<T: DeserializeOwned + Serialize + Send + 'static>(
         &self,
-        item: Item,
+        item: StateFile,
         first: T,
-    ) -> Kept<T> {
+    ) -> Stored<T> {
         let Some(folder) = &self.store.0 else {
-            return Kept::Nothing;
+            return Stored::Nothing;
         };
         let (this, file) = (self.clone(), item.file());
         let answer = self.ask(file.clone(), move |folder| {
             let kept = this.look(folder, &item);
-            if !matches!(kept, Kept::This(_)) {
+            if !matches!(kept, Stored::This(_)) {
                 folder.write(&this.folder, &file, this.lines(&item, &first));
             }
             kept
@@ -205,7 +205,7 @@ impl AccountStore {
         let kept = answer.await;
         kept.unwrap_or_else(|| {
             folder.failed();
-            Kept::Unusable
+            Stored::Unusable
         })
     }
 
@@ -217,20 +217,20 @@ impl AccountStore {
     {
         let waiting = self.store.0.clone().map(|folder| {
             let (answer, answered) = oneshot::channel();
-            let job = Job::Read(Box::new(move |folder: &Folder| {
+            let job = PendingJob::Read(Box::new(move |folder: &Folder| {
                 // Who asked may have given up.
                 if !answer.is_closed() {
                     let _ = answer.send(work(folder));
                 }
             }));
-            folder.later(&self.folder, Key::Read(file), job);
+            folder.later(&self.folder, FileKey::Read(file), job);
             folder.answer(self.folder.clone(), answered)
         });
         async move { waiting?.await }
     }
 
     /// Reads what was kept of this; what cannot be used is logged.
-    fn look<T: DeserializeOwned>(&self, folder: &Folder, item: &Item) -> Kept<T> {
+    fn look<T: DeserializeOwned>(&self, folder: &Folder, item: &StateFile) -> Stored<T> {
         let read = folder
             .read(&self.folder, &item.file())
             .map_err(|error| (error.kind(), format!("cannot be read: {error}")))
@@ -239,17 +239,17 @@ impl AccountStore {
                     .map_err(|problem| (io::ErrorKind::InvalidData, problem))
             });
         match read {
-            Ok(content) => Kept::This(content),
-            Err((io::ErrorKind::NotFound, _)) => Kept::Nothing,
+            Ok(content) => Stored::This(content),
+            Err((io::ErrorKind::NotFound, _)) => Stored::Nothing,
             Err((_, problem)) => {
                 self.ignored(folder, item, &problem);
-                Kept::Unusable
+                Stored::Unusable
             }
         }
     }
 
     /// Says that a file is not used, and why.
-    fn ignored(&self, folder: &Folder, item: &Item, problem: &str) {
+    fn ignored(&self, folder: &Folder, item: &StateFile, problem: &str) {
         let file = folder.path.join(&self.folder).join(item.file());
         tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
     }
@@ -257,7 +257,7 @@ impl AccountStore {
     /// Reads a file of this item. The error follows the file's name in a sentence.
     pub fn parse<T: DeserializeOwned>(
         &self,
-        item: &Item,
+        item: &StateFile,
         file: impl io::Read,
     ) -> Result<T, String> {
         let mut bytes = Vec::new();
@@ -291,17 +291,17 @@ impl AccountStore {
     }
 
     /// Writes this, soon, on a thread for such things. A failure is logged and counted.
-    pub fn write(&self, item: Item, content: impl Serialize + Send + 'static) {
+    pub fn write(&self, item: StateFile, content: impl Serialize + Send + 'static) {
         let Some(folder) = &self.store.0 else { return };
-        let (this, key) = (self.clone(), Key::Write(item.file()));
-        let job = Job::Write(Box::new(move || this.lines(&item, &content)));
+        let (this, key) = (self.clone(), FileKey::Write(item.file()));
+        let job = PendingJob::Write(Box::new(move || this.lines(&item, &content)));
         folder.later(&self.folder, key, job);
     }
 
     /// The lines of the file.
     pub(crate) fn lines(
         &self,
-        item: &Item,
+        item: &StateFile,
         content: &impl Serialize,
     ) -> serde_json::Result<Vec<u8>> {
         let content = serde_json::to_vec(content)?;
@@ -317,13 +317,13 @@ impl AccountStore {
     pub fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let Some(folder) = &self.store.0 else { return };
         let kept = ids
-            .map(|id| Item::Target(id.to_owned()).file())
-            .chain([Item::Pace.file(), Item::Discovery.file()]);
+            .map(|id| StateFile::Target(id.to_owned()).file())
+            .chain([StateFile::Pace.file(), StateFile::Discovery.file()]);
         folder.keep_files(&self.folder, kept.collect());
     }
 }
 
-impl Item {
+impl StateFile {
     /// The name of its file.
     fn file(&self) -> String {
         match self {

@@ -19,9 +19,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::model::error::PollError;
-use crate::model::listing::{Draft, LONG, Listing, Row};
-use crate::settings::Checker;
-use account::{AccountConfig, Poll};
+use crate::model::listing::{LONG, Listing, ListingBuilder, Row};
+use crate::settings::Validator;
+use account::{AccountConfig, PollConfig};
 use http::{Client, Quota, beside_the_loop};
 
 /// What never changes about a system.
@@ -41,7 +41,7 @@ pub struct System {
 
 /// The requests that a vendor publishes as allowed; `None` where it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct PublishedLimits {
     /// Which tenants these are the limits of, and where that is known from.
     pub of: &'static str,
     /// Requests in a minute.
@@ -57,7 +57,7 @@ const MOST_TARGETS: usize = 10_000;
 
 /// A target that the vendor lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct DiscoveredTarget {
     /// What identifies it to the vendor.
     pub id: String,
     /// What people call it, if the vendor says so.
@@ -65,19 +65,19 @@ pub struct Found {
 }
 
 /// Ends a listing after its last page: beside the event loop, since a long one is put in order.
-async fn finish(draft: Draft) -> Result<Listing, PollError> {
+async fn finish(draft: ListingBuilder) -> Result<Listing, PollError> {
     let (endpoint, long) = (draft.endpoint(), draft.rows_taken() > LONG);
     beside_the_loop(endpoint, long, || draft.finish()).await
 }
 
 /// One account of a system, as its own keys in the configuration spell it.
-pub trait Settings: DeserializeOwned {
+pub trait AccountSettings: DeserializeOwned {
     /// The system that it belongs to.
     const SYSTEM: &'static System;
 
     /// Checks one account; tells the checker every problem, and gives `None` if there was any that it
     /// cannot do without.
-    fn check(self, check: &mut Checker<'_>, poll: &Poll) -> Option<AccountConfig>;
+    fn check(self, check: &mut Validator<'_>, poll: &PollConfig) -> Option<AccountConfig>;
 }
 
 /// How an account is reached, once it is checked.
@@ -86,7 +86,7 @@ pub trait Connect: std::fmt::Debug + Send + Sync {
     fn connect(&self, client: Client) -> Box<dyn Source>;
 
     /// What the vendor allows this account.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> PublishedLimits;
 
     /// Requests for tokens that the account makes in a day.
     fn tokens_per_day(&self) -> u64 {
@@ -103,7 +103,7 @@ pub trait Source: Send + Sync {
 
     /// Lists the targets of the account, or the names of those that are configured. Not called where the
     /// configuration names all there is to know.
-    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+    async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         Ok(Vec::new())
     }
 
@@ -125,7 +125,7 @@ pub trait Source: Send + Sync {
 
     /// The `expect` entry of the configuration that this row of the target is there for; `None` where there can be
     /// none.
-    fn satisfies<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str>;
+    fn matches_expected<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str>;
 
     /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
     /// credential.

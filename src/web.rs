@@ -1,17 +1,17 @@
 //! HTTP: routes, limits, drain.
 
-mod answer;
-mod client;
+mod auth;
+mod client_connection;
 pub mod config;
 mod connection;
 mod deadline;
 mod descriptors;
-mod discovery;
-mod gate;
+mod http_sd;
 mod listen;
-mod places;
-mod refusals;
+mod refused;
 mod request;
+mod response;
+mod slots;
 pub mod status;
 
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use answer::{Answer, page, text};
 pub(crate) use descriptors::raise_descriptors;
 pub use listen::{bind, from_systemd, listen_address, loopback_of};
+use response::{HttpResponse, page, text};
 
-use crate::inventory::{Board, Part};
-use crate::polling::reload::Reload;
+use crate::inventory::{Inventory, Selector};
+use crate::polling::reload::ReloadHandle;
 use crate::web::status::About;
 use config::{Checks, WebConfig};
-use discovery::Discovery;
-use places::{Holder, Place, Places};
+use http_sd::ServiceDiscovery;
+use slots::{Slot, SlotHolder, Slots};
 
 /// Where Prometheus is told what to scrape.
 const DISCOVERY: &str = "/sd";
@@ -43,7 +43,7 @@ const RELOAD: &str = "/-/reload";
 
 /// What a client may ask of us.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Answers in flight; a newcomer gets the place of one that stalls, or 503.
     pub requests: usize,
     /// For a place among the answers in flight.
@@ -64,7 +64,7 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             requests: 40,
@@ -83,12 +83,12 @@ impl Default for Limits {
 /// Answers requests from the board.
 #[derive(Debug)]
 pub struct Server {
-    board: Arc<Board>,
+    board: Arc<Inventory>,
     about: About,
-    reload: Option<Reload>,
-    limits: Limits,
-    in_flight: Arc<Places>,
-    refusals: refusals::Refusals,
+    reload: Option<ReloadHandle>,
+    limits: ServerLimits,
+    in_flight: Arc<Slots>,
+    refusals: refused::RefusedConnections,
     web_config: Arc<WebConfig>,
     checks: Checks,
 }
@@ -97,20 +97,20 @@ impl Server {
     /// A server of this board. Without a `reload`, asking for one is refused.
     #[must_use]
     pub fn new(
-        board: Arc<Board>,
+        board: Arc<Inventory>,
         about: About,
-        reload: Option<Reload>,
-        limits: Limits,
+        reload: Option<ReloadHandle>,
+        limits: ServerLimits,
         web_config: Arc<WebConfig>,
     ) -> Self {
-        let in_flight = Places::new(limits.requests);
+        let in_flight = Slots::new(limits.requests);
         Self {
             board,
             about,
             reload,
             limits,
             in_flight,
-            refusals: refusals::Refusals::default(),
+            refusals: refused::RefusedConnections::default(),
             web_config,
             checks: Checks::default(),
         }
@@ -119,7 +119,7 @@ impl Server {
     /// Serves until `shutdown`, then lets answers in flight end.
     pub async fn serve(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
         let server = Arc::new(self);
-        let connections = Places::new(server.limits.connections);
+        let connections = Slots::new(server.limits.connections);
         let mut accepting = JoinSet::new();
         for listener in listeners {
             accepting.spawn(connection::accept(
@@ -134,13 +134,13 @@ impl Server {
 
     /// Answers one request that was let in. Nothing here waits but a reload and for a place: all else that is served is
     /// already there.
-    async fn answer(&self, request: &Request<Incoming>, path: &str) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>, path: &str) -> HttpResponse {
         let allowed: &[Method] = match path {
             RELOAD => &[Method::POST, Method::PUT],
             _ => &[Method::GET, Method::HEAD],
         };
         let answer = match path {
-            "*" => answer::options(),
+            "*" => response::options(),
             _ if !self.paths().any(|known| known == path) => {
                 let paths = self.paths().collect::<Vec<_>>().join(", ");
                 text(
@@ -148,7 +148,7 @@ impl Server {
                     format!("There is nothing at this path. There is something at {paths}.\n"),
                 )
             }
-            _ if !allowed.contains(request.method()) => answer::not_allowed(allowed),
+            _ if !allowed.contains(request.method()) => response::not_allowed(allowed),
             "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
             "/-/ready" => self.ready(),
             // Not among the answers in flight: one that waits for a slow disk keeps no scrape out.
@@ -164,15 +164,15 @@ impl Server {
             },
         };
         if *request.method() == Method::HEAD {
-            answer::without_body(answer)
+            response::without_body(answer)
         } else {
             answer
         }
     }
 
     /// A place among the answers in flight. It is held by what sends the answer: when it goes to another one, that ends.
-    async fn place(&self) -> Option<Place> {
-        let holder = Holder::new(deadline::sender());
+    async fn place(&self) -> Option<Slot> {
+        let holder = SlotHolder::new(deadline::sender());
         // Busy from the beginning: an answer is never idle.
         holder.begin();
         let place = self.in_flight.take(holder.into());
@@ -191,14 +191,14 @@ impl Server {
         .into_iter()
     }
 
-    async fn reload(&self, request: &Request<Incoming>) -> Answer {
+    async fn reload(&self, request: &Request<Incoming>) -> HttpResponse {
         let Some(reload) = &self.reload else {
             return text(
                 StatusCode::FORBIDDEN,
                 "Reloading by request is off; see --web.enable-lifecycle. SIGHUP does the same.\n",
             );
         };
-        if answer::is_from_elsewhere(request) {
+        if response::is_from_elsewhere(request) {
             return text(
                 StatusCode::FORBIDDEN,
                 "A page of another origin may not ask for this.\n",
@@ -214,7 +214,7 @@ impl Server {
         }
     }
 
-    fn ready(&self) -> Answer {
+    fn ready(&self) -> HttpResponse {
         match self.board.missing() {
             None => text(
                 StatusCode::OK,
@@ -227,16 +227,16 @@ impl Server {
         }
     }
 
-    fn metrics(&self, request: &Request<Incoming>, place: Place) -> Answer {
-        let encoding = answer::encoding(request.headers());
-        match Part::parse(request.uri().query().unwrap_or_default()) {
+    fn metrics(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+        let encoding = response::encoding(request.headers());
+        match Selector::parse(request.uri().query().unwrap_or_default()) {
             Ok(part) => page(self.board.part(&part, encoding), encoding, place),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }
     }
 
-    fn discovery(&self, request: &Request<Incoming>, place: Place) -> Answer {
-        let discovery = Discovery {
+    fn discovery(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+        let discovery = ServiceDiscovery {
             // Whoever scrapes comes by a connection of its own, under the settings that hold now.
             tls: self.web_config.current().tls.is_some(),
             telemetry_path: &self.about.telemetry_path,
@@ -249,15 +249,15 @@ impl Server {
             );
         };
         match discovery.groups(request, &names) {
-            Ok(groups) => answer::json(groups, answer::encoding(request.headers()), place),
+            Ok(groups) => response::json(groups, response::encoding(request.headers()), place),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }
     }
 
-    fn status(&self, request: &Request<Incoming>, place: Place) -> Answer {
-        let encoding = answer::encoding(request.headers());
+    fn status(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+        let encoding = response::encoding(request.headers());
         match status::render(&self.board, &self.about) {
-            Ok(html) => answer::html(html, encoding, place),
+            Ok(html) => response::html(html, encoding, place),
             Err(error) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("The status page could not be made: {error}.\n"),

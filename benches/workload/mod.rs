@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connections_exporter::clock::Clock;
-use connections_exporter::inventory::{AccountBoard, Board};
-use connections_exporter::metrics::{AccountMetrics, OwnMetrics};
-use connections_exporter::model::listing::{Draft, Listing};
-use connections_exporter::model::state::{Attempt, Held, State};
+use connections_exporter::inventory::{AccountHandle, Inventory};
+use connections_exporter::metrics::{AccountMetrics, ExporterMetrics};
+use connections_exporter::model::listing::{Listing, ListingBuilder};
+use connections_exporter::model::state::{LastListing, PollOutcome, TargetState};
 use connections_exporter::simulator::{Simulator, Sizes, World};
-use connections_exporter::vendors::http::{Answer, Pace};
-use connections_exporter::vendors::{Settings, System, zis};
+use connections_exporter::vendors::http::{RequestLimiter, VendorResponse};
+use connections_exporter::vendors::{AccountSettings, System, zis};
 use http::{Request, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -22,10 +22,10 @@ use tokio::time::Instant;
 pub(crate) const ROWS: usize = 100;
 
 /// The system whose rows these are.
-pub(crate) const SYSTEM: &System = <zis::AccountSettings as Settings>::SYSTEM;
+pub(crate) const SYSTEM: &System = <zis::ZisAccount as AccountSettings>::SYSTEM;
 
 /// A page of the vendor's with so many rows, of which so many store a token that ends.
-pub(crate) fn answer(rows: usize, tokens: usize) -> Answer {
+pub(crate) fn answer(rows: usize, tokens: usize) -> VendorResponse {
     let now = Timestamp::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50);
     let sizes = Sizes {
         entities: 0,
@@ -46,7 +46,7 @@ pub(crate) fn answer(rows: usize, tokens: usize) -> Answer {
     let simulator = Simulator::new(world, Vec::new(), None, Clock::new(move || now));
     let response = simulator.respond(request).expect("there is no fault");
     assert_eq!(response.status(), StatusCode::OK);
-    Answer {
+    VendorResponse {
         endpoint: "connections_all",
         status: StatusCode::OK,
         request_id: None,
@@ -55,19 +55,19 @@ pub(crate) fn answer(rows: usize, tokens: usize) -> Answer {
 }
 
 /// Reads a page.
-pub(crate) fn parse(answer: &Answer) -> Listing {
-    let mut draft = Draft::new(answer.endpoint, ROWS, ROWS);
-    zis::take(answer, &mut draft).expect("the page is as documented");
+pub(crate) fn parse(answer: &VendorResponse) -> Listing {
+    let mut draft = ListingBuilder::new(answer.endpoint, ROWS, ROWS);
+    zis::read_page(answer, &mut draft).expect("the page is as documented");
     draft.finish()
 }
 
 /// A target's state with this listing.
-pub(crate) fn state(listing: Listing) -> State {
+pub(crate) fn state(listing: Listing) -> TargetState {
     let hour = Duration::from_hours(1);
     let now = Timestamp::UNIX_EPOCH;
-    let held = Held::new(listing, None, Vec::new(), Instant::now(), hour);
-    State {
-        last_attempt: Some(Attempt {
+    let held = LastListing::new(listing, None, Vec::new(), Instant::now(), hour);
+    TargetState {
+        last_attempt: Some(PollOutcome {
             at: now,
             duration: Duration::from_millis(120),
             error: None,
@@ -75,7 +75,7 @@ pub(crate) fn state(listing: Listing) -> State {
         last_success: Some(now),
         successes: 1,
         held: Some(Arc::new(held)),
-        ..State::new(hour, now)
+        ..TargetState::new(hour, now)
     }
 }
 
@@ -84,12 +84,12 @@ pub(crate) fn board(
     accounts: usize,
     targets: usize,
     listing: &Listing,
-) -> (Arc<Board>, AccountBoard) {
+) -> (Arc<Inventory>, AccountHandle) {
     let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
+    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
     let mut last = None;
     for account in 0..accounts {
-        let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+        let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
         let durations = board.own().durations();
         let metrics =
             AccountMetrics::new(SYSTEM.name, &format!("account_{account}"), pace, durations);

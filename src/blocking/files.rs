@@ -29,7 +29,7 @@ pub const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a file is to this program: how much of it is read, and which threads may hang in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FileKind {
     /// The configuration, or the web configuration.
     Configuration,
     /// A certificate, its key, or an authority.
@@ -76,7 +76,7 @@ impl From<io::Error> for FileError {
     }
 }
 
-impl Kind {
+impl FileKind {
     /// The most bytes that a file of this kind may hold.
     const fn limit(self) -> u64 {
         match self {
@@ -100,12 +100,12 @@ impl Kind {
 }
 
 /// Reads a file. A path in which an earlier read still hangs is not read a second time.
-pub async fn read(kind: Kind, path: &Path) -> Result<Vec<u8>, FileError> {
+pub async fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
     let (file, limit) = (path.to_owned(), kind.limit());
     READS
         .run(kind.pool(), path, READ_WITHIN, move || {
             let content = read_now(&file, limit, READ_WITHIN)?;
-            if kind == Kind::Secret {
+            if kind == FileKind::Secret {
                 warn_of_readers(&file);
             }
             Ok(content)
@@ -159,23 +159,23 @@ static READS: LazyLock<OneEach> = LazyLock::new(OneEach::default);
 
 /// Work on paths, of which each waits for the one before it on the same path.
 #[derive(Default)]
-struct OneEach(Mutex<HashMap<PathBuf, Weak<Turn>>>);
+struct OneEach(Mutex<HashMap<PathBuf, Weak<PathLock>>>);
 
 /// Who works on a path now.
-struct Turn {
+struct PathLock {
     free: Arc<Semaphore>,
     /// When that began.
     began: Mutex<Option<Instant>>,
 }
 
 impl OneEach {
-    fn turn(&self, path: &Path) -> Arc<Turn> {
+    fn turn(&self, path: &Path) -> Arc<PathLock> {
         let mut turns = self.0.lock();
         if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
             return turn;
         }
         turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(Turn {
+        let turn = Arc::new(PathLock {
             free: Arc::new(Semaphore::new(1)),
             began: Mutex::default(),
         });
@@ -218,19 +218,19 @@ impl OneEach {
 ///
 /// What is asked for and not known yet is noted, and the check is made again once all of it was read; see [`with_files`].
 #[derive(Default)]
-pub struct Files(Mutex<Known>);
+pub struct Files(Mutex<ReadFiles>);
 
 #[derive(Default)]
-struct Known {
-    contents: BTreeMap<(Kind, PathBuf), Result<Vec<u8>, FileError>>,
+struct ReadFiles {
+    contents: BTreeMap<(FileKind, PathBuf), Result<Vec<u8>, FileError>>,
     existing: BTreeMap<PathBuf, bool>,
-    wanted: BTreeSet<(Kind, PathBuf)>,
+    wanted: BTreeSet<(FileKind, PathBuf)>,
     wanted_existing: BTreeSet<PathBuf>,
 }
 
 impl Files {
     /// What the file holds.
-    pub fn read(&self, kind: Kind, path: &Path) -> Result<Vec<u8>, FileError> {
+    pub fn read(&self, kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
         let mut known = self.0.lock();
         let file = (kind, path.to_owned());
         let content = known.contents.get(&file).cloned();
@@ -390,7 +390,7 @@ mod tests {
         std::fs::write(folder.path().join("second"), "end").unwrap();
         let there = folder.path().to_owned();
         let end = with_files(move |files| {
-            let read = |name: &str| files.read(Kind::Secret, &there.join(name));
+            let read = |name: &str| files.read(FileKind::Secret, &there.join(name));
             let name = String::from_utf8(read("first")?).unwrap();
             assert!(!files.exists(&there.join("none")));
             read(&name)

@@ -29,11 +29,11 @@ static STDERR: LazyLock<Lines> = LazyLock::new(|| Lines::start(WAITING, io::stde
 
 /// Lines on their way to a stream.
 #[derive(Debug, Clone)]
-struct Lines(Arc<Shared>);
+struct Lines(Arc<StreamState>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct StreamState {
+    queue: Mutex<LineQueue>,
     most: usize,
     /// Told when there is something to write.
     wake: Condvar,
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     writing: bool,
     dropped: u64,
@@ -51,7 +51,7 @@ struct Queue {
 impl Lines {
     /// Begins to write to this stream.
     fn start(most: usize, mut stream: impl Write + Send + 'static) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(StreamState {
             queue: Mutex::default(),
             most,
             wake: Condvar::new(),
@@ -99,7 +99,7 @@ impl Lines {
             queue.lines.push_back(last.to_vec());
             self.0.wake.notify_one();
         }
-        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
+        let busy = |queue: &mut LineQueue| queue.writing || !queue.lines.is_empty();
         match within {
             Some(within) => drop(self.0.idle.wait_while_for(&mut queue, busy, within)),
             None => self.0.idle.wait_while(&mut queue, busy),
@@ -107,7 +107,7 @@ impl Lines {
     }
 }
 
-impl Shared {
+impl StreamState {
     /// The next line; the one before it is written.
     fn next(&self) -> Vec<u8> {
         let mut queue = self.queue.lock();
@@ -125,9 +125,9 @@ impl Shared {
 
 /// Where log lines go: to standard error, if somebody reads it. A line is dropped, and counted, if too many wait for that.
 #[derive(Debug, Clone, Copy)]
-pub struct Log;
+pub struct LogWriter;
 
-impl Write for Log {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         STDERR.push(line);
         Ok(line.len())
@@ -138,7 +138,7 @@ impl Write for Log {
     }
 }
 
-impl MakeWriter<'_> for Log {
+impl MakeWriter<'_> for LogWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {

@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep};
 use crate::cli::FailOn;
 use crate::clock::{Clock, until};
 use crate::config::Config;
-use crate::inventory::{AccountSeen, Board};
-use crate::metrics::OwnMetrics;
+use crate::inventory::{AccountSnapshot, Inventory};
+use crate::metrics::ExporterMetrics;
 use crate::model::error::{PollError, Reason};
-use crate::model::state::State;
-use crate::polling::supervisor::Accounts;
+use crate::model::state::TargetState;
+use crate::polling::supervisor::Supervisor;
 use crate::sanitize::ForLog;
-use crate::state_dir::Store;
+use crate::state_dir::StateDir;
 
 /// How often to look whether all was polled.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ const SAME_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is worth telling before the report.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum CheckEvent<'a> {
     /// How many targets were polled, of how many that are known so far.
     #[expect(missing_docs, reason = "as above")]
     Progress { polled: usize, known: usize },
@@ -83,7 +83,7 @@ pub struct Polled {
     /// What the configuration expects and is not there.
     pub missing: Vec<String>,
     /// Why there is no listing.
-    pub failure: Option<Failure>,
+    pub failure: Option<TargetFailure>,
 }
 
 /// An account whose discovery failed.
@@ -95,13 +95,13 @@ pub struct Undiscovered {
     /// Whether its targets are known all the same: then only their names are missing.
     pub only_names: bool,
     /// Why.
-    pub failure: Failure,
+    pub failure: TargetFailure,
 }
 
 /// What went wrong, and what to do.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "each field is as in the log")]
-pub struct Failure {
+pub struct TargetFailure {
     pub reason: &'static str,
     pub error: String,
     pub status: Option<u16>,
@@ -109,7 +109,7 @@ pub struct Failure {
     pub remedy: String,
 }
 
-impl From<&PollError> for Failure {
+impl From<&PollError> for TargetFailure {
     fn from(error: &PollError) -> Self {
         Self {
             reason: error.reason.label(),
@@ -127,12 +127,15 @@ pub async fn check(
     mut config: Config,
     clock: Clock,
     timeout: Duration,
-    tell: impl Fn(News<'_>),
+    tell: impl Fn(CheckEvent<'_>),
 ) -> anyhow::Result<Report> {
     config.poll.first_poll_within = Duration::ZERO;
     let in_flight = config.poll.request_timeout;
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
-    let mut accounts = Accounts::new(board.clone(), Store::default(), clock.clone());
+    let board = Arc::new(Inventory::new(
+        ExporterMetrics::new(clock.now()),
+        clock.clone(),
+    ));
+    let mut accounts = Supervisor::new(board.clone(), StateDir::default(), clock.clone());
     let (_, shown) = accounts.take_up(config).await?;
     shown.wait().await;
     let deadline = Instant::now() + timeout;
@@ -145,7 +148,7 @@ pub async fn check(
             seen.iter()
                 .flat_map(|account| account.targets.iter().flatten())
         };
-        tell(News::Progress {
+        tell(CheckEvent::Progress {
             polled: targets().filter(|(_, state)| is_polled(state)).count(),
             known: targets().count(),
         });
@@ -159,7 +162,7 @@ pub async fn check(
                 .is_none_or(|(told, _)| *told + SAME_PAUSE < until)
             {
                 let (system, account) = (key.0, key.1.as_str());
-                tell(News::Paused(Pause {
+                tell(CheckEvent::Paused(Pause {
                     system,
                     account,
                     until,
@@ -168,7 +171,7 @@ pub async fn check(
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let waits = |account: &&AccountSeen| {
+        let waits = |account: &&AccountSnapshot| {
             let key = (account.system.name, account.account.clone());
             // Answers to requests that were sent before the pause still come.
             let pause = pauses.get(&key);
@@ -182,12 +185,12 @@ pub async fn check(
     }
 }
 
-fn is_polled(state: &State) -> bool {
+fn is_polled(state: &TargetState) -> bool {
     state.last_attempt.is_some()
 }
 
 /// Whether all of an account was polled that can be.
-fn is_finished(account: &AccountSeen) -> bool {
+fn is_finished(account: &AccountSnapshot) -> bool {
     match &account.targets {
         Some(targets) => targets.iter().all(|(_, state)| is_polled(state)),
         None => account.undiscovered.is_some(),
@@ -195,13 +198,13 @@ fn is_finished(account: &AccountSeen) -> bool {
 }
 
 impl Report {
-    fn of(accounts: Vec<AccountSeen>, now: Timestamp) -> Self {
+    fn of(accounts: Vec<AccountSnapshot>, now: Timestamp) -> Self {
         let mut report = Self {
             targets: Vec::new(),
             discoveries: Vec::new(),
         };
         for seen in accounts {
-            let unreached = || Failure::unreached(seen.metrics.usage(now).paused_until);
+            let unreached = || TargetFailure::unreached(seen.metrics.usage(now).paused_until);
             if !is_finished(&seen) && seen.targets.is_none() {
                 report.discoveries.push(Undiscovered {
                     system: seen.system.name,
@@ -256,7 +259,7 @@ impl Report {
 }
 
 impl Polled {
-    fn of(system: &'static str, account: &str, target: String, state: &State) -> Self {
+    fn of(system: &'static str, account: &str, target: String, state: &TargetState) -> Self {
         let attempt = state.last_attempt.as_ref();
         let held = state.held.as_deref();
         let mut connections = BTreeMap::new();
@@ -391,7 +394,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Failure {
+impl TargetFailure {
     /// Of what the time was not enough for.
     fn unreached(paused_until: Option<Timestamp>) -> Self {
         let (reason, error, remedy) = match paused_until {

@@ -10,16 +10,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::inventory::Board;
-use crate::metrics::OwnMetrics;
-use crate::polling::reload::{Configuration, Reload, ReloadWebConfig};
+use crate::inventory::Inventory;
+use crate::metrics::ExporterMetrics;
+use crate::polling::reload::{Configuration, ReloadHandle, ReloadWebConfig};
 use crate::polling::shard::Shard;
-use crate::polling::supervisor::Accounts;
-use crate::state_dir::Store;
+use crate::polling::supervisor::Supervisor;
+use crate::state_dir::StateDir;
 use crate::systemd;
 use crate::web::config::WebConfig;
 use crate::web::status::About;
-use crate::web::{self, Limits, Server};
+use crate::web::{self, Server, ServerLimits};
 
 /// A state folder that is opened in this time can still fail the start before anybody is served.
 const BEFORE_SERVING: Duration = Duration::from_millis(500);
@@ -35,13 +35,13 @@ pub struct Web {
     /// The path of the page.
     pub telemetry_path: String,
     /// What `/-/reload` asks, if that is allowed.
-    pub reload: Option<Reload>,
+    pub reload: Option<ReloadHandle>,
     /// The configuration file that the status page names; `None` where there is none.
     pub config_file: Option<String>,
     /// Which of the processes with the same configuration this is.
     pub shard: Shard,
     /// What a client may ask.
-    pub limits: Limits,
+    pub limits: ServerLimits,
     /// TLS, passwords and headers.
     pub config: Arc<WebConfig>,
 }
@@ -49,7 +49,7 @@ pub struct Web {
 /// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one.
 ///
 /// It serves at once, and accounts come up beside that. Fails only at the start: if certificates cannot be
-/// loaded, or another process uses the folder. Ends within [`Limits::drain`] or 3 s, whichever is longer, whatever the
+/// loaded, or another process uses the folder. Ends within [`ServerLimits::drain`] or 3 s, whichever is longer, whatever the
 /// disk does.
 pub async fn run(
     configuration: Configuration,
@@ -59,11 +59,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     web.limits.fit(web::raise_descriptors());
-    let own = OwnMetrics::new(clock.now());
+    let own = ExporterMetrics::new(clock.now());
     own.sharded(web.shard.index(), web.shard.total());
     let web_config_gauge = own.web_config_gauge();
-    let store = state_dir.map_or_else(Store::default, |folder| {
-        Store::new(folder, own.state_write_failures())
+    let store = state_dir.map_or_else(StateDir::default, |folder| {
+        StateDir::new(folder, own.state_write_failures())
     });
     let mut opening = Box::pin({
         let store = store.clone();
@@ -77,9 +77,9 @@ pub async fn run(
         }
         _ => Some(opening),
     };
-    let board = Arc::new(Board::new(own, clock.clone()));
+    let board = Arc::new(Inventory::new(own, clock.clone()));
     board.opening(configuration.accounts());
-    let accounts = Accounts::new(board.clone(), store.clone(), clock.clone());
+    let accounts = Supervisor::new(board.clone(), store.clone(), clock.clone());
     let begun = CancellationToken::new();
     let reload_web_config: ReloadWebConfig = {
         let (config, gauge) = (web.config.clone(), web_config_gauge.clone());

@@ -4,14 +4,14 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::Raw;
+use super::RawConfig;
 use crate::settings::schema::rule;
 pub(super) use crate::settings::schema::shown;
 
 /// The schema, in the draft that editors' YAML servers know best.
 pub(crate) fn schema() -> Value {
     let generator = SchemaSettings::draft07().into_generator();
-    generator.into_root_schema_for::<Raw>().to_value()
+    generator.into_root_schema_for::<RawConfig>().to_value()
 }
 
 /// There is something to poll.

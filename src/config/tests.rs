@@ -58,7 +58,7 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
     for n in (0..100_000).chain([7]) {
         writeln!(text, "      - {{id: \"{n:032x}\", name: e{n}}}").unwrap();
     }
-    let problems = Problems::new("c");
+    let problems = ConfigErrors::new("c");
     let begun = std::time::Instant::now();
     let problems = Config::parse(&text, "".as_ref(), &|_| Some("t".into()), problems).unwrap_err();
     let said = problems.to_string();
@@ -86,7 +86,7 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
 fn a_source_is_another_one_only_if_what_it_is_made_from_changed() {
     let written = |text: &str| {
         let env = |_: &str| Some("secret".to_owned());
-        let config = Config::parse(text, "".as_ref(), &env, Problems::new("test")).unwrap();
+        let config = Config::parse(text, "".as_ref(), &env, ConfigErrors::new("test")).unwrap();
         config.accounts[0].written.clone()
     };
     let text = "zis:\n  - account: a\n    subdomain: a\n    integrations:\n      - name: n\n        token_env: S\n        expect: [x]\n";
@@ -118,7 +118,7 @@ fn a_day_has_24_hours_and_a_week_7_days() {
             integration("        token_env: T\n")
         );
         let env = |_: &str| Some("t".to_owned());
-        Config::parse(&text, "".as_ref(), &env, Problems::new("c"))
+        Config::parse(&text, "".as_ref(), &env, ConfigErrors::new("c"))
             .map(|config| config.poll.interval)
     };
     for (text, hours) in [

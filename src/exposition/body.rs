@@ -14,7 +14,7 @@ const JOINED: usize = 16 * 1024;
 
 /// Some of a page, as it is sent; a copy shares its bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Body {
+pub(super) struct BodyWriter {
     pub(super) encoding: Encoding,
     sent: Page,
     small: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) struct Body {
     crc: crc32fast::Hasher,
 }
 
-impl Body {
+impl BodyWriter {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self {
             encoding,

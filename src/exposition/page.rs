@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
 use super::block::{Deflated, series};
-use super::body::Body;
-use super::piece::{Joiner, Pieces};
+use super::body::BodyWriter;
+use super::segment::{SegmentCache, SegmentWriter};
 use super::{Countdown, Encoding, Fragment, HEADS, encode};
 use crate::metrics::COUNTDOWN;
 
@@ -30,7 +30,7 @@ pub struct Page {
 /// Puts a page together. A copy of one that has no tail yet shares its bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct PageBuilder {
-    body: Body,
+    body: BodyWriter,
     countdowns: Arc<[Countdown]>,
     tail: String,
 }
@@ -39,7 +39,7 @@ impl PageBuilder {
     /// Begins an empty page.
     #[must_use]
     pub(crate) fn new(encoding: Encoding) -> Self {
-        let mut body = Body::new(encoding);
+        let mut body = BodyWriter::new(encoding);
         body.begin();
         Self {
             body,
@@ -53,10 +53,10 @@ impl PageBuilder {
     pub(crate) fn fragments<'a>(
         &'a mut self,
         fragments: &[&'a Fragment],
-        pieces: Option<&'a mut Pieces>,
+        pieces: Option<&'a mut SegmentCache>,
     ) {
         let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-        let mut joiner = Joiner::new(&mut self.body, pieces);
+        let mut joiner = SegmentWriter::new(&mut self.body, pieces);
         loop {
             let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
             let Some(next) = heads.min_by_key(|head| &head.place) else {

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::listing::{Connection, Draft, Facts};
-use crate::model::state::Held;
-use crate::vendors::http::Pace;
+use crate::model::listing::{Connection, Facts, ListingBuilder};
+use crate::model::state::LastListing;
+use crate::vendors::http::RequestLimiter;
 
 static SYSTEM: System = System {
     name: "test",
@@ -148,10 +148,10 @@ fn connection() -> impl Strategy<Value = Connection> {
         )
 }
 
-fn board() -> (Arc<Board>, AccountBoard) {
+fn board() -> (Arc<Inventory>, AccountHandle) {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
-    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
+    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
     let metrics = Arc::new(AccountMetrics::new(
         "test",
         "a \"quoted\" account",
@@ -166,7 +166,7 @@ fn board() -> (Arc<Board>, AccountBoard) {
 async fn a_page_shows_what_changed_since_the_one_before() {
     let (board, account) = board();
     let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
-    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     // Of both encodings, each of which is put together for itself.
     let look = || {
         let mut gzip = String::new();
@@ -187,7 +187,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     account.set_targets(&labels, |_| start.clone());
     assert_eq!(shown(up), 1);
 
-    let mut draft = Draft::new("list", 10, 10);
+    let mut draft = ListingBuilder::new("list", 10, 10);
     let row: Connection = Connection {
         id: "slack".into(),
         kind: "oauth",
@@ -196,7 +196,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     };
     draft.page(vec![row], true).unwrap();
     let stale_after = Duration::from_mins(5);
-    let held = Held::new(
+    let held = LastListing::new(
         draft.finish(),
         None,
         Vec::new(),
@@ -204,7 +204,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
         stale_after,
     );
     let held = Some(Arc::new(held));
-    account.publish("a", State { held, ..start });
+    account.publish("a", TargetState { held, ..start });
     let counting = "saas_connection_token_expires_in_seconds";
     assert_eq!((shown("saas_connection_info"), shown(counting)), (1, 1));
 
@@ -226,7 +226,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
 fn what_a_publish_does_not_change_is_not_rendered_anew() {
     let (board, account) = board();
     let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
-    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     account.set_targets(&labels, |_| start.clone());
     let rows = (0..100).map(|row| -> Connection {
         Connection {
@@ -235,16 +235,16 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
             ..Connection::default()
         }
     });
-    let mut draft = Draft::new("list", 1000, 1000);
+    let mut draft = ListingBuilder::new("list", 1000, 1000);
     draft.page(rows.collect(), true).unwrap();
     let listing = draft.finish();
     let publish = |successes| {
         let age = Duration::from_mins(5);
-        let held = Held::new(listing.clone(), None, Vec::new(), Instant::now(), age);
+        let held = LastListing::new(listing.clone(), None, Vec::new(), Instant::now(), age);
         let held = Some(Arc::new(held));
         account.publish(
             "a",
-            State {
+            TargetState {
                 successes,
                 held,
                 ..start.clone()
@@ -263,11 +263,11 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
 fn what_was_put_together_for_a_page_ends_with_it_if_another_one_is_asked_for() {
     let (board, account) = board();
     let labels = (0..100).map(|target| (target.to_string(), format!("target {target}")));
-    let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     account.set_targets(&labels.collect(), |_| start.clone());
-    let ask: [fn(&Board) -> Page; 2] = [
+    let ask: [fn(&Inventory) -> Page; 2] = [
         |board| board.page(Encoding::Gzip),
-        |board| board.part(&Part::Own, Encoding::Plain),
+        |board| board.part(&Selector::Own, Encoding::Plain),
     ];
     for another in ask {
         let chunks = board.page(Encoding::Plain).chunks;
@@ -297,7 +297,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _time = runtime.enter();
         let (board, account) = board();
-        let start = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+        let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
         // Labels are made unique before they come here.
         let labels: BTreeMap<_, _> = names.iter().map(|(id, name)| (id.clone(), format!("{name}{id}"))).collect();
         account.set_targets(&labels, |_| start.clone());
@@ -305,14 +305,14 @@ proptest! {
         for (id, rows) in published {
             // Put together before, a page must still show what comes after it.
             let _ = board.page(Encoding::Plain);
-            let mut draft = Draft::new("list", 1000, 1000);
+            let mut draft = ListingBuilder::new("list", 1000, 1000);
             draft.page(rows, true).unwrap();
             let listing = draft.finish();
             let renewals = vec![0; listing.connections().len()];
             let (taken, stale_after) = (Instant::now(), Duration::from_mins(5));
-            let held = Held { listing, renewals, expected: vec![("e\"".to_owned(), true)], taken, stale_after };
+            let held = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], taken, stale_after };
             let held = Arc::new(held);
-            account.publish(&id, State { held: Some(held.clone()), ..start.clone() });
+            account.publish(&id, TargetState { held: Some(held.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {
                 last.insert(label.clone(), held);
             }

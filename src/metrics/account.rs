@@ -16,8 +16,8 @@ use prometheus::{
 use super::usage::{Usage, WindowUsage};
 use crate::clock::seconds;
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::Unknown;
-use crate::vendors::http::{Pace, Quota};
+use crate::model::listing::UnknownValues;
+use crate::vendors::http::{Quota, RequestLimiter};
 
 /// The counters of one account, with its labels. Gone with the account, so no series stays behind.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct AccountMetrics {
     errors: IntCounterVec,
     rate_limited: IntCounter,
     wait: Counter,
-    pace: Arc<Pace>,
+    pace: Arc<RequestLimiter>,
     budget: GaugeVec,
     quota_limit: GaugeVec,
     quota_remaining: GaugeVec,
@@ -59,7 +59,7 @@ impl AccountMetrics {
     pub fn new(
         system: &'static str,
         account: &str,
-        pace: Arc<Pace>,
+        pace: Arc<RequestLimiter>,
         durations: HistogramVec,
     ) -> Self {
         let registry = Registry::new();
@@ -231,7 +231,7 @@ impl AccountMetrics {
     }
 
     /// Counts what an answer had that no document knows.
-    pub fn unknown(&self, values: &Unknown) {
+    pub fn unknown(&self, values: &UnknownValues) {
         self.note();
         for (field, count) in values {
             self.unknown_values

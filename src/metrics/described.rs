@@ -11,10 +11,10 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use super::{ALL, AccountMetrics, OwnMetrics, freshness};
-use crate::model::state::State;
-use crate::vendors::http::Pace;
-use crate::vendors::{Settings as _, zuora};
+use super::{ALL, AccountMetrics, ExporterMetrics, freshness};
+use crate::model::state::TargetState;
+use crate::vendors::http::RequestLimiter;
+use crate::vendors::{AccountSettings as _, zuora};
 
 /// One metric.
 pub(crate) struct Described {
@@ -53,9 +53,9 @@ pub(super) fn note(collector: &impl Collector) {
 }
 
 /// The metrics of a process with one account, which has not begun to poll.
-fn fresh() -> (OwnMetrics, AccountMetrics) {
-    let own = OwnMetrics::new(Timestamp::UNIX_EPOCH);
-    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+fn fresh() -> (ExporterMetrics, AccountMetrics) {
+    let own = ExporterMetrics::new(Timestamp::UNIX_EPOCH);
+    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
     let account = AccountMetrics::new("zuora", "production", pace, own.durations());
     (own, account)
 }
@@ -81,8 +81,8 @@ pub(crate) fn all() -> Vec<Described> {
 /// What is on the page before anything was polled: there each label whose values are fixed has them all.
 pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let (own, account) = fresh();
-    let state = State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
-    let system = zuora::AccountSettings::SYSTEM;
+    let state = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+    let system = zuora::ZuoraAccount::SYSTEM;
     let mut families = Vec::new();
     freshness(
         system,

@@ -7,12 +7,12 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use crate::clock::seconds;
 use crate::model::listing::{Facts, Row, same};
-use crate::model::state::{Held, State};
+use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
 /// Name, help and type of a family.
 #[derive(Debug)]
-pub struct Header {
+pub struct FamilyDescription {
     /// The metric's name.
     pub name: &'static str,
     /// One sentence.
@@ -35,7 +35,7 @@ macro_rules! families {
         enum Index { $($id),* }
         $(static $id: Family<{ <[&str]>::len(&[$($label),*]) }> = Family(Index::$id as usize);)*
         /// Every family that is rendered per target, in the order of the page.
-        pub static ALL: &[Header] = &[$(Header { name: $name, help: $help, kind: MetricType::$kind, labels: &["system", "account", "target", $($label),*] }),*];
+        pub static ALL: &[FamilyDescription] = &[$(FamilyDescription { name: $name, help: $help, kind: MetricType::$kind, labels: &["system", "account", "target", $($label),*] }),*];
     };
 }
 
@@ -88,7 +88,7 @@ families! {
 /// The place in [`ALL`] of the family whose values are computed at the scrape.
 pub const COUNTDOWN: usize = Index::TOKEN_EXPIRES_IN as usize;
 
-impl Header {
+impl FamilyDescription {
     /// The family with these samples.
     #[must_use]
     pub fn family(&self, samples: Vec<Metric>) -> MetricFamily {
@@ -187,7 +187,7 @@ fn sample(labels: &[&str], values: [&str; 3]) -> Metric {
 const BATCH: usize = 32;
 
 /// What a target's listing shows, family by family, and each again for each batch of connections.
-pub fn listing(system: &System, account: &str, target: &str, held: &Held, show: Sink<'_>) {
+pub fn listing(system: &System, account: &str, target: &str, held: &LastListing, show: Sink<'_>) {
     let mut samples = Samples::new(system, account, target);
     let mut counts: Vec<_> = system
         .documented
@@ -214,7 +214,7 @@ pub fn listing(system: &System, account: &str, target: &str, held: &Held, show: 
         samples.add(&CONNECTIONS, [kind, status], count as f64);
     }
     for (expected, there) in &held.expected {
-        samples.add(&EXPECTED, [expected], truth(*there));
+        samples.add(&EXPECTED, [expected], bool_value(*there));
     }
     samples.flush(show);
 }
@@ -228,9 +228,13 @@ fn add_connection(
     let labels = [connection.id, connection.kind];
     let expiry = connection.expiry;
     samples.add(&INFO, info(connection), 1.0);
-    samples.add_if(&CONNECTED, labels, connected.map(truth));
+    samples.add_if(&CONNECTED, labels, connected.map(bool_value));
     samples.add_if(&TOKEN_EXPIRY, labels, expiry.map(seconds));
-    samples.add_if(&TOKEN_RENEWABLE, labels, connection.renewable.map(truth));
+    samples.add_if(
+        &TOKEN_RENEWABLE,
+        labels,
+        connection.renewable.map(bool_value),
+    );
     samples.add_if(&TOKEN_RENEWALS, labels, expiry.map(|_| renewals as f64));
     samples.add_if(&CREATED, labels, connection.created.map(seconds));
     samples.add_if(&UPDATED, labels, connection.updated.map(seconds));
@@ -263,7 +267,13 @@ fn info(connection: Row<'_>) -> [&str; 11] {
 }
 
 /// The samples of the countdown family, batch by batch; the scrape puts their values in.
-pub fn token_expires_in(system: &System, account: &str, target: &str, held: &Held, show: Sink<'_>) {
+pub fn token_expires_in(
+    system: &System,
+    account: &str,
+    target: &str,
+    held: &LastListing,
+    show: Sink<'_>,
+) {
     let mut samples = Samples::new(system, account, target);
     let expiring = held.listing.connections().filter(|c| c.expiry.is_some());
     for (row, connection) in expiring.enumerate() {
@@ -280,13 +290,13 @@ pub fn freshness(
     system: &System,
     account: &str,
     target: &str,
-    state: &State,
+    state: &TargetState,
     paused_until: Option<Timestamp>,
     show: Sink<'_>,
 ) {
     let mut samples = Samples::new(system, account, target);
     if let Some(attempt) = &state.last_attempt {
-        samples.add(&UP, [], truth(attempt.error.is_none()));
+        samples.add(&UP, [], bool_value(attempt.error.is_none()));
         samples.add(&LAST_ATTEMPT, [], seconds(attempt.at));
         samples.add(&POLL_DURATION, [], attempt.duration.as_secs_f64());
         if let Some(error) = &attempt.error {
@@ -301,7 +311,7 @@ pub fn freshness(
         [],
         f64::from(state.consecutive_failures),
     );
-    samples.add(&RESTORED, [], truth(state.restored));
+    samples.add(&RESTORED, [], bool_value(state.restored));
     samples.add(&POLLS, ["success"], state.successes as f64);
     samples.add(&POLLS, ["failure"], state.failures as f64);
     for (change, count) in [
@@ -314,6 +324,6 @@ pub fn freshness(
     samples.flush(show);
 }
 
-fn truth(value: bool) -> f64 {
+fn bool_value(value: bool) -> f64 {
     f64::from(u8::from(value))
 }

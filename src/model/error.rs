@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Current;
+use crate::settings::CurrentSecret;
 
 /// The one word that says why a poll failed; the `reason` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -204,7 +204,7 @@ impl PollError {
     /// The error of a call that was made with this secret: one that was refused may have been replaced in the file that
     /// cannot be read.
     #[must_use]
-    pub fn made_with(self, secret: &Current) -> Self {
+    pub fn made_with(self, secret: &CurrentSecret) -> Self {
         match secret.outdated() {
             Some(unread) if self.reason.is_refused_credential() => Self {
                 reason: Reason::Credential,

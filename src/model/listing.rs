@@ -14,20 +14,20 @@ use crate::model::error::{PollError, Reason};
 use texts::{Interner, Reorder, TextId, Texts};
 
 /// Values that no document of the vendor's knows, counted by field.
-pub type Unknown = BTreeMap<&'static str, u64>;
+pub type UnknownValues = BTreeMap<&'static str, u64>;
 
 /// The text of a value.
 #[derive(Debug)]
-pub struct Text<'a> {
+pub struct LossyText<'a> {
     /// With U+FFFD in place of whatever is no character.
     pub text: Cow<'a, str>,
     /// If there was any, a hash of what stood there.
     pub replaced: Option<u32>,
 }
 
-impl<'a> Text<'a> {
+impl<'a> LossyText<'a> {
     /// What is shown of a fact; a text of which something was replaced is counted.
-    pub fn shown(self, field: &'static str, unknown: &mut Unknown) -> Cow<'a, str> {
+    pub fn shown(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if self.replaced.is_some() {
             *unknown.entry(field).or_default() += 1;
         }
@@ -120,7 +120,7 @@ pub struct Facts<T = Box<str>> {
     pub permission_scope: T,
 }
 
-/// All connections of one target from one poll. Made only by [`Draft::finish`], after the last page.
+/// All connections of one target from one poll. Made only by [`ListingBuilder::finish`], after the last page.
 ///
 /// It is held for as long as its target is known: two blocks of memory, in which each text stands once.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +132,7 @@ pub struct Listing {
     /// Rows dropped because a later row had the same identity.
     pub duplicates: u64,
     /// Values of the vendor's that no document knows, counted by field.
-    pub unknown: Unknown,
+    pub unknown: UnknownValues,
 }
 
 /// What is done with a listing of more connections takes long enough to be done beside the event loop.
@@ -181,7 +181,7 @@ pub fn side_by_side<'a>(
 
 /// A listing on the way: pages go in, and it ends complete or as an error.
 #[derive(Debug)]
-pub struct Draft {
+pub struct ListingBuilder {
     endpoint: &'static str,
     max_connections: usize,
     max_pages: u32,
@@ -197,7 +197,7 @@ pub struct Draft {
     done: Listing,
 }
 
-impl Draft {
+impl ListingBuilder {
     /// Begins a listing of at most `max_connections`, on pages of at most `page_size` rows.
     ///
     /// The pages are capped at twice what full pages would need, and two: enough for a vendor whose
@@ -284,17 +284,17 @@ impl Draft {
         let progress = self.rows.len() > self.earlier.1;
         self.earlier = (self.taken, self.rows.len());
         if !last && !progress {
-            return Err(self.stuck("brought nothing new, though more was announced"));
+            return Err(self.no_progress("brought nothing new, though more was announced"));
         }
         if !last && self.done.pages >= self.max_pages {
-            return Err(self.stuck("was not the last one, and we ask for no more"));
+            return Err(self.no_progress("was not the last one, and we ask for no more"));
         }
         Ok(progress)
     }
 
     /// A row's name as it is shown. Two that differ only in what was replaced in them stay two; such a name is counted
     /// under this field.
-    pub fn name<'a>(&mut self, field: &'static str, name: Text<'a>) -> Cow<'a, str> {
+    pub fn name<'a>(&mut self, field: &'static str, name: LossyText<'a>) -> Cow<'a, str> {
         let replaced = name.replaced;
         let text = name.shown(field, &mut self.done.unknown);
         let Some(hash) = replaced else {
@@ -309,13 +309,13 @@ impl Draft {
     }
 
     /// What no document of the vendor's knows, as far as it was counted.
-    pub fn unknown_values(&mut self) -> &mut Unknown {
+    pub fn unknown_values(&mut self) -> &mut UnknownValues {
         &mut self.done.unknown
     }
 
     /// The error of a paging that does not move: `what` follows "page N".
     #[must_use]
-    pub fn stuck(&self, what: &str) -> PollError {
+    pub fn no_progress(&self, what: &str) -> PollError {
         PollError::new(
             Reason::Pagination,
             self.endpoint,
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn the_later_of_two_rows_with_one_identity_wins_and_is_counted() {
-        let mut draft = Draft::new("e", 10, 10);
+        let mut draft = ListingBuilder::new("e", 10, 10);
         draft
             .page(
                 vec![
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_page_that_brings_nothing_new_is_an_error_unless_it_is_the_last() {
-        let mut draft = Draft::new("e", 10, 1);
+        let mut draft = ListingBuilder::new("e", 10, 1);
         draft.page(vec![row("a", "x", "")], false).unwrap();
         assert_eq!(draft.page(vec![row("a", "x", "")], true), Ok(false));
         let error = draft.page(vec![row("a", "x", "")], false).unwrap_err();
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn too_many_rows_and_too_many_pages_end_it() {
-        let mut draft = Draft::new("e", 1, 1);
+        let mut draft = ListingBuilder::new("e", 1, 1);
         draft.page(vec![row("a", "x", "")], false).unwrap();
         assert_eq!(
             draft
@@ -431,7 +431,7 @@ mod tests {
             Reason::TooLarge
         );
 
-        let mut draft = Draft::new("e", 8, 8);
+        let mut draft = ListingBuilder::new("e", 8, 8);
         let reasons: Vec<_> = ["a", "b", "c", "d"]
             .map(|id| draft.page(vec![row(id, "x", "")], false))
             .into_iter()

@@ -11,17 +11,17 @@ use tokio::time::Instant;
 
 use crate::model::error::PollError;
 use crate::model::listing::{Listing, Row, same, side_by_side};
-pub use snapshot::Snapshot;
+pub use snapshot::StateSnapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct TargetState {
     /// How often the target is polled.
     pub interval: Duration,
     /// When the next poll is due.
     pub next_poll: Timestamp,
     /// The last poll; `None` before the first.
-    pub last_attempt: Option<Attempt>,
+    pub last_attempt: Option<PollOutcome>,
     /// How long the longest of the last polls took: each that is shorter takes a tenth of it away.
     pub longest_poll: Duration,
     /// The end of the last poll that gave a listing.
@@ -37,14 +37,14 @@ pub struct State {
     /// Differences between listings, since the start.
     pub changes: ChangeCounts,
     /// The last complete listing.
-    pub held: Option<Arc<Held>>,
+    pub held: Option<Arc<LastListing>>,
     /// Whether that listing comes from the state folder.
     pub restored: bool,
 }
 
 /// A poll that is over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct PollOutcome {
     /// When it ended.
     pub at: Timestamp,
     /// How long it took.
@@ -55,7 +55,7 @@ pub struct Attempt {
 
 /// A complete listing and what was seen of its connections over time.
 #[derive(Debug)]
-pub struct Held {
+pub struct LastListing {
     /// The listing.
     pub listing: Listing,
     /// How often each connection's expiry moved forward, in the listing's order.
@@ -79,7 +79,7 @@ pub struct ChangeCounts {
 
 /// One difference between two listings.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change<'a> {
+pub enum ConnectionChange<'a> {
     /// The connection was not there before.
     Added(Row<'a>),
     /// The connection is not there any more.
@@ -88,7 +88,7 @@ pub enum Change<'a> {
     Status(&'static str, Row<'a>),
 }
 
-impl State {
+impl TargetState {
     /// Nothing known yet.
     #[must_use]
     pub fn new(interval: Duration, next_poll: Timestamp) -> Self {
@@ -120,7 +120,7 @@ impl State {
     }
 }
 
-impl Held {
+impl LastListing {
     /// A listing, after the one that was held before it.
     #[must_use]
     pub fn new(
@@ -166,18 +166,18 @@ impl Held {
 
 impl ChangeCounts {
     /// Counts these differences too.
-    pub fn count(&mut self, changes: &[Change<'_>]) {
+    pub fn count(&mut self, changes: &[ConnectionChange<'_>]) {
         for change in changes {
             match change {
-                Change::Added(_) => self.added += 1,
-                Change::Removed(_) => self.removed += 1,
-                Change::Status(..) => self.status += 1,
+                ConnectionChange::Added(_) => self.added += 1,
+                ConnectionChange::Removed(_) => self.removed += 1,
+                ConnectionChange::Status(..) => self.status += 1,
             }
         }
     }
 }
 
-impl<'a> Change<'a> {
+impl<'a> ConnectionChange<'a> {
     /// The value of the `change` label.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -201,12 +201,12 @@ impl<'a> Change<'a> {
 
 /// The differences between two listings.
 #[must_use]
-pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
+pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<ConnectionChange<'a>> {
     let change = |pair: (Option<Row<'a>>, Option<Row<'a>>)| match pair {
-        (None, Some(now)) => Some(Change::Added(now)),
-        (Some(before), None) => Some(Change::Removed(before)),
+        (None, Some(now)) => Some(ConnectionChange::Added(now)),
+        (Some(before), None) => Some(ConnectionChange::Removed(before)),
         (Some(before), Some(now)) if !same(before.status, now.status) => {
-            Some(Change::Status(before.status, now))
+            Some(ConnectionChange::Status(before.status, now))
         }
         _ => None,
     };
@@ -214,7 +214,7 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<Change<'a>> {
 }
 
 /// How often each connection's expiry moved forward, given the counts of the listing before.
-fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
+fn renewals(before: Option<&LastListing>, now: &Listing) -> Vec<u64> {
     let Some(before) = before else {
         return vec![0; now.connections().len()];
     };
@@ -235,7 +235,7 @@ fn renewals(before: Option<&Held>, now: &Listing) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::listing::{Connection, Draft};
+    use crate::model::listing::{Connection, ListingBuilder};
 
     fn listing(rows: &[(&str, &'static str, Option<i64>)]) -> Listing {
         let rows = rows.iter().map(|(id, status, expiry)| Connection {
@@ -244,7 +244,7 @@ mod tests {
             expiry: expiry.map(|s| Timestamp::from_second(s).unwrap()),
             ..<Connection>::default()
         });
-        let mut draft = Draft::new("e", 100, 100);
+        let mut draft = ListingBuilder::new("e", 100, 100);
         draft.page(rows.collect(), true).unwrap();
         draft.finish()
     }
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn an_expiry_that_moved_forward_is_a_renewal_and_one_that_moved_back_is_not() {
-        let held = |listing: Listing, renewals| Held {
+        let held = |listing: Listing, renewals| LastListing {
             listing,
             renewals,
             expected: Vec::new(),

@@ -16,22 +16,22 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::inventory::{AccountBoard, Board};
+use crate::inventory::{AccountHandle, Inventory};
 use crate::metrics::AccountMetrics;
 use crate::model::error::{PollError, Reason};
-use crate::polling::jobs::Jobs;
+use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::poller::{Poller, Setup, SharedSetup};
-use crate::polling::repeated::Repeated;
+use crate::polling::repeated_failure::RepeatedFailure;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MOST_NAMES};
-use crate::state_dir::{AccountStore, Item, Store};
-use crate::vendors::account::{AccountConfig, Discovery, Poll, Target};
-use crate::vendors::http::{Client, Pace, Transport};
-use crate::vendors::{Found, Source};
+use crate::state_dir::{AccountStateDir, StateDir, StateFile};
+use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
+use crate::vendors::http::{Client, RequestLimiter, Transport};
+use crate::vendors::{DiscoveredTarget, Source};
 use labels::labels;
 use recorder::Recorder;
-pub use reload::Change;
-use restart::Known;
+pub use reload::AccountChange;
+use restart::DiscoveryState;
 #[cfg(any(test, fuzzing))]
 pub(crate) use restart::time_left;
 
@@ -43,33 +43,33 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
 const NAMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a discovery gave, and the credential that it was asked with.
-type Discovered = (Option<u64>, Result<Vec<Found>, PollError>);
+type Discovered = (Option<u64>, Result<Vec<DiscoveredTarget>, PollError>);
 
 /// An account that is ready to be polled.
 pub struct Account {
     config: AccountConfig,
     schedule: Arc<Schedule>,
     setup: SharedSetup,
-    pace: Arc<Pace>,
+    pace: Arc<RequestLimiter>,
     metrics: Arc<AccountMetrics>,
-    board: AccountBoard,
-    store: AccountStore,
+    board: AccountHandle,
+    store: AccountStateDir,
     clock: Clock,
-    known: Known,
+    known: DiscoveryState,
     /// From when on the first polls are spread, until they are.
     first: Option<Instant>,
     /// Discoveries since one succeeded that failed in a way that will not pass by itself, and the credential of the last.
     hopeless: u32,
     refused_credential: Option<u64>,
-    failed_discoveries: Repeated,
+    failed_discoveries: RepeatedFailure,
     max_connections: usize,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, RunningPoller>,
     pollers: JoinSet<()>,
     jobs: Option<AbortOnDropHandle<()>>,
 }
 
 /// The poller of one target.
-struct Running {
+struct RunningPoller {
     task: AbortHandle,
     reloaded: Arc<Notify>,
 }
@@ -79,13 +79,16 @@ impl Account {
     pub fn open(
         transport: Arc<dyn Transport>,
         config: AccountConfig,
-        poll: &Poll,
-        board: &Arc<Board>,
-        store: &Store,
+        poll: &PollConfig,
+        board: &Arc<Inventory>,
+        store: &StateDir,
         clock: Clock,
     ) -> Self {
         let system = config.system.name;
-        let pace = Arc::new(Pace::new(config.requests_per_minute, fastrand::u64(..)));
+        let pace = Arc::new(RequestLimiter::new(
+            config.requests_per_minute,
+            fastrand::u64(..),
+        ));
         let durations = board.own().durations();
         let metrics = Arc::new(AccountMetrics::new(
             system,
@@ -115,17 +118,21 @@ impl Account {
     )]
     fn with_source(
         config: AccountConfig,
-        poll: &Poll,
-        board: &Arc<Board>,
-        pace: Arc<Pace>,
+        poll: &PollConfig,
+        board: &Arc<Inventory>,
+        pace: Arc<RequestLimiter>,
         metrics: Arc<AccountMetrics>,
-        store: AccountStore,
+        store: AccountStateDir,
         source: Arc<dyn Source>,
         clock: Clock,
     ) -> Self {
         let board = board.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
-        let jobs = Arc::new(Jobs::new(source.clone(), schedule.clone(), metrics.clone()));
+        let jobs = Arc::new(BackgroundJobs::new(
+            source.clone(),
+            schedule.clone(),
+            metrics.clone(),
+        ));
         let setup = Setup::new(source, jobs, &config.targets);
         Self {
             config,
@@ -136,12 +143,12 @@ impl Account {
             board,
             store,
             clock,
-            known: Known::default(),
+            known: DiscoveryState::default(),
             first: Some(Instant::now()),
             max_connections: poll.max_connections,
             hopeless: 0,
             refused_credential: None,
-            failed_discoveries: Repeated::default(),
+            failed_discoveries: RepeatedFailure::default(),
             running: BTreeMap::new(),
             pollers: JoinSet::new(),
             jobs: None,
@@ -162,7 +169,11 @@ impl Account {
 
     /// Asks for targets once an hour, first when it is due, polls each of them, and takes up what a reload changes. Ends
     /// only by being dropped.
-    pub async fn run(mut self, mut due: Option<Instant>, mut changes: mpsc::Receiver<Change>) {
+    pub async fn run(
+        mut self,
+        mut due: Option<Instant>,
+        mut changes: mpsc::Receiver<AccountChange>,
+    ) {
         self.run_jobs();
         let mut discovery = Box::pin(self.discovery(due));
         loop {
@@ -173,7 +184,7 @@ impl Account {
                     due = Some(self.discovered(credential, result).await);
                     discovery = Box::pin(self.discovery(due));
                 }
-                () = self.names_are_late(due) => self.poll_known().await,
+                () = self.names_overdue(due) => self.poll_known().await,
                 Some(change) = changes.recv() => {
                     let another_source = change.transport.is_some();
                     let next = self.take_up(change, due).await;
@@ -191,7 +202,7 @@ impl Account {
     /// never, where there is nothing to discover.
     pub async fn start(&mut self) -> Option<Instant> {
         self.resume().await;
-        if self.config.discovery == Discovery::Never {
+        if self.config.discovery == DiscoveryMode::Never {
             self.poll(self.config.targets.clone()).await;
             return None;
         }
@@ -207,8 +218,8 @@ impl Account {
 
     /// Ends when the first listings of configured targets have waited long enough for their names, which are due to be asked
     /// for; never, if they do not wait.
-    fn names_are_late(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
-        let waits = self.config.discovery == Discovery::Names
+    fn names_overdue(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
+        let waits = self.config.discovery == DiscoveryMode::Names
             && self.first.is_some()
             && !self.config.targets.is_empty();
         let for_the_budget = Duration::from_mins(2) / self.config.requests_per_minute.get();
@@ -226,13 +237,13 @@ impl Account {
     /// Polls the targets that are known.
     async fn poll_known(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
-            Discovery::Targets => self
+            DiscoveryMode::Targets => self
                 .known
                 .found
                 .iter()
-                .map(|id| Target::found(id))
+                .map(|id| TargetConfig::found(id))
                 .collect(),
-            Discovery::Names | Discovery::Never => self.config.targets.clone(),
+            DiscoveryMode::Names | DiscoveryMode::Never => self.config.targets.clone(),
         };
         // A list that was never had is not an empty one.
         if !targets.is_empty() {
@@ -278,7 +289,7 @@ impl Account {
     async fn discovered(
         &mut self,
         credential: Option<u64>,
-        result: Result<Vec<Found>, PollError>,
+        result: Result<Vec<DiscoveredTarget>, PollError>,
     ) -> Instant {
         let nothing = || {
             let detail = "the vendor listed no target";
@@ -304,11 +315,11 @@ impl Account {
         self.known.last_attempt = self.clock.now();
         self.known.next = self.known.last_attempt + wait;
         self.known.memory = self.source().memory();
-        self.store.write(Item::Discovery, self.known.clone());
-        if self.config.discovery == Discovery::Targets {
+        self.store.write(StateFile::Discovery, self.known.clone());
+        if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(up, self.known.last_success);
         }
-        if up || self.config.discovery == Discovery::Names {
+        if up || self.config.discovery == DiscoveryMode::Names {
             self.poll_known().await;
         }
         // After the targets are shown: without any, this means that there is nothing to wait for.
@@ -317,8 +328,8 @@ impl Account {
     }
 
     /// Notes what was found.
-    fn found(&mut self, found: Vec<Found>) {
-        let follows = self.config.discovery == Discovery::Targets;
+    fn found(&mut self, found: Vec<DiscoveredTarget>) {
+        let follows = self.config.discovery == DiscoveryMode::Targets;
         self.hopeless = 0;
         self.refused_credential = None;
         let failures = self.failed_discoveries.succeeded();
@@ -328,7 +339,7 @@ impl Account {
         }
         self.known.last_success = Some(self.clock.now());
         self.known.found.clear();
-        for Found { id, name } in found {
+        for DiscoveredTarget { id, name } in found {
             if let Some(name) = name.filter(|name| !name.is_empty()) {
                 self.known.names.insert(id.clone(), name);
             }
@@ -342,16 +353,16 @@ impl Account {
     fn not_found(&mut self, credential: Option<u64>, error: &PollError) {
         self.metrics.failed(error);
         let cost = match self.config.discovery {
-            Discovery::Targets if self.known.found.is_empty() => {
+            DiscoveryMode::Targets if self.known.found.is_empty() => {
                 "no target of the account is polled until it succeeds"
             }
-            Discovery::Targets => "the earlier targets are kept",
-            Discovery::Names | Discovery::Never => {
+            DiscoveryMode::Targets => "the earlier targets are kept",
+            DiscoveryMode::Names | DiscoveryMode::Never => {
                 "targets without a configured name show their last known name or their id"
             }
         };
         // Names are not worth asking for with each poll, whatever is wrong.
-        if !error.reason.may_pass() || self.config.discovery == Discovery::Names {
+        if !error.reason.may_pass() || self.config.discovery == DiscoveryMode::Names {
             self.hopeless += 1;
             self.refused_credential = credential;
         }
@@ -376,7 +387,7 @@ impl Account {
     ///
     /// First polls are spread from the start on, those of targets found later from now on; what is past by now is due
     /// now.
-    async fn poll(&mut self, targets: Vec<Target>) {
+    async fn poll(&mut self, targets: Vec<TargetConfig>) {
         let reference = self.first.take().unwrap_or_else(Instant::now);
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
@@ -409,7 +420,7 @@ impl Account {
         let snapshots = self.snapshots(ids).await;
         for (target, snapshot) in new.iter().zip(&snapshots) {
             if let Some((_, Some(listing))) = snapshot {
-                self.schedule.needs_pages(&target.id, listing.pages);
+                self.schedule.record_pages(&target.id, listing.pages);
             }
         }
         let begun = new.into_iter().zip(snapshots);
@@ -437,7 +448,7 @@ impl Account {
                 schedule: self.schedule.clone(),
             };
             let task = self.pollers.spawn(poller.run(first, state));
-            self.running.insert(id, Running { task, reloaded });
+            self.running.insert(id, RunningPoller { task, reloaded });
         }
     }
 }

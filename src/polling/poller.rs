@@ -1,4 +1,4 @@
-//! When a target is polled; publishes its [`State`]; logs once.
+//! When a target is polled; publishes its [`TargetState`]; logs once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
-use crate::inventory::AccountBoard;
+use crate::inventory::AccountHandle;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
 use crate::model::listing::{LONG, Listing};
-use crate::model::state::{Attempt, Change, ChangeCounts, Held, State, changes};
-use crate::polling::jobs::Jobs;
+use crate::model::state::{
+    ChangeCounts, ConnectionChange, LastListing, PollOutcome, TargetState, changes,
+};
+use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MOST_NAMES};
-use crate::state_dir::{AccountStore, Item};
+use crate::state_dir::{AccountStateDir, StateFile};
 use crate::vendors::Source;
-use crate::vendors::account::Target;
+use crate::vendors::account::TargetConfig;
 use crate::vendors::http::beside_the_loop;
 
 /// So long before it would become too old, a listing is kept for its successor.
@@ -34,9 +36,9 @@ pub struct Poller {
     /// Told after a reload.
     pub reloaded: Arc<Notify>,
     /// Where its state is published.
-    pub board: AccountBoard,
+    pub board: AccountHandle,
     /// Where its state outlives the process.
-    pub store: AccountStore,
+    pub store: AccountStateDir,
     /// What the account counts.
     pub metrics: Arc<AccountMetrics>,
     /// What date it is.
@@ -53,7 +55,7 @@ pub struct Setup {
     /// Who lists them.
     pub source: Arc<dyn Source>,
     /// What it is asked beside the listings.
-    pub jobs: Arc<Jobs>,
+    pub jobs: Arc<BackgroundJobs>,
     /// What must be among the connections of each target that the configuration expects something of.
     expect: BTreeMap<String, Vec<String>>,
 }
@@ -61,7 +63,11 @@ pub struct Setup {
 impl Setup {
     /// A setup for targets of which the configuration says this.
     #[must_use]
-    pub fn new(source: Arc<dyn Source>, jobs: Arc<Jobs>, targets: &[Target]) -> Self {
+    pub fn new(
+        source: Arc<dyn Source>,
+        jobs: Arc<BackgroundJobs>,
+        targets: &[TargetConfig],
+    ) -> Self {
         let expecting = targets.iter().filter(|target| !target.expect.is_empty());
         let expect = expecting.map(|target| (target.id.clone(), target.expect.clone()));
         Self {
@@ -80,7 +86,7 @@ impl Setup {
         let wanted: BTreeSet<_> = expect.iter().map(String::as_str).collect();
         let there: BTreeSet<_> = listing
             .connections()
-            .filter_map(|connection| self.source.satisfies(id, connection))
+            .filter_map(|connection| self.source.matches_expected(id, connection))
             .filter(|found| wanted.contains(found))
             .collect();
         expect
@@ -91,7 +97,7 @@ impl Setup {
 }
 
 /// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
-struct Refused {
+struct RefusedBackoff {
     count: u32,
     until: Instant,
     credential: Option<u64>,
@@ -100,7 +106,7 @@ struct Refused {
 impl Poller {
     /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
     /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
-    pub async fn run(self, first: Instant, mut state: State) {
+    pub async fn run(self, first: Instant, mut state: TargetState) {
         let mut refused = None;
         let mut last = None;
         let mut due = first;
@@ -150,7 +156,7 @@ impl Poller {
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
             state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
-            state.last_attempt = Some(Attempt {
+            state.last_attempt = Some(PollOutcome {
                 at: self.clock.now(),
                 duration,
                 error,
@@ -162,11 +168,15 @@ impl Poller {
     /// Lists the target. The listing that is held stays on the page while its successor is under way, for three intervals
     /// more at most: a vendor that became slow must leave no hole, and one that never answers must not keep it there. How
     /// old it may become is as configured where that is.
-    async fn list(&self, source: &dyn Source, state: &mut State) -> Result<Listing, PollError> {
+    async fn list(
+        &self,
+        source: &dyn Source,
+        state: &mut TargetState,
+    ) -> Result<Listing, PollError> {
         let mut listing = source.list(&self.id);
         if let Some(held) = state.held.clone()
             && let Some(stale_from) = held.stale_from()
-            && self.schedule.wished_stale_after().is_none()
+            && self.schedule.configured_stale_after().is_none()
             && Instant::now() < stale_from
         {
             let early = KEEP_EARLY.min(held.stale_after);
@@ -192,10 +202,10 @@ impl Poller {
 
     /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
     /// again: the next process must know when the next poll is due.
-    async fn publish(&self, state: &State) {
+    async fn publish(&self, state: &TargetState) {
         self.board.publish_any(&self.id, state.clone()).await;
         if state.last_attempt.is_some() {
-            let item = Item::Target(self.id.clone());
+            let item = StateFile::Target(self.id.clone());
             self.store.write(item, state.clone());
         }
     }
@@ -214,21 +224,22 @@ impl Poller {
 
     /// What a reload, or a poll that took long, changes of the listing that is held: what is expected of it, how old it may
     /// become. What follows from the interval is only lengthened: the next poll may be planned by the earlier one.
-    fn reconfigured(&self, state: &State) -> Option<Arc<Held>> {
+    fn reconfigured(&self, state: &TargetState) -> Option<Arc<LastListing>> {
         let held = state.held.as_ref()?;
         let expected = self.setup().expected(&self.id, &held.listing);
-        let wished = self.schedule.wished_stale_after();
-        let stale_after = wished.unwrap_or_else(|| self.stale_after(state).max(held.stale_after));
+        let configured = self.schedule.configured_stale_after();
+        let stale_after =
+            configured.unwrap_or_else(|| self.stale_after(state).max(held.stale_after));
         (expected != held.expected || stale_after != held.stale_after)
             .then(|| Arc::new(held.again(expected, stale_after)))
     }
 
-    fn stale_after(&self, state: &State) -> Duration {
+    fn stale_after(&self, state: &TargetState) -> Duration {
         self.schedule.stale_after(state.longest_poll)
     }
 
     /// A refused credential is as wrong an interval later; another one is worth a try at once.
-    async fn is_held_back(&self, refused: Option<&Refused>, due: Instant) -> bool {
+    async fn is_held_back(&self, refused: Option<&RefusedBackoff>, due: Instant) -> bool {
         match refused.filter(|refused| due < refused.until) {
             Some(refused) => self.source().credential(&self.id).await == refused.credential,
             None => false,
@@ -238,11 +249,11 @@ impl Poller {
     /// Counts refusals until a poll succeeds; waits are counted from when the poll was due.
     fn refused(
         &self,
-        before: Option<Refused>,
+        before: Option<RefusedBackoff>,
         error: Option<&PollError>,
         due: Instant,
         credential: Option<u64>,
-    ) -> Option<Refused> {
+    ) -> Option<RefusedBackoff> {
         let refusal = error?.is_refused_credential();
         let before = before
             .filter(|before| before.credential == credential)
@@ -252,7 +263,7 @@ impl Poller {
         } else {
             before?
         };
-        Some(Refused {
+        Some(RefusedBackoff {
             count,
             until: due + self.schedule.after_refusals(count),
             credential,
@@ -260,7 +271,7 @@ impl Poller {
     }
 
     /// The first planned time at which it is not held back.
-    fn next_poll(&self, due: Instant, refused: Option<&Refused>) -> Instant {
+    fn next_poll(&self, due: Instant, refused: Option<&RefusedBackoff>) -> Instant {
         match refused {
             Some(refused) if due < refused.until => self
                 .schedule
@@ -274,7 +285,7 @@ impl Poller {
     }
 
     /// Takes a listing over. What compares it with the one before is done beside the event loop if it is long.
-    async fn succeeded(&self, state: &mut State, listing: Listing) -> Result<(), PollError> {
+    async fn succeeded(&self, state: &mut TargetState, listing: Listing) -> Result<(), PollError> {
         self.metrics.listed(&listing);
         let (system, account) = self.metrics.account();
         let (target, connections, pages) = (
@@ -298,7 +309,7 @@ impl Poller {
             }
             Some(_) => tracing::debug!(system, account, target, connections, pages, "listed"),
         }
-        self.schedule.needs_pages(&self.id, pages);
+        self.schedule.record_pages(&self.id, pages);
         let (before, mut counts, metrics) =
             (state.held.clone(), state.changes, self.metrics.clone());
         let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.stale_after(state));
@@ -312,7 +323,7 @@ impl Poller {
             }
             let expected = setup.expected(&id, &listing);
             let now = Instant::now();
-            let held = Held::new(listing, before.as_deref(), expected, now, stale_after);
+            let held = LastListing::new(listing, before.as_deref(), expected, now, stale_after);
             (Arc::new(held), counts)
         };
         let (held, counts) = beside_the_loop("listing", long, compare).await?;
@@ -326,7 +337,7 @@ impl Poller {
         Ok(())
     }
 
-    fn failed(&self, state: &mut State, error: &PollError) {
+    fn failed(&self, state: &mut TargetState, error: &PollError) {
         self.metrics.failed(error);
         state.consecutive_failures = state.consecutive_failures.saturating_add(1);
         state.failing_since.get_or_insert(self.clock.now());
@@ -348,11 +359,11 @@ impl Poller {
 }
 
 /// Names what changed, changes of status first; of very many, the rest is only counted.
-fn log(metrics: &AccountMetrics, target: &str, changes: &[Change<'_>]) {
+fn log(metrics: &AccountMetrics, target: &str, changes: &[ConnectionChange<'_>]) {
     let (system, account) = metrics.account();
     let (statuses, others): (Vec<_>, Vec<_>) = changes
         .iter()
-        .partition(|change| matches!(change, Change::Status(..)));
+        .partition(|change| matches!(change, ConnectionChange::Status(..)));
     for change in statuses.into_iter().chain(others).take(MOST_NAMES) {
         let (connection, before, after) = change.values();
         tracing::info!(

@@ -9,28 +9,28 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::inventory::Board;
-use crate::polling::request_estimate::Plan;
-use crate::polling::supervisor::{Accounts, Difference};
-use crate::settings::Problems;
+use crate::inventory::Inventory;
+use crate::polling::request_estimate::RequestEstimate;
+use crate::polling::supervisor::{ReloadSummary, Supervisor};
+use crate::settings::ConfigErrors;
 
 /// Requests that may wait for the next reading.
 const WAITING: usize = 16;
 
 /// What reads the configuration.
-type Load = Box<dyn Fn() -> BoxFuture<'static, Result<Config, Problems>> + Send + Sync>;
+type LoadConfig = Box<dyn Fn() -> BoxFuture<'static, Result<Config, ConfigErrors>> + Send + Sync>;
 
 /// What became of a reload. Each of the two files is taken up as a whole, or not at all, and neither waits for the
 /// other to be good.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct ReloadOutcome {
     /// What changed, or why nothing did: a line for each problem.
-    pub configuration: Result<Difference, String>,
+    pub configuration: Result<ReloadSummary, String>,
     /// Why the web configuration was not taken up.
     pub web: Result<(), String>,
 }
 
-impl Outcome {
+impl ReloadOutcome {
     /// Whether all that was read was taken up.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -58,7 +58,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ReloadOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.configuration {
             Ok(difference) => writeln!(f, "The configuration was taken up. {difference}.")?,
@@ -80,16 +80,17 @@ impl fmt::Display for Outcome {
 /// The configuration that a daemon begins with, and how to read it again.
 pub struct Configuration {
     config: Config,
-    load: Load,
-    requests: mpsc::Receiver<oneshot::Sender<Outcome>>,
+    load: LoadConfig,
+    requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
 }
 
 /// Reads the web configuration again; what is wrong with it changes nothing.
-pub type ReloadWebConfig = Box<dyn Fn() -> BoxFuture<'static, Result<(), Problems>> + Send + Sync>;
+pub type ReloadWebConfig =
+    Box<dyn Fn() -> BoxFuture<'static, Result<(), ConfigErrors>> + Send + Sync>;
 
 /// Asks for a reload.
 #[derive(Debug, Clone)]
-pub struct Reload(mpsc::Sender<oneshot::Sender<Outcome>>);
+pub struct ReloadHandle(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
 
 impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,9 +102,9 @@ impl Configuration {
     /// Reads the configuration for the first time.
     pub async fn load<F>(
         load: impl Fn() -> F + Send + Sync + 'static,
-    ) -> Result<(Self, Reload), Problems>
+    ) -> Result<(Self, ReloadHandle), ConfigErrors>
     where
-        F: Future<Output = Result<Config, Problems>> + Send + 'static,
+        F: Future<Output = Result<Config, ConfigErrors>> + Send + 'static,
     {
         let config = load().await?;
         let (reload, requests) = mpsc::channel(WAITING);
@@ -112,7 +113,7 @@ impl Configuration {
             load: Box::new(move || Box::pin(load())),
             requests,
         };
-        Ok((configuration, Reload(reload)))
+        Ok((configuration, ReloadHandle(reload)))
     }
 
     /// How many accounts there are.
@@ -123,15 +124,15 @@ impl Configuration {
     /// Begins to poll; accounts come up as their state is read. Fails if the platform's certificates cannot be loaded.
     pub(crate) async fn begin(
         self,
-        mut accounts: Accounts,
+        mut accounts: Supervisor,
         web_config: ReloadWebConfig,
-        board: Arc<Board>,
+        board: Arc<Inventory>,
         clock: Clock,
-    ) -> anyhow::Result<Reloading> {
+    ) -> anyhow::Result<ReloadLoop> {
         warn(&self.config);
         accounts.take_up(self.config).await?;
         board.opening(0);
-        Ok(Reloading {
+        Ok(ReloadLoop {
             accounts,
             web_config,
             board,
@@ -143,16 +144,16 @@ impl Configuration {
 }
 
 /// Takes up one reload after another.
-pub(crate) struct Reloading {
-    accounts: Accounts,
+pub(crate) struct ReloadLoop {
+    accounts: Supervisor,
     web_config: ReloadWebConfig,
-    board: Arc<Board>,
+    board: Arc<Inventory>,
     clock: Clock,
-    load: Load,
-    requests: mpsc::Receiver<oneshot::Sender<Outcome>>,
+    load: LoadConfig,
+    requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
 }
 
-impl Reloading {
+impl ReloadLoop {
     /// Serves requests until nobody can make one any more; then the accounts go on. Ends only by being dropped.
     pub(crate) async fn run(mut self) -> Infallible {
         while let Some(first) = self.requests.recv().await {
@@ -171,7 +172,7 @@ impl Reloading {
         std::future::pending().await
     }
 
-    async fn reload(&mut self) -> Outcome {
+    async fn reload(&mut self) -> ReloadOutcome {
         let web = (self.web_config)();
         let (config, web) = tokio::join!((self.load)(), web);
         let configuration = match config {
@@ -180,13 +181,13 @@ impl Reloading {
         };
         let taken_up = configuration.is_ok().then(|| self.clock.now());
         self.board.own().reloaded(taken_up);
-        Outcome {
+        ReloadOutcome {
             configuration,
             web: web.map_err(|problems| problems.to_string()),
         }
     }
 
-    async fn take_up(&mut self, config: Config) -> Result<Difference, String> {
+    async fn take_up(&mut self, config: Config) -> Result<ReloadSummary, String> {
         warn(&config);
         let taken_up = self.accounts.take_up(config).await;
         let (difference, shown) = taken_up.map_err(|error| format!("{error:#}"))?;
@@ -204,7 +205,7 @@ fn warn(config: &Config) {
         );
     }
     for account in &config.accounts {
-        for warning in Plan::of(account).warnings() {
+        for warning in RequestEstimate::of(account).warnings() {
             tracing::warn!(
                 system = account.system.name,
                 account = account.name,
@@ -215,10 +216,10 @@ fn warn(config: &Config) {
     }
 }
 
-impl Reload {
+impl ReloadHandle {
     /// Asks for the configuration to be read again, and waits until it is taken up, or is not. `None` if too many wait
     /// already, or the process is ending.
-    pub async fn request(&self) -> Option<Outcome> {
+    pub async fn request(&self) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
         self.0.try_send(answer).ok()?;
         outcome.await.ok()

@@ -10,12 +10,12 @@ const MINUTES_PER_DAY: f64 = 1440.0;
 
 /// The requests of one account, with one page for each listing: how many there are is known only later.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct RequestEstimate<'a> {
     account: &'a AccountConfig,
     per_day: f64,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> RequestEstimate<'a> {
     /// The plan of an account.
     #[must_use]
     pub fn of(account: &'a AccountConfig) -> Self {
@@ -62,7 +62,10 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn windows(&self, limits: &crate::vendors::Limits) -> [(Option<u64>, &'static str, f64); 3] {
+    fn windows(
+        &self,
+        limits: &crate::vendors::PublishedLimits,
+    ) -> [(Option<u64>, &'static str, f64); 3] {
         [
             (limits.minute, "a minute", self.per_day / MINUTES_PER_DAY),
             (limits.hour, "an hour", self.per_day / 24.0),
@@ -71,7 +74,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl fmt::Display for Plan<'_> {
+impl fmt::Display for RequestEstimate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let AccountConfig {
             system,

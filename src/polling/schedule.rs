@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::metrics::AccountMetrics;
-use crate::vendors::account::{AccountConfig, Poll};
+use crate::vendors::account::{AccountConfig, PollConfig};
 
 /// After refusals, nothing is asked for less often than this.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -18,12 +18,12 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 pub struct Schedule {
     identity: String,
     metrics: Arc<AccountMetrics>,
-    plan: Mutex<Plan>,
+    plan: Mutex<Load>,
 }
 
 #[derive(Debug)]
-struct Plan {
-    wished: Wished,
+struct Load {
+    configured: Configured,
     /// By target, the pages of its last listing.
     pages: BTreeMap<String, u32>,
     /// All of them together: looked at with each poll of each target.
@@ -34,7 +34,7 @@ struct Plan {
 
 /// What the configuration wishes.
 #[derive(Debug)]
-struct Wished {
+struct Configured {
     interval: Duration,
     first_poll_within: Duration,
     stale_after: Option<Duration>,
@@ -43,8 +43,8 @@ struct Wished {
     besides: f64,
 }
 
-impl Wished {
-    fn new(account: &AccountConfig, poll: &Poll) -> Self {
+impl Configured {
+    fn new(account: &AccountConfig, poll: &PollConfig) -> Self {
         Self {
             interval: account.interval,
             first_poll_within: account.first_poll_within(poll),
@@ -58,9 +58,9 @@ impl Wished {
 impl Schedule {
     /// The schedule of an account without targets.
     #[must_use]
-    pub fn new(account: &AccountConfig, poll: &Poll, metrics: Arc<AccountMetrics>) -> Self {
-        let plan = Plan {
-            wished: Wished::new(account, poll),
+    pub fn new(account: &AccountConfig, poll: &PollConfig, metrics: Arc<AccountMetrics>) -> Self {
+        let plan = Load {
+            configured: Configured::new(account, poll),
             pages: BTreeMap::new(),
             all_pages: 0,
             warned: false,
@@ -73,11 +73,11 @@ impl Schedule {
     }
 
     /// From now on, as this configuration says.
-    pub fn configure(&self, account: &AccountConfig, poll: &Poll) {
-        self.plan().wished = Wished::new(account, poll);
+    pub fn configure(&self, account: &AccountConfig, poll: &PollConfig) {
+        self.plan().configured = Configured::new(account, poll);
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    fn plan(&self) -> MutexGuard<'_, Load> {
         self.plan.lock()
     }
 
@@ -86,7 +86,7 @@ impl Schedule {
     #[must_use]
     pub fn phase(&self, id: &str) -> Duration {
         let hash = crc32fast::hash(format!("{}/{id}", self.identity).as_bytes());
-        let within = self.plan().wished.first_poll_within;
+        let within = self.plan().configured.first_poll_within;
         within.mul_f64(f64::from(hash) / f64::from(u32::MAX))
     }
 
@@ -102,7 +102,7 @@ impl Schedule {
     }
 
     /// Notes how many pages a target's listing took.
-    pub fn needs_pages(&self, id: &str, pages: u32) {
+    pub fn record_pages(&self, id: &str, pages: u32) {
         let mut plan = self.plan();
         if let Some(known) = plan.pages.get_mut(id) {
             let before = std::mem::replace(known, pages);
@@ -112,8 +112,9 @@ impl Schedule {
     }
 
     /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
-    fn tell(&self, plan: &mut Plan) {
-        self.metrics.planned(plan.listings() + plan.wished.besides);
+    fn tell(&self, plan: &mut Load) {
+        self.metrics
+            .planned(plan.listings() + plan.configured.besides);
         let stretch = plan.stretch();
         let (system, account) = self.metrics.account();
         if stretch > 1.0 && !plan.warned {
@@ -140,14 +141,14 @@ impl Schedule {
     /// poll took. Without that, one that takes longer than three intervals would come too late each time.
     #[must_use]
     pub fn stale_after(&self, longest_poll: Duration) -> Duration {
-        let wished = self.wished_stale_after();
-        wished.unwrap_or_else(|| self.interval() * 3 + longest_poll)
+        let configured = self.configured_stale_after();
+        configured.unwrap_or_else(|| self.interval() * 3 + longest_poll)
     }
 
     /// What the configuration says of that.
     #[must_use]
-    pub fn wished_stale_after(&self) -> Option<Duration> {
-        self.plan().wished.stale_after
+    pub fn configured_stale_after(&self) -> Option<Duration> {
+        self.plan().configured.stale_after
     }
 
     /// The next planned time after `now`: whole intervals after the last, start to start, so an overrun
@@ -168,22 +169,22 @@ impl Schedule {
     }
 }
 
-impl Plan {
+impl Load {
     /// Requests a second for listings, at the configured interval.
     fn listings(&self) -> f64 {
-        self.all_pages as f64 / self.wished.interval.as_secs_f64()
+        self.all_pages as f64 / self.configured.interval.as_secs_f64()
     }
 
     fn stretch(&self) -> f64 {
-        let Wished {
+        let Configured {
             budget, besides, ..
-        } = self.wished;
+        } = self.configured;
         // A budget that tokens alone would use up leaves a tenth for what they are for.
         let left = (budget - besides).max(budget / 10.0);
         (self.listings() / left).max(1.0)
     }
 
     fn interval(&self) -> Duration {
-        self.wished.interval.mul_f64(self.stretch())
+        self.configured.interval.mul_f64(self.stretch())
     }
 }

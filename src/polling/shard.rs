@@ -17,14 +17,14 @@ pub struct Shard {
 
 /// `--shard.index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Index {
+pub enum ShardIndex {
     /// The ordinal at the end of the host name.
     Auto,
     /// This one, from 0.
     At(u32),
 }
 
-impl std::str::FromStr for Index {
+impl std::str::FromStr for ShardIndex {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,10 +51,10 @@ impl Default for Shard {
 impl Shard {
     /// The shard of this index, which is looked for in the host's name if it is not given. Fails if there is none in
     /// it, or if it is not below `total`.
-    pub fn new(index: Index, total: NonZeroU32, host: &str) -> anyhow::Result<Self> {
+    pub fn new(index: ShardIndex, total: NonZeroU32, host: &str) -> anyhow::Result<Self> {
         let index = match index {
-            Index::At(index) => index,
-            Index::Auto => ordinal(host).with_context(|| {
+            ShardIndex::At(index) => index,
+            ShardIndex::Auto => ordinal(host).with_context(|| {
                 format!("--shard.index=auto: the host name {host:?} does not end in -NUMBER, as that of a StatefulSet's pod does: give a number")
             })?,
         };
@@ -131,7 +131,7 @@ mod tests {
             let error = shard("auto", 9, host).unwrap_err();
             assert!(error.contains("does not end in -NUMBER"), "{error}");
         }
-        assert!("".parse::<Index>().is_err() && "-1".parse::<Index>().is_err());
+        assert!("".parse::<ShardIndex>().is_err() && "-1".parse::<ShardIndex>().is_err());
     }
 
     #[test]

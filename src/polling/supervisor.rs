@@ -13,21 +13,21 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::blocking::BlockingPool;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::inventory::Board;
-use crate::polling::account::{Account, Change};
-use crate::state_dir::Store;
-use crate::vendors::account::{AccountConfig, Poll};
+use crate::inventory::Inventory;
+use crate::polling::account::{Account, AccountChange};
+use crate::state_dir::StateDir;
+use crate::vendors::account::{AccountConfig, PollConfig};
 use crate::vendors::http::{Network, Networks};
 
 /// The accounts of a configuration, over the network; they end when this is dropped.
 #[derive(Debug)]
-pub struct Accounts {
-    board: Arc<Board>,
-    store: Store,
+pub struct Supervisor {
+    board: Arc<Inventory>,
+    store: StateDir,
     clock: Clock,
     networks: Arc<Networks>,
-    poll: Poll,
-    running: BTreeMap<Key, Running>,
+    poll: PollConfig,
+    running: BTreeMap<AccountKey, RunningAccount>,
     /// Makes clients.
     making: BlockingPool,
 }
@@ -36,17 +36,17 @@ pub struct Accounts {
 const MAKING: Duration = Duration::from_mins(1);
 
 /// System and name. Another base URL is another account: what is known of one tenant is not true of the next.
-type Key = (&'static str, String);
+type AccountKey = (&'static str, String);
 
 #[derive(Debug)]
-struct Running {
+struct RunningAccount {
     config: AccountConfig,
-    changes: mpsc::Sender<Change>,
+    changes: mpsc::Sender<AccountChange>,
     task: AbortOnDropHandle<()>,
 }
 
 /// What is to be done with an account of a new configuration; all of it that can fail is done.
-enum Step {
+enum Action {
     /// In place of one with another base URL, or anew.
     Begin { network: Network, replaces: bool },
     /// With another client, if what the source is made from changed; `same`, if nothing did.
@@ -56,11 +56,11 @@ enum Step {
     },
 }
 
-/// Accounts that were begun or changed, until the board shows it.
+/// Accounts that were started or changed, until the inventory shows it.
 #[derive(Debug)]
-pub struct Shown(Vec<oneshot::Receiver<()>>);
+pub struct Applied(Vec<oneshot::Receiver<()>>);
 
-impl Shown {
+impl Applied {
     /// Waits until the board shows all of it.
     pub async fn wait(self) {
         for shown in self.0 {
@@ -73,7 +73,7 @@ impl Shown {
 /// How many accounts a configuration changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words say it")]
-pub struct Difference {
+pub struct ReloadSummary {
     pub added: usize,
     pub replaced: usize,
     pub changed: usize,
@@ -81,16 +81,16 @@ pub struct Difference {
     pub unchanged: usize,
 }
 
-impl Accounts {
+impl Supervisor {
     /// No accounts yet.
     #[must_use]
-    pub fn new(board: Arc<Board>, store: Store, clock: Clock) -> Self {
+    pub fn new(board: Arc<Inventory>, store: StateDir, clock: Clock) -> Self {
         Self {
             board,
             store,
             clock,
             networks: Arc::default(),
-            poll: Poll::default(),
+            poll: PollConfig::default(),
             running: BTreeMap::new(),
             making: BlockingPool::new(1),
         }
@@ -112,7 +112,7 @@ impl Accounts {
     ///
     /// New accounts have their place on the board afterwards, and begin once their state is read; what is returned
     /// says when the board shows all of it.
-    pub async fn take_up(&mut self, config: Config) -> anyhow::Result<(Difference, Shown)> {
+    pub async fn take_up(&mut self, config: Config) -> anyhow::Result<(ReloadSummary, Applied)> {
         self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
@@ -130,9 +130,9 @@ impl Accounts {
             let step = self.step(&account, &poll, networks.remove(&key(&account)));
             steps.insert(key(&account), (account, step));
         }
-        let mut difference = Difference {
-            removed: self.end_all_but(&steps).await,
-            ..Difference::default()
+        let mut difference = ReloadSummary {
+            removed: self.end_all_except(&steps).await,
+            ..ReloadSummary::default()
         };
         let names = steps.keys();
         self.store
@@ -140,12 +140,12 @@ impl Accounts {
         let mut under_way = Vec::new();
         for (account, step) in steps.into_values() {
             under_way.push(match step {
-                Step::Begin { network, replaces } => {
+                Action::Begin { network, replaces } => {
                     difference.added += usize::from(!replaces);
                     difference.replaced += usize::from(replaces);
                     self.begin(account, network, poll)
                 }
-                Step::Change { network, same } => {
+                Action::Change { network, same } => {
                     difference.unchanged += usize::from(same);
                     difference.changed += usize::from(!same);
                     self.change(account, network, poll).await
@@ -154,7 +154,7 @@ impl Accounts {
             yield_now().await;
         }
         self.poll = poll;
-        Ok((difference, Shown(under_way)))
+        Ok((difference, Applied(under_way)))
     }
 
     /// The account as it runs, if it is the same one.
@@ -164,7 +164,7 @@ impl Accounts {
     }
 
     /// Whether the account runs with the source that this would make.
-    fn has_source(&self, account: &AccountConfig, poll: &Poll) -> bool {
+    fn has_source(&self, account: &AccountConfig, poll: &PollConfig) -> bool {
         self.running(account).is_some_and(|before| {
             before.written == account.written
                 && self.poll.request_timeout == poll.request_timeout
@@ -173,14 +173,14 @@ impl Accounts {
     }
 
     /// Finds out what is to be done with an account, given its client where it needs another one.
-    fn step(&self, account: &AccountConfig, poll: &Poll, network: Option<Network>) -> Step {
+    fn step(&self, account: &AccountConfig, poll: &PollConfig, network: Option<Network>) -> Action {
         match (self.running(account), network) {
-            (None, Some(network)) => Step::Begin {
+            (None, Some(network)) => Action::Begin {
                 network,
                 replaces: self.running.contains_key(&key(account)),
             },
             (None, None) => unreachable!("an account that does not run has no source"),
-            (Some(before), network) => Step::Change {
+            (Some(before), network) => Action::Change {
                 same: network.is_none()
                     && self.poll == *poll
                     && before.requests_per_minute == account.requests_per_minute
@@ -192,8 +192,11 @@ impl Accounts {
     }
 
     /// Ends the accounts that do not stay, and takes them off the board. Returns how many are gone for good.
-    async fn end_all_but(&mut self, steps: &BTreeMap<Key, (AccountConfig, Step)>) -> usize {
-        let stays = |key: &Key| matches!(steps.get(key), Some((_, Step::Change { .. })));
+    async fn end_all_except(
+        &mut self,
+        steps: &BTreeMap<AccountKey, (AccountConfig, Action)>,
+    ) -> usize {
+        let stays = |key: &AccountKey| matches!(steps.get(key), Some((_, Action::Change { .. })));
         let gone: Vec<_> = self
             .running
             .keys()
@@ -216,7 +219,7 @@ impl Accounts {
         &mut self,
         config: AccountConfig,
         network: Network,
-        poll: Poll,
+        poll: PollConfig,
     ) -> oneshot::Receiver<()> {
         let mut account = Account::open(
             Arc::new(network),
@@ -233,7 +236,7 @@ impl Accounts {
             drop(shown);
             account.run(due, received).await;
         });
-        let running = Running {
+        let running = RunningAccount {
             task: AbortOnDropHandle::new(task),
             config,
             changes,
@@ -247,12 +250,12 @@ impl Accounts {
         &mut self,
         config: AccountConfig,
         network: Option<Network>,
-        poll: Poll,
+        poll: PollConfig,
     ) -> oneshot::Receiver<()> {
         let (done, ends) = oneshot::channel();
         if let Some(running) = self.running.get_mut(&key(&config)) {
             running.config = config.clone();
-            let change = Change {
+            let change = AccountChange {
                 config,
                 poll,
                 transport: network.map(|network| Arc::new(network) as _),
@@ -269,17 +272,17 @@ impl Accounts {
 fn networks(
     maker: &Networks,
     accounts: &[AccountConfig],
-    poll: &Poll,
-) -> anyhow::Result<BTreeMap<Key, Network>> {
+    poll: &PollConfig,
+) -> anyhow::Result<BTreeMap<AccountKey, Network>> {
     let network = |account| Ok((key(account), maker.network(account, poll)?));
     accounts.iter().map(network).collect()
 }
 
-fn key(account: &AccountConfig) -> Key {
+fn key(account: &AccountConfig) -> AccountKey {
     (account.system.name, account.name.clone())
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for ReloadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             added,

@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 
 use super::secret::from_file;
 use super::tree::Node;
-use super::{EnvName, FileName, Problems, Secret, Text};
-use crate::blocking::files::{FileError, Files, Kind};
+use super::{ConfigErrors, EnvName, FileName, Secret, Text};
+use crate::blocking::files::{FileError, FileKind, Files};
 
 /// Checks what stands at one place of the configuration.
-pub struct Checker<'a> {
+pub struct Validator<'a> {
     folder: &'a Path,
     files: &'a Files,
     env: &'a dyn Fn(&str) -> Option<String>,
     path: String,
     /// What stands here, or the nearest that stands around it.
     node: &'a Node,
-    problems: &'a mut Problems,
+    problems: &'a mut ConfigErrors,
 }
 
-impl<'a> Checker<'a> {
+impl<'a> Validator<'a> {
     pub(crate) fn new(
         folder: &'a Path,
         files: &'a Files,
         env: &'a dyn Fn(&str) -> Option<String>,
         node: &'a Node,
-        problems: &'a mut Problems,
+        problems: &'a mut ConfigErrors,
     ) -> Self {
         Self {
             folder,
@@ -38,9 +38,9 @@ impl<'a> Checker<'a> {
     }
 
     /// The checker of what stands below here, under a key such as `entities[2]`.
-    pub fn at(&mut self, key: impl AsRef<str>) -> Checker<'_> {
+    pub fn at(&mut self, key: impl AsRef<str>) -> Validator<'_> {
         let path = self.place(key.as_ref());
-        Checker {
+        Validator {
             folder: self.folder,
             files: self.files,
             env: self.env,
@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
         match (file, env) {
             (Some(FileName(name)), None) => {
                 let path = self.folder.join(&name);
-                let content = self.files.read(Kind::Secret, &path);
+                let content = self.files.read(FileKind::Secret, &path);
                 let hangs = content == Err(FileError::TimedOut);
                 let value = from_file(content).map_err(|error| {
                     let what = format!("{} {error}", self.shown(&name));
@@ -208,7 +208,7 @@ impl<'a> Checker<'a> {
     pub fn file<T>(
         &mut self,
         key: &str,
-        kind: Kind,
+        kind: FileKind,
         FileName(name): &FileName,
         parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
     ) -> Option<T> {

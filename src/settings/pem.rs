@@ -23,7 +23,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     let mut list = Vec::new();
     let mut other = None;
     for block in blocks(pem)? {
-        let Block { kind, line, text } = block;
+        let PemBlock { kind, line, text } = block;
         if kind == "CERTIFICATE" {
             let certificate = CertificateDer::from_pem_slice(text).map_err(|_| {
                 format!("has a certificate in line {line} that is not whole: its base64 is broken")
@@ -46,13 +46,13 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
 }
 
 /// A block, with the line of its beginning, from 1.
-struct Block<'a> {
+struct PemBlock<'a> {
     kind: &'a str,
     line: usize,
     text: &'a [u8],
 }
 
-fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, String> {
+fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
     let mut blocks = Vec::new();
     let mut open: Option<(&str, usize, usize)> = None;
     let mut from = 0;
@@ -74,7 +74,7 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, String> {
             (Some((kind, begun, start)), _, Some(end)) if kind == end => {
                 let text = &pem[start..from];
                 let line = begun;
-                blocks.push(Block { kind, line, text });
+                blocks.push(PemBlock { kind, line, text });
                 None
             }
             (Some((kind, begun, _)), Some(_), _) => {

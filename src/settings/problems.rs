@@ -29,7 +29,7 @@ impl fmt::Display for Position {
 
 /// One thing that is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigError {
     /// Where it stands; `None` where the file could not be read at all.
     pub at: Option<Position>,
     /// The key, such as `zuora[0].entities[2].id`; empty for the whole file.
@@ -42,20 +42,20 @@ pub struct Problem {
 ///
 /// The alternate form (`{:#}`) has colours for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems {
+pub struct ConfigErrors {
     file: String,
-    list: Vec<Problem>,
+    list: Vec<ConfigError>,
     /// How many are not in the list.
     more: usize,
     /// The paths about which something was said, so that nothing is said that only follows from it.
     told: HashSet<String>,
     /// Those of another file.
-    others: Option<Box<Problems>>,
+    others: Option<Box<ConfigErrors>>,
     /// Those that do not keep the file from being used: secrets whose files could not be read in time.
-    hanging: Option<Box<Problems>>,
+    hanging: Option<Box<ConfigErrors>>,
 }
 
-impl Problems {
+impl ConfigErrors {
     /// No problems yet with the file of this name.
     #[must_use]
     pub fn new(file: impl Into<String>) -> Self {
@@ -112,7 +112,7 @@ impl Problems {
             self.more += 1;
             return;
         }
-        self.list.push(Problem {
+        self.list.push(ConfigError {
             at: at(),
             path: path.to_owned(),
             what: what.into(),
@@ -143,7 +143,7 @@ impl Problems {
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bold, key, plain) = if f.alternate() {
             ("\u{1b}[1m", "\u{1b}[36m", "\u{1b}[0m")
@@ -182,7 +182,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigErrors {}
 
 #[cfg(test)]
 mod tests {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn problems_are_shown_in_the_order_of_the_file_and_colours_only_where_asked_for() {
-        let mut problems = Problems::new("c");
+        let mut problems = ConfigErrors::new("c");
         for line in [2, 1] {
             let at = Position { line, column: 3 };
             problems.add_at(|| Some(at), "a.b", "is\nwrong");
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn of_more_than_a_hundred_problems_the_rest_is_counted() {
-        let mut problems = Problems::new("c");
+        let mut problems = ConfigErrors::new("c");
         for n in 0..2_000 {
             problems.add(&format!("a[{n}]"), "is wrong");
         }

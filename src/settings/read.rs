@@ -15,11 +15,11 @@ use serde::forward_to_deserialize_any;
 use serde_yaml::Value;
 
 use super::near::{is_invisible, nearest, visible};
-use super::problems::{Position, Problems};
-use super::tree::{Entry, Kind, Node};
+use super::problems::{ConfigErrors, Position};
+use super::tree::{Entry, Node, NodeKind};
 
 /// Reads `T`. What is wrong is told, and counts as left out.
-pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut Problems) -> T {
+pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut ConfigErrors) -> T {
     let told = RefCell::new(problems);
     let reader = Reader {
         node: tree,
@@ -186,7 +186,7 @@ impl Display for Path<'_> {
 struct Reader<'a, 'p> {
     node: &'a Node,
     path: &'a Path<'a>,
-    problems: &'p RefCell<&'p mut Problems>,
+    problems: &'p RefCell<&'p mut ConfigErrors>,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -217,7 +217,7 @@ impl<'a> Reader<'a, '_> {
         for entry in entries {
             self.tell_again(entry, known);
         }
-        visitor.visit_map(Keys {
+        visitor.visit_map(KeyAccess {
             reader: self,
             entries: entries.iter().enumerate(),
             known,
@@ -309,7 +309,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match &self.node.kind {
-            Kind::Scalar { .. } => match self.node.scalar().unwrap_or_default() {
+            NodeKind::Scalar { .. } => match self.node.scalar().unwrap_or_default() {
                 Value::Null => visitor.visit_unit(),
                 Value::Bool(value) => visitor.visit_bool(value),
                 Value::Number(number) => match (number.as_u64(), number.as_i64()) {
@@ -320,12 +320,12 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
                 Value::String(text) => visitor.visit_string(text),
                 _ => Err(de::Error::custom("expected a scalar")),
             },
-            Kind::List(list) => visitor.visit_seq(Entries {
+            NodeKind::List(list) => visitor.visit_seq(EntryAccess {
                 reader: self,
                 entries: list.iter().enumerate(),
             }),
-            Kind::Mapping(entries) => self.mapping(entries, None, visitor),
-            Kind::Wrong(why) => Err(de::Error::custom(why)),
+            NodeKind::Mapping(entries) => self.mapping(entries, None, visitor),
+            NodeKind::Wrong(why) => Err(de::Error::custom(why)),
         }
     }
 
@@ -340,7 +340,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
     /// Any scalar as it is written.
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match &self.node.kind {
-            Kind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_str(text),
+            NodeKind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_str(text),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -356,8 +356,8 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
         match &self.node.kind {
-            Kind::Mapping(entries) => self.mapping(entries, Some(known), visitor),
-            Kind::Wrong(_) => self.deserialize_any(visitor),
+            NodeKind::Mapping(entries) => self.mapping(entries, Some(known), visitor),
+            NodeKind::Wrong(_) => self.deserialize_any(visitor),
             _ => Err(de::Error::invalid_type(
                 Unexpected::Other("value"),
                 &visitor,
@@ -376,7 +376,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
                 let there = !self.node.is_null() && !blank;
                 visitor.visit_seq(Tried(there.then_some(self)))
             }
-            (TEXT_OR, Kind::Scalar { .. }) => self.deserialize_any(visitor),
+            (TEXT_OR, NodeKind::Scalar { .. }) => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -412,12 +412,12 @@ impl<'de> SeqAccess<'de> for Tried<'_, '_> {
 }
 
 /// The entries of a list.
-struct Entries<'a, 'p> {
+struct EntryAccess<'a, 'p> {
     reader: Reader<'a, 'p>,
     entries: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
 }
 
-impl<'de> SeqAccess<'de> for Entries<'_, '_> {
+impl<'de> SeqAccess<'de> for EntryAccess<'_, '_> {
     type Error = Mismatch;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
@@ -442,7 +442,7 @@ impl<'de> SeqAccess<'de> for Entries<'_, '_> {
 }
 
 /// The keys of a mapping; if it is a structure, those that it knows.
-struct Keys<'a, 'p> {
+struct KeyAccess<'a, 'p> {
     reader: Reader<'a, 'p>,
     entries: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
     known: Option<&'static [&'static str]>,
@@ -451,7 +451,7 @@ struct Keys<'a, 'p> {
     empty: Option<&'a str>,
 }
 
-impl<'de> MapAccess<'de> for Keys<'_, '_> {
+impl<'de> MapAccess<'de> for KeyAccess<'_, '_> {
     type Error = Mismatch;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
 use crate::blocking::files;
-use crate::blocking::files::{FileError, Kind, READ_WITHIN};
+use crate::blocking::files::{FileError, FileKind, READ_WITHIN};
 
 /// How long a file that hung is waited for: a poll needs several reads, and only the first one is worth five seconds.
 const WHILE_IT_HANGS: Duration = Duration::from_millis(250);
@@ -31,19 +31,19 @@ pub struct SecretFile {
     path: PathBuf,
     /// How it is called in messages.
     place: String,
-    last: Mutex<Last>,
+    last: Mutex<LastRead>,
 }
 
 /// What is known of the file from earlier reads.
 #[derive(Debug, Default)]
-struct Last {
+struct LastRead {
     value: Option<SecretString>,
     hangs: bool,
 }
 
 /// A secret as of now.
 #[derive(Debug)]
-pub struct Current {
+pub struct CurrentSecret {
     /// The secret.
     pub value: SecretString,
     /// Why it is the one that was read last, if its file could not be read in time.
@@ -55,7 +55,7 @@ pub struct Current {
 #[error("{0}")]
 pub struct SecretError(String);
 
-impl Current {
+impl CurrentSecret {
     /// Why it is the value that was read last, if its file could not be read in time: the beginning of a sentence.
     #[must_use]
     pub fn outdated(&self) -> Option<&str> {
@@ -72,14 +72,14 @@ impl Secret {
         value: Option<SecretString>,
         hangs: bool,
     ) -> Self {
-        let last = Mutex::new(Last { value, hangs });
+        let last = Mutex::new(LastRead { value, hangs });
         Self::File(Arc::new(SecretFile { path, place, last }))
     }
 
     /// Reads it. One trailing newline is not part of it. While its file hangs, it is what was read last.
-    pub async fn read(&self) -> Result<Current, SecretError> {
+    pub async fn read(&self) -> Result<CurrentSecret, SecretError> {
         match self {
-            Self::Value(value) => Ok(Current {
+            Self::Value(value) => Ok(CurrentSecret {
                 value: value.clone(),
                 outdated: None,
             }),
@@ -115,13 +115,13 @@ impl Secret {
 }
 
 impl SecretFile {
-    async fn read(&self) -> Result<Current, SecretError> {
+    async fn read(&self) -> Result<CurrentSecret, SecretError> {
         let patience = if self.last.lock().hangs {
             WHILE_IT_HANGS
         } else {
             READ_WITHIN
         };
-        let content = timeout(patience, files::read(Kind::Secret, &self.path)).await;
+        let content = timeout(patience, files::read(FileKind::Secret, &self.path)).await;
         let content = content.unwrap_or(Err(FileError::TimedOut));
         let mut last = self.last.lock();
         if content == Err(FileError::TimedOut) {
@@ -131,7 +131,7 @@ impl SecretFile {
             if !std::mem::replace(&mut last.hangs, true) {
                 tracing::warn!("{unread}: the value read last is used");
             }
-            return Ok(Current {
+            return Ok(CurrentSecret {
                 value,
                 outdated: Some(unread),
             });
@@ -141,7 +141,7 @@ impl SecretFile {
         }
         let value = from_file(content)?;
         last.value = Some(value.clone());
-        Ok(Current {
+        Ok(CurrentSecret {
             value,
             outdated: None,
         })

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_yaml::{Mapping, Value};
 
-use super::problems::{Position, Problems};
+use super::problems::{ConfigErrors, Position};
 pub(crate) use syntax::decode;
 
 /// Lists and mappings in each other. A configuration needs seven.
@@ -25,14 +25,14 @@ const COST: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(super) at: Position,
-    pub(super) kind: Kind,
+    pub(super) kind: NodeKind,
     /// Bytes, and levels, with all that is in it.
     size: usize,
     height: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Scalar {
         text: String,
         /// Written without quotes, so that it may be something else than text.
@@ -57,7 +57,7 @@ pub(super) struct Entry {
 
 impl Node {
     /// Reads a text. `None` if it has no structure, which was told then.
-    pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn parse(text: &str, problems: &mut ConfigErrors) -> Option<Self> {
         // A byte order mark is no part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         build(text)
@@ -65,12 +65,12 @@ impl Node {
             .ok()
     }
 
-    fn new(at: Position, kind: Kind) -> Self {
+    fn new(at: Position, kind: NodeKind) -> Self {
         let (size, height) = match &kind {
-            Kind::Scalar { text, .. } => (text.len(), 0),
-            Kind::Wrong(_) => (0, 0),
-            Kind::List(list) => sum(list.iter().map(|node| (node.size, node.height))),
-            Kind::Mapping(entries) => sum(entries
+            NodeKind::Scalar { text, .. } => (text.len(), 0),
+            NodeKind::Wrong(_) => (0, 0),
+            NodeKind::List(list) => sum(list.iter().map(|node| (node.size, node.height))),
+            NodeKind::Mapping(entries) => sum(entries
                 .iter()
                 .map(|entry| (entry.value.size + entry.key.len(), entry.value.height))),
         };
@@ -85,8 +85,8 @@ impl Node {
     /// What a scalar means; `None` for a list or a mapping.
     pub(super) fn scalar(&self) -> Option<Value> {
         match &self.kind {
-            Kind::Scalar { text, plain: true } => Some(resolve(text)),
-            Kind::Scalar { text, plain: false } => Some(Value::String(text.clone())),
+            NodeKind::Scalar { text, plain: true } => Some(resolve(text)),
+            NodeKind::Scalar { text, plain: false } => Some(Value::String(text.clone())),
             _ => None,
         }
     }
@@ -98,11 +98,11 @@ impl Node {
 
     /// Whether nothing is written in place of the value, or empty quotes.
     pub(super) fn is_blank(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, .. } if text.is_empty())
+        matches!(&self.kind, NodeKind::Scalar { text, .. } if text.is_empty())
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
-        let Kind::Mapping(entries) = &self.kind else {
+        let NodeKind::Mapping(entries) = &self.kind else {
             return None;
         };
         entries.iter().find(|entry| entry.key == key)
@@ -110,8 +110,8 @@ impl Node {
 
     fn index(&self, index: usize) -> Option<&Self> {
         match &self.kind {
-            Kind::List(list) => list.get(index),
-            Kind::Mapping(entries) => entries.get(index).map(|entry| &entry.value),
+            NodeKind::List(list) => list.get(index),
+            NodeKind::Mapping(entries) => entries.get(index).map(|entry| &entry.value),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl Node {
     /// can be given by (`{key}_file`); else here.
     pub(super) fn place(&self, key: &str) -> Position {
         let entry = self.get(key).or_else(|| {
-            let Kind::Mapping(entries) = &self.kind else {
+            let NodeKind::Mapping(entries) = &self.kind else {
                 return None;
             };
             let ways = |entry: &&Entry| {
@@ -152,14 +152,14 @@ impl Node {
     /// The value without its places.
     pub(crate) fn to_value(&self) -> Value {
         match &self.kind {
-            Kind::Scalar { .. } => self.scalar().unwrap_or_default(),
-            Kind::List(list) => list.iter().map(Self::to_value).collect(),
-            Kind::Mapping(entries) => {
+            NodeKind::Scalar { .. } => self.scalar().unwrap_or_default(),
+            NodeKind::List(list) => list.iter().map(Self::to_value).collect(),
+            NodeKind::Mapping(entries) => {
                 let entries = entries.iter();
                 let pairs = entries.map(|entry| (entry.name(), entry.value.to_value()));
                 Value::Mapping(pairs.collect::<Mapping>())
             }
-            Kind::Wrong(_) => Value::Null,
+            NodeKind::Wrong(_) => Value::Null,
         }
     }
 }
@@ -251,7 +251,7 @@ fn build(text: &str) -> Result<Node, Fatal> {
                 let node = node.unwrap_or_else(|| {
                     Node::new(
                         at,
-                        Kind::Wrong("an alias cannot stand inside what it repeats"),
+                        NodeKind::Wrong("an alias cannot stand inside what it repeats"),
                     )
                 });
                 repeated += node.size;
@@ -317,7 +317,7 @@ fn scalar(at: Position, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> No
         },
         Some(_) => None,
     };
-    let kind = plain.map_or(Kind::Wrong(TAG), |plain| Kind::Scalar {
+    let kind = plain.map_or(NodeKind::Wrong(TAG), |plain| NodeKind::Scalar {
         text: text.to_owned(),
         plain,
     });
@@ -343,20 +343,20 @@ impl Children {
                     value: Node { kind, ..node },
                     again: Vec::new(),
                 }),
-                (None, Kind::Scalar { text, plain }) => *next = Some((node.at, text, plain)),
+                (None, NodeKind::Scalar { text, plain }) => *next = Some((node.at, text, plain)),
                 (None, _) => *self = Self::Wrong(KEY),
             },
             Self::Wrong(_) => {}
         }
     }
 
-    fn close(self) -> Kind {
+    fn close(self) -> NodeKind {
         match self {
-            Self::List(list) => Kind::List(list),
+            Self::List(list) => NodeKind::List(list),
             Self::Mapping(entries, _) => {
-                merged(distinct(entries)).map_or_else(Kind::Wrong, Kind::Mapping)
+                merged(distinct(entries)).map_or_else(NodeKind::Wrong, NodeKind::Mapping)
             }
-            Self::Wrong(why) => Kind::Wrong(why),
+            Self::Wrong(why) => NodeKind::Wrong(why),
         }
     }
 }
@@ -384,11 +384,11 @@ fn merged(mut entries: Vec<Entry>) -> Result<Vec<Entry>, &'static str> {
         return Ok(entries);
     };
     let sources = match entries.remove(place).value.kind {
-        Kind::List(list) => list.into_iter().map(|node| node.kind).collect(),
+        NodeKind::List(list) => list.into_iter().map(|node| node.kind).collect(),
         kind => vec![kind],
     };
     for source in sources {
-        let Kind::Mapping(more) = source else {
+        let NodeKind::Mapping(more) = source else {
             return Err("<< takes an alias of a mapping, or a list of such aliases");
         };
         let own: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();

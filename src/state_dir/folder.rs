@@ -47,7 +47,7 @@ pub(super) struct Folder {
     failures: IntCounter,
     /// How many threads may work on it.
     workers: usize,
-    queue: Mutex<Queue>,
+    queue: Mutex<WriteQueue>,
     /// Told when nothing is left to do.
     idle: Notify,
     /// `None` until it is opened, and after it was lost. The disk can hold up whoever has this, so
@@ -64,7 +64,7 @@ struct Root {
 }
 
 /// Why the folder is not ours.
-enum Refused {
+enum LockError {
     NotAFolder,
     InUse,
     Io(io::Error),
@@ -75,7 +75,7 @@ enum Refused {
 /// One thread at a time works for an account, in the order in which things were first asked for.
 /// Of writes of one file only the last counts, so a slow disk cannot make this grow.
 #[derive(Debug, Default)]
-struct Queue {
+struct WriteQueue {
     accounts: BTreeMap<String, Work>,
     /// Accounts with something to do that no thread works for.
     ready: VecDeque<String>,
@@ -96,22 +96,22 @@ struct Queue {
 /// What is to be done for one account.
 #[derive(Debug, Default)]
 struct Work {
-    order: VecDeque<Key>,
-    jobs: BTreeMap<Key, Job>,
+    order: VecDeque<FileKey>,
+    jobs: BTreeMap<FileKey, PendingJob>,
     /// Since when a thread is at one of them.
     since: Option<Instant>,
 }
 
 /// Of what only the last wish counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(super) enum FileKey {
     Read(String),
     Write(String),
     Sweep,
 }
 
 /// One thing to do.
-pub(super) enum Job {
+pub(super) enum PendingJob {
     /// Does this.
     Read(Box<dyn FnOnce(&Folder) + Send>),
     /// Makes the two lines of the file.
@@ -124,7 +124,7 @@ pub(super) enum Job {
     SweepFolders,
 }
 
-impl fmt::Debug for Job {
+impl fmt::Debug for PendingJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read(_) => "Read",
@@ -166,8 +166,8 @@ impl Folder {
         });
         let path = self.path.display();
         match timeout(PATIENCE, opened).await {
-            Ok(Ok(Err(Refused::NotAFolder))) => bail!("--state.dir={path}: is not a folder"),
-            Ok(Ok(Err(Refused::InUse))) => bail!(
+            Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a folder"),
+            Ok(Ok(Err(LockError::InUse))) => bail!(
                 "--state.dir={path}: another process uses this folder: end it, or choose another one"
             ),
             Err(_) => self.hangs(),
@@ -178,7 +178,7 @@ impl Folder {
     }
 
     /// Opens the folder for the first time.
-    fn begin(&self) -> Result<(), Refused> {
+    fn begin(&self) -> Result<(), LockError> {
         let mut held = self.root.lock();
         let problem = match take(&self.path) {
             Ok(root) => {
@@ -186,7 +186,7 @@ impl Folder {
                 let root = held.insert(Arc::new(root));
                 root.lock.as_ref().err().map(ToString::to_string)
             }
-            Err(Refused::Io(error)) => Some(error.to_string()),
+            Err(LockError::Io(error)) => Some(error.to_string()),
             Err(refused) => return Err(refused),
         };
         if let Some(error) = problem {
@@ -221,14 +221,14 @@ impl Folder {
         };
         let was_locked = before.is_some_and(|root| root.lock.is_ok());
         let root = take(&self.path).map_err(|refused| match refused {
-            Refused::Io(error) => error,
-            Refused::InUse => {
+            LockError::Io(error) => error,
+            LockError::InUse => {
                 if was_locked {
                     tracing::warn!(folder = %self.path.display(), "the state folder was removed, and another process uses this folder now: it is not written any more");
                 }
                 io::Error::other("another process uses this folder")
             }
-            Refused::NotAFolder => io::ErrorKind::NotADirectory.into(),
+            LockError::NotAFolder => io::ErrorKind::NotADirectory.into(),
         })?;
         if was_locked {
             self.failures.inc();
@@ -238,13 +238,13 @@ impl Folder {
     }
 
     /// Does this on a thread for such things, so that a hanging disk holds up only them.
-    pub(super) fn later(self: &Arc<Self>, account: &str, key: Key, job: Job) {
+    pub(super) fn later(self: &Arc<Self>, account: &str, key: FileKey, job: PendingJob) {
         let mut queue = self.queue.lock();
         queue.push(account, key, job);
         self.start_workers(&mut queue);
     }
 
-    fn start_workers(self: &Arc<Self>, queue: &mut Queue) {
+    fn start_workers(self: &Arc<Self>, queue: &mut WriteQueue) {
         if queue.opening.is_some() {
             return;
         }
@@ -272,14 +272,16 @@ impl Folder {
                 return;
             };
             match (job, key) {
-                (Job::Read(read), _) => read(self),
-                (Job::Write(lines), Key::Write(file)) => self.write(&account, &file, lines()),
-                (Job::Sweep(kept), _) => {
+                (PendingJob::Read(read), _) => read(self),
+                (PendingJob::Write(lines), FileKey::Write(file)) => {
+                    self.write(&account, &file, lines())
+                }
+                (PendingJob::Sweep(kept), _) => {
                     self.sweep(&account, &kept);
                 }
-                (Job::Remove, _) => self.remove_account(&account),
-                (Job::SweepFolders, _) => self.sweep_folders(),
-                (Job::Write(_), Key::Read(_) | Key::Sweep) => {}
+                (PendingJob::Remove, _) => self.remove_account(&account),
+                (PendingJob::SweepFolders, _) => self.sweep_folders(),
+                (PendingJob::Write(_), FileKey::Read(_) | FileKey::Sweep) => {}
             }
             if self.queue.lock().done(&account) {
                 tracing::info!(folder = %self.path.display(), "the state folder answers again");
@@ -338,22 +340,22 @@ impl Folder {
             let mut queue = self.queue.lock();
             for (account, work) in &mut queue.accounts {
                 if account != ITSELF && !kept.contains(account) {
-                    work.jobs.retain(|key, _| !matches!(key, Key::Write(_)));
+                    work.jobs.retain(|key, _| !matches!(key, FileKey::Write(_)));
                 }
             }
             queue.failing.retain(|(account, _)| kept.contains(account));
             queue.kept = kept;
         }
-        self.later(ITSELF, Key::Sweep, Job::SweepFolders);
+        self.later(ITSELF, FileKey::Sweep, PendingJob::SweepFolders);
     }
 
     /// From now on only these files of an account stay.
     pub(super) fn keep_files(self: &Arc<Self>, account: &str, kept: BTreeSet<String>) {
         {
             let mut queue = self.queue.lock();
-            let stays = |key: &Key| match key {
-                Key::Write(file) => kept.contains(file),
-                Key::Read(_) | Key::Sweep => true,
+            let stays = |key: &FileKey| match key {
+                FileKey::Write(file) => kept.contains(file),
+                FileKey::Read(_) | FileKey::Sweep => true,
             };
             if let Some(work) = queue.accounts.get_mut(account) {
                 work.jobs.retain(|key, _| stays(key));
@@ -362,7 +364,7 @@ impl Folder {
                 .failing
                 .retain(|(of, file)| of != account || kept.contains(file));
         }
-        self.later(account, Key::Sweep, Job::Sweep(kept));
+        self.later(account, FileKey::Sweep, PendingJob::Sweep(kept));
     }
 
     /// Opens a file of an account. It is one that can be read without waiting for anybody but the disk.
@@ -437,7 +439,7 @@ impl Folder {
             let may_be_one = matches!(kind, FileType::Directory | FileType::Unknown);
             if may_be_one && !self.queue.lock().kept.contains(&name) {
                 // After what is being written there.
-                self.later(&name, Key::Sweep, Job::Remove);
+                self.later(&name, FileKey::Sweep, PendingJob::Remove);
             }
         }
     }
@@ -454,8 +456,8 @@ impl Folder {
     }
 }
 
-impl Queue {
-    fn push(&mut self, account: &str, key: Key, job: Job) {
+impl WriteQueue {
+    fn push(&mut self, account: &str, key: FileKey, job: PendingJob) {
         let work = self.accounts.entry(account.to_owned()).or_default();
         if work.since.is_none() && work.order.is_empty() {
             self.ready.push_back(account.to_owned());
@@ -466,7 +468,7 @@ impl Queue {
     }
 
     /// What to do next, which is under way from now on.
-    fn next(&mut self) -> Option<(String, Key, Job)> {
+    fn next(&mut self) -> Option<(String, FileKey, PendingJob)> {
         loop {
             let account = self.ready.pop_front()?;
             let Some(work) = self.accounts.get_mut(&account) else {
@@ -535,21 +537,21 @@ fn workers() -> usize {
 }
 
 /// Opens the folder, which is made if need be, and its lock.
-fn take(path: &Path) -> Result<Root, Refused> {
+fn take(path: &Path) -> Result<Root, LockError> {
     if let Err(error) = make_folder(path) {
         let there = fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
         return Err(if there {
-            Refused::NotAFolder
+            LockError::NotAFolder
         } else {
-            Refused::Io(error)
+            LockError::Io(error)
         });
     }
-    let folder = File::open(path).map_err(Refused::Io)?;
+    let folder = File::open(path).map_err(LockError::Io)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
     let lock = open_at(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR);
     let lock = match lock.map(|file| (file.try_lock(), file)) {
         Ok((Ok(()), file)) => Ok(file),
-        Ok((Err(TryLockError::WouldBlock), _)) => return Err(Refused::InUse),
+        Ok((Err(TryLockError::WouldBlock), _)) => return Err(LockError::InUse),
         Ok((Err(TryLockError::Error(error)), _)) | Err(error) => Err(error),
     };
     Ok(Root { folder, lock })

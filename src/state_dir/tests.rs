@@ -15,28 +15,32 @@ fn failures() -> IntCounter {
     IntCounter::new("failures", "failures").unwrap()
 }
 
-async fn account(folder: &Path) -> AccountStore {
-    Store::open(folder, failures())
+async fn account(folder: &Path) -> AccountStateDir {
+    StateDir::open(folder, failures())
         .await
         .unwrap()
         .account("zis", "acme", "https://acme.test/")
 }
 
 /// Writes this, and waits until it is done.
-async fn write(store: &AccountStore, item: &Item, content: impl Serialize + Send + 'static) {
+async fn write(
+    store: &AccountStateDir,
+    item: &StateFile,
+    content: impl Serialize + Send + 'static,
+) {
     store.write(item.clone(), content);
     store.store.flush().await;
 }
 
 async fn read<T: DeserializeOwned + Send + 'static>(
-    store: &AccountStore,
-    item: &Item,
+    store: &AccountStateDir,
+    item: &StateFile,
 ) -> Option<T> {
     store.read(item.clone(), Ok).await
 }
 
-fn target(id: &str) -> Item {
-    Item::Target(id.to_owned())
+fn target(id: &str) -> StateFile {
+    StateFile::Target(id.to_owned())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -111,7 +115,7 @@ async fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let store = account(folder.path()).await;
     let lines = store.lines(&target("t"), &[1]).unwrap();
-    let says = |store: &AccountStore, id: &str, bytes: &[u8]| {
+    let says = |store: &AccountStateDir, id: &str, bytes: &[u8]| {
         store.parse::<Vec<u32>>(&target(id), bytes).unwrap_err()
     };
     let future = String::from_utf8(lines.clone()).unwrap();
@@ -139,17 +143,17 @@ async fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
 #[tokio::test]
 async fn a_folder_in_use_is_refused_and_so_is_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Store::open(folder.path(), failures()).await.unwrap();
-    let refused = Store::open(folder.path(), failures())
+    let first = StateDir::open(folder.path(), failures()).await.unwrap();
+    let refused = StateDir::open(folder.path(), failures())
         .await
         .unwrap_err()
         .to_string();
     assert!(refused.ends_with("another process uses this folder: end it, or choose another one"));
     drop(first);
-    assert!(Store::open(folder.path(), failures()).await.is_ok());
+    assert!(StateDir::open(folder.path(), failures()).await.is_ok());
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let refused = Store::open(&file, failures())
+    let refused = StateDir::open(&file, failures())
         .await
         .unwrap_err()
         .to_string();
@@ -160,18 +164,21 @@ async fn a_folder_in_use_is_refused_and_so_is_a_file() {
 async fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let count = failures();
-    let store = Store::open(folder.path(), count.clone()).await.unwrap();
+    let store = StateDir::open(folder.path(), count.clone()).await.unwrap();
     // A file where the account's folder should be.
     let in_the_way = folder.path().join("zis.acme");
     fs::write(&in_the_way, "somebody's").unwrap();
     let store = store.account("zis", "acme", "h");
-    write(&store, &Item::Pace, 1).await;
-    write(&store, &Item::Discovery, 1).await;
+    write(&store, &StateFile::Pace, 1).await;
+    write(&store, &StateFile::Discovery, 1).await;
     assert_eq!(count.get(), 2);
     assert_eq!(fs::read_to_string(&in_the_way).unwrap(), "somebody's");
     fs::remove_file(&in_the_way).unwrap();
-    write(&store, &Item::Pace, 1).await;
-    assert_eq!((count.get(), read(&store, &Item::Pace).await), (2, Some(1)));
+    write(&store, &StateFile::Pace, 1).await;
+    assert_eq!(
+        (count.get(), read(&store, &StateFile::Pace).await),
+        (2, Some(1))
+    );
 }
 
 #[tokio::test]
@@ -180,10 +187,15 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     let acme = folder.path().join("zis.acme");
     fs::create_dir(&acme).unwrap();
     fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
-    let store = Store::open(folder.path(), failures()).await.unwrap();
+    let store = StateDir::open(folder.path(), failures()).await.unwrap();
     for name in ["acme", "gone"] {
         let account = store.account("zis", name, "h");
-        for item in [Item::Pace, Item::Discovery, target("a"), target("b")] {
+        for item in [
+            StateFile::Pace,
+            StateFile::Discovery,
+            target("a"),
+            target("b"),
+        ] {
             write(&account, &item, 1).await;
         }
     }
@@ -231,7 +243,7 @@ async fn every_name_is_one_file_inside_the_folder() {
 #[tokio::test]
 async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), failures()).await.unwrap();
+    let store = StateDir::open(folder.path(), failures()).await.unwrap();
     let account = |name| store.account("zis", name, "h");
     let (release, released) = std::sync::mpsc::channel::<()>();
     let held = account("held");
@@ -246,14 +258,14 @@ async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bo
     free.write(target("t"), [1]);
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
     // It gives up, though the disk moves for others.
-    let gives_up = held.read_or_write(Item::Pace, 1).await;
-    assert_eq!((gives_up, hung.await), (Kept::Unusable, None));
+    let gives_up = held.read_or_write(StateFile::Pace, 1).await;
+    assert_eq!((gives_up, hung.await), (Stored::Unusable, None));
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
     release.send(()).unwrap();
     store.flush().await;
     assert_eq!(read(&held, &target("t")).await, Some(vec![999]));
     assert_eq!(
-        read::<u32>(&held, &Item::Pace).await,
+        read::<u32>(&held, &StateFile::Pace).await,
         None,
         "nobody waited for it any more"
     );
@@ -264,13 +276,19 @@ async fn what_is_missing_or_of_no_use_is_on_the_disk_before_it_is_gone_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = account(folder.path()).await;
     let file = folder.path().join("zis.acme/pace.json");
-    let asked = store.read_or_write(Item::Pace, 1).await;
+    let asked = store.read_or_write(StateFile::Pace, 1).await;
     assert!(file.exists());
-    assert_eq!(asked, Kept::Nothing);
-    assert_eq!(store.read_or_write(Item::Pace, 2).await, Kept::This(1));
+    assert_eq!(asked, Stored::Nothing);
+    assert_eq!(
+        store.read_or_write(StateFile::Pace, 2).await,
+        Stored::This(1)
+    );
     fs::write(&file, "half").unwrap();
-    assert_eq!(store.read_or_write(Item::Pace, 3).await, Kept::Unusable);
-    assert_eq!(read(&store, &Item::Pace).await, Some(3));
+    assert_eq!(
+        store.read_or_write(StateFile::Pace, 3).await,
+        Stored::Unusable
+    );
+    assert_eq!(read(&store, &StateFile::Pace).await, Some(3));
 }
 
 #[tokio::test]
@@ -281,9 +299,9 @@ async fn an_account_that_comes_back_before_it_was_removed_keeps_what_it_writes()
     for _ in 0..50 {
         store.store.keep_accounts(std::iter::empty());
         store.store.keep_accounts([("zis", "acme")].into_iter());
-        let kept = store.read_or_write(Item::Pace, 1).await;
-        assert_ne!(kept, Kept::Unusable);
+        let kept = store.read_or_write(StateFile::Pace, 1).await;
+        assert_ne!(kept, Stored::Unusable);
         store.store.flush().await;
-        assert_eq!(read(&store, &Item::Pace).await, Some(1));
+        assert_eq!(read(&store, &StateFile::Pace).await, Some(1));
     }
 }

@@ -11,9 +11,9 @@ use rustls::pki_types::CertificateDer;
 use serde_yaml::Value;
 
 use super::{Connect, System};
-use crate::blocking::files::Kind;
+use crate::blocking::files::FileKind;
 use crate::settings::pem::certificates;
-use crate::settings::{Checker, FileName, Period, Rate, Text};
+use crate::settings::{FileName, Period, Rate, Text, Validator};
 
 /// No target is listed more often.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("
 
 /// The key `poll`, with its defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Poll {
+pub struct PollConfig {
     /// How often each target is listed.
     pub interval: Duration,
     /// First polls are spread over this; no account spreads them over more than its interval.
@@ -36,7 +36,7 @@ pub struct Poll {
     pub max_connections: usize,
 }
 
-impl Default for Poll {
+impl Default for PollConfig {
     fn default() -> Self {
         Self {
             interval: Duration::from_mins(5),
@@ -68,34 +68,34 @@ pub struct AccountConfig {
     /// The file that they were read from, which is looked at again.
     pub ca_file: Option<PathBuf>,
     /// The targets that the file names.
-    pub targets: Vec<Target>,
+    pub targets: Vec<TargetConfig>,
     /// What the vendor is asked about its targets.
-    pub discovery: Discovery,
+    pub discovery: DiscoveryMode,
     /// How it is reached.
     pub connect: Arc<dyn Connect>,
     /// What the file says of it.
-    pub written: Written,
+    pub written: SourceFingerprint,
 }
 
 /// What the file says of an account, to tell whether a source made from it would be another one. The keys that
 /// change only how often it is asked, or what is expected of it, are left out.
 #[derive(Clone, PartialEq, Default)]
-pub struct Written {
+pub struct SourceFingerprint {
     /// Its entry in the file.
     pub(crate) entry: Value,
     ca: Vec<u8>,
 }
 
-impl fmt::Debug for Written {
+impl fmt::Debug for SourceFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written")
+        f.write_str("SourceFingerprint")
     }
 }
 
 impl AccountConfig {
     /// First polls of this account are spread over this.
     #[must_use]
-    pub fn first_poll_within(&self, poll: &Poll) -> Duration {
+    pub fn first_poll_within(&self, poll: &PollConfig) -> Duration {
         poll.first_poll_within.min(self.interval)
     }
 
@@ -103,8 +103,8 @@ impl AccountConfig {
     #[must_use]
     pub fn besides_listings_per_day(&self) -> f64 {
         let discoveries = match self.discovery {
-            Discovery::Never => 0.0,
-            Discovery::Names | Discovery::Targets => 24.0,
+            DiscoveryMode::Never => 0.0,
+            DiscoveryMode::Names | DiscoveryMode::Targets => 24.0,
         };
         discoveries + self.connect.tokens_per_day() as f64
     }
@@ -112,7 +112,7 @@ impl AccountConfig {
 
 /// One entity or one integration: the unit of polling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct TargetConfig {
     /// What identifies it to the vendor.
     pub id: String,
     /// The configured `target` label.
@@ -121,7 +121,7 @@ pub struct Target {
     pub expect: Vec<String>,
 }
 
-impl Target {
+impl TargetConfig {
     /// One that the vendor listed, of which the configuration says nothing.
     #[must_use]
     pub fn found(id: &str) -> Self {
@@ -135,7 +135,7 @@ impl Target {
 
 /// What the vendor is asked about an account's targets, once an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Discovery {
+pub enum DiscoveryMode {
     /// Nothing.
     Never,
     /// Their names.
@@ -147,24 +147,24 @@ pub enum Discovery {
 /// The keys that every account has, whatever its system.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each field is the key of the same name")]
-pub struct Common {
+pub struct CommonSettings {
     pub account: Option<Text>,
     pub requests_per_minute: Option<Rate>,
     pub interval: Option<Period>,
     pub ca_file: Option<FileName>,
 }
 
-impl Common {
+impl CommonSettings {
     /// Puts an account together from what every system has and what this one checked itself.
     ///
     /// `None` if one of the parts is missing, each of which was reported.
     pub fn account(
         self,
-        check: &mut Checker<'_>,
-        poll: &Poll,
+        check: &mut Validator<'_>,
+        poll: &PollConfig,
         system: &'static System,
         base_url: Option<Url>,
-        (targets, discovery): (Vec<Target>, Discovery),
+        (targets, discovery): (Vec<TargetConfig>, DiscoveryMode),
         connect: Option<Arc<dyn Connect>>,
     ) -> Option<AccountConfig> {
         let own = self.interval.map(|period| period.0);
@@ -175,7 +175,7 @@ impl Common {
         let (ca, certificates) = ca_file
             .and_then(|file| {
                 let parse = |pem: Vec<u8>| certificates(&pem).map(|list| (pem, list));
-                check.file("ca_file", Kind::Certificate, file, parse)
+                check.file("ca_file", FileKind::Certificate, file, parse)
             })
             .unwrap_or_default();
         Some(AccountConfig {
@@ -192,9 +192,9 @@ impl Common {
             targets,
             discovery,
             connect: connect?,
-            written: Written {
+            written: SourceFingerprint {
                 ca,
-                ..Written::default()
+                ..SourceFingerprint::default()
             },
         })
     }

@@ -1,13 +1,13 @@
 //! One account's HTTP: pace, pauses, headers, answers -> values or [`PollError`].
 
-mod answer;
 mod body;
+mod dns;
 mod html;
-mod names;
+mod limiter;
 mod observer;
-mod pace;
 mod proxy;
 mod quota;
+mod response;
 mod retry_after;
 mod tls_error;
 mod transport;
@@ -20,20 +20,20 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::{RequestBuilder, Url};
 use tokio::time::{Instant, timeout};
 
-pub use answer::{Answer, NewToken, Refusal, beside_the_loop};
+pub use limiter::{LimiterSnapshot, RequestLimiter};
 pub use observer::ClientObserver;
-pub use pace::{Pace, PaceSnapshot};
 pub use quota::{Quota, number, ratelimit};
+pub use response::{NewToken, VendorError, VendorResponse, beside_the_loop};
 pub use retry_after::{from_headers as retry_after, reset};
 pub(crate) use tls_error::explain;
 pub(crate) use transport::find;
-pub use transport::{Failure, Network, Networks, Transport};
+pub use transport::{Network, Networks, Transport, TransportError};
 
 use crate::clock::Clock;
 use crate::model::error::{PollError, Reason};
 use crate::sanitize::harmless;
 use crate::vendors::System;
-use crate::vendors::account::{AccountConfig, Poll};
+use crate::vendors::account::{AccountConfig, PollConfig};
 
 /// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
@@ -49,7 +49,7 @@ pub struct Client {
     system: &'static System,
     /// Its name, for the log.
     account: Arc<str>,
-    pace: Arc<Pace>,
+    pace: Arc<RequestLimiter>,
     observer: Arc<dyn ClientObserver>,
     max_connections: usize,
     clock: Clock,
@@ -62,8 +62,8 @@ impl Client {
     pub fn new(
         transport: Arc<dyn Transport>,
         account: &AccountConfig,
-        poll: &Poll,
-        pace: Arc<Pace>,
+        poll: &PollConfig,
+        pace: Arc<RequestLimiter>,
         observer: Arc<dyn ClientObserver>,
         clock: Clock,
     ) -> Self {
@@ -147,7 +147,7 @@ impl Client {
         request: RequestBuilder,
     ) -> Result<Received, (bool, PollError)> {
         let turn = if self.in_background {
-            self.pace.turn_in_background().await
+            self.pace.acquire_in_background().await
         } else {
             self.pace.turn().await
         };
@@ -174,7 +174,7 @@ impl Client {
         since: Instant,
     ) -> Result<Received, PollError> {
         let status = response.status();
-        self.heed(status, response.headers(), since);
+        self.apply_rate_limit_headers(status, response.headers(), since);
         let request_id = response
             .headers()
             .get(self.system.request_id_header)
@@ -190,7 +190,7 @@ impl Client {
             let _ = timeout(ERROR_PATIENCE, read).await;
             None
         };
-        let answer = Answer {
+        let answer = VendorResponse {
             endpoint,
             status,
             request_id,
@@ -205,7 +205,7 @@ impl Client {
         }
     }
 
-    fn heed(&self, status: StatusCode, headers: &HeaderMap, since: Instant) {
+    fn apply_rate_limit_headers(&self, status: StatusCode, headers: &HeaderMap, since: Instant) {
         let now = self.clock.now();
         let date = retry_after::date(headers, now);
         let quotas = (self.system.quotas)(headers, date);
@@ -258,8 +258,8 @@ impl Client {
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-        refusal: fn(&Answer) -> Refusal,
-    ) -> Result<Answer, PollError> {
+        refusal: fn(&VendorResponse) -> VendorError,
+    ) -> Result<VendorResponse, PollError> {
         let Received { answer, page } = self.exchange(endpoint, request).await?;
         let status = answer.status;
         if let Some(page) = page {
@@ -274,7 +274,7 @@ impl Client {
         if is_good(status) {
             return Ok(answer);
         }
-        let Refusal { reason, codes } = refusal(&answer);
+        let VendorError { reason, codes } = refusal(&answer);
         let reason = reason.unwrap_or_else(|| by_status(status));
         Err(answer.error(reason, format!("HTTP {}", status.as_u16()), codes))
     }
@@ -282,7 +282,7 @@ impl Client {
 
 /// An answer, and what is to be said of it if it is a page for people.
 struct Received {
-    answer: Answer,
+    answer: VendorResponse,
     page: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use crate::model::error::PollError;
-use crate::model::listing::{Text, Unknown};
+use crate::model::listing::{LossyText, UnknownValues};
 
 /// Bytes that are no UTF-8 and are replaced, before the body counts as something else than text.
 const MOST_REPLACED: usize = 100_000;
@@ -21,10 +21,13 @@ const MOST_REPLACED: usize = 100_000;
 const LONGEST_UNESCAPED: usize = 1 << 20;
 
 /// What an answer has whose value is of another type.
-const NO_OBJECT: &str = "something else than an object";
+pub const NO_OBJECT: &str = "something else than an object";
 
-/// The values of the keys that were asked for, in their order, and whether the object has other keys, too.
-pub type Fields<'a, const N: usize> = Result<([Option<Value<'a>>; N], bool), Misfit>;
+/// What an answer has in which nothing tells which of two values holds.
+pub const KEY_TWICE: &str = "one key twice in an object";
+
+/// The values of the keys that were asked for, in their order.
+pub type Fields<'a, const N: usize> = Result<[Option<Value<'a>>; N], Misfit>;
 
 /// Why an answer that is JSON cannot be used.
 #[derive(Debug)]
@@ -110,24 +113,15 @@ impl<'a> Value<'a> {
         Values::after('[', self.0)
     }
 
-    /// Keys and values of an object; `None` if it is none.
+    /// Keys and values of an object, one after another; `None` if it is none.
     #[must_use]
-    pub fn members(self) -> Option<impl Iterator<Item = (Cow<'a, str>, Value<'a>)>> {
-        let mut values = Values::after('{', self.0)?;
-        Some(std::iter::from_fn(move || {
-            let key = values.next()?.text()?.text;
-            Some((key, values.next()?))
-        }))
+    pub fn members(self) -> Option<Values<'a>> {
+        Values::after('{', self.0)
     }
 
     /// The values of these keys, `null` being none. Which of two values of one key holds is nowhere told: such an object
     /// is refused.
-    pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'a>>; N], Misfit> {
-        Ok(self.fields_and_others(keys)?.0)
-    }
-
-    /// As [`fields`](Self::fields), and whether the object has other keys.
-    pub fn fields_and_others<const N: usize>(self, keys: [&str; N]) -> Fields<'a, N> {
+    pub fn fields<const N: usize>(self, keys: [&str; N]) -> Fields<'a, N> {
         let fields = Values {
             text: self.0,
             at: 0,
@@ -136,8 +130,15 @@ impl<'a> Value<'a> {
         fields.unwrap_or(Err(NO_OBJECT.into()))
     }
 
+    /// Whether it is this text.
+    #[must_use]
+    pub fn is(self, text: &str) -> bool {
+        self.position(&[text]).is_some()
+    }
+
     /// Which of these texts it is.
-    fn position(self, texts: &[&str]) -> Option<usize> {
+    #[must_use]
+    pub fn position(self, texts: &[&str]) -> Option<usize> {
         let raw = self.raw_text()?.as_bytes();
         let mut at = 0;
         while at < texts.len() {
@@ -163,19 +164,19 @@ impl<'a> Value<'a> {
 
     /// Its text, if it is one.
     #[must_use]
-    pub fn text(self) -> Option<Text<'a>> {
+    pub fn text(self) -> Option<LossyText<'a>> {
         let raw = self.raw_text()?;
         if memchr(b'\\', raw.as_bytes()).is_some() {
             return unescape(raw);
         }
-        Some(Text {
+        Some(LossyText {
             text: raw.into(),
             replaced: None,
         })
     }
 
     /// A fact: its text, if it is one; otherwise whatever comes closest to that, counted.
-    pub fn fact(self, field: &'static str, unknown: &mut Unknown) -> Cow<'a, str> {
+    pub fn fact(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if let Some(text) = self.text() {
             return text.shown(field, unknown);
         }
@@ -205,7 +206,7 @@ impl<'a> Value<'a> {
     pub fn number<T: std::str::FromStr>(
         self,
         field: &'static str,
-        unknown: &mut Unknown,
+        unknown: &mut UnknownValues,
     ) -> Option<T> {
         let number = self.0.parse().ok();
         if number.is_some() {
@@ -249,23 +250,34 @@ impl<'a> Values<'a> {
             return self.next().map(|_| Err(NO_OBJECT.into()));
         }
         self.at += 1;
-        let (mut fields, mut seen, mut others) = ([None; N], [false; N], false);
+        let (mut fields, mut seen) = ([None; N], [false; N]);
         while let (Some(key), Some(value)) = (self.next(), self.next()) {
             let Some(at) = key.position(&keys) else {
-                others = true;
                 continue;
             };
             if seen[at] {
-                return Some(Err("one key twice in an object".into()));
+                return Some(Err(KEY_TWICE.into()));
             }
             seen[at] = true;
             if !value.is_null() {
                 fields[at] = Some(value);
             }
         }
-        // Past the brace that ends it.
+        self.leave();
+        Some(Ok(fields))
+    }
+
+    /// Goes on inside of the next value, if that is a list, up to [`leave`](Self::leave).
+    pub fn enter_list(&mut self) -> bool {
+        self.skip_separators();
+        let is_list = self.text.as_bytes().get(self.at) == Some(&b'[');
+        self.at += usize::from(is_list);
+        is_list
+    }
+
+    /// Goes past the bracket that ends what was entered.
+    pub fn leave(&mut self) {
         self.at += 1;
-        Some(Ok((fields, others)))
     }
 
     /// Where the syntax is right, these separate one value from the next.
@@ -340,7 +352,7 @@ fn end_of_nested(bytes: &[u8], begin: usize) -> Option<usize> {
 }
 
 /// The text that stands between two quotation marks.
-fn unescape(raw: &str) -> Option<Text<'_>> {
+fn unescape(raw: &str) -> Option<LossyText<'_>> {
     let mut kept = String::from('"');
     let mut rest = raw;
     let mut replaced = false;
@@ -369,7 +381,7 @@ fn unescape(raw: &str) -> Option<Text<'_>> {
         let _ = write!(kept, "{:08x}", crc32fast::hash(raw.as_bytes()));
     }
     kept.push('"');
-    Some(Text {
+    Some(LossyText {
         text: serde_json::from_str::<String>(&kept).ok()?.into(),
         replaced: replaced.then(|| crc32fast::hash(raw.as_bytes())),
     })
@@ -386,7 +398,7 @@ mod tests {
     }
 
     fn fact(text: &str) -> (String, u64) {
-        let mut unknown = Unknown::new();
+        let mut unknown = UnknownValues::new();
         let fact = value(text).fact("f", &mut unknown).into_owned();
         (fact, unknown.get("f").copied().unwrap_or_default())
     }
@@ -419,7 +431,7 @@ mod tests {
             (r#""soon""#, None, 1),
             ("[3599]", None, 1),
         ] {
-            let mut unknown = Unknown::new();
+            let mut unknown = UnknownValues::new();
             let number = value(text).number::<f64>("f", &mut unknown);
             let count = unknown.get("f").copied().unwrap_or_default();
             assert_eq!((number, count), (expected, counted), "{text}");
@@ -479,8 +491,8 @@ mod tests {
             let body = if quoted { [&b"{\"a\":\""[..], &body, b"\"}"].concat() } else { body };
             let text = as_text(&body).unwrap();
             for start in [Some(Value::cut_off(&text)), Value::parse(&text).ok()].into_iter().flatten() {
-                for (_, value) in start.members().into_iter().flatten() {
-                    let _ = value.fact("f", &mut Unknown::new());
+                for value in start.members().into_iter().flatten() {
+                    let _ = value.fact("f", &mut UnknownValues::new());
                 }
                 let _ = start.items().into_iter().flatten().count();
             }

@@ -57,32 +57,32 @@ impl<T> Token<T> {
 
 /// Keeps one token.
 #[derive(Debug)]
-pub struct Keeper<T> {
-    kept: Mutex<Kept<T>>,
+pub struct TokenCache<T> {
+    kept: Mutex<CachedToken<T>>,
 }
 
 #[derive(Debug)]
-struct Kept<T> {
+struct CachedToken<T> {
     token: Option<Arc<Token<T>>>,
     /// What the kept token was minted from.
     credential: Option<u64>,
     /// When a token was refused that had just replaced a refused one: the next would be, too.
     futile: Option<Instant>,
     /// The last failure, and the credential that it was of.
-    failure: Option<Failure>,
+    failure: Option<TokenFailure>,
 }
 
 #[derive(Debug)]
-struct Failure {
+struct TokenFailure {
     at: Instant,
     error: PollError,
     credential: Option<u64>,
 }
 
-impl<T> Default for Keeper<T> {
+impl<T> Default for TokenCache<T> {
     fn default() -> Self {
         Self {
-            kept: Mutex::new(Kept {
+            kept: Mutex::new(CachedToken {
                 token: None,
                 credential: None,
                 futile: None,
@@ -92,7 +92,7 @@ impl<T> Default for Keeper<T> {
     }
 }
 
-impl<T> Keeper<T> {
+impl<T> TokenCache<T> {
     /// Calls with the kept token, and once more with a new one if that is refused.
     pub async fn with<R, F, G>(
         &self,
@@ -192,7 +192,7 @@ impl<T> Keeper<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl<T> CachedToken<T> {
     async fn renew<F>(
         &mut self,
         asked: Instant,
@@ -221,7 +221,7 @@ impl<T> Kept<T> {
                 Ok(token)
             }
             Err(error) => {
-                self.failure = Some(Failure {
+                self.failure = Some(TokenFailure {
                     at: Instant::now(),
                     error: error.clone(),
                     credential,
@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_waiters_share_one_request_whether_it_succeeds_or_not() {
         for lives in [3600, 0] {
-            let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+            let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
             let answers = futures_util::future::join_all(
                 (0..50).map(|_| keeper.get(Some(1), || mint(&count, lives))),
             )
@@ -266,7 +266,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_five_minutes_early_and_serves_on_if_that_fails() {
-        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
         keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
         tokio::time::advance(Duration::from_secs(3299)).await;
         keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
@@ -287,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_short_lived_token_is_not_renewed_at_each_use() {
-        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..4 {
             keeper.get(Some(1), || mint(&count, 60)).await.unwrap();
         }
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_token_is_replaced_once_for_all_who_held_it() {
-        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
         let refused = keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
         let one = keeper
             .replace(&refused, Some(1), || mint(&count, 3600))
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_credential_is_tried_once_a_minute_and_another_one_at_once() {
-        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..10 {
             keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
         }
@@ -332,7 +332,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_new_token_does_not_mend_costs_one_token_a_minute() {
-        let (keeper, count) = (Keeper::default(), AtomicU32::new(0));
+        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..50 {
             let refused =
                 |_| async { Err::<(), _>(PollError::new(Reason::Unauthorized, "list", "no")) };

@@ -18,13 +18,13 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Connect, Found, Limits, Source, System, finish};
+use super::{Connect, DiscoveredTarget, PublishedLimits, Source, System, finish};
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::{Draft, Listing, Row};
+use crate::model::listing::{Listing, ListingBuilder, Row};
 use crate::settings::Secret;
-use crate::vendors::http::{Answer, Client, Quota, Refusal, number, ratelimit, reset};
+use crate::vendors::http::{Client, Quota, VendorError, VendorResponse, number, ratelimit, reset};
 use admin::{AdminClient, Minter};
-pub use settings::AccountSettings;
+pub use settings::ZisAccount;
 use stored::{CURRENT_TOKEN, Stored};
 
 const CONNECTIONS_ALL: &str = "connections_all";
@@ -100,8 +100,8 @@ impl Connect for Access {
         })
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> PublishedLimits {
+        PublishedLimits {
             of: "the smallest plan of the vendor's Support API: ZIS publishes no numbers of its own",
             minute: Some(200),
             hour: None,
@@ -132,7 +132,7 @@ enum Credentials {
 #[async_trait]
 impl Source for Zis {
     async fn list(&self, target: &str) -> Result<Listing, PollError> {
-        let mut draft = Draft::new(
+        let mut draft = ListingBuilder::new(
             CONNECTIONS_ALL,
             self.client.max_connections(),
             PAGE_SIZE as usize,
@@ -148,7 +148,9 @@ impl Source for Zis {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
             let answer = self.get(target, &path, &query).await?;
-            let read = move |answer: &Answer| take(answer, &mut draft).map(|next| (next, draft));
+            let read = move |answer: &VendorResponse| {
+                read_page(answer, &mut draft).map(|next| (next, draft))
+            };
             let (answer, read) = answer.with(read).await?;
             let next;
             (next, draft) = read?;
@@ -156,21 +158,21 @@ impl Source for Zis {
                 return finish(draft).await;
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
-                let error = draft.stuck("announced more with an empty or repeated cursor");
+                let error = draft.no_progress("announced more with an empty or repeated cursor");
                 return Err(answer.blame(error));
             }
             after = Some(cursor);
         }
     }
 
-    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+    async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         match &self.credentials {
             Credentials::Stored(_) => Ok(Vec::new()),
             Credentials::Minted(minter) => {
                 let names = minter.integrations().await?;
                 Ok(names
                     .into_iter()
-                    .map(|id| Found { id, name: None })
+                    .map(|id| DiscoveredTarget { id, name: None })
                     .collect())
             }
         }
@@ -215,7 +217,7 @@ impl Source for Zis {
     }
 
     /// The connection's name, whatever its type.
-    fn satisfies<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
+    fn matches_expected<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
         Some(connection.id)
     }
 }
@@ -226,7 +228,7 @@ impl Zis {
         target: &str,
         path: &str,
         query: &[(&str, String)],
-    ) -> Result<Answer, PollError> {
+    ) -> Result<VendorResponse, PollError> {
         let ask = async |token: &SecretString| {
             let request = self
                 .client
@@ -252,7 +254,10 @@ impl Zis {
 
 /// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
 #[doc(hidden)]
-pub fn take(answer: &Answer, draft: &mut Draft) -> Result<Option<String>, PollError> {
+pub fn read_page(
+    answer: &VendorResponse,
+    draft: &mut ListingBuilder,
+) -> Result<Option<String>, PollError> {
     answer.read(|page| wire::page(page, draft))
 }
 
@@ -280,7 +285,7 @@ fn year(text: &str) -> Option<u64> {
 
 /// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does
 /// not exist, give the same 401 "Authorization failed due to integration mismatch".
-pub(crate) fn refusal(answer: &Answer) -> Refusal {
+pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
     let start = &answer.body[..answer.body.len().min(1024)];
     let mismatch = String::from_utf8_lossy(start)
         .to_ascii_lowercase()
@@ -289,7 +294,7 @@ pub(crate) fn refusal(answer: &Answer) -> Refusal {
         answer.status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     );
-    Refusal {
+    VendorError {
         reason: (denied && mismatch).then_some(Reason::IntegrationMismatch),
         codes: answer.codes(),
     }

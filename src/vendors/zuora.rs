@@ -20,14 +20,14 @@ use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Connect, Found, Limits, MOST_TARGETS, Source, System, finish};
+use super::{Connect, DiscoveredTarget, MOST_TARGETS, PublishedLimits, Source, System, finish};
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::{Draft, Facts, Listing, Row};
+use crate::model::listing::{Facts, Listing, ListingBuilder, Row};
 use crate::settings::Secret;
-use crate::vendors::http::{Answer, Client, Quota, Refusal, number, ratelimit};
-use crate::vendors::token_cache::{Keeper, Token};
-use page::{Names, judge, refusal, take};
-pub use settings::AccountSettings;
+use crate::vendors::http::{Client, Quota, VendorError, VendorResponse, number, ratelimit};
+use crate::vendors::token_cache::{Token, TokenCache};
+use page::{EntityNames, check_success, read_page, refusal};
+pub use settings::ZuoraAccount;
 
 const OAUTH_TOKEN: &str = "oauth_token";
 const ENTITIES: &str = "entities";
@@ -36,7 +36,7 @@ const ENTITY_CONNECTIONS: &str = "entity_connections";
 /// The vendor's maximum of `pageSize`.
 const PAGE_SIZE: u32 = 300;
 /// How long a token lives if the answer does not say so: less than the documented 3599 s.
-const UNSAID_LIFE: Duration = Duration::from_mins(30);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(30);
 
 static ZUORA: System = System {
     name: "zuora",
@@ -129,15 +129,15 @@ impl Connect for Access {
             follow: self.follow,
             configured_names: Arc::new(self.names.clone()),
             names: Mutex::default(),
-            tokens: Keeper::default(),
+            tokens: TokenCache::default(),
             only: self.only.clone(),
-            headless: Mutex::default(),
+            entity_without_header: Mutex::default(),
             asked: AtomicU64::new(0),
         })
     }
 
-    fn limits(&self) -> Limits {
-        let limits = |of, minute, hour, day| Limits {
+    fn limits(&self) -> PublishedLimits {
+        let limits = |of, minute, hour, day| PublishedLimits {
             of,
             minute: Some(minute),
             hour: Some(hour),
@@ -171,7 +171,7 @@ impl Connect for Access {
 #[derive(Serialize, Deserialize)]
 struct Memory {
     names: BTreeMap<String, String>,
-    headless: Option<String>,
+    entity_without_header: Option<String>,
 }
 
 /// One tenant.
@@ -183,18 +183,18 @@ struct Zuora {
     configured_names: Arc<BTreeMap<String, String>>,
     /// What the tenant calls its entities.
     names: Mutex<Arc<BTreeMap<String, String>>>,
-    tokens: Keeper<BTreeSet<String>>,
+    tokens: TokenCache<BTreeSet<String>>,
     only: Option<String>,
     /// The one entity that is asked for without the header: the list of entities is refused, perhaps by a
     /// tenant without Multi-entity, and the token reaches no other one.
-    headless: Mutex<Option<String>>,
+    entity_without_header: Mutex<Option<String>>,
     asked: AtomicU64,
 }
 
 #[async_trait]
 impl Source for Zuora {
     async fn list(&self, target: &str) -> Result<Listing, PollError> {
-        let mut draft = Draft::new(
+        let mut draft = ListingBuilder::new(
             ENTITY_CONNECTIONS,
             self.client.max_connections(),
             PAGE_SIZE as usize,
@@ -203,8 +203,9 @@ impl Source for Zuora {
             let what = "this is no id of an entity";
             return Err(PollError::new(Reason::NotFound, ENTITY_CONNECTIONS, what));
         }
-        let entity = (self.headless.lock().as_deref() != Some(target)).then_some(target);
-        let names = Arc::new(Names {
+        let entity =
+            (self.entity_without_header.lock().as_deref() != Some(target)).then_some(target);
+        let names = Arc::new(EntityNames {
             configured: self.configured_names.clone(),
             told: self.names.lock().clone(),
         });
@@ -217,8 +218,8 @@ impl Source for Zuora {
             let path = "/v1/entity-connections";
             let answer = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
             let (names, of) = (names.clone(), target.to_owned());
-            let read = move |answer: &Answer| {
-                let more = take(answer, &of, &names, &mut draft)?;
+            let read = move |answer: &VendorResponse| {
+                let more = read_page(answer, &of, &names, &mut draft)?;
                 Ok((more, draft))
             };
             let more;
@@ -230,7 +231,7 @@ impl Source for Zuora {
         }
     }
 
-    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+    async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         let credential = self.credential("").await;
         let token = self.tokens.get(credential, || self.mint()).await?;
         let reach = &token.beside;
@@ -248,15 +249,15 @@ impl Source for Zuora {
                     1 => reach.first().cloned(),
                     _ => None,
                 };
-                self.headless.lock().clone_from(&alone);
+                self.entity_without_header.lock().clone_from(&alone);
                 let found = alone
                     .filter(|_| self.follow)
-                    .map(|id| vec![Found { id, name: None }]);
+                    .map(|id| vec![DiscoveredTarget { id, name: None }]);
                 return found.ok_or(error);
             }
             Err(error) => return Err(error),
         };
-        *self.headless.lock() = None;
+        *self.entity_without_header.lock() = None;
         let (answer, read) = answer.with(wire::entities).await?;
         let (entities, unknown) = read?;
         self.client.observer().unknown(&unknown);
@@ -276,7 +277,7 @@ impl Source for Zuora {
             let reached = reach.is_empty() || reach.contains(&id);
             provisioned_ones += usize::from(provisioned);
             if !self.follow || (provisioned && reached) {
-                found.push(Found { id, name });
+                found.push(DiscoveredTarget { id, name });
             }
         }
         if !names.is_empty() {
@@ -291,16 +292,20 @@ impl Source for Zuora {
     fn memory(&self) -> serde_json::Value {
         let memory = Memory {
             names: BTreeMap::clone(&self.names.lock()),
-            headless: self.headless.lock().clone(),
+            entity_without_header: self.entity_without_header.lock().clone(),
         };
         serde_json::to_value(memory).unwrap_or_default()
     }
 
     fn remember(&self, memory: serde_json::Value) {
-        if let Ok(Memory { names, headless }) = serde_json::from_value(memory) {
+        if let Ok(Memory {
+            names,
+            entity_without_header,
+        }) = serde_json::from_value(memory)
+        {
             *self.names.lock() = Arc::new(names);
-            *self.headless.lock() =
-                headless.filter(|id| self.follow || self.only.as_ref() == Some(id));
+            *self.entity_without_header.lock() =
+                entity_without_header.filter(|id| self.follow || self.only.as_ref() == Some(id));
         }
     }
 
@@ -309,7 +314,7 @@ impl Source for Zuora {
     }
 
     /// The entity at the other side of a connected row, in either direction.
-    fn satisfies<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str> {
+    fn matches_expected<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str> {
         let Facts {
             source_entity,
             target_entity,
@@ -334,7 +339,7 @@ impl Zuora {
         path: &str,
         query: &[(&str, String)],
         entity: Option<&str>,
-    ) -> Result<Answer, PollError> {
+    ) -> Result<VendorResponse, PollError> {
         let request = || {
             let request = self
                 .client
@@ -359,9 +364,9 @@ impl Zuora {
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
-    ) -> Result<Answer, PollError> {
+    ) -> Result<VendorResponse, PollError> {
         let answer = self.client.send(endpoint, request, refusal).await?;
-        let (answer, judged) = answer.with(judge).await?;
+        let (answer, judged) = answer.with(check_success).await?;
         judged.map(|()| answer)
     }
 
@@ -394,11 +399,11 @@ impl Zuora {
             .header("Zuora-Track-Id", self.track_id());
         let answer = self
             .client
-            .send(OAUTH_TOKEN, request, Refusal::of_client)
+            .send(OAUTH_TOKEN, request, VendorError::of_client)
             .await
             .map_err(|error| error.made_with(&id).made_with(&secret))?;
-        let read = |answer: &Answer| {
-            let token = answer.token(UNSAID_LIFE, |answer| {
+        let read = |answer: &VendorResponse| {
+            let token = answer.token(DEFAULT_LIFETIME, |answer| {
                 answer.fields(["access_token", "expires_in", "scope"])
             })?;
             let words = token.scope.split_whitespace();

@@ -1,9 +1,9 @@
 //! `--web.config.file`: TLS, passwords and headers of our own server, taken up again when they change.
 
-mod client;
+mod client_auth;
 mod files;
+mod go_tls_names;
 mod headers;
-mod names;
 mod password;
 mod settings;
 mod tls;
@@ -18,10 +18,10 @@ use prometheus::Gauge;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use crate::settings::Problems;
+use crate::settings::ConfigErrors;
 use files::Seen;
 pub(crate) use password::{Checks, Verdict};
-pub use settings::Settings;
+pub use settings::WebSettings;
 pub use tls::Tls;
 
 /// How often the files are compared with what was read. Shorter than a health check is patient, so that one
@@ -32,16 +32,16 @@ const LOOK: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub struct WebConfig {
     file: Option<PathBuf>,
-    current: RwLock<Arc<Settings>>,
+    current: RwLock<Arc<WebSettings>>,
     /// Held while the files are read, so that two who reload do so one after the other.
-    last: Mutex<Last>,
+    last: Mutex<LastRead>,
 }
 
 /// The last reading.
 #[derive(Default)]
-struct Last {
+struct LastRead {
     seen: Seen,
-    problems: Option<Problems>,
+    problems: Option<ConfigErrors>,
 }
 
 impl fmt::Debug for WebConfig {
@@ -54,12 +54,12 @@ impl fmt::Debug for WebConfig {
 
 impl WebConfig {
     /// Reads the file and what it names.
-    pub async fn load(file: &Path) -> Result<Self, Problems> {
-        let (settings, seen) = Settings::read(file).await;
+    pub async fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        let (settings, seen) = WebSettings::read(file).await;
         Ok(Self {
             file: Some(file.to_owned()),
             current: RwLock::new(Arc::new(settings?)),
-            last: Mutex::new(Last {
+            last: Mutex::new(LastRead {
                 seen,
                 problems: None,
             }),
@@ -68,22 +68,22 @@ impl WebConfig {
 
     /// What holds now.
     #[must_use]
-    pub fn current(&self) -> Arc<Settings> {
+    pub fn current(&self) -> Arc<WebSettings> {
         self.current.read().clone()
     }
 
     /// Reads the file and what it names again. What is wrong with them changes nothing but the metric: what held
     /// before still does.
-    pub async fn reload(&self, gauge: &Gauge) -> Result<(), Problems> {
+    pub async fn reload(&self, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let mut last = self.last.lock().await;
         self.take_up(&mut last, gauge).await
     }
 
-    async fn take_up(&self, last: &mut Last, gauge: &Gauge) -> Result<(), Problems> {
+    async fn take_up(&self, last: &mut LastRead, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let (settings, seen) = Settings::read(file).await;
+        let (settings, seen) = WebSettings::read(file).await;
         let changed = last.seen != seen;
         last.seen = seen;
         last.problems = settings.as_ref().err().cloned();

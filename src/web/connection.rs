@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::client_connection::ClientConnection;
 use super::deadline::{AnswerDeadline, WriteDeadline, sent_by};
-use super::places::Places;
-use super::{Limits, Server};
-use crate::web::config::{Settings, Tls};
+use super::slots::Slots;
+use super::{Server, ServerLimits};
+use crate::web::config::{Tls, WebSettings};
 
 /// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\nconte
 pub(super) async fn accept(
     server: Arc<Server>,
     listener: TcpListener,
-    connections: Arc<Places>,
+    connections: Arc<Slots>,
     shutdown: CancellationToken,
 ) {
     let open = TaskTracker::new();
@@ -79,7 +79,7 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let client = Arc::new(Client::new(peer.ip().to_canonical()));
+        let client = Arc::new(ClientConnection::new(peer.ip().to_canonical()));
         // Others wait in the kernel's queue meanwhile.
         let place = connections.take(client.holder.clone());
         let Some(place) = shutdown.run_until_cancelled(place).await else {
@@ -101,12 +101,12 @@ pub(super) async fn accept(
 async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
-    client: Arc<Client>,
+    client: Arc<ClientConnection>,
     shutdown: CancellationToken,
 ) {
     // A page is sent in few large writes; waiting for more of it would only delay its end.
     let _ = stream.set_nodelay(true);
-    let Limits {
+    let ServerLimits {
         handshake: allowed,
         first_header,
         write,
@@ -136,7 +136,7 @@ async fn serve(
 }
 
 /// Ends if the first request is not read in time.
-async fn first_request(client: Arc<Client>, allowed: Duration) {
+async fn first_request(client: Arc<ClientConnection>, allowed: Duration) {
     sleep(allowed).await;
     if client.requests() > 0 {
         std::future::pending::<()>().await;
@@ -150,7 +150,7 @@ async fn handshake(
     server: &Server,
     tls: &Tls,
     mut stream: TcpStream,
-    client: &Arc<Client>,
+    client: &Arc<ClientConnection>,
 ) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
     let mut first = [0];
     stream.peek(&mut first).await.ok()?;
@@ -182,11 +182,11 @@ async fn handshake(
 async fn http1(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    client: Arc<Client>,
-    settings: &Settings,
+    client: Arc<ClientConnection>,
+    settings: &WebSettings,
     shutdown: &CancellationToken,
 ) {
-    let Limits {
+    let ServerLimits {
         header: idle,
         write,
         ..
@@ -224,11 +224,11 @@ async fn http1(
 async fn http2(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    client: Arc<Client>,
-    settings: &Settings,
+    client: Arc<ClientConnection>,
+    settings: &WebSettings,
     shutdown: &CancellationToken,
 ) {
-    let Limits { header, write, .. } = server.limits;
+    let ServerLimits { header, write, .. } = server.limits;
     let mut http = http2::Builder::new(AnswerDeadline(write));
     http.timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
+use super::client_connection::ClientConnection;
 
 /// The most bytes that a client may send between two requests: twice what a request's head may have. Pings, settings, resets,
 /// frames without content and bodies that nobody reads take our time, and ask nothing.
@@ -58,7 +58,7 @@ where
 /// that takes a byte now and then would hold it for ever. Also ends one whose client sends much and asks nothing.
 pub(super) struct WriteDeadline<S> {
     stream: S,
-    client: Arc<Client>,
+    client: Arc<ClientConnection>,
     /// The requests that were read when these were counted anew.
     requests: u64,
     unasked: u64,
@@ -69,7 +69,7 @@ pub(super) struct WriteDeadline<S> {
 }
 
 impl<S> WriteDeadline<S> {
-    pub(super) fn new(stream: S, allowed: Duration, client: Arc<Client>) -> Self {
+    pub(super) fn new(stream: S, allowed: Duration, client: Arc<ClientConnection>) -> Self {
         Self {
             stream,
             client,

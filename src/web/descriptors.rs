@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::Limits;
+use super::ServerLimits;
 
 /// More than this helps nobody; some containers allow a billion.
 const MOST: u64 = 1 << 20;
@@ -30,7 +30,7 @@ pub(crate) fn raise_descriptors() -> u64 {
     now
 }
 
-impl Limits {
+impl ServerLimits {
     /// Leaves room for everything else among so many descriptors: as many connections to vendors as to clients, and
     /// files.
     pub(crate) fn fit(&mut self, descriptors: u64) {
@@ -53,15 +53,15 @@ mod tests {
     use super::*;
 
     fn connections(descriptors: u64) -> usize {
-        let mut limits = Limits::default();
+        let mut limits = ServerLimits::default();
         limits.fit(descriptors);
         limits.connections
     }
 
     #[test]
     fn clients_get_no_more_than_half_of_the_descriptors_that_are_free() {
-        assert_eq!(connections(u64::MAX), Limits::default().connections);
-        assert_eq!(connections(1 << 20), Limits::default().connections);
+        assert_eq!(connections(u64::MAX), ServerLimits::default().connections);
+        assert_eq!(connections(1 << 20), ServerLimits::default().connections);
         assert_eq!(connections(64), 16);
         assert_eq!(connections(20), LEAST_CONNECTIONS);
         assert_eq!(connections(0), LEAST_CONNECTIONS);

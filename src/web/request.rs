@@ -6,7 +6,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 
-use super::answer::{self, Answer, text};
+use super::response::{self, HttpResponse, text};
 
 /// The most bytes of a request's target. RFC 9110, 4.1 asks for at least 8000.
 const TARGET: usize = 32 * 1024;
@@ -25,7 +25,7 @@ const METHODS: [Method; 9] = [
 ];
 
 /// The path that a request asks for, in its normal form; or the answer to a request that breaks the rules of HTTP.
-pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<Answer>> {
+pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<HttpResponse>> {
     let refused = |status, sentence: &'static str| Err(Box::new(text(status, sentence)));
     let bad = |sentence| refused(StatusCode::BAD_REQUEST, sentence);
     let (uri, method) = (request.uri(), request.method());
@@ -53,7 +53,10 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<Answer>> {
         );
     }
     if method == Method::CONNECT {
-        return Err(Box::new(answer::not_allowed(&[Method::GET, Method::HEAD])));
+        return Err(Box::new(response::not_allowed(&[
+            Method::GET,
+            Method::HEAD,
+        ])));
     }
     if uri.path() == "*" && method != Method::OPTIONS {
         return bad("The target * goes with OPTIONS only.\n");

@@ -1,8 +1,8 @@
 //! The status page: what the board knows, for people. One file of HTML that loads nothing.
 
+mod format;
 mod lists;
 mod view;
-mod words;
 
 use std::sync::LazyLock;
 
@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::inventory::{AccountSeen, Board};
+use crate::inventory::{AccountSnapshot, Inventory};
 use crate::metrics::LastReload;
-use lists::{MOST, TokenRow, Top, Worry, tokens, worries};
+use format::{Bytes, Count, Date, Number};
+use lists::{Issue, MOST, TokenRow, Truncated, tokens, worries};
 use view::{AccountRow, Health, TargetRow, accounts, targets};
-use words::{Bytes, Count, Date, Number};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const REVISION: &str = env!("BUILD_REVISION");
@@ -45,14 +45,14 @@ pub struct About {
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/web/status/askama.toml")]
-struct Page<'a> {
+struct StatusPage<'a> {
     about: &'a About,
     now: Date,
     summary: Summary,
     targets: Vec<TargetRow<'a>>,
     accounts: Vec<AccountRow<'a>>,
-    tokens: Top<TokenRow<'a>>,
-    worries: Top<Worry<'a>>,
+    tokens: Truncated<TokenRow<'a>>,
+    worries: Truncated<Issue<'a>>,
     own: Own<'a>,
 }
 
@@ -72,7 +72,7 @@ struct Summary {
 /// What the exporter says of itself.
 struct Own<'a> {
     started: Date,
-    config_file: Option<words::Name<'a>>,
+    config_file: Option<format::Name<'a>>,
     reload: LastReload,
     web_config_taken_up: bool,
     taken_up: Date,
@@ -82,14 +82,19 @@ struct Own<'a> {
 }
 
 /// The page, as of now. What it shows is taken from the board in one look and rendered after it.
-pub fn render(board: &Board, about: &About) -> askama::Result<String> {
+pub fn render(board: &Inventory, about: &About) -> askama::Result<String> {
     let now = board.date();
     let seen = board.seen();
-    Page::new(&seen, board, about, now).render()
+    StatusPage::new(&seen, board, about, now).render()
 }
 
-impl<'a> Page<'a> {
-    fn new(seen: &'a [AccountSeen], board: &Board, about: &'a About, now: Timestamp) -> Self {
+impl<'a> StatusPage<'a> {
+    fn new(
+        seen: &'a [AccountSnapshot],
+        board: &Inventory,
+        about: &'a About,
+        now: Timestamp,
+    ) -> Self {
         let targets = targets(seen, now);
         let accounts = accounts(seen, now);
         let worries = worries(&targets);
@@ -161,7 +166,7 @@ impl Summary {
 }
 
 impl<'a> Own<'a> {
-    fn of(board: &Board, about: &'a About, now: Timestamp) -> Self {
+    fn of(board: &Inventory, about: &'a About, now: Timestamp) -> Self {
         let own = board.own();
         let (series, mut bytes) = own.page();
         let reload = own.last_reload();
@@ -177,7 +182,7 @@ impl<'a> Own<'a> {
                 at: own.started(),
                 now,
             },
-            config_file: about.config_file.as_deref().map(words::Name),
+            config_file: about.config_file.as_deref().map(format::Name),
             taken_up: Date {
                 at: reload.taken_up,
                 now,

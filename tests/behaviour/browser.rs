@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use connections_exporter::simulator::{Sizes, World};
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use jiff::Timestamp;
 
 use crate::rig::{OFTEN, ONCE, Rig};
@@ -84,7 +84,15 @@ async fn names_that_look_like_markup_stay_text() {
         let named = "account: '\"><a onfocus=alert(4)>'";
         (text.replace("account: acme", named), env)
     };
-    let rig = Rig::configured(world, Vec::new(), None, ONCE, Limits::default(), account).await;
+    let rig = Rig::configured(
+        world,
+        Vec::new(),
+        None,
+        ONCE,
+        ServerLimits::default(),
+        account,
+    )
+    .await;
     rig.ready().await;
     browse("markup", &rig).await;
 }

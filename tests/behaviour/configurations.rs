@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use connections_exporter::clock::Clock;
 use connections_exporter::config::Config;
-use connections_exporter::settings::Problems;
+use connections_exporter::settings::ConfigErrors;
 use connections_exporter::simulator::{Simulator, Sizes, World};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -177,7 +177,7 @@ async fn a_byte_order_mark_is_no_part_of_a_configuration() {
 #[test]
 fn an_account_may_take_its_keys_from_another_one() {
     let text = "zis:\n  - &a {account: a, subdomain: a, integrations: [{name: n, token_env: TOKEN}]}\n  - <<: *a\n    account: b\n";
-    let config = Config::parse(text, "".as_ref(), &env, Problems::new("c")).unwrap();
+    let config = Config::parse(text, "".as_ref(), &env, ConfigErrors::new("c")).unwrap();
     let names: Vec<_> = config
         .accounts
         .iter()
@@ -192,7 +192,7 @@ fn a_variable_may_end_in_the_line_end_that_a_file_may_end_in() {
     let text = "zis: [{account: a, subdomain: a, integrations: [{name: n, token_env: T}]}]";
     let parse = |value: &'static str| {
         let env = move |_: &str| Some(value.to_owned());
-        Config::parse(text, "".as_ref(), &env, Problems::new("c"))
+        Config::parse(text, "".as_ref(), &env, ConfigErrors::new("c"))
     };
     for good in ["t", "t\n", "t\r\n"] {
         assert!(parse(good).is_ok(), "{good:?}");
@@ -205,7 +205,7 @@ fn a_variable_may_end_in_the_line_end_that_a_file_may_end_in() {
 #[test]
 fn an_id_of_digits_that_begins_with_0_is_text() {
     let text = "zuora: [{account: no, base_url: 'https://a.test', client_id: x, client_secret_env: TOKEN, entities: [{id: 00001111222233334444555566667777}]}]";
-    let config = Config::parse(text, "".as_ref(), &env, Problems::new("c")).unwrap();
+    let config = Config::parse(text, "".as_ref(), &env, ConfigErrors::new("c")).unwrap();
     assert_eq!(config.accounts[0].name, "no");
 }
 
@@ -277,7 +277,7 @@ fn whatever_stands_in_place_of_a_key_or_a_value_is_not_quoted() {
                 &text,
                 "/nonexistent".as_ref(),
                 &anything,
-                Problems::new("c"),
+                ConfigErrors::new("c"),
             ) {
                 refused += 1;
                 let said = problems.to_string();
@@ -391,7 +391,8 @@ async fn the_documented_costs_are_the_plan_that_is_printed() {
         let anything = |_: &str| Some("anything".to_owned());
         for account in &taken(&text, anything).await.accounts {
             let plan =
-                connections_exporter::polling::request_estimate::Plan::of(account).to_string();
+                connections_exporter::polling::request_estimate::RequestEstimate::of(account)
+                    .to_string();
             assert!(
                 page.contains(&format!("```text\n{plan}```\n")),
                 "the page lacks\n{plan}"

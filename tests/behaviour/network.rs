@@ -91,7 +91,7 @@ fn account(poll: &str, base_url: &str, more: &str) -> String {
 }
 
 /// What `check` says of one poll of an integration at this address.
-async fn failure(base_url: &str, more: &str) -> check::Failure {
+async fn failure(base_url: &str, more: &str) -> check::TargetFailure {
     let text = account("  request_timeout: 20s\n", base_url, more);
     let config = taken(&text, |_| Some("t".to_owned())).await;
     let report = check(config, Clock::system(), PATIENCE, |_| {})
@@ -109,7 +109,7 @@ enum Then {
     GoesOn,
 }
 
-async fn failure_of(answer: &'static str, then: Then) -> check::Failure {
+async fn failure_of(answer: &'static str, then: Then) -> check::TargetFailure {
     let (address, _server) = accepting(move |_, mut stream| async move {
         if request(&mut stream).await.is_none() {
             return;

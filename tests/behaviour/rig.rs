@@ -11,7 +11,7 @@ use connections_exporter::config::Config;
 use connections_exporter::polling::reload::Configuration;
 use connections_exporter::polling::shard::Shard;
 use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -52,23 +52,30 @@ impl Rig {
         Self::start_with(
             World::new(sizes, 1, Timestamp::now()),
             poll,
-            Limits::default(),
+            ServerLimits::default(),
         )
         .await
     }
 
-    pub(crate) async fn start_with(world: World, poll: &str, limits: Limits) -> Self {
+    pub(crate) async fn start_with(world: World, poll: &str, limits: ServerLimits) -> Self {
         Self::new(world, Vec::new(), None, poll, limits).await
     }
 
     pub(crate) async fn start_failing(world: World, faults: Vec<Fault>, poll: &str) -> Self {
-        Self::new(world, faults, None, poll, Limits::default()).await
+        Self::new(world, faults, None, poll, ServerLimits::default()).await
     }
 
     /// With vendors that allow no more than so many requests a minute.
     pub(crate) async fn start_limited(sizes: Sizes, per_minute: u32, poll: &str) -> Self {
         let world = World::new(sizes, 1, Timestamp::now());
-        Self::new(world, Vec::new(), Some(per_minute), poll, Limits::default()).await
+        Self::new(
+            world,
+            Vec::new(),
+            Some(per_minute),
+            poll,
+            ServerLimits::default(),
+        )
+        .await
     }
 
     async fn new(
@@ -76,7 +83,7 @@ impl Rig {
         faults: Vec<Fault>,
         per_minute: Option<u32>,
         poll: &str,
-        limits: Limits,
+        limits: ServerLimits,
     ) -> Self {
         Self::configured(world, faults, per_minute, poll, limits, |text, env| {
             (text, env)
@@ -90,7 +97,7 @@ impl Rig {
         faults: Vec<Fault>,
         per_minute: Option<u32>,
         poll: &str,
-        limits: Limits,
+        limits: ServerLimits,
         configure: impl FnOnce(String, Env) -> (String, Env),
     ) -> Self {
         let clock = Clock::system();
@@ -145,7 +152,7 @@ impl Rig {
 /// Runs the configuration of this text, whose every secret is `t`, until the guard is dropped.
 pub(crate) async fn serve_text(text: &str) -> (SocketAddr, DropGuard) {
     let config = taken(text, |_| Some("t".to_owned())).await;
-    let (address, _, shutdown) = serve(config, Limits::default(), Clock::system()).await;
+    let (address, _, shutdown) = serve(config, ServerLimits::default(), Clock::system()).await;
     (address, shutdown.drop_guard())
 }
 
@@ -175,7 +182,7 @@ pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&Page) -> bool)
 /// Runs a configuration on a port of its own.
 pub(crate) async fn serve(
     config: Config,
-    limits: Limits,
+    limits: ServerLimits,
     clock: Clock,
 ) -> (
     SocketAddr,

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use connections_exporter::simulator::{Sizes, World};
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use jiff::Timestamp;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +25,7 @@ const NOTHING: Sizes = Sizes {
     integration_connections: 1,
 };
 
-async fn rig(sizes: Sizes, limits: Limits) -> Rig {
+async fn rig(sizes: Sizes, limits: ServerLimits) -> Rig {
     let rig = Rig::start_with(World::new(sizes, 1, Timestamp::now()), ONCE, limits).await;
     rig.ready().await;
     rig
@@ -46,7 +46,7 @@ async fn ask(rig: &Rig, method: Method, path: &str, headers: &[(&str, &str)]) ->
 
 #[tokio::test]
 async fn each_path_answers_as_it_should() {
-    let rig = rig(NOTHING, Limits::default()).await;
+    let rig = rig(NOTHING, ServerLimits::default()).await;
     for (path, status, content_type) in [
         ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
         ("/", 200, "text/html; charset=utf-8"),
@@ -114,7 +114,7 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
             integration_connections: 200,
             ..Sizes::default()
         },
-        Limits::default(),
+        ServerLimits::default(),
     )
     .await;
     let gzip = ask(
@@ -157,10 +157,10 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
 
 #[tokio::test]
 async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allowed_are_503() {
-    let limits = Limits {
+    let limits = ServerLimits {
         requests: 0,
         place: Duration::from_millis(10),
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let rig = rig(NOTHING, limits).await;
     assert_eq!(rig.get("/metrics").await.status(), 503);
@@ -175,11 +175,11 @@ async fn slow_readers_of_a_large_page_keep_no_scrape_out() {
         integration_connections: 12_000,
         ..NOTHING
     };
-    let limits = Limits {
+    let limits = ServerLimits {
         requests: 4,
         place: PATIENCE,
         write: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let rig = rig(sizes, limits).await;
     let mut slow = Vec::new();
@@ -208,9 +208,9 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
     };
     let rig = rig(
         sizes,
-        Limits {
+        ServerLimits {
             write: Duration::from_millis(300),
-            ..Limits::default()
+            ..ServerLimits::default()
         },
     )
     .await;
@@ -240,9 +240,9 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
 async fn unfinished_headers_and_idle_connections_end() {
     let rig = rig(
         NOTHING,
-        Limits {
+        ServerLimits {
             header: Duration::from_millis(200),
-            ..Limits::default()
+            ..ServerLimits::default()
         },
     )
     .await;
@@ -266,10 +266,10 @@ async fn unfinished_headers_and_idle_connections_end() {
 
 #[tokio::test]
 async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
-    let limits = Limits {
+    let limits = ServerLimits {
         first_header: Duration::from_millis(200),
         header: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let rig = rig(NOTHING, limits).await;
     let mut asked = TcpStream::connect(rig.address).await.unwrap();
@@ -295,11 +295,11 @@ async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
 
 #[tokio::test]
 async fn a_newcomer_gets_the_place_of_the_connection_that_is_idle_for_longest() {
-    let limits = Limits {
+    let limits = ServerLimits {
         connections: 20,
         first_header: HOUR,
         header: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let rig = rig(NOTHING, limits).await;
     for begin in [
@@ -340,10 +340,10 @@ async fn an_answer_under_way_outlives_any_number_of_idle_newcomers() {
         integration_connections: 12_000,
         ..NOTHING
     };
-    let limits = Limits {
+    let limits = ServerLimits {
         connections: 5,
         first_header: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let rig = rig(sizes, limits).await;
     let mut slow = TcpStream::connect(rig.address).await.unwrap();
@@ -374,7 +374,7 @@ async fn said(rig: &Rig, bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
-    let rig = rig(NOTHING, Limits::default()).await;
+    let rig = rig(NOTHING, ServerLimits::default()).await;
     let long = |length| format!("GET /metrics?{} HTTP/1.1\r\nHost: x", "a".repeat(length));
     for (head, status) in [
         ("GET /metrics HTTP/1.1", 400),
@@ -446,7 +446,7 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
 
 #[tokio::test]
 async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
-    let rig = rig(NOTHING, Limits::default()).await;
+    let rig = rig(NOTHING, ServerLimits::default()).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let answer = said(&rig, preface).await;
     assert!(
@@ -457,7 +457,7 @@ async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
 
 #[tokio::test]
 async fn a_body_that_nobody_wants_is_no_request_and_requests_may_come_at_once() {
-    let rig = rig(NOTHING, Limits::default()).await;
+    let rig = rig(NOTHING, ServerLimits::default()).await;
     let hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
     let end = "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let statuses = async |text: String| {
@@ -496,7 +496,7 @@ async fn an_answer_in_flight_is_finished_before_the_end() {
         integration_connections: 12_000,
         ..NOTHING
     };
-    let mut rig = rig(sizes, Limits::default()).await;
+    let mut rig = rig(sizes, ServerLimits::default()).await;
     let mut slow = TcpStream::connect(rig.address).await.unwrap();
     slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
         .await

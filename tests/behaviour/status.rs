@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use connections_exporter::simulator::{Fault, Sizes, World};
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
@@ -116,13 +116,13 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
     let world = || World::new(sizes, 1, Timestamp::now());
     let rig = Rig::start_failing(world(), vec![hang], OFTEN).await;
     html_when(rig.address, begins("not polled yet acme_slack zis acme")).await;
-    let rig = Rig::start_with(world(), OFTEN, Limits::default()).await;
+    let rig = Rig::start_with(world(), OFTEN, ServerLimits::default()).await;
     let up = html_when(rig.address, begins("up acme_slack")).await;
     rig.simulator.fail(fails.clone());
     let failing = html_when(rig.address, begins("failing since")).await;
     // Where a listing may be kept for so short a time only, failing may pass unseen.
     let brief = OFTEN.replace("stale_after: 1h", "stale_after: 3s");
-    let rig = Rig::start_with(world(), &brief, Limits::default()).await;
+    let rig = Rig::start_with(world(), &brief, ServerLimits::default()).await;
     html_when(rig.address, begins("up acme_slack")).await;
     rig.simulator.fail(fails);
     let stale = html_when(rig.address, begins("stale failing since")).await;
@@ -140,7 +140,7 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     world.tenant.connections.truncate(1);
     "Disconnected".clone_into(&mut world.tenant.connections[0].status);
     let edge = world.tenant.connections[0].id.clone();
-    let rig = Rig::start_with(world, ONCE, Limits::default()).await;
+    let rig = Rig::start_with(world, ONCE, ServerLimits::default()).await;
     rig.ready().await;
     let html = html(&rig).await;
     assert!(text(&html).contains("1 expected connection missing, 1 connection not connected"));
@@ -281,7 +281,7 @@ async fn names_are_text_whatever_they_look_like() {
     world.integrations[0].connections[0].name = "<script>alert(1)</script>".to_owned();
     world.integrations[0].connections[2].name = "\u{202e}\u{1b}[31m".to_owned();
     world.tenant.entities[0].name = "</td><img src=x onerror='alert(1)'>".to_owned();
-    let rig = Rig::start_with(world, ONCE, Limits::default()).await;
+    let rig = Rig::start_with(world, ONCE, ServerLimits::default()).await;
     rig.ready().await;
     let html = html(&rig).await;
     assert_eq!(html.matches("<script").count(), 1, "the page's own");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use connections_exporter::config::Config;
-use connections_exporter::settings::Problems;
+use connections_exporter::settings::ConfigErrors;
 use fastrand::Rng;
 
 use crate::vendor::Vendor;
@@ -47,6 +47,6 @@ pub(crate) fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
             "poll: {{first_poll_within: 10m, request_timeout: 30s, max_connections: 500}}\nzuora:\n  - account: z{n}\n    client_id_env: ID\n    client_secret_env: SECRET\n{zuora}zis:\n  - account: s{n}\n{zis}{integrations}"
         );
         let env = |name: &str| env.get(name).cloned();
-        Config::parse(&text, "".as_ref(), &env, Problems::new("month")).unwrap()
+        Config::parse(&text, "".as_ref(), &env, ConfigErrors::new("month")).unwrap()
     })
 }

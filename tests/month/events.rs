@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use connections_exporter::polling::account::Change;
+use connections_exporter::polling::account::AccountChange;
 use connections_exporter::simulator::{Fault, Integration, Kind, RetryAfter};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -93,7 +93,7 @@ impl Month {
         let mut under_way = Vec::new();
         for ((config, line), account) in self.accounts.iter().zip(&process.changes) {
             let (done, ends) = oneshot::channel();
-            let change = Change {
+            let change = AccountChange {
                 config: config.clone(),
                 poll: self.poll,
                 transport: anew.then(|| line.clone() as _),

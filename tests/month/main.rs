@@ -25,12 +25,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connections_exporter::clock::{Clock, seconds};
-use connections_exporter::inventory::Board;
-use connections_exporter::metrics::OwnMetrics;
-use connections_exporter::polling::account::{Account, Change};
+use connections_exporter::inventory::Inventory;
+use connections_exporter::metrics::ExporterMetrics;
+use connections_exporter::polling::account::{Account, AccountChange};
 use connections_exporter::simulator::Sizes;
-use connections_exporter::state_dir::Store;
-use connections_exporter::vendors::account::{AccountConfig, Poll};
+use connections_exporter::state_dir::StateDir;
+use connections_exporter::vendors::account::{AccountConfig, PollConfig};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Handle};
@@ -52,10 +52,10 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// One run of the daemon.
 struct Process {
-    board: Arc<Board>,
+    board: Arc<Inventory>,
     clock: Clock,
     accounts: JoinSet<()>,
-    changes: Vec<mpsc::Sender<Change>>,
+    changes: Vec<mpsc::Sender<AccountChange>>,
     before: Page,
 }
 
@@ -69,7 +69,7 @@ struct Month {
     /// How long no process has lived through a poll for certain.
     crash_loop: Duration,
     folder: tempfile::TempDir,
-    poll: Poll,
+    poll: PollConfig,
     accounts: Vec<(AccountConfig, Arc<Line>)>,
     vendors: Vec<Arc<Vendor>>,
     process: Option<Process>,
@@ -114,7 +114,7 @@ impl Month {
             set_at: began,
             crash_loop: Duration::ZERO,
             folder: folder.unwrap(),
-            poll: Poll::default(),
+            poll: PollConfig::default(),
             accounts: Vec::new(),
             vendors: Vec::new(),
             process: None,
@@ -178,17 +178,17 @@ impl Month {
             let off = SignedDuration::from_secs(off.load(Ordering::Relaxed));
             clock.now() + origin + off
         });
-        let own = OwnMetrics::new(clock.now());
+        let own = ExporterMetrics::new(clock.now());
         let store = if with_state {
-            Store::open(self.folder.path(), own.state_write_failures())
+            StateDir::open(self.folder.path(), own.state_write_failures())
                 .await
                 .unwrap()
         } else {
-            Store::default()
+            StateDir::default()
         };
         let names = self.accounts.iter();
         store.keep_accounts(names.map(|(account, _)| (account.system.name, account.name.as_str())));
-        let board = Arc::new(Board::new(own, clock.clone()));
+        let board = Arc::new(Inventory::new(own, clock.clone()));
         let mut accounts = JoinSet::new();
         let mut changes = Vec::new();
         for (account, line) in &self.accounts {

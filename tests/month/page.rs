@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use connections_exporter::exposition::Encoding;
-use connections_exporter::inventory::Board;
+use connections_exporter::inventory::Inventory;
 
 /// System, account and target.
 pub(crate) type Key = (String, String, String);
@@ -47,7 +47,7 @@ pub(crate) struct Shown {
 
 impl Page {
     /// Reads the board as of now; `start` is the date from which on the vendor's marks count seconds.
-    pub(crate) fn of(board: &Board, start: f64) -> Self {
+    pub(crate) fn of(board: &Inventory, start: f64) -> Self {
         let page = board.page(Encoding::Plain);
         let text: Vec<u8> = page.chunks.iter().flatten().copied().collect();
         let text = std::str::from_utf8(&text).unwrap();

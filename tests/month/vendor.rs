@@ -9,7 +9,7 @@ use bytes::Bytes;
 use connections_exporter::clock::Clock;
 use connections_exporter::model::error::Reason;
 use connections_exporter::simulator::{Expiry, Simulator, Sizes, World};
-use connections_exporter::vendors::http::{Failure, Transport};
+use connections_exporter::vendors::http::{Transport, TransportError};
 use fastrand::Rng;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -182,11 +182,11 @@ impl Transport for Line {
         self.http.request(method, url)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    async fn send(&self, request: RequestBuilder) -> Result<Response, TransportError> {
         let request = request.build().unwrap();
         let path = request.url().path().to_owned();
         self.ledger.lock().unwrap().sent(&path, self.began);
-        let fail = |reason| Failure::new(reason, "no answer");
+        let fail = |reason| TransportError::new(reason, "no answer");
         let slow = *self.vendor.slow.lock().unwrap();
         let (takes, hangs) = {
             let mut random = self.vendor.random.lock().unwrap();

@@ -1,12 +1,12 @@
 //! Any part of any page has what carries its labels, and nothing else.
 
 use super::*;
-use crate::vendors::{Settings as _, zis, zuora};
+use crate::vendors::{AccountSettings as _, zis, zuora};
 
 /// Accounts by system and name, each with the labels of its targets.
 pub(crate) type Kept = BTreeMap<(&'static str, String), BTreeSet<String>>;
 
-const SYSTEMS: [&System; 2] = [zis::AccountSettings::SYSTEM, zuora::AccountSettings::SYSTEM];
+const SYSTEMS: [&System; 2] = [zis::ZisAccount::SYSTEM, zuora::ZuoraAccount::SYSTEM];
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[ab]", "[ab&=+%#;?/ \"\\\\é🦀]{1,3}", "\\PC{1,20}"]
@@ -19,12 +19,12 @@ pub(crate) fn kept() -> impl Strategy<Value = Kept> {
 }
 
 /// A board of these, each target with a connection and each account with a request; its whole page was served before.
-pub(crate) fn board(kept: &Kept) -> Arc<Board> {
+pub(crate) fn board(kept: &Kept) -> Arc<Inventory> {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock));
+    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
     for ((system, account), labels) in kept {
         let system = SYSTEMS.into_iter().find(|s| s.name == *system).unwrap();
-        let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+        let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
         let metrics = AccountMetrics::new(system.name, account, pace, board.own().durations());
         metrics.requested("oauth_token", Some(200), Duration::ZERO);
         let account = board.open(system, Arc::new(metrics));
@@ -35,7 +35,7 @@ pub(crate) fn board(kept: &Kept) -> Arc<Board> {
             .enumerate()
             .map(|(id, label)| (id.to_string(), label.clone()))
             .collect();
-        let mut draft = Draft::new("list", 1, 1);
+        let mut draft = ListingBuilder::new("list", 1, 1);
         let row: Connection = Connection {
             id: "c".into(),
             kind: "oauth",
@@ -47,16 +47,16 @@ pub(crate) fn board(kept: &Kept) -> Arc<Board> {
             updated: None,
         };
         draft.page(vec![row], true).unwrap();
-        let held = Held {
+        let held = LastListing {
             listing: draft.finish(),
             renewals: vec![0],
             expected: Vec::new(),
             taken: Instant::now(),
             stale_after: Duration::from_hours(1),
         };
-        let state = State {
+        let state = TargetState {
             held: Some(Arc::new(held)),
-            ..State::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH)
+            ..TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH)
         };
         account.set_targets(&labels, |_| state.clone());
     }
@@ -65,7 +65,7 @@ pub(crate) fn board(kept: &Kept) -> Arc<Board> {
 }
 
 /// What a part shows, by a strict parser.
-pub(crate) fn series(board: &Board, part: &Part) -> BTreeSet<Series> {
+pub(crate) fn series(board: &Inventory, part: &Selector) -> BTreeSet<Series> {
     let page = board.part(part, Encoding::Plain);
     let (_, series) = parse(&text(&page));
     assert_eq!(page.series, series.len() as u64);
@@ -87,8 +87,8 @@ proptest! {
     #[test]
     fn a_part_has_what_carries_its_labels(kept in kept(), query in query()) {
         let board = board(&kept);
-        let part = Part::parse(&serde_urlencoded::to_string(&query).unwrap()).unwrap();
-        let whole = series(&board, &Part::default());
+        let part = Selector::parse(&serde_urlencoded::to_string(&query).unwrap()).unwrap();
+        let whole = series(&board, &Selector::default());
         let mut expected = whole.clone();
         for narrowed in ["system", "account", "target"] {
             let names: Vec<_> = query.iter().filter(|(name, _)| *name == narrowed).map(|(_, value)| value).collect();
@@ -102,16 +102,16 @@ proptest! {
     #[test]
     fn own_is_what_is_of_no_account(kept in kept()) {
         let board = board(&kept);
-        let mut expected = series(&board, &Part::default());
+        let mut expected = series(&board, &Selector::default());
         expected.retain(|(_, labels)| !labels.contains_key("account") && !labels.contains_key("target"));
-        let own = series(&board, &Part::parse("own=1").unwrap());
+        let own = series(&board, &Selector::parse("own=1").unwrap());
         prop_assert!(own.iter().any(|(name, _)| name == "process_start_time_seconds"));
         prop_assert_eq!(own, expected);
     }
 
     #[test]
     fn any_query_is_a_part_or_a_sentence(query in "\\PC{0,200}") {
-        match Part::parse(&query) {
+        match Selector::parse(&query) {
             Ok(part) => prop_assert_eq!(part.is_whole(), query.bytes().all(|byte| byte == b'&')),
             Err(problem) => prop_assert!(problem.lines().count() == 1 && problem.chars().count() < 1000, "{}", problem),
         }
@@ -136,13 +136,13 @@ fn a_query_that_is_not_understood_is_told_what_is_allowed() {
         ("target=t&own=1", "own goes with no other parameter."),
     ] {
         assert_eq!(
-            Part::parse(query),
+            Selector::parse(query),
             Err(format!(
                 "The query cannot be answered: {said} Expected system, account and target, each as often as needed, or own=1 alone.\n"
             ))
         );
     }
-    let long = Part::parse(&"x".repeat(60_000)).unwrap_err();
+    let long = Selector::parse(&"x".repeat(60_000)).unwrap_err();
     assert!(long.len() < 300, "{long}");
 }
 
@@ -156,10 +156,13 @@ fn a_name_is_read_as_it_was_written_for_a_query() {
         ("own=1&own=1", "own=1"),
         ("target=%zz", "target=%25zz"),
     ] {
-        assert_eq!(Part::parse(one).unwrap(), Part::parse(other).unwrap());
+        assert_eq!(
+            Selector::parse(one).unwrap(),
+            Selector::parse(other).unwrap()
+        );
     }
-    assert_ne!(Part::parse("account=a"), Part::parse("account=A"));
-    assert_ne!(Part::parse("account=a"), Part::parse("target=a"));
+    assert_ne!(Selector::parse("account=a"), Selector::parse("account=A"));
+    assert_ne!(Selector::parse("account=a"), Selector::parse("target=a"));
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn a_narrowed_page_leaves_the_size_of_the_whole_as_it_is() {
     let board = board(&kept);
     let before = board.own().page();
     for query in ["own=1", "account=a", "target=nothing", "system=zis"] {
-        let _ = board.part(&Part::parse(query).unwrap(), Encoding::Plain);
+        let _ = board.part(&Selector::parse(query).unwrap(), Encoding::Plain);
         assert_eq!(board.own().page(), before, "{query}");
     }
     assert!(before.0.is_some_and(|series| series > 10.0));
@@ -178,7 +181,7 @@ fn a_narrowed_page_leaves_the_size_of_the_whole_as_it_is() {
 async fn the_size_of_a_page_that_nobody_asks_for_any_more_is_forgotten() {
     let board = board(&Kept::new());
     let sizes = || {
-        let page = text(&board.part(&Part::Own, Encoding::Plain));
+        let page = text(&board.part(&Selector::Own, Encoding::Plain));
         page.matches("connections_exporter_page_bytes{").count()
     };
     let _ = board.page(Encoding::Gzip);

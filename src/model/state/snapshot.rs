@@ -6,19 +6,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Attempt, Held, State};
-use crate::model::listing::{Connection, Draft, Facts, Listing};
+use super::{LastListing, PollOutcome, TargetState};
+use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
 
 /// No poll is taken to have lasted longer, whatever a file says.
 const LONGEST_POLL: Duration = Duration::from_hours(24);
 
 /// What is read from a file.
 #[derive(Debug, Deserialize)]
-pub struct Snapshot {
+pub struct StateSnapshot {
     /// When the next poll is due.
     pub next_poll: Timestamp,
     /// The last poll.
-    pub last_attempt: Attempt,
+    pub last_attempt: PollOutcome,
     /// The end of the last poll that gave a listing.
     pub last_success: Option<Timestamp>,
     /// Polls that failed since.
@@ -32,24 +32,24 @@ pub struct Snapshot {
     /// How old the listing could become; files of an earlier version do not have it.
     #[serde(default)]
     pub stale_after: Option<Duration>,
-    listing: Option<ListingOf<Vec<Row>>>,
+    listing: Option<StoredListing<Vec<StoredConnection>>>,
 }
 
 /// The same, as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct StoredState<'a> {
     next_poll: Timestamp,
-    last_attempt: &'a Option<Attempt>,
+    last_attempt: &'a Option<PollOutcome>,
     last_success: Option<Timestamp>,
     consecutive_failures: u32,
     failing_since: Option<Timestamp>,
     longest_poll: Duration,
     stale_after: Option<Duration>,
-    listing: Option<ListingOf<Connections<'a>>>,
+    listing: Option<StoredListing<Connections<'a>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ListingOf<C> {
+struct StoredListing<C> {
     pages: u32,
     connections: C,
 }
@@ -64,7 +64,7 @@ impl Serialize for Connections<'_> {
 
 /// A [`Connection`], before its type and status are known to be ones of the system's.
 #[derive(Debug, Deserialize)]
-struct Row {
+struct StoredConnection {
     id: Box<str>,
     kind: String,
     status: String,
@@ -75,13 +75,16 @@ struct Row {
     updated: Option<Timestamp>,
 }
 
-impl Serialize for State {
+impl Serialize for TargetState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let listing = self.held.as_deref().map(|Held { listing, .. }| ListingOf {
-            pages: listing.pages,
-            connections: Connections(listing),
-        });
-        let written = Written {
+        let listing = self
+            .held
+            .as_deref()
+            .map(|LastListing { listing, .. }| StoredListing {
+                pages: listing.pages,
+                connections: Connections(listing),
+            });
+        let written = StoredState {
             next_poll: self.next_poll,
             last_attempt: &self.last_attempt,
             last_success: self.last_success,
@@ -95,7 +98,7 @@ impl Serialize for State {
     }
 }
 
-impl Snapshot {
+impl StateSnapshot {
     /// How long the longest of the last polls took, as far as that is known.
     #[must_use]
     pub fn longest_poll(&self) -> Duration {
@@ -110,7 +113,7 @@ impl Snapshot {
         documented: &[(&'static str, &'static str)],
         max_connections: usize,
     ) -> Result<Option<Listing>, String> {
-        let Some(ListingOf { pages, connections }) = self.listing.take() else {
+        let Some(StoredListing { pages, connections }) = self.listing.take() else {
             return Ok(None);
         };
         let rows = connections
@@ -118,7 +121,7 @@ impl Snapshot {
             .map(|row| row.connection(documented))
             .collect::<Option<Vec<_>>>()
             .ok_or("holds a type or a status that this version does not know")?;
-        let mut draft = Draft::new("state", max_connections, rows.len().max(1));
+        let mut draft = ListingBuilder::new("state", max_connections, rows.len().max(1));
         draft
             .page(rows, true)
             .map_err(|error| format!("holds {}", error.detail))?;
@@ -130,7 +133,7 @@ impl Snapshot {
     }
 }
 
-impl Row {
+impl StoredConnection {
     fn connection(self, documented: &[(&'static str, &'static str)]) -> Option<Connection> {
         let known = |text: &str, words: &mut dyn Iterator<Item = &'static str>| {
             words.chain(["other", ""]).find(|word| *word == text)
@@ -149,10 +152,10 @@ impl Row {
     }
 }
 
-impl State {
+impl TargetState {
     /// The state that was kept, with this listing.
     #[must_use]
-    pub fn restored(self, snapshot: Snapshot, held: Option<Held>) -> Self {
+    pub fn restored(self, snapshot: StateSnapshot, held: Option<LastListing>) -> Self {
         Self {
             longest_poll: snapshot.longest_poll(),
             last_attempt: Some(snapshot.last_attempt),

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::model::listing::cut;
-use crate::vendors::account::Target;
+use crate::vendors::account::TargetConfig;
 
 /// The label of each target by its id: the configured name, else the vendor's, else the id. A name that
 /// several targets share is followed by the id.
 pub(super) fn labels(
-    targets: &[Target],
+    targets: &[TargetConfig],
     names: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let name = |target: &Target| {
+    let name = |target: &TargetConfig| {
         target
             .name
             .clone()
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_shared_name_is_followed_by_the_id_for_both() {
-        let named = |id: &str, name: &str| Target {
+        let named = |id: &str, name: &str| TargetConfig {
             id: id.into(),
             name: Some(name.into()),
             expect: Vec::new(),
@@ -62,7 +62,7 @@ mod tests {
             named("2", "same"),
             named("3", "other"),
             named("4", "same (1)"),
-            Target::found("5"),
+            TargetConfig::found("5"),
         ];
         let labels = labels(
             &targets,

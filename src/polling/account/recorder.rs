@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::metrics::AccountMetrics;
-use crate::model::listing::Unknown;
-use crate::state_dir::{AccountStore, Item};
-use crate::vendors::http::{ClientObserver, PaceSnapshot, Quota};
+use crate::model::listing::UnknownValues;
+use crate::state_dir::{AccountStateDir, StateFile};
+use crate::vendors::http::{ClientObserver, LimiterSnapshot, Quota};
 
 /// The observer of an account's clients.
 #[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) metrics: Arc<AccountMetrics>,
-    pub(super) store: AccountStore,
+    pub(super) store: AccountStateDir,
 }
 
 impl ClientObserver for Recorder {
@@ -34,12 +34,12 @@ impl ClientObserver for Recorder {
         self.metrics.rate_limited();
     }
 
-    fn paused(&self, until: Timestamp, snapshot: PaceSnapshot) {
+    fn paused(&self, until: Timestamp, snapshot: LimiterSnapshot) {
         self.metrics.paused_until(until);
-        self.store.write(Item::Pace, snapshot);
+        self.store.write(StateFile::Pace, snapshot);
     }
 
-    fn unknown(&self, values: &Unknown) {
+    fn unknown(&self, values: &UnknownValues) {
         self.metrics.unknown(values);
     }
 

@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 use super::Account;
 use super::recorder::Recorder;
-use crate::polling::jobs::Jobs;
+use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::poller::Setup;
 use crate::vendors::Source;
-use crate::vendors::account::{AccountConfig, Discovery, Poll, Target};
+use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
 use crate::vendors::http::{Client, Transport};
 
 /// What a reload brings to an account.
 #[derive(Debug)]
-pub struct Change {
+pub struct AccountChange {
     /// What the file says of it now.
     pub config: AccountConfig,
     /// How all targets are polled now.
-    pub poll: Poll,
+    pub poll: PollConfig,
     /// What carries its requests from now on; `None` where nothing that its source is made from changed, so that
     /// it keeps its connections and its tokens.
     pub transport: Option<Arc<dyn Transport>>,
@@ -35,7 +35,7 @@ impl Account {
     /// credential.
     pub(super) async fn take_up(
         &mut self,
-        change: Change,
+        change: AccountChange,
         due: Option<Instant>,
     ) -> Option<Instant> {
         let source = match change.transport {
@@ -52,7 +52,7 @@ impl Account {
                     self.clock.clone(),
                 );
                 let source: Arc<dyn Source> = Arc::from(change.config.connect.connect(client));
-                if change.config.discovery != Discovery::Never {
+                if change.config.discovery != DiscoveryMode::Never {
                     source.remember(self.source().memory());
                 }
                 self.metrics.credentials_gone();
@@ -67,7 +67,7 @@ impl Account {
         let before = std::mem::replace(&mut self.config, change.config).discovery;
         let jobs = if another {
             let (schedule, metrics) = (self.schedule.clone(), self.metrics.clone());
-            Arc::new(Jobs::new(source.clone(), schedule, metrics))
+            Arc::new(BackgroundJobs::new(source.clone(), schedule, metrics))
         } else {
             self.setup.lock().jobs.clone()
         };
@@ -86,7 +86,7 @@ impl Account {
     /// When the next discovery is due after a reload; never, where there is nothing to discover.
     fn rediscover(
         &mut self,
-        before: Discovery,
+        before: DiscoveryMode,
         another: bool,
         due: Option<Instant>,
     ) -> Option<Instant> {
@@ -97,12 +97,12 @@ impl Account {
             self.board.discovered(None);
         }
         match self.config.discovery {
-            Discovery::Never => None,
+            DiscoveryMode::Never => None,
             discovery if discovery != before => Some(now + self.schedule.phase("")),
             _ if self.first.is_some() => due,
             // It may reach other targets.
             _ if another => due.map(|due| due.min(now + self.schedule.phase(""))),
-            Discovery::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => {
+            DiscoveryMode::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => {
                 due.map(|due| due.min(now))
             }
             // A reload is what somebody does who mended the cause of a refusal.
@@ -112,25 +112,25 @@ impl Account {
     }
 
     /// Whether a target has its label without asking for its name.
-    fn is_named(&self, target: &Target) -> bool {
+    fn is_named(&self, target: &TargetConfig) -> bool {
         target.name.is_some()
             || self.known.names.contains_key(&target.id)
             || self.running.contains_key(&target.id)
     }
 
     /// Shows the targets that the configuration names now, and polls them.
-    async fn show(&mut self, before: Discovery) {
+    async fn show(&mut self, before: DiscoveryMode) {
         match self.config.discovery {
-            Discovery::Never => self.poll(self.config.targets.clone()).await,
+            DiscoveryMode::Never => self.poll(self.config.targets.clone()).await,
             // Whatever comes first is the first discovery, and that shows all.
             _ if self.first.is_some() => {}
-            Discovery::Names => {
+            DiscoveryMode::Names => {
                 let targets = self.config.targets.iter();
                 let named = targets.filter(|t| self.is_named(t)).cloned().collect();
                 self.poll(named).await;
             }
-            Discovery::Targets => {
-                if before != Discovery::Targets {
+            DiscoveryMode::Targets => {
+                if before != DiscoveryMode::Targets {
                     // Until the vendor lists them, they are those that the configuration named.
                     self.known.found = self.running.keys().cloned().collect();
                 }

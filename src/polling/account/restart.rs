@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use super::Account;
 use crate::clock::until;
 use crate::model::listing::Listing;
-use crate::model::state::{Held, Snapshot, State};
-use crate::state_dir::{Item, Kept};
-use crate::vendors::account::{Discovery, Target};
+use crate::model::state::{LastListing, StateSnapshot, TargetState};
+use crate::state_dir::{StateFile, Stored};
+use crate::vendors::account::{DiscoveryMode, TargetConfig};
 
 /// What is known of the account's targets; outlives the process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Known {
+pub(super) struct DiscoveryState {
     /// The ids that were found last, where targets are followed.
     pub(super) found: Vec<String>,
     /// What the vendor last called each target.
@@ -53,10 +53,10 @@ impl Account {
     /// the next process would not know that there was one. Where the disk does not answer, there may have been one.
     pub(super) async fn resume(&self) {
         let first = self.pace.snapshot(self.clock.now());
-        let snapshot = match self.store.read_or_write(Item::Pace, first).await {
-            Kept::Nothing => return,
-            Kept::Unusable => None,
-            Kept::This(snapshot) => Some(snapshot),
+        let snapshot = match self.store.read_or_write(StateFile::Pace, first).await {
+            Stored::Nothing => return,
+            Stored::Unusable => None,
+            Stored::This(snapshot) => Some(snapshot),
         };
         let date = self.clock.now();
         let paused = self.pace.resume(snapshot.as_ref(), date);
@@ -70,9 +70,9 @@ impl Account {
 
     /// Takes back what was known before a restart, and gives the time until the next discovery.
     pub(super) async fn restore(&mut self) -> Option<Duration> {
-        self.known = self.store.read(Item::Discovery, Ok).await?;
+        self.known = self.store.read(StateFile::Discovery, Ok).await?;
         self.source().remember(self.known.memory.clone());
-        let Known {
+        let DiscoveryState {
             up,
             last_success,
             last_attempt,
@@ -80,7 +80,7 @@ impl Account {
             ..
         } = self.known;
         let at_once = self.schedule.phase("");
-        if self.config.discovery == Discovery::Targets {
+        if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(up, last_success);
             if up && self.known.found.is_empty() {
                 // They were named by the configuration until now.
@@ -97,11 +97,11 @@ impl Account {
     pub(super) async fn snapshots(
         &self,
         ids: Vec<String>,
-    ) -> Vec<Option<(Snapshot, Option<Listing>)>> {
+    ) -> Vec<Option<(StateSnapshot, Option<Listing>)>> {
         let (system, most) = (self.config.system, self.max_connections);
         let read = |id| {
             self.store
-                .read(Item::Target(id), move |mut snapshot: Snapshot| {
+                .read(StateFile::Target(id), move |mut snapshot: StateSnapshot| {
                     let listing = snapshot.listing(system.documented, most)?;
                     Ok((snapshot, listing))
                 })
@@ -119,10 +119,10 @@ impl Account {
     /// would have been due without a restart.
     pub(super) fn begin(
         &self,
-        target: &Target,
+        target: &TargetConfig,
         reference: Instant,
-        snapshot: Option<(Snapshot, Option<Listing>)>,
-    ) -> (State, Instant) {
+        snapshot: Option<(StateSnapshot, Option<Listing>)>,
+    ) -> (TargetState, Instant) {
         let (now, date) = (Instant::now(), self.clock.now());
         let interval = self.schedule.interval();
         let left = snapshot.as_ref().and_then(|(snapshot, _)| {
@@ -131,7 +131,7 @@ impl Account {
         let wait = left.unwrap_or_else(|| {
             (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
         });
-        let state = State::new(interval, date + wait);
+        let state = TargetState::new(interval, date + wait);
         let Some((snapshot, listing)) = snapshot else {
             return (state, now + wait);
         };
@@ -140,15 +140,15 @@ impl Account {
             // At least as old as it could become before the restart, so that this makes no hole.
             let least = self.schedule.stale_after(snapshot.longest_poll());
             let most = least + interval * 3;
-            let stale_after = match self.schedule.wished_stale_after() {
-                Some(wished) => wished,
+            let stale_after = match self.schedule.configured_stale_after() {
+                Some(configured) => configured,
                 None => snapshot.stale_after.unwrap_or(least).clamp(least, most),
             };
             // A date before the machine's start is as old as can be.
             let taken = now.checked_sub(until(taken, date));
             let (taken, stale_after) =
                 taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));
-            Held::new(listing, None, expected, taken, stale_after)
+            LastListing::new(listing, None, expected, taken, stale_after)
         });
         (state.restored(snapshot, held), now + wait)
     }

@@ -19,11 +19,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::exposition::Encoding;
-use crate::metrics::OwnMetrics;
+use crate::metrics::ExporterMetrics;
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::{Connection, Draft, Listing, Row};
-use crate::vendors::account::{AccountConfig, Written};
-use crate::vendors::{Connect, Limits, System};
+use crate::model::listing::{Connection, Listing, ListingBuilder, Row};
+use crate::vendors::account::{AccountConfig, SourceFingerprint};
+use crate::vendors::{Connect, PublishedLimits, System};
 
 static TEST: System = System {
     name: "test",
@@ -41,8 +41,8 @@ impl Connect for NoConnect {
         unreachable!("the source of these tests is given")
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> PublishedLimits {
+        PublishedLimits {
             of: "nobody",
             minute: None,
             hour: None,
@@ -54,19 +54,19 @@ impl Connect for NoConnect {
 /// What the vendor would answer now, and when it was asked.
 #[derive(Default)]
 struct Fake {
-    found: Mutex<Option<Vec<Found>>>,
+    found: Mutex<Option<Vec<DiscoveredTarget>>>,
     rows: Mutex<Option<Vec<&'static str>>>,
     takes: Mutex<Duration>,
     polls: Mutex<Vec<(String, Instant)>>,
     discoveries: Mutex<u32>,
     refuses: Mutex<bool>,
     credential: Mutex<Option<u64>>,
-    jobs: Mutex<Jobs>,
+    jobs: Mutex<BackgroundJobs>,
 }
 
 /// How the background job answers, and when it was run, for which target.
 #[derive(Default)]
-struct Jobs {
+struct BackgroundJobs {
     there: bool,
     takes: Duration,
     fails: Option<Reason>,
@@ -76,7 +76,7 @@ struct Jobs {
 
 impl Fake {
     fn finds(&self, ids: &[(&str, &str)]) {
-        let found = |(id, name): &(&str, &str)| Found {
+        let found = |(id, name): &(&str, &str)| DiscoveredTarget {
             id: (*id).into(),
             name: Some((*name).into()),
         };
@@ -120,7 +120,7 @@ impl Source for Fake {
             Reason::ServerError
         };
         let rows = rows.ok_or_else(|| PollError::new(reason, "list", "down"))?;
-        let mut draft = Draft::new("list", 1000, 1000);
+        let mut draft = ListingBuilder::new("list", 1000, 1000);
         draft.page(
             rows.iter()
                 .map(|id| Connection {
@@ -134,7 +134,7 @@ impl Source for Fake {
         Ok(draft.finish())
     }
 
-    async fn discover(&self) -> Result<Vec<Found>, PollError> {
+    async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         *self.discoveries.lock().unwrap() += 1;
         let reason = if *self.refuses.lock().unwrap() {
             Reason::Forbidden
@@ -175,24 +175,24 @@ impl Source for Fake {
         *self.credential.lock().unwrap()
     }
 
-    fn satisfies<'a>(&self, _: &str, connection: Row<'a>) -> Option<&'a str> {
+    fn matches_expected<'a>(&self, _: &str, connection: Row<'a>) -> Option<&'a str> {
         Some(connection.id)
     }
 }
 
 struct Rig {
-    board: Arc<Board>,
+    board: Arc<Inventory>,
     source: Arc<Fake>,
     config: AccountConfig,
-    poll: Poll,
-    changes: mpsc::Sender<Change>,
+    poll: PollConfig,
+    changes: mpsc::Sender<AccountChange>,
     _task: AbortOnDropHandle<()>,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn target(id: &str) -> Target {
-    Target {
+fn target(id: &str) -> TargetConfig {
+    TargetConfig {
         id: id.to_owned(),
         name: None,
         expect: vec!["a".to_owned()],
@@ -201,8 +201,8 @@ fn target(id: &str) -> Target {
 
 /// Polls every minute, first polls spread over `within`.
 fn start(
-    targets: Vec<Target>,
-    discovery: Discovery,
+    targets: Vec<TargetConfig>,
+    discovery: DiscoveryMode,
     within: Duration,
     prepare: impl FnOnce(&Fake),
 ) -> Rig {
@@ -211,15 +211,15 @@ fn start(
 
 fn start_with_budget(
     requests_per_minute: u32,
-    targets: Vec<Target>,
-    discovery: Discovery,
+    targets: Vec<TargetConfig>,
+    discovery: DiscoveryMode,
     within: Duration,
     prepare: impl FnOnce(&Fake),
 ) -> Rig {
     let source = Arc::new(Fake::default());
     prepare(&source);
     let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
-    let store = Store::default();
+    let store = StateDir::default();
     start_on(
         &store,
         requests_per_minute,
@@ -233,16 +233,19 @@ fn start_with_budget(
 
 /// With what is kept in this store, at this date.
 fn start_on(
-    store: &Store,
+    store: &StateDir,
     requests_per_minute: u32,
-    targets: Vec<Target>,
-    discovery: Discovery,
+    targets: Vec<TargetConfig>,
+    discovery: DiscoveryMode,
     within: Duration,
     source: Arc<Fake>,
     clock: Clock,
 ) -> Rig {
     let requests_per_minute = NonZeroU32::new(requests_per_minute).unwrap();
-    let board = Arc::new(Board::new(OwnMetrics::new(clock.now()), clock.clone()));
+    let board = Arc::new(Inventory::new(
+        ExporterMetrics::new(clock.now()),
+        clock.clone(),
+    ));
     let config = AccountConfig {
         system: &TEST,
         name: "acme".to_owned(),
@@ -255,13 +258,13 @@ fn start_on(
         targets,
         discovery,
         connect: Arc::new(NoConnect),
-        written: Written::default(),
+        written: SourceFingerprint::default(),
     };
-    let poll = Poll {
+    let poll = PollConfig {
         first_poll_within: within,
-        ..Poll::default()
+        ..PollConfig::default()
     };
-    let pace = Arc::new(Pace::new(requests_per_minute, 1));
+    let pace = Arc::new(RequestLimiter::new(requests_per_minute, 1));
     let durations = board.own().durations();
     let metrics = Arc::new(AccountMetrics::new("test", "acme", pace.clone(), durations));
     let store = store.account("test", "acme", "");
@@ -340,7 +343,7 @@ fn set(items: &[&str]) -> BTreeSet<String> {
 async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for_ever() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a", "b"]),
     );
@@ -391,7 +394,7 @@ fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
 async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| {
             *source.refuses.lock().unwrap() = true;

@@ -3,7 +3,7 @@
 use saphyr_parser::ScanError;
 
 use super::{DEEPEST, Fatal, position};
-use crate::settings::problems::{Position, Problems};
+use crate::settings::problems::{ConfigErrors, Position};
 
 pub(super) const ANOTHER_DOCUMENT: &str =
     "a second document begins here: one file holds one, so remove the line --- or ...";
@@ -16,7 +16,7 @@ pub(super) fn too_deep() -> String {
 }
 
 /// The text of a file. `None` if it has none, which was told then.
-pub(crate) fn decode(bytes: Vec<u8>, problems: &mut Problems) -> Option<String> {
+pub(crate) fn decode(bytes: Vec<u8>, problems: &mut ConfigErrors) -> Option<String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         problems.add_at(
             || Some(Position::START),

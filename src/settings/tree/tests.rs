@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use super::*;
 
 fn read(text: &str) -> Node {
-    let mut problems = Problems::new("c");
+    let mut problems = ConfigErrors::new("c");
     Node::parse(text, &mut problems).unwrap_or_else(|| panic!("{problems}"))
 }
 
 fn refused(text: &str) -> String {
-    let mut problems = Problems::new("c");
+    let mut problems = ConfigErrors::new("c");
     assert!(Node::parse(text, &mut problems).is_none(), "{text}");
     problems.to_string()
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use reqwest::Response;
 use tokio::task::yield_now;
 
-use super::Failure;
+use super::TransportError;
 use crate::model::error::Reason;
 use crate::sanitize::harmless;
 
@@ -22,7 +22,7 @@ pub(super) async fn read(
     response: &mut Response,
     body: &mut Vec<u8>,
     most: usize,
-) -> Result<(), Failure> {
+) -> Result<(), TransportError> {
     let coding = Coding::of(response.headers())?;
     let body = Capped { body, most };
     match coding {
@@ -31,7 +31,7 @@ pub(super) async fn read(
     }
 }
 
-async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), Failure> {
+async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), TransportError> {
     while let Some(chunk) = chunk(response).await? {
         body.write_all(&chunk).map_err(|_| body.too_large())?;
     }
@@ -39,7 +39,7 @@ async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), Fail
 }
 
 /// All members of the stream, one after another (RFC 1952, 2.2).
-async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), Failure> {
+async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), TransportError> {
     let mut decoder = MultiGzDecoder::new(body);
     let mut since_yield = 0;
     while let Some(chunk) = chunk(response).await? {
@@ -64,22 +64,22 @@ async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), Failure> 
     end.map_err(|error| failed(decoder.get_ref(), &error, NOT_WHOLE))
 }
 
-async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
+async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>, TransportError> {
     response
         .chunk()
         .await
-        .map_err(|error| Failure::from(&error))
+        .map_err(|error| TransportError::from(&error))
 }
 
-fn failed(body: &Capped<'_>, error: &io::Error, otherwise: &str) -> Failure {
+fn failed(body: &Capped<'_>, error: &io::Error, otherwise: &str) -> TransportError {
     match error.kind() {
         io::ErrorKind::FileTooLarge => body.too_large(),
         _ => broken(otherwise),
     }
 }
 
-fn broken(what: &str) -> Failure {
-    Failure::new(Reason::Decode, what)
+fn broken(what: &str) -> TransportError {
+    TransportError::new(Reason::Decode, what)
 }
 
 /// How a body is encoded: as it is, or the one way that was asked for.
@@ -91,7 +91,7 @@ enum Coding {
 
 impl Coding {
     /// Fails for an encoding that `Accept-Encoding` did not ask for.
-    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+    fn of(headers: &HeaderMap) -> Result<Self, TransportError> {
         let values = headers.get_all(header::CONTENT_ENCODING);
         let codings: Vec<_> = values
             .iter()
@@ -113,7 +113,7 @@ impl Coding {
                     "the answer has the Content-Encoding {}, and only gzip was asked for",
                     names.join(", ")
                 );
-                Err(Failure::new(Reason::Decode, detail))
+                Err(TransportError::new(Reason::Decode, detail))
             }
         }
     }
@@ -127,9 +127,9 @@ struct Capped<'a> {
 }
 
 impl Capped<'_> {
-    fn too_large(&self) -> Failure {
+    fn too_large(&self) -> TransportError {
         let detail = format!("the answer is larger than {} bytes", self.most);
-        Failure::new(Reason::TooLarge, detail)
+        TransportError::new(Reason::TooLarge, detail)
     }
 }
 
@@ -162,7 +162,11 @@ mod tests {
         gzip.finish().unwrap()
     }
 
-    async fn body_of(encoding: &[&str], body: Vec<u8>, most: usize) -> (Vec<u8>, Option<Failure>) {
+    async fn body_of(
+        encoding: &[&str],
+        body: Vec<u8>,
+        most: usize,
+    ) -> (Vec<u8>, Option<TransportError>) {
         let mut response = http::Response::builder();
         for value in encoding {
             response = response.header("content-encoding", *value);

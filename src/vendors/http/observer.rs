@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{PaceSnapshot, Quota};
-use crate::model::listing::Unknown;
+use super::{LimiterSnapshot, Quota};
+use crate::model::listing::UnknownValues;
 
 /// Is told what happens to the requests and the tokens of one account.
 pub trait ClientObserver: fmt::Debug + Send + Sync {
@@ -23,10 +23,10 @@ pub trait ClientObserver: fmt::Debug + Send + Sync {
     fn rate_limited(&self) {}
 
     /// The account pauses until then; the snapshot is what has to outlive the process.
-    fn paused(&self, _until: Timestamp, _snapshot: PaceSnapshot) {}
+    fn paused(&self, _until: Timestamp, _snapshot: LimiterSnapshot) {}
 
     /// An answer beside the listings held values that no document of the vendor's knows.
-    fn unknown(&self, _values: &Unknown) {}
+    fn unknown(&self, _values: &UnknownValues) {}
 
     /// A token that we use expires then; `renewable` if we renew it.
     fn credential_expires(&self, _credential: &str, _at: Timestamp, _renewable: bool) {}

@@ -16,12 +16,12 @@ use parking_lot::Mutex;
 use reqwest::{RequestBuilder, Response, Url, redirect};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::names::{LookupError, Names};
+use super::dns::{DnsResolver, LookupError};
 use super::proxy::Proxy;
 use super::tls_error;
 use super::trust::{Anchors, Trust};
 use crate::model::error::{PollError, Reason};
-use crate::vendors::account::{AccountConfig, Poll};
+use crate::vendors::account::{AccountConfig, PollConfig};
 
 /// How long a connection may take to be made; part of the request's own time, and less than all of it, so that
 /// who did not answer can be told.
@@ -44,12 +44,12 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn begin(&self, method: Method, url: Url) -> RequestBuilder;
 
     /// Sends it, once, and waits for the head of its answer.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure>;
+    async fn send(&self, request: RequestBuilder) -> Result<Response, TransportError>;
 }
 
 /// Why there was no answer, or only half of one, in our own words: reqwest's name the URL.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct TransportError {
     /// Why.
     pub reason: Reason,
     /// What happened.
@@ -61,7 +61,7 @@ pub struct Failure {
     pub repeatable: bool,
 }
 
-impl Failure {
+impl TransportError {
     /// One of which no more is known.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
@@ -87,14 +87,14 @@ impl Failure {
 #[derive(Debug, Default)]
 pub struct Networks {
     trust: Arc<Trust>,
-    names: Names,
+    names: DnsResolver,
     watch: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Networks {
     /// Makes an account's connections. Fails if the machine's certificates cannot be loaded, or if the environment
     /// names a proxy that is none.
-    pub fn network(&self, account: &AccountConfig, poll: &Poll) -> anyhow::Result<Network> {
+    pub fn network(&self, account: &AccountConfig, poll: &PollConfig) -> anyhow::Result<Network> {
         let whose = || {
             format!(
                 "making the HTTP client of {} {}",
@@ -107,14 +107,14 @@ impl Networks {
             Some(value.to_string_lossy().into_owned())
         };
         let proxy = Proxy::of(&account.base_url, &env).map_err(|error| anyhow!(error));
-        let settings = Settings {
+        let settings = ClientSettings {
             anchors: anchors.with_context(whose)?,
             names: self.names.clone(),
             proxy: proxy.with_context(whose)?,
             request_timeout: poll.request_timeout,
             https_only: account.base_url.scheme() == "https",
         };
-        let made = Made::new(&settings).with_context(whose)?;
+        let made = ActiveClient::new(&settings).with_context(whose)?;
         Ok(Network {
             settings,
             made: Mutex::new(made),
@@ -132,15 +132,15 @@ impl Networks {
 /// One account's connections.
 #[derive(Debug)]
 pub struct Network {
-    settings: Settings,
-    made: Mutex<Made>,
+    settings: ClientSettings,
+    made: Mutex<ActiveClient>,
 }
 
 /// What its client is made from.
 #[derive(Debug)]
-struct Settings {
+struct ClientSettings {
     anchors: Arc<Anchors>,
-    names: Names,
+    names: DnsResolver,
     proxy: Option<Proxy>,
     request_timeout: Duration,
     https_only: bool,
@@ -149,7 +149,7 @@ struct Settings {
 /// A client with its open connections, and how long it serves: until other certificates are trusted, or one of its
 /// connections fell silent. Requests that are under way with it go on.
 #[derive(Debug)]
-struct Made {
+struct ActiveClient {
     client: reqwest::Client,
     generation: u64,
     silent: bool,
@@ -157,8 +157,8 @@ struct Made {
     answered: VecDeque<SocketAddr>,
 }
 
-impl Made {
-    fn new(settings: &Settings) -> reqwest::Result<Self> {
+impl ActiveClient {
+    fn new(settings: &ClientSettings) -> reqwest::Result<Self> {
         let (tls, generation) = settings.anchors.settings();
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -201,15 +201,15 @@ impl Network {
     fn client(&self) -> reqwest::Client {
         let mut made = self.made.lock();
         if (made.silent || made.generation != self.settings.anchors.generation())
-            && let Ok(another) = Made::new(&self.settings)
+            && let Ok(another) = ActiveClient::new(&self.settings)
         {
             *made = another;
         }
         made.client.clone()
     }
 
-    fn failure(&self, error: &reqwest::Error, asks_only: bool) -> Failure {
-        let mut failure = Failure::from(error);
+    fn failure(&self, error: &reqwest::Error, asks_only: bool) -> TransportError {
+        let mut failure = TransportError::from(error);
         let mut made = self.made.lock();
         if error.is_timeout() && !error.is_connect() {
             // Over HTTP/2 the next request would share the connection, and its silence.
@@ -231,10 +231,12 @@ impl Transport for Network {
         self.made.lock().client.request(method, url)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    async fn send(&self, request: RequestBuilder) -> Result<Response, TransportError> {
         // Not by the client that it began with: that may have been replaced while it waited for its turn.
         let client = self.client();
-        let request = request.build().map_err(|error| Failure::from(&error))?;
+        let request = request
+            .build()
+            .map_err(|error| TransportError::from(&error))?;
         let asks_only = request.method().is_safe();
         match client.execute(request).await {
             Ok(response) => {
@@ -299,16 +301,16 @@ fn ended(error: &reqwest::Error) -> bool {
 }
 
 /// What a failure on the way through a proxy is. hyper-util does not show the type of its error, only its words.
-fn through(proxy: &str, error: &reqwest::Error, failure: Failure) -> Failure {
+fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> TransportError {
     const PROXY: &str =
         "check the proxy in HTTPS_PROXY or ALL_PROXY, or exclude the host by NO_PROXY";
     let detail = match tunnel_error(error).as_deref() {
         Some("proxy authorization required") => {
-            return Failure {
+            return TransportError {
                 remedy: Some(
                     "the proxy wants a user and a password: put them into HTTPS_PROXY (http://user:password@host:port), or exclude the host by NO_PROXY",
                 ),
-                ..Failure::new(
+                ..TransportError::new(
                     Reason::Unreachable,
                     format!("the proxy {proxy} answered 407"),
                 )
@@ -328,7 +330,7 @@ fn through(proxy: &str, error: &reqwest::Error, failure: Failure) -> Failure {
         _ if error.is_timeout() => format!("no connection in time through the proxy {proxy}"),
         _ => format!("through the proxy {proxy}: {}", failure.detail),
     };
-    Failure {
+    TransportError {
         detail,
         remedy: failure.remedy.or(Some(PROXY)),
         ..failure
@@ -346,7 +348,7 @@ fn tunnel_error(error: &reqwest::Error) -> Option<String> {
     None
 }
 
-impl From<&reqwest::Error> for Failure {
+impl From<&reqwest::Error> for TransportError {
     fn from(error: &reqwest::Error) -> Self {
         if let Some(lookup) = find::<LookupError>(error) {
             return Self {

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::sleep;
 
 use crate::blocking::files;
-use crate::blocking::files::Kind;
+use crate::blocking::files::FileKind;
 use crate::blocking::{BlockingPool, DeadlineExceeded};
 use crate::settings::pem::certificates;
 use crate::vendors::account::AccountConfig;
@@ -42,10 +42,10 @@ pub(super) struct Trust {
 
 /// The certificates that some accounts trust.
 #[derive(Debug)]
-pub(super) struct Anchors(Mutex<Current>);
+pub(super) struct Anchors(Mutex<TrustedRoots>);
 
 #[derive(Debug)]
-struct Current {
+struct TrustedRoots {
     /// Those of `ca_file`, beside the machine's.
     own: Certificates,
     settings: ClientConfig,
@@ -207,7 +207,7 @@ impl Anchors {
     }
 
     fn new(own: Certificates, settings: ClientConfig) -> Self {
-        Self(Mutex::new(Current {
+        Self(Mutex::new(TrustedRoots {
             own,
             settings,
             generation: 0,
@@ -225,7 +225,7 @@ async fn own(file: Option<&Path>) -> Result<Certificates, String> {
     let Some(file) = file else {
         return Ok(Vec::new());
     };
-    let pem = files::read(Kind::Certificate, file).await;
+    let pem = files::read(FileKind::Certificate, file).await;
     let pem = pem.map_err(|error| error.to_string())?;
     certificates(&pem)
 }

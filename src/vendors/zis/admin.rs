@@ -17,9 +17,9 @@ use serde_json::json;
 use super::{refusal, wire};
 use crate::model::error::{PollError, Reason};
 use crate::settings::Secret;
-use crate::vendors::http::{Answer, Client, Refusal};
+use crate::vendors::http::{Client, VendorError, VendorResponse};
 use crate::vendors::json::{Misfit, Value};
-use crate::vendors::token_cache::{Keeper, Token};
+use crate::vendors::token_cache::{Token, TokenCache};
 
 const ADMIN_TOKEN: &str = "admin_token";
 const INTEGRATIONS: &str = "integrations";
@@ -28,7 +28,7 @@ const INTEGRATION_TOKEN: &str = "integration_token";
 /// How long a token is asked to live, in seconds; the vendor takes 300 to 172800.
 pub(super) const EXPIRES_IN: u64 = 7200;
 /// How long it lives if the answer does not say so (field).
-const UNSAID_LIFE: Duration = Duration::from_mins(30);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(30);
 
 /// The client, as the configuration names it.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ pub(super) struct AdminClient {
 pub(super) struct Minter {
     client: Client,
     admin: AdminClient,
-    admin_token: Keeper<()>,
+    admin_token: TokenCache<()>,
     /// By integration.
-    tokens: Mutex<BTreeMap<String, Arc<Keeper<()>>>>,
+    tokens: Mutex<BTreeMap<String, Arc<TokenCache<()>>>>,
     /// Held by whoever asks the registry for ids: the others find them known.
     registry: tokio::sync::Mutex<()>,
     /// The numeric id of each integration's own client, as the registry tells it.
@@ -56,7 +56,7 @@ impl Minter {
         Self {
             client,
             admin,
-            admin_token: Keeper::default(),
+            admin_token: TokenCache::default(),
             tokens: Mutex::default(),
             registry: tokio::sync::Mutex::default(),
             clients: Mutex::default(),
@@ -147,7 +147,7 @@ impl Minter {
                 ADMIN_TOKEN,
                 None,
                 &body,
-                Refusal::of_client,
+                VendorError::of_client,
             )
             .await
             .map_err(|error| error.made_with(&id).made_with(&secret))?;
@@ -201,8 +201,8 @@ impl Minter {
         endpoint: &'static str,
         bearer: Option<&SecretString>,
         body: &serde_json::Value,
-        refusal: fn(&Answer) -> Refusal,
-    ) -> Result<Answer, PollError> {
+        refusal: fn(&VendorResponse) -> VendorError,
+    ) -> Result<VendorResponse, PollError> {
         let mut request = self
             .client
             .post(path)
@@ -217,11 +217,11 @@ impl Minter {
     /// The token that an answer brought.
     async fn kept(
         &self,
-        answer: Answer,
+        answer: VendorResponse,
         name: &str,
         fields: fn(Value<'_>) -> Result<[Option<Value<'_>>; 3], Misfit>,
     ) -> Result<Token<()>, PollError> {
-        let read = move |answer: &Answer| answer.token(UNSAID_LIFE, fields);
+        let read = move |answer: &VendorResponse| answer.token(DEFAULT_LIFETIME, fields);
         let token = answer.with(read).await?.1?;
         self.client.observer().unknown(&token.unknown);
         let token = Token::new(token.secret, token.lives, ());

@@ -11,11 +11,13 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use super::admin::AdminClient;
 use super::{Access, Tokens, ZIS};
 use crate::settings::{
-    BaseUrl, Checker, Each, EnvName, FileName, Period, Rate, Secret, Text, base_url, entries,
+    BaseUrl, Each, EnvName, FileName, Period, Rate, Secret, Text, Validator, base_url, entries,
     given, given_list, text_or,
 };
-use crate::vendors::account::{AccountConfig, Common, Discovery, Poll, Target};
-use crate::vendors::{Settings, System};
+use crate::vendors::account::{
+    AccountConfig, CommonSettings, DiscoveryMode, PollConfig, TargetConfig,
+};
+use crate::vendors::{AccountSettings, System};
 
 #[cfg(test)]
 use crate::settings::schema::exactly_one;
@@ -34,7 +36,7 @@ mod schema;
         transform = schema::tokens_or_admin_client
     )
 )]
-pub struct AccountSettings {
+pub struct ZisAccount {
     /// The `account` label; unique within zis.
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
@@ -137,10 +139,10 @@ struct Keys {
     expect: Option<Vec<Option<Text>>>,
 }
 
-impl Settings for AccountSettings {
+impl AccountSettings for ZisAccount {
     const SYSTEM: &'static System = &ZIS;
 
-    fn check(self, check: &mut Checker<'_>, poll: &Poll) -> Option<AccountConfig> {
+    fn check(self, check: &mut Validator<'_>, poll: &PollConfig) -> Option<AccountConfig> {
         let base_url = match (self.subdomain, self.base_url) {
             (Some(Text(subdomain)), None) if is_subdomain(&subdomain) => {
                 base_url(&format!("https://{subdomain}.zendesk.com")).ok()
@@ -171,19 +173,19 @@ impl Settings for AccountSettings {
                     "integrations",
                     "all needs an admin_client, which may read the list of them",
                 );
-                (Vec::new(), BTreeMap::new(), Discovery::Targets)
+                (Vec::new(), BTreeMap::new(), DiscoveryMode::Targets)
             }
-            Some(Integrations::All) => (Vec::new(), BTreeMap::new(), Discovery::Targets),
+            Some(Integrations::All) => (Vec::new(), BTreeMap::new(), DiscoveryMode::Targets),
             Some(Integrations::Listed(list)) => {
                 let (targets, tokens) = listed(list, has_admin, check);
-                (targets, tokens, Discovery::Never)
+                (targets, tokens, DiscoveryMode::Never)
             }
             None => {
                 check.missing(
                     &["integrations"],
                     ": list them, or say all, with an admin_client",
                 );
-                (Vec::new(), BTreeMap::new(), Discovery::Never)
+                (Vec::new(), BTreeMap::new(), DiscoveryMode::Never)
             }
         };
         let tokens = if has_admin {
@@ -191,7 +193,7 @@ impl Settings for AccountSettings {
         } else {
             Some(Tokens::Stored(tokens))
         };
-        let common = Common {
+        let common = CommonSettings {
             account: self.account,
             requests_per_minute: self.requests_per_minute,
             interval: self.interval,
@@ -208,7 +210,7 @@ impl Settings for AccountSettings {
 }
 
 impl AdminClientSettings {
-    fn check(self, check: &mut Checker<'_>) -> Option<AdminClient> {
+    fn check(self, check: &mut Validator<'_>) -> Option<AdminClient> {
         let id = check.client_id(self.client_id, self.client_id_file, self.client_id_env);
         let secret = check.secret(
             "client_secret",
@@ -229,8 +231,8 @@ impl AdminClientSettings {
 fn listed(
     list: Vec<Option<IntegrationSettings>>,
     has_admin: bool,
-    check: &mut Checker<'_>,
-) -> (Vec<Target>, BTreeMap<String, Secret>) {
+    check: &mut Validator<'_>,
+) -> (Vec<TargetConfig>, BTreeMap<String, Secret>) {
     let mut targets = Vec::new();
     let (mut names, mut tokens) = (BTreeSet::new(), BTreeMap::new());
     if list.is_empty() {
@@ -257,7 +259,11 @@ fn listed(
 }
 
 impl Keys {
-    fn check(self, has_admin: bool, check: &mut Checker<'_>) -> Option<(Target, Option<Secret>)> {
+    fn check(
+        self,
+        has_admin: bool,
+        check: &mut Validator<'_>,
+    ) -> Option<(TargetConfig, Option<Secret>)> {
         let token = match (has_admin, &self.token_file, &self.token_env) {
             (true, None, None) => None,
             (true, ..) => {
@@ -278,7 +284,7 @@ impl Keys {
             );
         }
         Some((
-            Target {
+            TargetConfig {
                 id: name,
                 name: None,
                 expect,

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{CONNECTIONS_ALL, date, refusal, wire};
 use crate::model::error::{PollError, Reason};
-use crate::settings::{Current, Secret};
+use crate::settings::{CurrentSecret, Secret};
 use crate::vendors::http::Client;
 
 /// The job that asks when a token ends.
@@ -33,7 +33,7 @@ impl Stored {
     }
 
     /// The token of this integration.
-    pub(super) async fn read(&self, integration: &str) -> Result<Current, PollError> {
+    pub(super) async fn read(&self, integration: &str) -> Result<CurrentSecret, PollError> {
         let missing = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
         let secret = self
             .tokens

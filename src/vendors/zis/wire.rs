@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use super::date;
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::Unknown;
-use crate::model::listing::{Connection, Draft, Facts, cut};
+use crate::model::listing::UnknownValues;
+use crate::model::listing::{Connection, Facts, ListingBuilder, cut};
 use crate::vendors::MOST_TARGETS;
-use crate::vendors::http::Answer;
-use crate::vendors::json::{Misfit, Value};
+use crate::vendors::http::VendorResponse;
+use crate::vendors::json::{KEY_TWICE, Misfit, NO_OBJECT, Value, Values};
 
 /// The documented types.
 const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
@@ -31,50 +31,64 @@ const ROW: [&str; 9] = [
 /// A cursor of more bytes fits into no URL that a server takes.
 const LONGEST_CURSOR: usize = 4096;
 
-/// Takes the rows of a page into the draft as they are read, and gives the cursor of the next page, if more was
+/// Adds the rows of a page to the listing as they are read, and returns the cursor of the next page, if more was
 /// announced.
-pub(super) fn page(page: Value<'_>, draft: &mut Draft) -> Result<Option<String>, Misfit> {
-    let keys = [
-        KINDS[0], KINDS[1], KINDS[2], KINDS[3], "meta", "error", "errors",
-    ];
-    let (fields, others) = page.fields_and_others(keys)?;
-    let [
-        api_key,
-        basic_auth,
-        bearer_token,
-        oauth,
-        meta,
-        error,
-        errors,
-    ] = fields;
-    if error.or(errors).is_some() {
-        return Err("errors".into());
-    }
-    let known = [api_key, basic_auth, bearer_token, oauth];
+pub(super) fn page(page: Value<'_>, draft: &mut ListingBuilder) -> Result<Option<String>, Misfit> {
+    let mut members = page.members().ok_or(NO_OBJECT)?;
     // Each of the documented keys can be missing. An object with none of them is something else, such as a proxy's
     // "down for maintenance", and no empty listing.
-    let mut documented = meta.is_some() || known.iter().any(Option::is_some);
-    let next = meta.map_or(Ok(None), next)?;
-    for (kind, list) in KINDS.into_iter().zip(known) {
-        let Some(list) = list else { continue };
-        let mut rows = list
-            .items()
-            .ok_or("something else than a list of connections")?;
-        while let Some(fields) = rows.fields(ROW) {
-            let row = row(kind, fields?.0, draft)?;
-            draft.row(&row)?;
+    let mut documented = false;
+    let mut seen = [false; KINDS.len() + 1];
+    let mut meta = None;
+    while let Some(key) = members.next() {
+        let known = key.position(&KINDS);
+        if let Some(at) = known.or_else(|| key.is("meta").then_some(KINDS.len()))
+            && std::mem::replace(&mut seen[at], true)
+        {
+            return Err(KEY_TWICE.into());
         }
-    }
-    for (key, value) in page.members().filter(|_| others).into_iter().flatten() {
-        if !KINDS.contains(&&*key) && key != "meta" {
-            documented |= strangers(&cut(&key), value, draft)?;
+        if let Some(at) = known {
+            documented |= rows(KINDS[at], &mut members, draft)?;
+            continue;
+        }
+        let Some(value) = members.next() else { break };
+        if value.is_null() {
+            continue;
+        }
+        if key.is("meta") {
+            (documented, meta) = (true, Some(value));
+        } else if key.is("error") || key.is("errors") {
+            return Err("errors".into());
+        } else if let Some(key) = key.text() {
+            documented |= strangers(&cut(&key.text), value, draft)?;
         }
     }
     if !documented {
         return Err("none of the documented arrays".into());
     }
+    let next = meta.map_or(Ok(None), next)?;
     draft.end_page(next.is_none())?;
     Ok(next)
+}
+
+/// Adds the connections of a documented array, which comes next, and says whether it is there: `null` is none.
+fn rows(
+    kind: &'static str,
+    members: &mut Values<'_>,
+    draft: &mut ListingBuilder,
+) -> Result<bool, Misfit> {
+    if !members.enter_list() {
+        return match members.next() {
+            Some(value) if value.is_null() => Ok(false),
+            _ => Err("something else than a list of connections".into()),
+        };
+    }
+    while let Some(fields) = members.fields(ROW) {
+        let row = row(kind, fields?, draft)?;
+        draft.row(&row)?;
+    }
+    members.leave();
+    Ok(true)
 }
 
 /// Only `has_more` ends a paging: a sibling of this endpoint gives a cursor on its last page, too.
@@ -104,7 +118,7 @@ fn flag(more: Option<Value<'_>>) -> Result<Option<bool>, Misfit> {
 
 /// Takes an array of a type that is not documented, whose objects are connections whatever they hold, and says whether it
 /// is one. A list of something else, and what is no list, is no connections.
-fn strangers(array: &str, list: Value<'_>, draft: &mut Draft) -> Result<bool, Misfit> {
+fn strangers(array: &str, list: Value<'_>, draft: &mut ListingBuilder) -> Result<bool, Misfit> {
     let Some(items) = list.items() else {
         return Ok(false);
     };
@@ -127,7 +141,7 @@ fn strangers(array: &str, list: Value<'_>, draft: &mut Draft) -> Result<bool, Mi
 fn row<'a>(
     kind: &'static str,
     fields: [Option<Value<'a>>; ROW.len()],
-    draft: &mut Draft,
+    draft: &mut ListingBuilder,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let [
         name,
@@ -172,7 +186,7 @@ fn row<'a>(
 fn stranger<'a>(
     array: &str,
     row: Value<'a>,
-    draft: &mut Draft,
+    draft: &mut ListingBuilder,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let keys = ["name", "token_expiry", "created_at", "updated_at"];
     let [name, expiry, created, updated] = row.fields(keys)?;
@@ -197,7 +211,7 @@ fn stranger<'a>(
 fn moment(
     field: &'static str,
     value: Option<Value<'_>>,
-    unknown: &mut Unknown,
+    unknown: &mut UnknownValues,
 ) -> Option<jiff::Timestamp> {
     if let Some(Ok(moment)) = value?.text().map(|text| date(&text.text)) {
         return moment;
@@ -208,8 +222,8 @@ fn moment(
 
 /// The integrations that the registry lists, each with the numeric id of its own client, where it has one.
 pub(super) fn registry(
-    answer: &Answer,
-) -> Result<(BTreeMap<String, Option<u64>>, Unknown), PollError> {
+    answer: &VendorResponse,
+) -> Result<(BTreeMap<String, Option<u64>>, UnknownValues), PollError> {
     answer.read(|registry| {
         let [integrations, success] = registry.fields(["integrations", "success"])?;
         if success.and_then(Value::flag) == Some(false) {
@@ -217,7 +231,7 @@ pub(super) fn registry(
             return Err(answer.error(Reason::Refused, what, answer.codes()).into());
         }
         let list = integrations.and_then(Value::items);
-        let mut unknown = Unknown::new();
+        let mut unknown = UnknownValues::new();
         let mut found = BTreeMap::new();
         for (place, value) in list.ok_or("no integrations")?.enumerate() {
             if place >= MOST_TARGETS {
@@ -236,7 +250,7 @@ pub(super) fn registry(
     })
 }
 
-fn client_id(client: Value<'_>, unknown: &mut Unknown) -> Option<u64> {
+fn client_id(client: Value<'_>, unknown: &mut UnknownValues) -> Option<u64> {
     let field = "zendesk_oauth_client";
     if let Ok([id]) = client.fields(["id"]) {
         return id?.number(field, unknown);
@@ -246,7 +260,7 @@ fn client_id(client: Value<'_>, unknown: &mut Unknown) -> Option<u64> {
 }
 
 /// When the token that asks ends: a text, where the vendor gives one.
-pub(super) fn current_token(answer: &Answer) -> Result<Option<String>, PollError> {
+pub(super) fn current_token(answer: &VendorResponse) -> Result<Option<String>, PollError> {
     answer.read(|answer| {
         let [token] = answer.fields(["token"])?;
         let [expires_at] = token.ok_or("no token")?.fields(["expires_at"])?;
@@ -262,19 +276,19 @@ pub(super) fn current_token(answer: &Answer) -> Result<Option<String>, PollError
 mod tests {
     use http::StatusCode;
 
-    use super::super::take;
+    use super::super::read_page;
     use super::*;
     use crate::model::listing::Listing;
 
     fn listed(body: &[u8]) -> Result<Listing, PollError> {
-        let answer = Answer {
+        let answer = VendorResponse {
             endpoint: "connections_all",
             status: StatusCode::OK,
             request_id: None,
             body: body.to_vec(),
         };
-        let mut draft = Draft::new("connections_all", 10, 100);
-        take(&answer, &mut draft)?;
+        let mut draft = ListingBuilder::new("connections_all", 10, 100);
+        read_page(&answer, &mut draft)?;
         Ok(draft.finish())
     }
 
@@ -290,7 +304,7 @@ mod tests {
         for name in ["a", "caf\u{fffd}", "Zo\u{fffd}"] {
             assert!(names.contains(&name), "{name} not in {names:?}");
         }
-        assert_eq!(listing.unknown, Unknown::from([("name", 3)]));
+        assert_eq!(listing.unknown, UnknownValues::from([("name", 3)]));
     }
 
     #[test]

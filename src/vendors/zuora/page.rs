@@ -8,13 +8,13 @@ use http::StatusCode;
 
 use super::{PAGE_SIZE, wire};
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::{Connection, Draft, Facts};
-use crate::vendors::http::{Answer, Refusal};
+use crate::model::listing::{Connection, Facts, ListingBuilder};
+use crate::vendors::http::{VendorError, VendorResponse};
 
 /// Looks at a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
-pub(crate) fn judge(answer: &Answer) -> Result<(), PollError> {
+pub(crate) fn check_success(answer: &VendorResponse) -> Result<(), PollError> {
     if answer.read(wire::success)? == Some(false) {
-        let Refusal { reason, codes } = refusal(answer);
+        let VendorError { reason, codes } = refusal(answer);
         return Err(answer.error(
             reason.unwrap_or(Reason::Refused),
             "HTTP 200 with success: false",
@@ -25,11 +25,11 @@ pub(crate) fn judge(answer: &Answer) -> Result<(), PollError> {
 }
 
 /// Takes a page into the draft, and says whether there is more.
-pub(crate) fn take(
-    answer: &Answer,
+pub(crate) fn read_page(
+    answer: &VendorResponse,
     target: &str,
-    names: &Names,
-    draft: &mut Draft,
+    names: &EntityNames,
+    draft: &mut ListingBuilder,
 ) -> Result<bool, PollError> {
     answer.read(|page| {
         let (rows, next) = wire::entity_connections(page)?;
@@ -44,7 +44,7 @@ pub(crate) fn take(
         let progress = draft.end_page(!more)?;
         if !progress && rows > 0 {
             return Err(draft
-                .stuck("holds only connections of earlier pages")
+                .no_progress("holds only connections of earlier pages")
                 .into());
         }
         Ok(more)
@@ -53,12 +53,12 @@ pub(crate) fn take(
 
 /// What entities are called.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(crate) struct EntityNames {
     pub(super) configured: Arc<BTreeMap<String, String>>,
     pub(super) told: Arc<BTreeMap<String, String>>,
 }
 
-impl Names {
+impl EntityNames {
     fn of(&self, id: &str) -> &str {
         let name = self.configured.get(id).or_else(|| self.told.get(id));
         name.map_or("", String::as_str)
@@ -68,8 +68,8 @@ impl Names {
 fn connection<'a>(
     target: &str,
     row: wire::EntityConnection<'a>,
-    names: &'a Names,
-    draft: &mut Draft,
+    names: &'a EntityNames,
+    draft: &mut ListingBuilder,
 ) -> Connection<Cow<'a, str>> {
     let (source, other) = (row.source, row.target);
     let id = match row.id {
@@ -107,7 +107,7 @@ fn connection<'a>(
 }
 
 /// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
-pub(crate) fn refusal(answer: &Answer) -> Refusal {
+pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
     let codes = answer.codes();
     let kinds = codes
         .iter()
@@ -126,5 +126,5 @@ pub(crate) fn refusal(answer: &Answer) -> Refusal {
     } else {
         kinds.into_iter().next()
     };
-    Refusal { reason, codes }
+    VendorError { reason, codes }
 }

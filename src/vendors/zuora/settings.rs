@@ -6,9 +6,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Access, ZUORA, entity_id};
-use crate::settings::{BaseUrl, Checker, EnvName, FileName, Period, Rate, Text, given, given_list};
-use crate::vendors::account::{AccountConfig, Common, Discovery, Poll, Target};
-use crate::vendors::{Connect, Settings, System};
+use crate::settings::{
+    BaseUrl, EnvName, FileName, Period, Rate, Text, Validator, given, given_list,
+};
+use crate::vendors::account::{
+    AccountConfig, CommonSettings, DiscoveryMode, PollConfig, TargetConfig,
+};
+use crate::vendors::{AccountSettings, Connect, System};
 
 #[cfg(test)]
 use crate::settings::schema::exactly_one;
@@ -25,7 +29,7 @@ use crate::settings::schema::exactly_one;
         transform = exactly_one(&["client_secret_file", "client_secret_env"])
     )
 )]
-pub struct AccountSettings {
+pub struct ZuoraAccount {
     /// The `account` label; unique within zuora.
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
@@ -90,10 +94,10 @@ struct EntitySettings {
 #[cfg(test)]
 const ENTITY_ID: &str = "^(-*[0-9A-Fa-f]){32}-*$";
 
-impl Settings for AccountSettings {
+impl AccountSettings for ZuoraAccount {
     const SYSTEM: &'static System = &ZUORA;
 
-    fn check(self, check: &mut Checker<'_>, poll: &Poll) -> Option<AccountConfig> {
+    fn check(self, check: &mut Validator<'_>, poll: &PollConfig) -> Option<AccountConfig> {
         let client_id = check.client_id(self.client_id, self.client_id_file, self.client_id_env);
         let client_secret = check.secret(
             "client_secret",
@@ -103,7 +107,7 @@ impl Settings for AccountSettings {
         let base_url = check.required("base_url", self.base_url).map(|url| url.0);
         let follow = self.entities.is_none();
         let none = self.entities.as_ref().is_some_and(Vec::is_empty);
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<TargetConfig> = Vec::new();
         let (mut ids, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for (index, entity) in self.entities.unwrap_or_default().into_iter().enumerate() {
             let mut here = check.at(format!("entities[{index}]"));
@@ -127,9 +131,9 @@ impl Settings for AccountSettings {
         }
         // Names are asked for even where all are configured: they are those of the other sides, too.
         let discovery = if follow {
-            Discovery::Targets
+            DiscoveryMode::Targets
         } else {
-            Discovery::Names
+            DiscoveryMode::Names
         };
         let connect = client_id.zip(client_secret).zip(base_url.clone()).map(
             |((client_id, client_secret), base_url)| {
@@ -147,7 +151,7 @@ impl Settings for AccountSettings {
                 }) as Arc<dyn Connect>
             },
         );
-        let common = Common {
+        let common = CommonSettings {
             account: self.account,
             requests_per_minute: self.requests_per_minute,
             interval: self.interval,
@@ -158,7 +162,7 @@ impl Settings for AccountSettings {
 }
 
 impl EntitySettings {
-    fn check(self, check: &mut Checker<'_>) -> Option<Target> {
+    fn check(self, check: &mut Validator<'_>) -> Option<TargetConfig> {
         let allowed = "expected an entity id: 32 hexadecimal digits, with or without hyphens";
         let id = check.required("id", self.id).and_then(|Text(id)| {
             let id = entity_id(&id);
@@ -168,7 +172,7 @@ impl EntitySettings {
             id
         });
         let expect = check.unique("expect", self.expect, |text| entity_id(text).ok_or(allowed));
-        Some(Target {
+        Some(TargetConfig {
             id: id?,
             name: self.name.map(|name| name.0),
             expect,

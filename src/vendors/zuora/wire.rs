@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::{entity_id, normal};
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::Text;
-use crate::model::listing::Unknown;
+use crate::model::listing::LossyText;
+use crate::model::listing::UnknownValues;
 use crate::model::listing::cut;
 use crate::vendors::MOST_TARGETS;
-use crate::vendors::http::Answer;
+use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{Misfit, Value};
 
 /// What tells that a body is a failure, whatever else is wrong with it.
@@ -43,7 +43,7 @@ pub(super) fn entity_connections(
 
 /// A row of such a page.
 pub(super) struct EntityConnection<'a> {
-    pub(super) id: Option<Text<'a>>,
+    pub(super) id: Option<LossyText<'a>>,
     pub(super) source: String,
     pub(super) target: String,
     pub(super) status: Cow<'a, str>,
@@ -70,7 +70,10 @@ impl<'a> EntityConnection<'a> {
     }
 }
 
-fn text<'a>(value: Option<Value<'a>>, otherwise: &'static str) -> Result<Option<Text<'a>>, Misfit> {
+fn text<'a>(
+    value: Option<Value<'a>>,
+    otherwise: &'static str,
+) -> Result<Option<LossyText<'a>>, Misfit> {
     value
         .map(|value| value.text().ok_or(otherwise.into()))
         .transpose()
@@ -84,11 +87,11 @@ pub(super) struct Entity {
 }
 
 /// The entities of the tenant; one whose id is none is left out.
-pub(super) fn entities(answer: &Answer) -> Result<(Vec<Entity>, Unknown), PollError> {
+pub(super) fn entities(answer: &VendorResponse) -> Result<(Vec<Entity>, UnknownValues), PollError> {
     answer.read(|body| {
         let [entities, success] = body.fields(["entities", "success"])?;
         let mut found = Vec::new();
-        let mut unknown = Unknown::new();
+        let mut unknown = UnknownValues::new();
         for (place, entity) in list(entities, success, "no entities")?.enumerate() {
             if place >= MOST_TARGETS {
                 let what = format!("more than {MOST_TARGETS} entities");
@@ -126,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: &str) -> Answer {
-        Answer {
+    fn answer(body: &str) -> VendorResponse {
+        VendorResponse {
             endpoint: "entities",
             status: StatusCode::OK,
             request_id: None,
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(
             unknown,
-            Unknown::from([("entity_name", 2), ("entity_status", 1)])
+            UnknownValues::from([("entity_name", 2), ("entity_status", 1)])
         );
     }
 

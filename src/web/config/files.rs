@@ -7,15 +7,20 @@ use std::sync::LazyLock;
 use futures_util::future::join_all;
 
 use crate::blocking::files;
-use crate::blocking::files::{FileError, Kind};
+use crate::blocking::files::{FileError, FileKind};
 
 /// Which files were read, and what tells their contents from others, as long as the process lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Seen(Vec<(Kind, PathBuf, Option<u64>)>);
+pub(super) struct Seen(Vec<(FileKind, PathBuf, Option<u64>)>);
 
 impl Seen {
     /// Remembers what a file holds.
-    pub(super) fn note(&mut self, kind: Kind, path: &Path, content: &Result<Vec<u8>, FileError>) {
+    pub(super) fn note(
+        &mut self,
+        kind: FileKind,
+        path: &Path,
+        content: &Result<Vec<u8>, FileError>,
+    ) {
         self.0.push((kind, path.to_owned(), fingerprint(content)));
     }
 

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
-use crate::settings::{Checker, given};
+use crate::settings::{Validator, given};
 
 /// The headers that may be set, as they are spelled there. A value is what is written, so `0` is text here.
 #[derive(Default, Deserialize)]
@@ -30,7 +30,7 @@ pub(super) struct RawHeaders {
 
 impl RawHeaders {
     /// Checks the headers. A blank one is not set.
-    pub(super) fn check(self, here: &mut Checker<'_>) -> HeaderMap {
+    pub(super) fn check(self, here: &mut Validator<'_>) -> HeaderMap {
         let mut checked = HeaderMap::new();
         let mut set = |key: &str, name: HeaderName, value: Option<String>, allowed: &[&str]| {
             let Some(value) = value else { return };

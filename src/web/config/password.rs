@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_yaml::Value;
 
 use crate::sanitize::ForLog;
-use crate::settings::Checker;
+use crate::settings::Validator;
 use lane::Lane;
 
 /// The greatest cost of a hash. One more doubles the time of a check, and this one takes some ten seconds already:
@@ -93,7 +93,7 @@ fn fingerprint(password: &SecretSlice<u8>) -> u64 {
 
 impl Users {
     /// Takes over names and hashes.
-    pub(super) fn check(raw: Option<Value>, here: &mut Checker<'_>) -> Self {
+    pub(super) fn check(raw: Option<Value>, here: &mut Validator<'_>) -> Self {
         let mut users = BTreeMap::new();
         let entries = match raw {
             None => return Self::default(),

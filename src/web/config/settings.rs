@@ -15,12 +15,12 @@ use super::headers::RawHeaders;
 use super::password::Users;
 use super::tls::{self, RawTls, Tls};
 use crate::blocking::files;
-use crate::blocking::files::{Files, Kind, with_files};
-use crate::settings::{Checker, Node, Period, Problems, decode, given, read};
+use crate::blocking::files::{FileKind, Files, with_files};
+use crate::settings::{ConfigErrors, Node, Period, Validator, decode, given, read};
 
 /// What the file says, in its own keys.
 #[derive(Default, Deserialize)]
-struct Raw {
+struct RawWebConfig {
     #[serde(default, deserialize_with = "given")]
     tls_server_config: Option<RawTls>,
     #[serde(default, deserialize_with = "given")]
@@ -50,7 +50,7 @@ struct RawRateLimit {
 
 /// A web configuration without a problem.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct WebSettings {
     /// TLS, if connections are to speak it.
     pub tls: Option<Tls>,
     /// What is added to every answer.
@@ -63,13 +63,13 @@ pub struct Settings {
     pub(crate) retired: CancellationToken,
 }
 
-impl Settings {
+impl WebSettings {
     /// Reads a file and those that it names; these are also known if there are problems.
-    pub(super) async fn read(file: &Path) -> (Result<Self, Problems>, Seen) {
+    pub(super) async fn read(file: &Path) -> (Result<Self, ConfigErrors>, Seen) {
         let mut seen = Seen::default();
-        let mut problems = Problems::new(file.display().to_string());
-        let content = files::read(Kind::Configuration, file).await;
-        seen.note(Kind::Configuration, file, &content);
+        let mut problems = ConfigErrors::new(file.display().to_string());
+        let content = files::read(FileKind::Configuration, file).await;
+        seen.note(FileKind::Configuration, file, &content);
         let content = content.map_err(|error| problems.add("", format!("the file {error}")));
         let text = content
             .ok()
@@ -99,16 +99,16 @@ impl Settings {
         folder: &Path,
         files: &Files,
         seen: &mut Seen,
-        problems: &mut Problems,
+        problems: &mut ConfigErrors,
     ) -> Option<Self> {
         let file = Node::parse(text, problems)?;
-        let raw = read::<Raw>(&file, problems);
+        let raw = read::<RawWebConfig>(&file, problems);
         let no_environment = |_: &str| None;
-        let mut checker = Checker::new(folder, files, &no_environment, &file, problems);
+        let mut checker = Validator::new(folder, files, &no_environment, &file, problems);
         let http = raw.http_server_config.unwrap_or_default();
         let http2 = http.http2.unwrap_or(true);
         let tls = raw.tls_server_config.filter(|tls| !tls.is_empty());
-        let mut files = tls::Files {
+        let mut files = tls::TlsFiles {
             folder,
             read: files,
             seen,
@@ -131,7 +131,7 @@ impl Settings {
 
 impl RawRateLimit {
     /// One more request is allowed each interval, and a burst of them at once; an interval of 0 sets no limit.
-    fn check(self, here: &mut Checker<'_>) -> Option<DefaultDirectRateLimiter> {
+    fn check(self, here: &mut Validator<'_>) -> Option<DefaultDirectRateLimiter> {
         let interval = self.interval.map_or(Duration::ZERO, |interval| interval.0);
         let quota = Quota::with_period(interval)?;
         let Some(burst) = self.burst.and_then(NonZeroU32::new) else {

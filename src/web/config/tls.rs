@@ -14,13 +14,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
 
-use super::client::{ClientAuth, Clients};
+use super::client_auth::{ClientAuth, Clients};
 use super::files::Seen;
-use super::names::{curves, http2_suites, suites, versions};
+use super::go_tls_names::{curves, http2_suites, suites, versions};
 use crate::blocking::files;
-use crate::blocking::files::Kind;
+use crate::blocking::files::FileKind;
 use crate::settings::pem::certificates;
-use crate::settings::{Checker, FileName, filled, given};
+use crate::settings::{FileName, Validator, filled, given};
 
 /// The key `tls_server_config`. As in Go, an empty text is left out.
 #[derive(Default, Deserialize)]
@@ -54,7 +54,7 @@ pub(super) struct RawTls {
 }
 
 /// Where the files are, and what of them was read.
-pub(super) struct Files<'a> {
+pub(super) struct TlsFiles<'a> {
     pub(super) folder: &'a Path,
     pub(super) read: &'a files::Files,
     pub(super) seen: &'a mut Seen,
@@ -122,8 +122,8 @@ impl RawTls {
     pub(super) fn check(
         self,
         http2: bool,
-        files: &mut Files<'_>,
-        here: &mut Checker<'_>,
+        files: &mut TlsFiles<'_>,
+        here: &mut Validator<'_>,
     ) -> Option<Tls> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = suites(&provider, self.cipher_suites, here);
@@ -186,11 +186,11 @@ struct Material {
     pem: Vec<u8>,
 }
 
-impl Files<'_> {
+impl TlsFiles<'_> {
     /// What is given by one of `{key}` and `{key}_file`.
     fn material(
         &mut self,
-        here: &mut Checker<'_>,
+        here: &mut Validator<'_>,
         key: &str,
         inline: Option<&str>,
         file: Option<FileName>,
@@ -207,8 +207,8 @@ impl Files<'_> {
             }),
             (None, Some(FileName(name))) => {
                 let path = self.folder.join(&name);
-                let read = self.read.read(Kind::Certificate, &path);
-                self.seen.note(Kind::Certificate, &path, &read);
+                let read = self.read.read(FileKind::Certificate, &path);
+                self.seen.note(FileKind::Certificate, &path, &read);
                 let read = read.map_err(|error| {
                     // Somebody may have put the PEM itself there, or another secret.
                     let what = format!("{} {error}", here.shown(&name));
@@ -234,7 +234,7 @@ fn identity(
     cert: Option<Material>,
     key: Option<Material>,
     provider: &CryptoProvider,
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) -> Option<CertifiedKey> {
     let chain = cert.and_then(|cert| {
         certificates(&cert.pem)
@@ -278,7 +278,7 @@ impl Default for Authorities {
 }
 
 /// Authorities of clients. Go passes over those that it cannot read, and with them their clients.
-fn roots(pem: &Material, here: &mut Checker<'_>) -> Authorities {
+fn roots(pem: &Material, here: &mut Validator<'_>) -> Authorities {
     let mut authorities = Authorities::default();
     let list = certificates(&pem.pem).unwrap_or_else(|error| {
         here.problem(&pem.key, error);
@@ -300,7 +300,7 @@ fn clients(
     authorities: Option<Authorities>,
     sans: Option<Vec<String>>,
     provider: &Arc<CryptoProvider>,
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) -> Option<Clients> {
     let auth = ClientAuth::parse(auth)
         .map_err(|allowed| here.problem("client_auth_type", allowed))

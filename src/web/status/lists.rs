@@ -5,8 +5,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::view::{Place, TargetRow};
-use super::words::{Date, Name, Number};
+use super::format::{Date, Name, Number};
+use super::view::{TargetPath, TargetRow};
 use crate::model::listing::Row;
 
 /// The most rows of a list; how many more there are is said below it.
@@ -14,12 +14,12 @@ pub(super) const MOST: usize = 200;
 
 /// The first rows of a list, and how many there are in all.
 #[derive(Debug)]
-pub(super) struct Top<T> {
+pub(super) struct Truncated<T> {
     pub(super) rows: Vec<T>,
     pub(super) total: usize,
 }
 
-impl<T> Top<T> {
+impl<T> Truncated<T> {
     /// How many are not shown.
     pub(super) fn more(&self) -> usize {
         self.total - self.rows.len()
@@ -40,7 +40,7 @@ pub(super) struct TokenRow<'a> {
     pub(super) expires: Date,
     pub(super) connection: Name<'a>,
     pub(super) kind: &'static str,
-    pub(super) place: Place<'a>,
+    pub(super) place: TargetPath<'a>,
     pub(super) renews: Renews,
 }
 
@@ -76,18 +76,18 @@ impl fmt::Display for Renews {
 
 /// Something that is not as it should be.
 #[derive(Debug)]
-pub(super) struct Worry<'a> {
+pub(super) struct Issue<'a> {
     /// The status, or that it is missing.
     pub(super) what: &'static str,
     pub(super) missing: bool,
     pub(super) connection: Name<'a>,
     /// The names of both sides, where the vendor tells them.
     pub(super) between: Option<(Name<'a>, Name<'a>)>,
-    pub(super) place: Place<'a>,
+    pub(super) place: TargetPath<'a>,
 }
 
 /// The tokens whose end is nearest, past or to come, ordered by it.
-pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<TokenRow<'a>> {
+pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated<TokenRow<'a>> {
     let mut all: Vec<_> = targets
         .iter()
         .filter_map(|row| Some((row.place, row.held?)))
@@ -115,7 +115,7 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<Token
             (0, _) => Renews::NotSeen,
         },
     };
-    Top {
+    Truncated {
         rows: all.into_iter().map(row).collect(),
         total,
     }
@@ -123,7 +123,7 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Top<Token
 
 /// Expected connections that are missing, then those that are not connected, each once: one between
 /// two polled targets is in the listings of both.
-pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
+pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
     let held = || {
         targets
             .iter()
@@ -131,7 +131,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
     };
     let missing = held().flat_map(|(place, held)| {
         let expected = held.expected.iter().filter(|(_, there)| !there);
-        expected.map(move |(name, _)| Worry {
+        expected.map(move |(name, _)| Issue {
             what: "missing",
             missing: true,
             connection: Name(name),
@@ -144,7 +144,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
         let connections = held.listing.connections();
         let ill = connections
             .filter(move |connection| well.is_some_and(|well| connection.status != well));
-        ill.map(move |connection| Worry {
+        ill.map(move |connection| Issue {
             what: connection.status,
             missing: false,
             connection: Name(connection.id),
@@ -154,7 +154,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
     });
     let mut known = HashSet::new();
     let once = ill.filter(|worry| {
-        let Place {
+        let TargetPath {
             system, account, ..
         } = worry.place;
         known.insert((system.name, account.0, worry.connection.0))
@@ -162,7 +162,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Top<Worry<'a>> {
     let mut all = missing.chain(once);
     let rows: Vec<_> = all.by_ref().take(MOST).collect();
     let total = rows.len() + all.count();
-    Top { rows, total }
+    Truncated { rows, total }
 }
 
 /// What it connects, by name or else by id.

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::words::{Count, Date, Name, Number, Rate};
-use crate::inventory::AccountSeen;
+use super::format::{Count, Date, Name, Number, Rate};
+use crate::inventory::AccountSnapshot;
 use crate::metrics::Usage;
 use crate::model::error::PollError;
-use crate::model::state::{Held, State};
+use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
 /// How a target is; the worst first, as the page orders them.
@@ -37,7 +37,7 @@ impl Health {
         Self::Up,
     ];
 
-    fn of(state: &State, fresh: bool) -> Self {
+    fn of(state: &TargetState, fresh: bool) -> Self {
         let failed = state
             .last_attempt
             .as_ref()
@@ -78,7 +78,7 @@ impl Health {
 
 /// Where something belongs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct TargetPath<'a> {
     pub(super) system: &'static System,
     pub(super) account: Name<'a>,
     pub(super) target: Name<'a>,
@@ -88,16 +88,16 @@ pub(super) struct Place<'a> {
 #[derive(Debug)]
 pub(super) struct TargetRow<'a> {
     pub(super) health: Health,
-    pub(super) place: Place<'a>,
+    pub(super) place: TargetPath<'a>,
     /// When the first of the failures ended that are not over.
     pub(super) since: Option<Date>,
     pub(super) connections: Option<Tally>,
     pub(super) listed: Option<Date>,
     pub(super) next: Date,
-    pub(super) error: Option<Failure<'a>>,
+    pub(super) error: Option<FailureView<'a>>,
     failures: u32,
     /// The listing, unless it is too old.
-    pub(super) held: Option<&'a Held>,
+    pub(super) held: Option<&'a LastListing>,
 }
 
 impl TargetRow<'_> {
@@ -118,7 +118,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn of(held: &Held, connected: Option<&str>) -> Self {
+    fn of(held: &LastListing, connected: Option<&str>) -> Self {
         let mut tally = Self::default();
         for connection in held.listing.connections() {
             let what = (connection.kind, connection.status);
@@ -150,9 +150,9 @@ impl Tally {
 
 /// A failure, and what to do about it.
 #[derive(Debug)]
-pub(super) struct Failure<'a>(pub(super) &'a PollError);
+pub(super) struct FailureView<'a>(pub(super) &'a PollError);
 
-impl Failure<'_> {
+impl FailureView<'_> {
     pub(super) fn reason(&self) -> &'static str {
         self.0.reason.label()
     }
@@ -184,7 +184,7 @@ pub(super) struct AccountRow<'a> {
     /// `None` until it is known which there are.
     pub(super) targets: Option<Number>,
     /// How the last look for targets failed.
-    pub(super) undiscovered: Option<Failure<'a>>,
+    pub(super) undiscovered: Option<FailureView<'a>>,
     pub(super) usage: Usage,
     pub(super) paused: Option<Date>,
     pub(super) quotas: Vec<QuotaLeft>,
@@ -228,7 +228,7 @@ impl AccountRow<'_> {
 }
 
 /// All targets, the worst first.
-pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>> {
+pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow<'_>> {
     let instant = Instant::now();
     let mut rows: Vec<_> = seen
         .iter()
@@ -244,7 +244,7 @@ pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>
             let date = |at| Date { at, now };
             TargetRow {
                 health: Health::of(state, fresh.is_some()),
-                place: Place {
+                place: TargetPath {
                     system: account.system,
                     account: Name(&account.account),
                     target: Name(label),
@@ -257,7 +257,7 @@ pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>
                     .last_attempt
                     .as_ref()
                     .and_then(|attempt| attempt.error.as_ref())
-                    .map(Failure),
+                    .map(FailureView),
                 failures: state.consecutive_failures,
                 held: fresh,
             }
@@ -268,7 +268,7 @@ pub(super) fn targets(seen: &[AccountSeen], now: Timestamp) -> Vec<TargetRow<'_>
 }
 
 fn order<'a>(row: &TargetRow<'a>) -> (Health, &'static str, &'a str, &'a str) {
-    let Place {
+    let TargetPath {
         system,
         account,
         target,
@@ -277,12 +277,12 @@ fn order<'a>(row: &TargetRow<'a>) -> (Health, &'static str, &'a str, &'a str) {
 }
 
 /// All accounts, in the order of the configuration's systems and their names.
-pub(super) fn accounts(seen: &[AccountSeen], now: Timestamp) -> Vec<AccountRow<'_>> {
+pub(super) fn accounts(seen: &[AccountSnapshot], now: Timestamp) -> Vec<AccountRow<'_>> {
     let row = |account| row(account, now);
     seen.iter().map(row).collect()
 }
 
-fn row(seen: &AccountSeen, now: Timestamp) -> AccountRow<'_> {
+fn row(seen: &AccountSnapshot, now: Timestamp) -> AccountRow<'_> {
     let usage = seen.metrics.usage(now);
     let quotas = usage.quotas.iter().map(|quota| {
         let limit = quota
@@ -311,7 +311,7 @@ fn row(seen: &AccountSeen, now: Timestamp) -> AccountRow<'_> {
             .targets
             .as_ref()
             .map(|targets| Number(targets.len() as u64)),
-        undiscovered: seen.undiscovered.as_ref().map(Failure),
+        undiscovered: seen.undiscovered.as_ref().map(FailureView),
         paused: usage.paused_until.map(|at| Date { at, now }),
         quotas: quotas.collect(),
         usage,

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use connections_exporter::simulator::{Edge, Expiry, Sizes, StoredConnection, World};
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ impl Scene {
             Vec::new(),
             Some(6000),
             POLL,
-            Limits::default(),
+            ServerLimits::default(),
             |text, env| (text, env),
         )
         .await;

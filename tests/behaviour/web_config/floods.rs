@@ -1,6 +1,6 @@
 //! Clients that send much and ask nothing: their connections end, and others are served.
 
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, sink, split};
 use tokio::net::TcpStream;
@@ -174,7 +174,7 @@ async fn who_opens_streams_and_abandons_their_answers_is_cut_off() {
 
 #[tokio::test]
 async fn lines_before_a_request_and_bodies_that_nobody_reads_end_their_connection() {
-    let served = Served::limited("", Limits::default()).await;
+    let served = Served::limited("", ServerLimits::default()).await;
     for (first, flood) in [
         (&b""[..], &b"\r\n\r\n\r\n\r\n"[..]),
         (

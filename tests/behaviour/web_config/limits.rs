@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use connections_exporter::web::Limits;
+use connections_exporter::web::ServerLimits;
 use reqwest::Version;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,9 +24,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0
 
 #[tokio::test]
 async fn unfinished_handshakes_hold_up_nobody_and_end() {
-    let limits = Limits {
+    let limits = ServerLimits {
         handshake: SHORT,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::limited(TLS, limits).await;
     let mut held = Vec::new();
@@ -49,10 +49,10 @@ async fn unfinished_handshakes_hold_up_nobody_and_end() {
 
 #[tokio::test]
 async fn unfinished_handshakes_that_are_replaced_keep_nobody_out() {
-    let limits = Limits {
+    let limits = ServerLimits {
         connections: 20,
         handshake: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::limited(TLS, limits).await;
     let address = served.address;
@@ -80,10 +80,10 @@ async fn unfinished_handshakes_that_are_replaced_keep_nobody_out() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_over_http_2_too() {
-    let limits = Limits {
+    let limits = ServerLimits {
         header: SHORT,
         write: SHORT,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::limited(TLS, limits).await;
     for (protocol, begin) in [
@@ -107,11 +107,11 @@ async fn an_idle_connection_ends_over_http_2_too() {
 
 #[tokio::test]
 async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answer() {
-    let limits = Limits {
+    let limits = ServerLimits {
         requests: 2,
         place: PATIENCE,
         write: HOUR,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::large(TLS, limits).await;
     let url = served.url("https", "/metrics");
@@ -143,9 +143,9 @@ async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answ
 
 #[tokio::test]
 async fn an_http_2_answer_that_is_not_taken_ends() {
-    let limits = Limits {
+    let limits = ServerLimits {
         write: SHORT,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::large(TLS, limits).await;
     let slow = served

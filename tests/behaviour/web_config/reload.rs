@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use connections_exporter::metrics::OwnMetrics;
+use connections_exporter::metrics::ExporterMetrics;
 use jiff::Timestamp;
 use reqwest::Response;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -61,7 +61,7 @@ async fn a_broken_edit_keeps_what_held_and_shows_in_the_metric_until_it_is_mende
 #[tokio::test]
 async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
     let served = Served::start(&user("alice", "old", 4)).await;
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     let ask = |password| served.plain("/metrics").basic_auth("alice", Some(password));
     fs::remove_file(served.file("web.yaml")).unwrap();
     let problems = served
@@ -87,7 +87,7 @@ async fn a_password_that_was_found_right_stays_known_when_other_things_change() 
     // A check takes seconds, and one is made at a time.
     let users = user("alice", "s3cret", 15);
     let served = Served::start(&users).await;
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     let ask = |password| served.plain("/metrics").basic_auth("alice", Some(password));
     assert_eq!(ask("s3cret").send().await.unwrap().status(), 200);
     served.edit(&format!("{users}http_server_config:\n  http2: false\n"));
@@ -135,7 +135,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_end() {
 #[tokio::test]
 async fn a_certificate_without_its_key_waits_for_it() {
     let served = Served::start(TLS).await;
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     let new = served.authority.server();
     fs::write(served.file("server.crt"), &new.certificate).unwrap();
     let problems = served
@@ -157,7 +157,7 @@ async fn a_certificate_without_its_key_waits_for_it() {
 #[tokio::test]
 async fn tls_comes_and_goes_with_a_reload() {
     let served = Served::start("").await;
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     assert_eq!(served.plain("/metrics").send().await.unwrap().status(), 200);
     served.edit(TLS);
     served.web_config.reload(&gauge).await.unwrap();
@@ -171,7 +171,7 @@ async fn tls_comes_and_goes_with_a_reload() {
 #[tokio::test]
 async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
     let served = Served::start(TLS).await;
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     let end = CancellationToken::new();
     let mut clients = JoinSet::new();
     for client in [served.client(), served.client().http1_only()] {
@@ -236,7 +236,7 @@ async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on(
     let certificate = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
     mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let gauge = OwnMetrics::new(Timestamp::now()).web_config_gauge();
+    let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
     // Two at the same time: neither takes another thread.
     let (one, other) = tokio::join!(
         served.web_config.reload(&gauge),

@@ -10,8 +10,8 @@ use connections_exporter::commands::daemon::{Web, run};
 use connections_exporter::config::Config;
 use connections_exporter::polling::reload::Configuration;
 use connections_exporter::polling::shard::Shard;
-use connections_exporter::settings::Problems;
-use connections_exporter::web::Limits;
+use connections_exporter::settings::ConfigErrors;
+use connections_exporter::web::ServerLimits;
 use connections_exporter::web::config::WebConfig;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
 use tempfile::TempDir;
@@ -45,15 +45,15 @@ pub(super) fn user(name: &str, password: &str, cost: u32) -> String {
 
 impl Served {
     pub(super) async fn start(text: &str) -> Self {
-        Self::limited(text, Limits::default()).await
+        Self::limited(text, ServerLimits::default()).await
     }
 
-    pub(super) async fn limited(text: &str, limits: Limits) -> Self {
+    pub(super) async fn limited(text: &str, limits: ServerLimits) -> Self {
         Self::polling(NOTHING.to_owned(), text, limits).await
     }
 
     /// With a page of many hundred kilobytes.
-    pub(super) async fn large(text: &str, limits: Limits) -> Self {
+    pub(super) async fn large(text: &str, limits: ServerLimits) -> Self {
         let accounts = (0..200).map(|n| {
             format!("  - {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: n, token_env: T}}]}}\n")
         });
@@ -72,7 +72,7 @@ impl Served {
         }
     }
 
-    async fn polling(config: String, text: &str, limits: Limits) -> Self {
+    async fn polling(config: String, text: &str, limits: ServerLimits) -> Self {
         let authority = Authority::new();
         let folder = prepared(&authority, text);
         let web_config = Arc::new(
@@ -84,7 +84,7 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let env = |_: &str| Some("t".to_owned());
         let load = move || {
-            let config = Config::parse(&config, "".as_ref(), &env, Problems::new("test"));
+            let config = Config::parse(&config, "".as_ref(), &env, ConfigErrors::new("test"));
             std::future::ready(config)
         };
         let (configuration, reload) = Configuration::load(load).await.unwrap();

@@ -4,9 +4,14 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn targets_that_appear_or_vanish_start_and_stop_without_a_restart() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
-        source.finds(&[("1", "One"), ("2", "Two")]);
-    });
+    let rig = start(
+        Vec::new(),
+        DiscoveryMode::Targets,
+        Duration::ZERO,
+        |source| {
+            source.finds(&[("1", "One"), ("2", "Two")]);
+        },
+    );
     rig.source.lists(&["a"]);
     assert_eq!(
         rig.missing(),
@@ -34,9 +39,14 @@ async fn targets_that_appear_or_vanish_start_and_stop_without_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_or_empty_discovery_keeps_the_earlier_targets() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
-        source.finds(&[("1", "One")]);
-    });
+    let rig = start(
+        Vec::new(),
+        DiscoveryMode::Targets,
+        Duration::ZERO,
+        |source| {
+            source.finds(&[("1", "One")]);
+        },
+    );
     sleep(MINUTE).await;
     assert_eq!(rig.value(&["discovery_up{"]), Some(1.0));
     for break_it in [Fake::fails, |source: &Fake| source.finds(&[])] {
@@ -56,9 +66,14 @@ async fn a_failed_or_empty_discovery_keeps_the_earlier_targets() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_discovery_is_tried_less_and_less_often() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
-        *source.refuses.lock().unwrap() = true;
-    });
+    let rig = start(
+        Vec::new(),
+        DiscoveryMode::Targets,
+        Duration::ZERO,
+        |source| {
+            *source.refuses.lock().unwrap() = true;
+        },
+    );
     sleep(DISCOVERY_INTERVAL).await;
     // At 0, 2, 6, 14 and 30 minutes; then once an hour.
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 5);
@@ -76,7 +91,7 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
 async fn names_that_cannot_be_fetched_cost_the_names_and_not_the_listing() {
     let rig = start(
         vec![target("1")],
-        Discovery::Names,
+        DiscoveryMode::Names,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -107,7 +122,7 @@ async fn names_that_cannot_be_fetched_cost_the_names_and_not_the_listing() {
 async fn names_that_hang_hold_up_the_first_listing_for_seconds_and_come_later() {
     let rig = start(
         vec![target("1")],
-        Discovery::Names,
+        DiscoveryMode::Names,
         Duration::ZERO,
         |source| {
             source.finds(&[("1", "One")]);
@@ -136,7 +151,7 @@ async fn names_that_hang_hold_up_the_first_listing_for_seconds_and_come_later() 
 async fn names_that_take_a_few_seconds_are_there_from_the_first_listing_on() {
     let rig = start(
         vec![target("1")],
-        Discovery::Names,
+        DiscoveryMode::Names,
         Duration::ZERO,
         |source| {
             source.lists(&["a"]);
@@ -155,7 +170,7 @@ async fn names_that_fail_in_whatever_way_are_asked_for_less_and_less_often() {
     for refuses in [false, true] {
         let rig = start(
             vec![target("1")],
-            Discovery::Names,
+            DiscoveryMode::Names,
             Duration::ZERO,
             |source| {
                 source.lists(&["a"]);
@@ -172,7 +187,7 @@ async fn names_that_fail_in_whatever_way_are_asked_for_less_and_less_often() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_targets_that_fails_in_a_way_that_passes_is_asked_for_with_each_poll() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |_| {});
+    let rig = start(Vec::new(), DiscoveryMode::Targets, Duration::ZERO, |_| {});
     sleep(MINUTE * 10 + MINUTE / 2).await;
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 11);
 }

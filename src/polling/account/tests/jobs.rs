@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn start_with_jobs(targets: &[&str], prepare: impl FnOnce(&mut Jobs)) -> Rig {
+fn start_with_jobs(targets: &[&str], prepare: impl FnOnce(&mut BackgroundJobs)) -> Rig {
     let targets = targets.iter().map(|id| target(id)).collect();
-    start(targets, Discovery::Never, Duration::ZERO, |source| {
+    start(targets, DiscoveryMode::Never, Duration::ZERO, |source| {
         source.lists(&["a"]);
         let mut jobs = source.jobs.lock().unwrap();
         jobs.there = true;

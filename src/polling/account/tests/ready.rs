@@ -6,7 +6,7 @@ use super::*;
 async fn it_is_ready_once_each_target_had_its_first_attempt_good_or_bad() {
     let rig = start(
         vec![target("1"), target("2")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         MINUTE,
         Fake::fails,
     );
@@ -21,7 +21,7 @@ async fn it_is_ready_once_each_target_had_its_first_attempt_good_or_bad() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_comes_by_a_reload_takes_nothing_back() {
     for looked_at in [true, false] {
-        let rig = start(vec![target("1")], Discovery::Never, MINUTE, |source| {
+        let rig = start(vec![target("1")], DiscoveryMode::Never, MINUTE, |source| {
             source.lists(&["a"]);
         });
         sleep(MINUTE).await;
@@ -37,9 +37,14 @@ async fn a_target_that_comes_by_a_reload_takes_nothing_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_comes_by_a_reload_takes_nothing_back() {
-    let rig = start(vec![target("1")], Discovery::Never, Duration::ZERO, |_| {});
+    let rig = start(
+        vec![target("1")],
+        DiscoveryMode::Never,
+        Duration::ZERO,
+        |_| {},
+    );
     sleep(MINUTE / 2).await;
-    let pace = Arc::new(Pace::new(NonZeroU32::MIN, 1));
+    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
     let durations = rig.board.own().durations();
     let metrics = AccountMetrics::new("test", "other", pace, durations);
     let _other = rig.board.open(&TEST, Arc::new(metrics));
@@ -48,9 +53,14 @@ async fn an_account_that_comes_by_a_reload_takes_nothing_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_whose_targets_cannot_be_listed_had_its_attempt() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
-        *source.takes.lock().unwrap() = MINUTE / 2;
-    });
+    let rig = start(
+        Vec::new(),
+        DiscoveryMode::Targets,
+        Duration::ZERO,
+        |source| {
+            *source.takes.lock().unwrap() = MINUTE / 2;
+        },
+    );
     sleep(MINUTE / 4).await;
     let missing = rig.board.missing().unwrap();
     assert_eq!(
@@ -67,7 +77,7 @@ async fn an_account_whose_targets_cannot_be_listed_had_its_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn names_that_cannot_be_had_are_no_attempt_to_list_anything() {
-    let rig = start(vec![target("1")], Discovery::Names, MINUTE, |source| {
+    let rig = start(vec![target("1")], DiscoveryMode::Names, MINUTE, |source| {
         source.lists(&["a"]);
         *source.takes.lock().unwrap() = Duration::from_secs(5);
     });
@@ -84,7 +94,7 @@ async fn names_that_cannot_be_had_are_no_attempt_to_list_anything() {
 #[test]
 fn it_is_not_ready_while_accounts_are_being_opened() {
     let clock = Clock::system();
-    let board = Board::new(OwnMetrics::new(clock.now()), clock);
+    let board = Inventory::new(ExporterMetrics::new(clock.now()), clock);
     board.opening(3);
     assert_eq!(
         board.missing().unwrap().to_string(),

@@ -4,11 +4,11 @@ use super::*;
 
 impl Rig {
     /// Takes up the configuration as this makes it, and waits until the board shows that.
-    pub(super) async fn reload(&self, change: impl FnOnce(&mut AccountConfig, &mut Poll)) {
+    pub(super) async fn reload(&self, change: impl FnOnce(&mut AccountConfig, &mut PollConfig)) {
         let (mut config, mut poll) = (self.config.clone(), self.poll);
         change(&mut config, &mut poll);
         let (done, ends) = oneshot::channel();
-        let change = Change {
+        let change = AccountChange {
             config,
             poll,
             transport: None,
@@ -35,7 +35,7 @@ impl Rig {
 async fn what_did_not_change_keeps_its_listing_its_counters_and_its_phase() {
     let rig = start(
         vec![target("1"), target("2")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         MINUTE / 2,
         |source| source.lists(&["a"]),
     );
@@ -63,7 +63,7 @@ async fn what_did_not_change_keeps_its_listing_its_counters_and_its_phase() {
 async fn targets_that_are_new_begin_and_those_that_are_gone_vanish() {
     let rig = start(
         vec![target("1"), target("2")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -83,7 +83,7 @@ async fn targets_that_are_new_begin_and_those_that_are_gone_vanish() {
 async fn what_is_expected_and_how_old_a_listing_may_become_count_at_once() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a", "b"]),
     );
@@ -115,7 +115,7 @@ async fn what_is_expected_and_how_old_a_listing_may_become_count_at_once() {
 async fn another_interval_counts_from_the_last_poll_on() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -135,7 +135,7 @@ async fn another_interval_counts_from_the_last_poll_on() {
 async fn a_credential_that_was_refused_is_tried_again_at_the_next_interval() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| *source.refuses.lock().unwrap() = true,
     );
@@ -151,7 +151,7 @@ async fn a_credential_that_was_refused_is_tried_again_at_the_next_interval() {
 async fn a_list_that_becomes_the_vendors_leaves_no_hole() {
     let rig = start(
         vec![target("1"), target("2")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         MINUTE / 2,
         |source| {
             source.lists(&["a"]);
@@ -160,7 +160,7 @@ async fn a_list_that_becomes_the_vendors_leaves_no_hole() {
     );
     sleep(MINUTE * 2).await;
     rig.reload(|config, _| {
-        config.discovery = Discovery::Targets;
+        config.discovery = DiscoveryMode::Targets;
         config.targets.clear();
     })
     .await;
@@ -180,7 +180,7 @@ async fn a_list_that_becomes_the_vendors_leaves_no_hole() {
 async fn a_target_without_a_name_is_shown_once_it_has_one() {
     let rig = start(
         vec![target("1")],
-        Discovery::Names,
+        DiscoveryMode::Names,
         Duration::ZERO,
         |source| {
             source.lists(&["a"]);
@@ -205,10 +205,15 @@ async fn a_target_without_a_name_is_shown_once_it_has_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_waits_for_no_vendor_and_breaks_off_nothing() {
-    let rig = start(Vec::new(), Discovery::Targets, Duration::ZERO, |source| {
-        source.lists(&["a"]);
-        source.finds(&[("1", "1")]);
-    });
+    let rig = start(
+        Vec::new(),
+        DiscoveryMode::Targets,
+        Duration::ZERO,
+        |source| {
+            source.lists(&["a"]);
+            source.finds(&[("1", "1")]);
+        },
+    );
     sleep(MINUTE / 2).await;
     *rig.source.takes.lock().unwrap() = MINUTE;
     // In the middle of a poll, and of a discovery.
@@ -235,7 +240,7 @@ async fn a_reload_waits_for_no_vendor_and_breaks_off_nothing() {
 async fn a_reload_drops_no_listing_though_intervals_shrink() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| {
             source.lists(&["a"]);
@@ -261,7 +266,7 @@ async fn a_reload_drops_no_listing_though_intervals_shrink() {
 async fn a_shorter_interval_keeps_first_polls_apart() {
     let ids: Vec<_> = (0..20).map(|n| n.to_string()).collect();
     let targets = || ids.iter().map(|id| target(id)).collect();
-    let rig = start(targets(), Discovery::Never, MINUTE, |source| {
+    let rig = start(targets(), DiscoveryMode::Never, MINUTE, |source| {
         source.lists(&["a"]);
     });
     rig.reload(|config, _| config.interval = MINUTE / 4).await;

@@ -5,19 +5,19 @@ use super::*;
 /// A folder, the clock, and what starts a daemon on both.
 struct Restarts {
     _folder: tempfile::TempDir,
-    store: Store,
+    store: StateDir,
     clock: Clock,
     source: Arc<Fake>,
-    targets: Vec<Target>,
-    discovery: Discovery,
+    targets: Vec<TargetConfig>,
+    discovery: DiscoveryMode,
 }
 
 impl Restarts {
-    async fn new(targets: Vec<Target>, discovery: Discovery) -> Self {
+    async fn new(targets: Vec<TargetConfig>, discovery: DiscoveryMode) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let failures = prometheus::IntCounter::new("failures", "failures").unwrap();
         Self {
-            store: Store::open(folder.path(), failures).await.unwrap(),
+            store: StateDir::open(folder.path(), failures).await.unwrap(),
             _folder: folder,
             clock: Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap()),
             source: Arc::default(),
@@ -51,7 +51,7 @@ impl Restarts {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
-    let restarts = Restarts::new(Vec::new(), Discovery::Targets).await;
+    let restarts = Restarts::new(Vec::new(), DiscoveryMode::Targets).await;
     restarts.source.finds(&[("1", "One"), ("2", "Two")]);
     restarts.source.lists(&["a", "b"]);
     let rig = restarts.start();
@@ -105,7 +105,7 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_after_the_interval_polls_and_does_not_show_what_is_stale() {
-    let restarts = Restarts::new(vec![target("1")], Discovery::Never).await;
+    let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
     restarts.source.lists(&["a"]);
     let rig = restarts.start();
     sleep(MINUTE / 2).await;
@@ -137,7 +137,7 @@ async fn a_restart_after_the_interval_polls_and_does_not_show_what_is_stale() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_set_meanwhile_delays_nothing_beyond_the_interval() {
     for hours in [-1000, 1000] {
-        let restarts = Restarts::new(Vec::new(), Discovery::Targets).await;
+        let restarts = Restarts::new(Vec::new(), DiscoveryMode::Targets).await;
         restarts.source.finds(&[("1", "One")]);
         restarts.source.lists(&["a"]);
         let rig = restarts.start();
@@ -156,13 +156,13 @@ async fn a_clock_that_was_set_meanwhile_delays_nothing_beyond_the_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_follows_its_targets_from_now_on_asks_for_them_at_once() {
-    let mut restarts = Restarts::new(vec![target("1")], Discovery::Names).await;
+    let mut restarts = Restarts::new(vec![target("1")], DiscoveryMode::Names).await;
     restarts.source.finds(&[("1", "One"), ("2", "Two")]);
     restarts.source.lists(&["a"]);
     let rig = restarts.start();
     sleep(MINUTE / 2).await;
     drop(rig);
-    (restarts.targets, restarts.discovery) = (Vec::new(), Discovery::Targets);
+    (restarts.targets, restarts.discovery) = (Vec::new(), DiscoveryMode::Targets);
     let rig = restarts.start();
     sleep(MINUTE).await;
     assert_eq!(rig.targets(), set(&["One", "Two"]));
@@ -195,7 +195,7 @@ fn no_date_of_a_file_is_too_far_away() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_a_refused_credential_is_worth_a_try_an_interval_after_the_last() {
-    let restarts = Restarts::new(vec![target("1")], Discovery::Never).await;
+    let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
     *restarts.source.refuses.lock().unwrap() = true;
     let rig = restarts.start();
     sleep(MINUTE * 31).await;

@@ -6,7 +6,7 @@ use super::*;
 async fn polls_are_planned_start_to_start_and_an_overrun_skips() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&[]),
     );
@@ -30,7 +30,7 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
         let begun = Instant::now();
         let rig = start(
             ids.iter().map(|id| target(id)).collect(),
-            Discovery::Never,
+            DiscoveryMode::Never,
             MINUTE / 2,
             |source| source.lists(&[]),
         );
@@ -66,7 +66,7 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
 async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
     let ids: Vec<_> = (0..10).map(|n| n.to_string()).collect();
     let targets = ids.iter().map(|id| target(id)).collect();
-    let rig = start_with_budget(4, targets, Discovery::Never, Duration::ZERO, |source| {
+    let rig = start_with_budget(4, targets, DiscoveryMode::Never, Duration::ZERO, |source| {
         source.lists(&["a"]);
     });
     sleep(MINUTE * 12).await;
@@ -96,12 +96,12 @@ const LINEAR: std::time::Duration = std::time::Duration::from_secs(20);
 #[tokio::test(start_paused = true)]
 async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     let begun = std::time::Instant::now();
-    let rig = start(Vec::new(), Discovery::Never, Duration::ZERO, |_| {});
-    let pace = Arc::new(Pace::new(rig.config.requests_per_minute, 1));
+    let rig = start(Vec::new(), DiscoveryMode::Never, Duration::ZERO, |_| {});
+    let pace = Arc::new(RequestLimiter::new(rig.config.requests_per_minute, 1));
     let durations = rig.board.own().durations();
     let metrics = Arc::new(AccountMetrics::new("test", "acme", pace, durations));
     let schedule = Arc::new(Schedule::new(&rig.config, &rig.poll, metrics.clone()));
-    let jobs = Arc::new(crate::polling::jobs::Jobs::new(
+    let jobs = Arc::new(crate::polling::background_jobs::BackgroundJobs::new(
         rig.source.clone(),
         schedule.clone(),
         metrics,
@@ -111,7 +111,7 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     let before = schedule.interval();
     let setup = Setup::new(rig.source.clone(), jobs.clone(), &targets);
     for target in &targets {
-        schedule.needs_pages(&target.id, 2);
+        schedule.record_pages(&target.id, 2);
         assert_eq!(
             setup.expected(&target.id, &Listing::default()),
             [("a".to_owned(), false)]
@@ -126,9 +126,9 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
         kind: "oauth",
         ..<Connection<&str>>::default()
     });
-    let mut draft = Draft::new("list", names.len(), names.len());
+    let mut draft = ListingBuilder::new("list", names.len(), names.len());
     draft.page(rows.collect(), true).unwrap();
-    let target = Target {
+    let target = TargetConfig {
         expect: names,
         ..target("1")
     };
@@ -156,7 +156,7 @@ async fn polls_that_take_longer_than_three_intervals_leave_no_hole() {
     for takes in [30, 61, 170, 200, 600] {
         let rig = start(
             vec![target("1")],
-            Discovery::Never,
+            DiscoveryMode::Never,
             Duration::ZERO,
             |source| source.lists(&["a"]),
         );
@@ -169,7 +169,7 @@ async fn polls_that_take_longer_than_three_intervals_leave_no_hole() {
 async fn a_poll_that_takes_long_for_the_first_time_leaves_no_hole_and_one_that_hangs_does() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -185,7 +185,7 @@ async fn a_poll_that_takes_long_for_the_first_time_leaves_no_hole_and_one_that_h
 async fn a_poll_that_takes_long_and_fails_keeps_the_listing_no_longer() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -201,7 +201,7 @@ async fn a_poll_that_takes_long_and_fails_keeps_the_listing_no_longer() {
 async fn a_poll_that_took_long_once_is_not_allowed_for_for_ever() {
     let rig = start(
         vec![target("1")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
@@ -223,7 +223,7 @@ async fn a_poll_that_took_long_once_is_not_allowed_for_for_ever() {
 async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the_pause() {
     let rig = start(
         vec![target("1"), target("2")],
-        Discovery::Never,
+        DiscoveryMode::Never,
         MINUTE / 2,
         |source| source.lists(&["a"]),
     );

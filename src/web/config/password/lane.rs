@@ -21,11 +21,11 @@ const DEADLINE: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct Lane {
     pool: BlockingPool,
-    queue: Mutex<Queue>,
+    queue: Mutex<WaitingChecks>,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct WaitingChecks {
     free: usize,
     waiting: Vec<Waiting>,
     /// When each network that waits had a turn last.
@@ -36,12 +36,12 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     network: IpAddr,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<LanePermit>,
 }
 
 /// A thread of the pool, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Lane>);
+pub(super) struct LanePermit(Arc<Lane>);
 
 /// The network of an address: whoever has one address of IPv6 has a whole network of them.
 fn network(address: IpAddr) -> IpAddr {
@@ -55,7 +55,7 @@ impl Lane {
     pub(super) fn new(threads: usize) -> Arc<Self> {
         Arc::new(Self {
             pool: BlockingPool::new(threads),
-            queue: Mutex::new(Queue {
+            queue: Mutex::new(WaitingChecks {
                 free: threads,
                 waiting: Vec::new(),
                 turns: HashMap::new(),
@@ -65,7 +65,7 @@ impl Lane {
     }
 
     /// Waits for a turn; `None` if too many wait.
-    pub(super) async fn turn(self: &Arc<Self>, address: IpAddr) -> Option<Turn> {
+    pub(super) async fn turn(self: &Arc<Self>, address: IpAddr) -> Option<LanePermit> {
         let (turn, mine) = oneshot::channel();
         let network = network(address);
         self.queue.lock().enter(Waiting { network, turn });
@@ -76,7 +76,7 @@ impl Lane {
     /// Makes a check. `None` if it was not done in time.
     pub(super) async fn run(
         &self,
-        turn: Turn,
+        turn: LanePermit,
         check: impl FnOnce() -> bool + Send + 'static,
     ) -> Option<bool> {
         let check = self.pool.run(DEADLINE, move || {
@@ -95,19 +95,19 @@ impl Lane {
                 return;
             };
             // Outside of the lock: of somebody who just left the turn comes back.
-            let _ = next.turn.send(Turn(self.clone()));
+            let _ = next.turn.send(LanePermit(self.clone()));
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for LanePermit {
     fn drop(&mut self) {
         self.0.queue.lock().free += 1;
         self.0.advance();
     }
 }
 
-impl Queue {
+impl WaitingChecks {
     /// Lets somebody wait. If too many do, one of the network that has the most of them does no longer.
     fn enter(&mut self, newcomer: Waiting) {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 
-fn pace(requests_per_minute: u32) -> Pace {
-    Pace::new(NonZeroU32::new(requests_per_minute).unwrap(), 1)
+fn pace(requests_per_minute: u32) -> RequestLimiter {
+    RequestLimiter::new(NonZeroU32::new(requests_per_minute).unwrap(), 1)
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +201,7 @@ async fn whoever_waits_in_line_goes_before_a_request_in_the_background() {
         let (pace, order) = (pace.clone(), order.clone());
         tokio::spawn(async move {
             let _turn = if behind {
-                pace.turn_in_background().await
+                pace.acquire_in_background().await
             } else {
                 pace.turn().await
             };
@@ -224,19 +224,19 @@ async fn requests_in_the_background_are_inside_the_budget_and_the_pauses() {
     let begun = Instant::now();
     for _ in 0..3 {
         pace.turn().await;
-        pace.turn_in_background().await;
+        pace.acquire_in_background().await;
     }
     assert!(begun.elapsed() >= Duration::from_secs(5));
     pace.pause(Duration::from_secs(30));
     let paused = Instant::now();
-    pace.turn_in_background().await;
+    pace.acquire_in_background().await;
     assert!(paused.elapsed() >= Duration::from_secs(30));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_in_the_background_that_hangs_takes_no_place_in_flight() {
     let pace = pace(6000);
-    let _hangs = pace.turn_in_background().await;
+    let _hangs = pace.acquire_in_background().await;
     let mut in_flight = Vec::new();
     for _ in 0..MOST_IN_FLIGHT {
         in_flight.push(timeout(Duration::from_secs(1), pace.turn()).await.unwrap());
@@ -257,7 +257,7 @@ async fn a_budget_that_is_always_used_up_lets_a_request_in_the_background_throug
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     let begun = Instant::now();
-    pace.turn_in_background().await;
+    pace.acquire_in_background().await;
     let waited = begun.elapsed();
     assert!(
         (LONGEST_BEHIND..LONGEST_BEHIND * 2).contains(&waited),

@@ -13,13 +13,13 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
-use super::client::Answering;
-use super::places::Place;
+use super::client_connection::Answering;
+use super::slots::Slot;
 use crate::exposition::{Encoding, Page};
 use crate::web::status::POLICY;
 
 /// An answer.
-pub(super) type Answer = Response<Body>;
+pub(super) type HttpResponse = Response<ResponseBody>;
 
 /// The longest piece of a body. hyper takes a piece over as soon as the client has room for a byte of it, and with the
 /// last one the answer is done for us: no more than a piece may wait in its hands beyond our limits.
@@ -31,16 +31,16 @@ const TAIL: u64 = 64 * 1024;
 
 /// A body in pieces that are already there.
 #[derive(Debug, Default)]
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     chunks: VecDeque<Bytes>,
     left: u64,
     /// Taken over by `answering`.
-    place: Option<Place>,
+    place: Option<Slot>,
     /// Over once the last piece is on its way.
     answering: Option<Answering>,
 }
 
-impl Body {
+impl ResponseBody {
     /// From here on the answer is under way until its last piece is.
     pub(super) fn send(&mut self, mut answering: Answering) {
         if let Some(place) = self.place.take() {
@@ -59,7 +59,7 @@ impl Body {
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -94,7 +94,7 @@ impl http_body::Body for Body {
     }
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: ResponseBody) -> HttpResponse {
     let length = http_body::Body::size_hint(&body).lower();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
@@ -108,9 +108,9 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Answer 
     answer
 }
 
-fn whole(text: impl Into<Bytes>) -> Body {
+fn whole(text: impl Into<Bytes>) -> ResponseBody {
     let chunk = text.into();
-    Body {
+    ResponseBody {
         left: chunk.len() as u64,
         chunks: [chunk].into(),
         place: None,
@@ -119,12 +119,12 @@ fn whole(text: impl Into<Bytes>) -> Body {
 }
 
 /// A sentence.
-pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> HttpResponse {
     answer(status, "text/plain; charset=utf-8", whole(sentence))
 }
 
 /// The answer to `OPTIONS *`: what this server can do at all.
-pub(super) fn options() -> Answer {
+pub(super) fn options() -> HttpResponse {
     let mut answer = text(StatusCode::OK, Bytes::new());
     let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
     answer.headers_mut().insert(header::ALLOW, methods);
@@ -132,7 +132,7 @@ pub(super) fn options() -> Answer {
 }
 
 /// The answer to a method that is not one of these.
-pub(super) fn not_allowed(allowed: &[Method]) -> Answer {
+pub(super) fn not_allowed(allowed: &[Method]) -> HttpResponse {
     let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
     let mut answer = text(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -166,12 +166,12 @@ pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
 }
 
 /// A text that was made for this answer.
-fn made(text: String, content_type: &'static str, encoding: Encoding, place: Place) -> Answer {
+fn made(text: String, content_type: &'static str, encoding: Encoding, place: Slot) -> HttpResponse {
     let bytes = match encoding {
         Encoding::Plain => text.into(),
         Encoding::Gzip => gzip(text.as_bytes()),
     };
-    let body = Body {
+    let body = ResponseBody {
         place: Some(place),
         ..whole(bytes)
     };
@@ -179,12 +179,12 @@ fn made(text: String, content_type: &'static str, encoding: Encoding, place: Pla
 }
 
 /// What Prometheus is to scrape.
-pub(super) fn json(json: String, encoding: Encoding, place: Place) -> Answer {
+pub(super) fn json(json: String, encoding: Encoding, place: Slot) -> HttpResponse {
     made(json, "application/json; charset=utf-8", encoding, place)
 }
 
 /// The status page. It is as of now, loads nothing, and is framed by nobody.
-pub(super) fn html(html: String, encoding: Encoding, place: Place) -> Answer {
+pub(super) fn html(html: String, encoding: Encoding, place: Slot) -> HttpResponse {
     let mut answer = made(html, "text/html; charset=utf-8", encoding, place);
     let headers = answer.headers_mut();
     // Hashes and words, which a header may hold.
@@ -209,8 +209,8 @@ fn gzip(text: &[u8]) -> Bytes {
 }
 
 /// The metrics.
-pub(super) fn page(page: Page, encoding: Encoding, place: Place) -> Answer {
-    let body = Body {
+pub(super) fn page(page: Page, encoding: Encoding, place: Slot) -> HttpResponse {
+    let body = ResponseBody {
         chunks: page.chunks,
         left: page.bytes,
         place: Some(place),
@@ -221,7 +221,7 @@ pub(super) fn page(page: Page, encoding: Encoding, place: Place) -> Answer {
 }
 
 /// Says how the answer is encoded.
-fn encoded(mut answer: Answer, encoding: Encoding) -> Answer {
+fn encoded(mut answer: HttpResponse, encoding: Encoding) -> HttpResponse {
     let headers = answer.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if encoding == Encoding::Gzip {
@@ -240,8 +240,8 @@ pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 /// The answer to a HEAD: the headers of the answer to a GET, and nothing after them.
-pub(super) fn without_body(answer: Answer) -> Answer {
-    answer.map(|_| Body::default())
+pub(super) fn without_body(answer: HttpResponse) -> HttpResponse {
+    answer.map(|_| ResponseBody::default())
 }
 
 /// Whether `Accept-Encoding` names gzip, or anything, and not with a weight of 0 (RFC 9110, 12.5.3).

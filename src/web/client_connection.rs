@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tokio_util::sync::CancellationToken;
 
-use super::places::{Holder, Place};
+use super::slots::{Slot, SlotHolder};
 
 /// So many answers that a client abandons one after the other end its connection. Streams that are
 /// opened and reset cost the client next to nothing (CVE-2023-44487).
@@ -14,20 +14,20 @@ const ABANDONED: u32 = 100;
 
 /// The client of one connection.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ClientConnection {
     /// Where it is.
     pub(super) address: IpAddr,
     /// Its connection's hold on a place.
-    pub(super) holder: Arc<Holder>,
+    pub(super) holder: Arc<SlotHolder>,
     requests: AtomicU64,
     abandoned: AtomicU32,
 }
 
-impl Client {
+impl ClientConnection {
     pub(super) fn new(address: IpAddr) -> Self {
         Self {
             address,
-            holder: Arc::new(Holder::new(CancellationToken::new())),
+            holder: Arc::new(SlotHolder::new(CancellationToken::new())),
             requests: AtomicU64::new(0),
             abandoned: AtomicU32::new(0),
         }
@@ -53,14 +53,14 @@ impl Client {
 /// An answer under way, from the head of its request to its last piece.
 #[derive(Debug)]
 pub(super) struct Answering {
-    client: Arc<Client>,
-    place: Option<Place>,
+    client: Arc<ClientConnection>,
+    place: Option<Slot>,
     finished: bool,
 }
 
 impl Answering {
     /// The answer has this place among those of its kind.
-    pub(super) fn hold(&mut self, place: Place) {
+    pub(super) fn hold(&mut self, place: Slot) {
         self.place = Some(place);
     }
 

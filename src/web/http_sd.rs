@@ -6,13 +6,13 @@ use std::net::Ipv6Addr;
 use http::{Request, header};
 use serde::Serialize;
 
-use super::answer;
+use super::response;
 
 /// The longest name that DNS knows.
 const LONGEST_NAME: usize = 253;
 
 /// How the page is reached.
-pub(super) struct Discovery<'a> {
+pub(super) struct ServiceDiscovery<'a> {
     /// Whether we speak TLS.
     pub(super) tls: bool,
     /// The path of the page.
@@ -21,25 +21,25 @@ pub(super) struct Discovery<'a> {
 
 /// One of Prometheus' target groups.
 #[derive(Serialize)]
-struct Group<'a> {
+struct TargetGroup<'a> {
     targets: [&'a str; 1],
-    labels: Labels<'a>,
+    labels: TargetLabels<'a>,
 }
 
 /// A label `__param_x` becomes the parameter x of the scrape.
 #[derive(Serialize)]
-struct Labels<'a> {
+struct TargetLabels<'a> {
     #[serde(rename = "__scheme__")]
     scheme: &'static str,
     #[serde(rename = "__metrics_path__")]
     metrics_path: &'a str,
     #[serde(flatten)]
-    part: Part<'a>,
+    part: TargetParams<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Part<'a> {
+enum TargetParams<'a> {
     Account {
         #[serde(rename = "__param_system")]
         system: &'a str,
@@ -54,7 +54,7 @@ enum Part<'a> {
     },
 }
 
-impl Discovery<'_> {
+impl ServiceDiscovery<'_> {
     /// The answer to a request, in JSON. Fails with a sentence if it does not name a host that could be scraped.
     pub(super) fn groups<B>(
         &self,
@@ -68,17 +68,17 @@ impl Discovery<'_> {
             );
         }
         let asked = host(request)?;
-        let group = |part| Group {
+        let group = |part| TargetGroup {
             targets: [asked],
-            labels: Labels {
+            labels: TargetLabels {
                 scheme: if self.tls { "https" } else { "http" },
                 metrics_path: self.telemetry_path,
                 part,
             },
         };
-        let own = group(Part::Own { own: "1" });
+        let own = group(TargetParams::Own { own: "1" });
         let accounts = accounts.iter().map(|(system, account)| {
-            group(Part::Account {
+            group(TargetParams::Account {
                 system,
                 account,
                 instance: format!("{asked}/{system}/{account}"),
@@ -92,7 +92,7 @@ impl Discovery<'_> {
 /// The host that was asked, with its port where it names one.
 fn host<B>(request: &Request<B>) -> Result<&str, String> {
     let named = request.headers().get_all(header::HOST).iter().count();
-    let asked = answer::asked(request).filter(|_| named <= 1);
+    let asked = response::asked(request).filter(|_| named <= 1);
     let asked = asked.and_then(|asked| std::str::from_utf8(asked).ok());
     asked.filter(|asked| is_address(asked)).ok_or_else(|| {
         "The request must name, in one Host header, the host at which to scrape: a name or an address, with a port unless it is that of the scheme.\n"

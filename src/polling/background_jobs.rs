@@ -13,23 +13,23 @@ use crate::model::error::PollError;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::ForLog;
 use crate::vendors::Source;
-use crate::vendors::account::Target;
+use crate::vendors::account::TargetConfig;
 
 /// A job that failed for a reason that does not pass by itself is run again after this.
 const RUN_AGAIN: Duration = Duration::from_hours(1);
 
 /// The jobs of one source, each with a time of its own, one at a time.
-pub struct Jobs {
+pub struct BackgroundJobs {
     source: Arc<dyn Source>,
     schedule: Arc<Schedule>,
     metrics: Arc<AccountMetrics>,
-    planned: Mutex<BTreeMap<Key, Planned>>,
+    planned: Mutex<BTreeMap<JobKey, Planned>>,
     /// Told when a job is due earlier than was known.
     changed: Notify,
 }
 
 /// The job, and its target.
-type Key = (&'static str, String);
+type JobKey = (&'static str, String);
 
 #[derive(Debug)]
 struct Planned {
@@ -41,7 +41,7 @@ struct Planned {
     failures: u32,
 }
 
-impl Jobs {
+impl BackgroundJobs {
     /// No jobs yet: each begins with a listing of its target.
     #[must_use]
     pub fn new(
@@ -82,7 +82,7 @@ impl Jobs {
     }
 
     /// Forgets the jobs of other targets than these.
-    pub fn keep_targets(&self, targets: &[Target]) {
+    pub fn keep_targets(&self, targets: &[TargetConfig]) {
         let kept: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
         self.planned
             .lock()
@@ -106,7 +106,7 @@ impl Jobs {
     }
 
     /// The job that is due first.
-    fn next(&self) -> Option<(Instant, Key)> {
+    fn next(&self) -> Option<(Instant, JobKey)> {
         let planned = self.planned.lock();
         let due = planned
             .iter()
@@ -115,8 +115,8 @@ impl Jobs {
         Some((due, key.clone()))
     }
 
-    async fn work(&self, key: &Key) {
-        let credential = |planned: &BTreeMap<Key, Planned>| Some(planned.get(key)?.credential);
+    async fn work(&self, key: &JobKey) {
+        let credential = |planned: &BTreeMap<JobKey, Planned>| Some(planned.get(key)?.credential);
         let begun_with = credential(&self.planned.lock());
         let result = self.source.run_job(key.0, &key.1).await;
         let mut planned = self.planned.lock();
@@ -147,7 +147,7 @@ impl Jobs {
     }
 
     /// No warning: the listing is there, and what the job would have told has no sample.
-    fn log(&self, (job, target): &Key, failures: u32, error: &PollError) {
+    fn log(&self, (job, target): &JobKey, failures: u32, error: &PollError) {
         let (system, account) = self.metrics.account();
         let target = ForLog(target).to_string();
         if failures == 1 {

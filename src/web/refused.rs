@@ -12,15 +12,15 @@ const INTERVAL: Duration = Duration::from_mins(1);
 
 /// The connections that did not come about.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Log>);
+pub(super) struct RefusedConnections(Mutex<RefusalLog>);
 
 #[derive(Debug, Default)]
-struct Log {
+struct RefusalLog {
     last: Option<Instant>,
     since: u64,
 }
 
-impl Refusals {
+impl RefusedConnections {
     /// Logs one, with how many were not logged before it.
     pub(super) fn log(&self, client: IpAddr, error: &Error) {
         let Some(others) = self.due() else {
@@ -104,7 +104,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_refusal_a_minute_is_logged_with_the_number_of_the_others() {
-        let refusals = Refusals::default();
+        let refusals = RefusedConnections::default();
         assert_eq!(refusals.due(), Some(0));
         for _ in 0..7 {
             assert_eq!(refusals.due(), None);

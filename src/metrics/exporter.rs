@@ -23,7 +23,7 @@ const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 
 
 /// The metrics of the process.
 #[derive(Debug)]
-pub struct OwnMetrics {
+pub struct ExporterMetrics {
     registry: Registry,
     started: Timestamp,
     durations: HistogramVec,
@@ -34,7 +34,7 @@ pub struct OwnMetrics {
     state_write_failures: IntCounter,
     log_lines_dropped: IntCounter,
     tasks: Gauge,
-    configuration: Reloads,
+    configuration: ReloadMetrics,
     web_configuration: Gauge,
     shard_index: Gauge,
     shards: Gauge,
@@ -42,7 +42,7 @@ pub struct OwnMetrics {
 
 /// How the configuration file was read last, and when it was last taken up.
 #[derive(Debug)]
-struct Reloads {
+struct ReloadMetrics {
     successful: Gauge,
     taken_up: Gauge,
     last: Mutex<LastReload>,
@@ -57,7 +57,7 @@ pub struct LastReload {
     pub taken_up: Timestamp,
 }
 
-impl OwnMetrics {
+impl ExporterMetrics {
     /// Begins to count; `loaded` is when the configuration was taken up.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a list, of one metric after another")]
@@ -78,7 +78,7 @@ impl OwnMetrics {
             env!("BUILD_RUSTC"),
         ])
         .set(1.0);
-        let configuration = Reloads {
+        let configuration = ReloadMetrics {
             successful: gauge(
                 "connections_exporter_config_last_reload_successful",
                 "Whether the configuration file was taken up when it was last read.",
@@ -177,7 +177,7 @@ impl OwnMetrics {
 
     /// Notes that the configuration file was read again: when it was taken up, or that it was not.
     pub fn reloaded(&self, taken_up: Option<Timestamp>) {
-        let Reloads {
+        let ReloadMetrics {
             successful,
             taken_up: date,
             last,

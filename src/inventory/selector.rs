@@ -6,39 +6,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sanitize::ForLog;
 
 /// Alternatives for the value of one label; none of them leaves it open.
-type Names = BTreeSet<String>;
+type LabelValues = BTreeSet<String>;
 
 /// A part of the page. [`default`](Self::default) is the whole.
 ///
 /// The parts of all accounts, each by its system and its name, and [`Own`](Self::Own) are together the whole page, and no two
 /// of them have a series in common. Whatever comes to the page has to keep this.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Selector {
     /// What is of no account: the process, and what all accounts share.
     Own,
     /// What carries each of the labels that are narrowed, with one of its values.
-    Of(Labels),
+    Of(LabelFilter),
 }
 
 /// Values of the labels that say whose a series is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
-    system: Names,
-    account: Names,
-    target: Names,
+pub struct LabelFilter {
+    system: LabelValues,
+    account: LabelValues,
+    target: LabelValues,
 }
 
-impl Default for Part {
+impl Default for Selector {
     fn default() -> Self {
-        Self::Of(Labels::default())
+        Self::Of(LabelFilter::default())
     }
 }
 
-impl Part {
+impl Selector {
     /// Reads the query of a URL, as HTML forms and Go write it. Fails with a sentence: whatever is not understood would
     /// else widen the part, and a scraper of many parts would store everything many times.
     pub fn parse(query: &str) -> Result<Self, String> {
-        let (mut own, mut labels) = (false, Labels::default());
+        let (mut own, mut labels) = (false, LabelFilter::default());
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(query).map_err(|error| problem(&error.to_string()))?;
         for (name, value) in pairs {
@@ -62,7 +62,7 @@ impl Part {
         }
         match own {
             false => Ok(Self::Of(labels)),
-            true if labels == Labels::default() => Ok(Self::Own),
+            true if labels == LabelFilter::default() => Ok(Self::Own),
             true => Err(problem("own goes with no other parameter")),
         }
     }
@@ -79,9 +79,9 @@ impl Part {
     }
 
     /// The systems of which it has what carries no other label, if it is narrowed to systems alone.
-    pub(super) fn systems(&self) -> Option<&Names> {
+    pub(super) fn systems(&self) -> Option<&LabelValues> {
         match self {
-            Self::Of(Labels {
+            Self::Of(LabelFilter {
                 system,
                 account,
                 target,
@@ -97,7 +97,7 @@ impl Part {
 
     /// Whether it has what a target of this label shows, if it has its account.
     pub(super) fn has_target(&self, label: &str) -> bool {
-        matches!(self, Self::Of(Labels { target, .. }) if target.is_empty() || target.contains(label))
+        matches!(self, Self::Of(LabelFilter { target, .. }) if target.is_empty() || target.contains(label))
     }
 
     /// Does this with what is kept of each account that it has something of.
@@ -128,7 +128,7 @@ impl Part {
             Self::Of(labels) => Some(labels),
         };
         labels.into_iter().flat_map(
-            |Labels {
+            |LabelFilter {
                  system, account, ..
              }| {
                 named(systems, system).flat_map(|accounts| named(accounts, account))
@@ -138,7 +138,7 @@ impl Part {
 }
 
 /// The same, to change.
-fn each<K, V>(map: &mut BTreeMap<K, V>, names: &Names, mut with: impl FnMut(&mut V))
+fn each<K, V>(map: &mut BTreeMap<K, V>, names: &LabelValues, mut with: impl FnMut(&mut V))
 where
     K: Borrow<str> + Ord,
 {
@@ -152,7 +152,10 @@ where
 }
 
 /// The values of these names; of all, if there are none.
-fn named<'a, K, V>(map: &'a BTreeMap<K, V>, names: &'a Names) -> impl Iterator<Item = &'a V> + Clone
+fn named<'a, K, V>(
+    map: &'a BTreeMap<K, V>,
+    names: &'a LabelValues,
+) -> impl Iterator<Item = &'a V> + Clone
 where
     K: Borrow<str> + Ord,
 {

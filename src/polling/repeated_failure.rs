@@ -12,13 +12,13 @@ const LOG_AGAIN: Duration = Duration::from_hours(1);
 
 /// Failures in a row of something that is tried again and again.
 #[derive(Debug, Default)]
-pub(super) struct Repeated {
+pub(super) struct RepeatedFailure {
     failures: u64,
     /// When each reason was logged last.
     logged: BTreeMap<Reason, Instant>,
 }
 
-impl Repeated {
+impl RepeatedFailure {
     /// Counts a failure. `Some` with the number in a row if it is to be logged: once an hour for each reason.
     pub(super) fn failed(&mut self, reason: Reason) -> Option<u64> {
         let now = Instant::now();
@@ -43,7 +43,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_that_goes_on_is_logged_once_an_hour_and_another_reason_at_once() {
-        let mut repeated = Repeated::default();
+        let mut repeated = RepeatedFailure::default();
         let mut logged = Vec::new();
         for minute in 0..180 {
             let reason = match minute {

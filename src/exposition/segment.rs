@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::block::{Block, Deflated};
-use super::body::Body;
+use super::body::BodyWriter;
 
 /// A piece ends where its small blocks have so many bytes.
 const ENOUGH: usize = 16 * 1024;
@@ -16,20 +16,20 @@ const TOGETHER: usize = 32;
 /// The pieces of a page, each by its first block, kept for the next page: a piece is made again only if a block of it is
 /// another one.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces(HashMap<usize, Piece>);
+pub(crate) struct SegmentCache(HashMap<usize, Segment>);
 
 #[derive(Debug)]
-struct Piece {
+struct Segment {
     blocks: Box<[Block]>,
-    body: Body,
+    body: BodyWriter,
 }
 
 /// Adds blocks to a page, in pieces.
-pub(super) struct Joiner<'a> {
-    page: &'a mut Body,
+pub(super) struct SegmentWriter<'a> {
+    page: &'a mut BodyWriter,
     /// None for a page that no other one follows.
-    kept: Option<&'a mut Pieces>,
-    before: Pieces,
+    kept: Option<&'a mut SegmentCache>,
+    before: SegmentCache,
     open: Vec<&'a Block>,
     /// Of small blocks.
     bytes: usize,
@@ -37,8 +37,8 @@ pub(super) struct Joiner<'a> {
     neighbours: usize,
 }
 
-impl<'a> Joiner<'a> {
-    pub(super) fn new(page: &'a mut Body, mut kept: Option<&'a mut Pieces>) -> Self {
+impl<'a> SegmentWriter<'a> {
+    pub(super) fn new(page: &'a mut BodyWriter, mut kept: Option<&'a mut SegmentCache>) -> Self {
         Self {
             page,
             before: kept.as_deref_mut().map(std::mem::take).unwrap_or_default(),
@@ -74,7 +74,7 @@ impl<'a> Joiner<'a> {
             return;
         };
         let before = self.before.0.remove(&first);
-        let same = |piece: &Piece| {
+        let same = |piece: &Segment| {
             let ids = self.open.iter().map(|block| block.id());
             piece.body.encoding == self.page.encoding && piece.blocks.iter().map(Block::id).eq(ids)
         };
@@ -87,12 +87,12 @@ impl<'a> Joiner<'a> {
         self.bytes = 0;
     }
 
-    fn piece(&self) -> Piece {
+    fn piece(&self) -> Segment {
         let deflate = match self.kept {
             Some(_) => Deflated::new,
             None => Deflated::once,
         };
-        let mut body = Body::new(self.page.encoding);
+        let mut body = BodyWriter::new(self.page.encoding);
         for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {
             let series = run.iter().map(|block| block.series()).sum();
             if let [alone] = run {
@@ -105,7 +105,7 @@ impl<'a> Joiner<'a> {
             }
         }
         body.join();
-        Piece {
+        Segment {
             blocks: self.open.iter().copied().cloned().collect(),
             body,
         }

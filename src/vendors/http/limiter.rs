@@ -47,7 +47,7 @@ impl GovernorClock for TokioClock {
 
 /// Lets one request after another through, never more than the budget, and none during a pause.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RequestLimiter {
     clock: TokioClock,
     in_flight: Semaphore,
     /// Held by whoever is next. tokio's mutex is first come, first served: so a target with hundreds of
@@ -59,16 +59,16 @@ pub struct Pace {
 }
 
 /// A place in line.
-struct Waits<'a>(&'a watch::Sender<usize>);
+struct QueuePlace<'a>(&'a watch::Sender<usize>);
 
-impl<'a> Waits<'a> {
+impl<'a> QueuePlace<'a> {
     fn begin(waiting: &'a watch::Sender<usize>) -> Self {
         waiting.send_modify(|waiting| *waiting += 1);
         Self(waiting)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| *waiting -= 1);
     }
@@ -99,7 +99,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<N
 
 /// What of a pace outlives the process: dates, since the clock that waits does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PaceSnapshot {
+pub struct LimiterSnapshot {
     paused_until: Option<Timestamp>,
     /// Requests a minute, and when a 429 left that.
     reduced: Option<(f64, Timestamp)>,
@@ -109,22 +109,22 @@ pub struct PaceSnapshot {
 
 /// A request that may be sent now; the place in flight is free again once this is dropped.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Permit<'a> {
     /// How long it waited.
     pub waited: Duration,
     /// When it was let through.
     pub since: Instant,
-    pace: &'a Pace,
+    pace: &'a RequestLimiter,
     _in_flight: Option<SemaphorePermit<'a>>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.pace.budget().under_way -= 1;
     }
 }
 
-impl Pace {
+impl RequestLimiter {
     /// A pace of this many requests a minute, with no burst; `seed` draws the jitter.
     #[must_use]
     pub fn new(requests_per_minute: NonZeroU32, seed: u64) -> Self {
@@ -161,9 +161,9 @@ impl Pace {
     }
 
     /// Waits until a request may be sent.
-    pub async fn turn(&self) -> Turn<'_> {
+    pub async fn turn(&self) -> Permit<'_> {
         let begun = Instant::now();
-        let _waits = Waits::begin(&self.waiting);
+        let _waits = QueuePlace::begin(&self.waiting);
         // The place in flight first: one that had its turn and then waited would be sent too late, and
         // the next one too soon after it. The semaphore is never closed.
         let in_flight = self.in_flight.acquire().await.ok();
@@ -172,7 +172,7 @@ impl Pace {
         while let Err(not_before) = self.try_now() {
             sleep_until(not_before).await;
         }
-        Turn {
+        Permit {
             waited: begun.elapsed(),
             since: Instant::now(),
             pace: self,
@@ -182,10 +182,10 @@ impl Pace {
 
     /// Waits until a request may be sent and no other one waits for that. It takes no place in flight, so one that hangs keeps
     /// no listing from being sent; an account has one such request at a time.
-    pub async fn turn_in_background(&self) -> Turn<'_> {
+    pub async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
         let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
-            Ok(()) => Turn {
+            Ok(()) => Permit {
                 waited: Duration::ZERO,
                 since: Instant::now(),
                 pace: self,
@@ -299,10 +299,10 @@ impl Pace {
 
     /// What outlives the process, as of this date.
     #[must_use]
-    pub fn snapshot(&self, date: Timestamp) -> PaceSnapshot {
+    pub fn snapshot(&self, date: Timestamp) -> LimiterSnapshot {
         let now = Instant::now();
         let budget = self.budget();
-        PaceSnapshot {
+        LimiterSnapshot {
             paused_until: budget
                 .paused_until
                 .filter(|until| *until > now)
@@ -319,7 +319,7 @@ impl Pace {
     ///
     /// When that one sent its last request is not known: it may have been killed, and the date may have been
     /// set since. So the first request waits for a whole period.
-    pub fn resume(&self, snapshot: Option<&PaceSnapshot>, date: Timestamp) -> Duration {
+    pub fn resume(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
         budget.last = Some(now);

@@ -15,14 +15,14 @@ const STALLED: Duration = Duration::from_millis(500);
 
 /// A limited number of places.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     free: Arc<Semaphore>,
-    held: Mutex<Vec<Arc<Holder>>>,
+    held: Mutex<Vec<Arc<SlotHolder>>>,
 }
 
 /// Who has a place.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub(super) struct SlotHolder {
     /// Cancelled when the place goes to somebody else.
     pub(super) ended: CancellationToken,
     use_: Mutex<Use>,
@@ -38,13 +38,13 @@ struct Use {
 
 /// A place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) holder: Arc<Holder>,
-    places: Arc<Places>,
+pub(super) struct Slot {
+    pub(super) holder: Arc<SlotHolder>,
+    places: Arc<Slots>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Holder {
+impl SlotHolder {
     /// One with nothing under way, ended by this token.
     pub(super) fn new(ended: CancellationToken) -> Self {
         let since = Instant::now();
@@ -74,7 +74,7 @@ impl Holder {
     }
 }
 
-impl Places {
+impl Slots {
     pub(super) fn new(number: usize) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(number)),
@@ -83,10 +83,10 @@ impl Places {
     }
 
     /// Waits for a place, and if all are taken, for that of an idle or stalled holder.
-    pub(super) async fn take(self: &Arc<Self>, holder: Arc<Holder>) -> Place {
+    pub(super) async fn take(self: &Arc<Self>, holder: Arc<SlotHolder>) -> Slot {
         let permit = self.permit().await;
         self.held.lock().push(holder.clone());
-        Place {
+        Slot {
             holder,
             places: self.clone(),
             _permit: permit,
@@ -134,7 +134,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.places.held.lock();
         if let Some(place) = held
@@ -154,12 +154,12 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(1);
 
-    fn holder() -> Arc<Holder> {
-        Arc::new(Holder::new(CancellationToken::new()))
+    fn holder() -> Arc<SlotHolder> {
+        Arc::new(SlotHolder::new(CancellationToken::new()))
     }
 
     /// Holders of all places of `places`, each a moment younger than the one before.
-    async fn holders(places: &Arc<Places>, number: usize) -> Vec<Place> {
+    async fn holders(places: &Arc<Slots>, number: usize) -> Vec<Slot> {
         let mut held = Vec::new();
         for _ in 0..number {
             held.push(places.take(holder()).await);
@@ -168,7 +168,7 @@ mod tests {
         held
     }
 
-    fn ended(held: &[Place]) -> Vec<bool> {
+    fn ended(held: &[Slot]) -> Vec<bool> {
         held.iter()
             .map(|place| place.holder.ended.is_cancelled())
             .collect()
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_gets_the_place_of_who_is_idle_for_longest() {
-        let places = Places::new(3);
+        let places = Slots::new(3);
         let mut held = holders(&places, 3).await;
         held[0].holder.begin();
         held[0].holder.finish();
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_busy_keeps_its_place_unless_it_stalls_and_nobody_is_idle() {
-        let places = Places::new(3);
+        let places = Slots::new(3);
         let held = holders(&places, 3).await;
         held[0].holder.begin();
         held[1].holder.begin();
@@ -200,7 +200,7 @@ mod tests {
         assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
         assert_eq!(ended(&held), [false, false, true], "the idle one");
 
-        let places = Places::new(2);
+        let places = Slots::new(2);
         let held = holders(&places, 2).await;
         held[0].holder.begin();
         held[1].holder.begin();
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_newcomer_ends_one_holder_and_they_come_in_their_order() {
-        let places = Places::new(3);
+        let places = Slots::new(3);
         let mut held = holders(&places, 3).await;
         let (first, second) = (places.take(holder()), places.take(holder()));
         tokio::pin!(first, second);

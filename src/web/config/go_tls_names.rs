@@ -3,7 +3,7 @@
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 
-use crate::settings::Checker;
+use crate::settings::Validator;
 
 /// Go's names of the suites that Go has and rustls leaves out: without forward secrecy, or with CBC.
 const WEAK_SUITES: [&str; 8] = [
@@ -22,7 +22,7 @@ const WEAK_SUITES: [&str; 8] = [
 pub(super) fn versions(
     min: Option<String>,
     max: Option<String>,
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) -> Option<Vec<&'static SupportedProtocolVersion>> {
     let mut number = |key: &str, name: Option<String>, default| match name.as_deref() {
         None => Some(default),
@@ -67,7 +67,7 @@ fn go_name(suite: SupportedCipherSuite) -> String {
 pub(super) fn suites(
     provider: &CryptoProvider,
     names: Option<Vec<String>>,
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) -> Vec<SupportedCipherSuite> {
     let known = &provider.cipher_suites;
     let Some(names) = names.filter(|names| !names.is_empty()) else {
@@ -102,7 +102,7 @@ pub(super) fn suites(
 pub(super) fn http2_suites(
     provider: &CryptoProvider,
     versions: &[&SupportedProtocolVersion],
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) {
     let old = ProtocolVersion::TLSv1_2;
     let mut of_old = (provider.cipher_suites.iter())
@@ -127,7 +127,7 @@ pub(super) fn http2_suites(
 pub(super) fn curves(
     provider: &CryptoProvider,
     names: Option<Vec<String>>,
-    here: &mut Checker<'_>,
+    here: &mut Validator<'_>,
 ) -> Vec<&'static dyn SupportedKxGroup> {
     let Some(names) = names.filter(|names| !names.is_empty()) else {
         return provider.kx_groups.clone();

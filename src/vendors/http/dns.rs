@@ -21,17 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// A look-up keeps its thread until the system's resolver gives up, which it does by itself within minutes.
 const LONGEST: Duration = Duration::from_mins(10);
 
-type Answer = Result<Arc<[SocketAddr]>, LookupError>;
+type LookupResult = Result<Arc<[SocketAddr]>, LookupError>;
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// Looks names up for all accounts: those that ask for a name which is being looked up share the answer.
 #[derive(Clone)]
-pub(super) struct Names(Arc<Shared>);
+pub(super) struct DnsResolver(Arc<ResolverState>);
 
-struct Shared {
+struct ResolverState {
     pool: BlockingPool,
     lookup: Lookup,
-    under_way: Mutex<HashMap<String, watch::Sender<Option<Answer>>>>,
+    under_way: Mutex<HashMap<String, watch::Sender<Option<LookupResult>>>>,
 }
 
 /// Why a name has no address, as a sentence.
@@ -46,28 +46,28 @@ impl fmt::Display for LookupError {
 
 impl std::error::Error for LookupError {}
 
-impl fmt::Debug for Names {
+impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Names")
+        f.write_str("DnsResolver")
     }
 }
 
-impl Default for Names {
+impl Default for DnsResolver {
     fn default() -> Self {
         Self::new(addresses_of)
     }
 }
 
-impl Names {
+impl DnsResolver {
     fn new(lookup: Lookup) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ResolverState {
             pool: BlockingPool::new(THREADS),
             lookup,
             under_way: Mutex::default(),
         }))
     }
 
-    async fn look_up(self, host: String) -> Answer {
+    async fn look_up(self, host: String) -> LookupResult {
         let mut answer = self.answer(&host);
         let answer = timeout(PATIENCE, answer.wait_for(Option::is_some)).await;
         match answer.map(|answer| answer.ok().and_then(|answer| answer.clone())) {
@@ -80,7 +80,7 @@ impl Names {
     }
 
     /// The answer to the look-up that is under way, or to one that begins now.
-    fn answer(&self, host: &str) -> watch::Receiver<Option<Answer>> {
+    fn answer(&self, host: &str) -> watch::Receiver<Option<LookupResult>> {
         let mut under_way = self.0.under_way.lock();
         if let Some(known) = under_way.get(host) {
             return known.subscribe();
@@ -118,7 +118,7 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
+impl Resolve for DnsResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let look_up = self.clone().look_up(name.as_str().to_owned());
         Box::pin(async move {
@@ -159,7 +159,7 @@ mod tests {
     /// In one test, since the look-up is a plain function that counts in a static.
     #[tokio::test]
     async fn accounts_of_one_host_cost_one_look_up_and_one_that_hangs_holds_up_no_other() {
-        let names = Names::new(lookup);
+        let names = DnsResolver::new(lookup);
         let ask = |host: &str| names.clone().look_up(host.to_owned());
         tokio::time::pause();
         // Half of them leave, which must not begin another look-up for the others.

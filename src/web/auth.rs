@@ -10,14 +10,18 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use secrecy::SecretSlice;
 
-use super::answer::{self, Answer, text};
-use super::client::Client;
+use super::client_connection::ClientConnection;
+use super::response::{self, HttpResponse, text};
 use super::{Server, request};
-use crate::web::config::{Settings, Verdict};
+use crate::web::config::{Verdict, WebSettings};
 
 impl Server {
     /// Answers one request, if it may come in.
-    pub(super) async fn respond(&self, client: &Arc<Client>, request: Request<Incoming>) -> Answer {
+    pub(super) async fn respond(
+        &self,
+        client: &Arc<ClientConnection>,
+        request: Request<Incoming>,
+    ) -> HttpResponse {
         let answering = client.asks();
         let settings = self.web_config.current();
         let refusal = match request::check(&request) {
@@ -31,7 +35,7 @@ impl Server {
             Err(refusal) => Err(*refusal),
         };
         let mut answer = match refusal {
-            Err(refusal) if *request.method() == Method::HEAD => answer::without_body(refusal),
+            Err(refusal) if *request.method() == Method::HEAD => response::without_body(refusal),
             Ok(answer) | Err(answer) => answer,
         };
         for (name, value) in &settings.headers {
@@ -45,11 +49,11 @@ impl Server {
     /// password, and must not end it because others ask much.
     async fn refuse(
         &self,
-        settings: &Settings,
+        settings: &WebSettings,
         address: IpAddr,
         request: &Request<Incoming>,
         path: &str,
-    ) -> Option<Answer> {
+    ) -> Option<HttpResponse> {
         if matches!(path, "/-/healthy" | "/-/ready") {
             return None;
         }

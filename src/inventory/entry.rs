@@ -10,26 +10,26 @@ use crate::exposition::{Countdown, Fragment};
 use crate::metrics;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
-use crate::model::state::State;
+use crate::model::state::TargetState;
 use crate::vendors::System;
 
 /// One account's part of the board.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct AccountEntry {
     pub(super) system: &'static System,
     pub(super) metrics: Arc<AccountMetrics>,
     /// These, rendered, and their revision then.
     pub(super) counted: Fragment,
     pub(super) revision: Option<u64>,
     /// `None` until it is known which there are.
-    pub(super) targets: Option<BTreeMap<String, Shown>>,
+    pub(super) targets: Option<BTreeMap<String, TargetEntry>>,
     /// How the last discovery failed.
     pub(super) undiscovered: Option<PollError>,
     /// The end of the last pause, as it is rendered with the targets.
     pub(super) paused_until: Option<Timestamp>,
 }
 
-impl Shelf {
+impl AccountEntry {
     /// Renders what is counted of the account, if that has changed, and says whether it has. A pause changes when its targets
     /// are polled next.
     pub(super) fn count(&mut self, now: Timestamp) -> bool {
@@ -60,32 +60,32 @@ impl Shelf {
     }
 
     /// The targets that were never polled.
-    pub(super) fn unattempted(&self) -> impl Iterator<Item = &Shown> {
+    pub(super) fn unattempted(&self) -> impl Iterator<Item = &TargetEntry> {
         let targets = self.targets();
         targets.filter(|target| target.state.last_attempt.is_none())
     }
 
-    pub(super) fn targets(&self) -> impl Iterator<Item = &Shown> + Clone {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetEntry> + Clone {
         self.targets.iter().flat_map(BTreeMap::values)
     }
 }
 
 /// What is shown of one target: its state, rendered. To copy it costs little: what is rendered is shared.
 #[derive(Debug, Clone)]
-pub(super) struct Shown {
+pub(super) struct TargetEntry {
     pub(super) label: String,
-    pub(super) state: State,
+    pub(super) state: TargetState,
     pub(super) freshness: Fragment,
     pub(super) listing: Fragment,
     pub(super) countdown: Countdown,
 }
 
-impl Shown {
+impl TargetEntry {
     pub(super) fn new(
         system: &System,
         account: &str,
         label: String,
-        state: State,
+        state: TargetState,
         paused_until: Option<Timestamp>,
     ) -> Self {
         let mut shown = Self {
@@ -130,7 +130,7 @@ impl Shown {
     }
 
     /// Whether this state has a listing that is not the one that is shown.
-    pub(super) fn has_another(&self, state: &State) -> bool {
+    pub(super) fn has_another(&self, state: &TargetState) -> bool {
         match (&self.state.held, &state.held) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
             (None, None) => false,
@@ -143,7 +143,7 @@ impl Shown {
         &mut self,
         system: &System,
         account: &str,
-        state: State,
+        state: TargetState,
         paused_until: Option<Timestamp>,
     ) {
         let another = self.has_another(&state);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::inventory::Part;
+use crate::inventory::Selector;
 use crate::inventory::tests::parts::{Kept, board, kept, series};
 
 #[test]
@@ -78,7 +78,7 @@ fn a_request_names_one_host() {
 }
 
 /// What is scraped of a target group.
-fn scraped(group: &Value) -> Part {
+fn scraped(group: &Value) -> Selector {
     let labels = group["labels"].as_object().unwrap();
     let parameters: Vec<_> = labels
         .iter()
@@ -88,7 +88,7 @@ fn scraped(group: &Value) -> Part {
         .collect();
     let query = serde_urlencoded::to_string(parameters).unwrap();
     let uri: http::Uri = format!("/metrics?{query}").parse().unwrap();
-    Part::parse(uri.query().unwrap()).unwrap()
+    Selector::parse(uri.query().unwrap()).unwrap()
 }
 
 proptest! {
@@ -97,7 +97,7 @@ proptest! {
     #[test]
     fn what_is_discovered_is_the_whole_page_and_nothing_twice(kept in kept()) {
         let board = board(&kept);
-        let discovery = Discovery { tls: false, telemetry_path: "/metrics" };
+        let discovery = ServiceDiscovery { tls: false, telemetry_path: "/metrics" };
         let request = Request::builder().uri("/sd").header(header::HOST, "a:1").body(()).unwrap();
         let groups = discovery.groups(&request, &board.names().unwrap()).unwrap();
         let groups: Vec<Value> = serde_json::from_str(&groups).unwrap();
@@ -108,7 +108,7 @@ proptest! {
                 prop_assert!(joined.insert(one.clone()), "{:?} comes twice", one);
             }
         }
-        prop_assert_eq!(joined, series(&board, &Part::default()));
+        prop_assert_eq!(joined, series(&board, &Selector::default()));
         let instances: BTreeSet<_> = groups.iter().map(|group| group["labels"]["instance"].to_string()).collect();
         prop_assert_eq!(instances.len(), groups.len(), "each has an up of its own");
     }
@@ -117,7 +117,7 @@ proptest! {
 #[test]
 fn a_target_says_all_that_a_scrape_needs() {
     let kept = Kept::from([(("zis", "acme".to_owned()), BTreeSet::new())]);
-    let discovery = Discovery {
+    let discovery = ServiceDiscovery {
         tls: true,
         telemetry_path: "/all",
     };

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::blocking::BlockingPool;
 use crate::model::error::{PollError, Reason};
-use crate::model::listing::Unknown;
+use crate::model::listing::UnknownValues;
 use crate::sanitize::harmless;
 use crate::vendors::json;
 use crate::vendors::json::{Misfit, Value};
@@ -30,7 +30,7 @@ const LONGEST_SCOPE: usize = 1 << 20;
 const LONGEST_LIFE: Duration = Duration::from_hours(48);
 
 /// An answer of the vendor's. Cannot be printed: its body can hold credentials.
-pub struct Answer {
+pub struct VendorResponse {
     /// The call, as in the `endpoint` label.
     pub endpoint: &'static str,
     /// The HTTP status.
@@ -43,7 +43,7 @@ pub struct Answer {
 
 /// What a vendor's error body says, in our words.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
+pub struct VendorError {
     /// The reason, where the body knows better than the status.
     pub reason: Option<Reason>,
     /// The vendor's codes.
@@ -60,14 +60,14 @@ pub struct NewToken {
     /// What it may be used for; empty where the answer does not say so.
     pub scope: String,
     /// What no document of the vendor's knows.
-    pub unknown: Unknown,
+    pub unknown: UnknownValues,
 }
 
-impl Refusal {
+impl VendorError {
     /// The refusal of a token endpoint: a wrong client gets a 400 or a 401; how the body looks is not
     /// documented by either vendor.
     #[must_use]
-    pub fn of_client(answer: &Answer) -> Self {
+    pub fn of_client(answer: &VendorResponse) -> Self {
         let refused = matches!(
             answer.status,
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
@@ -79,7 +79,7 @@ impl Refusal {
     }
 }
 
-impl Answer {
+impl VendorResponse {
     /// An error that this answer led to, with what the vendor's support will ask for.
     #[must_use]
     pub fn blame(&self, error: PollError) -> PollError {
@@ -139,7 +139,7 @@ impl Answer {
             if !plain || token.text.len() > SHORT {
                 return Err("a token that no header can carry".into());
             }
-            let mut unknown = Unknown::new();
+            let mut unknown = UnknownValues::new();
             let lives = expires_in
                 .and_then(|seconds| seconds.number("expires_in", &mut unknown))
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
@@ -167,15 +167,16 @@ impl Answer {
         let start = &self.body[..self.body.len().min(SHORT)];
         let start = json::as_text(start).unwrap_or_default();
         let mut codes = Vec::new();
-        for (key, value) in Value::cut_off(&start).members().into_iter().flatten() {
-            match &*key {
-                "errors" | "reasons" => {
-                    let reasons = value.items().into_iter().flatten();
-                    let code = |reason: Value<'_>| code(reason.fields(["code"]).ok()?[0]?);
-                    codes.extend(reasons.filter_map(code).take(MOST_CODES));
-                }
-                "error" => codes.extend(code(value)),
-                _ => {}
+        let Some(mut members) = Value::cut_off(&start).members() else {
+            return codes;
+        };
+        while let (Some(key), Some(value)) = (members.next(), members.next()) {
+            if key.is("errors") || key.is("reasons") {
+                let reasons = value.items().into_iter().flatten();
+                let code = |reason: Value<'_>| code(reason.fields(["code"]).ok()?[0]?);
+                codes.extend(reasons.filter_map(code).take(MOST_CODES));
+            } else if key.is("error") {
+                codes.extend(code(value));
             }
         }
         codes.truncate(MOST_CODES);
@@ -226,7 +227,7 @@ fn code(value: Value<'_>) -> Option<String> {
         Some(code) => harmless(&code.text),
         None => harmless(
             &value
-                .number::<serde_json::Number>("code", &mut Unknown::new())?
+                .number::<serde_json::Number>("code", &mut UnknownValues::new())?
                 .to_string(),
         ),
     }
@@ -254,8 +255,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: impl Into<Vec<u8>>) -> Answer {
-        Answer {
+    fn answer(body: impl Into<Vec<u8>>) -> VendorResponse {
+        VendorResponse {
             endpoint: "oauth_token",
             status: StatusCode::OK,
             request_id: None,
