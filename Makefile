@@ -27,7 +27,7 @@ check: lint
 test: lint docs tools deploy-check dashboards-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked --no-fail-fast -- --include-ignored
 
-## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md; a fleet drawn by lot, for docs/scaling.md
+## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md; a random fleet, for docs/scaling.md
 bench:
 	benches/tools.sh "$(TOOLS)"
 	cargo bench --locked --bench hot_paths

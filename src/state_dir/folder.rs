@@ -274,7 +274,7 @@ impl Folder {
             match (job, key) {
                 (PendingJob::Read(read), _) => read(self),
                 (PendingJob::Write(lines), FileKey::Write(file)) => {
-                    self.write(&account, &file, lines())
+                    self.write(&account, &file, lines());
                 }
                 (PendingJob::Sweep(kept), _) => {
                     self.sweep(&account, &kept);

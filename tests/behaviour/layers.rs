@@ -77,21 +77,23 @@ fn in_diagram() -> Uses {
     let diagram = text.split("```mermaid").nth(1).expect("there is a diagram");
     let diagram = diagram.split("```").next().unwrap();
     let mut uses = Uses::new();
-    for (user, used) in diagram.lines().filter_map(|line| line.split_once(" --> ")) {
-        let used = used.split(" & ").map(|used| used.trim().to_owned());
-        uses.entry(user.trim().to_owned()).or_default().extend(used);
+    for (folder, below) in diagram.lines().filter_map(|line| line.split_once(" --> ")) {
+        let below = below.split(" & ").map(|name| name.trim().to_owned());
+        uses.entry(folder.trim().to_owned())
+            .or_default()
+            .extend(below);
     }
     uses
 }
 
 /// Everything that is used, directly or not.
-fn all_used(uses: &Uses, user: &str) -> BTreeSet<String> {
+fn all_used(uses: &Uses, folder: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let mut next = vec![user];
-    while let Some(user) = next.pop() {
-        for used in uses.get(user).into_iter().flatten() {
-            if found.insert(used.clone()) {
-                next.push(used);
+    let mut next = vec![folder];
+    while let Some(folder) = next.pop() {
+        for below in uses.get(folder).into_iter().flatten() {
+            if found.insert(below.clone()) {
+                next.push(below);
             }
         }
     }
