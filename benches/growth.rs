@@ -1,4 +1,4 @@
-//! What publishing one target costs on a small board and on a large one: a line for each, with its series and two medians
+//! What publishing one target costs on a small inventory and on a large one: a line for each, with its series and two medians
 //! in microseconds, which `benches/table` reads. The first is of publishes one after another, the second of publishes
 //! that each follow a page.
 
@@ -10,13 +10,13 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use connections_exporter::exposition::Encoding;
-use workload::{ROWS, answer, board, parse, state};
+use workload::{ROWS, answer, inventory, parse, state};
 
 fn main() {
     // Five series of each connection. What is as it was before would not be deflated again.
     let listings = [ROWS, ROWS - 1].map(|rows| parse(&answer(rows, rows)));
     for series in [10_000, 1_000_000] {
-        let (board, account) = board(10, series / 10 / 5 / ROWS, &listings[0]);
+        let (inventory, account) = inventory(10, series / 10 / 5 / ROWS, &listings[0]);
         let publish = |time: usize| {
             let state = state(listings[time % 2].clone());
             let begun = Instant::now();
@@ -25,10 +25,10 @@ fn main() {
         };
         let alone = median(publish);
         let after_a_page = median(|time| {
-            let _ = board.page(Encoding::Gzip);
+            let _ = inventory.page(Encoding::Gzip);
             publish(time)
         });
-        let shown = board.page(Encoding::Plain).series;
+        let shown = inventory.page(Encoding::Plain).series;
         println!("{shown} {alone:.1} {after_a_page:.1}");
     }
 }

@@ -9,7 +9,7 @@ use connections_exporter::metrics;
 use connections_exporter::model::listing::Listing;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use workload::{ROWS, SYSTEM, answer, board, parse, state};
+use workload::{ROWS, SYSTEM, answer, inventory, parse, state};
 
 fn main() {
     divan::main();
@@ -36,8 +36,8 @@ fn render_and_deflate_100_rows(bencher: Bencher) {
 
 #[divan::bench]
 fn deflate_a_block(bencher: Bencher) {
-    let (board, _) = board(1, 1, &parse(&answer(ROWS, ROWS / 2)));
-    let text = board.page(Encoding::Plain).chunks;
+    let (inventory, _) = inventory(1, 1, &parse(&answer(ROWS, ROWS / 2)));
+    let text = inventory.page(Encoding::Plain).chunks;
     let text: Vec<u8> = text.into_iter().flatten().collect();
     bencher
         .counter(BytesCount::new(text.len()))
@@ -47,7 +47,7 @@ fn deflate_a_block(bencher: Bencher) {
 #[divan::bench]
 fn publish_among_200_targets(bencher: Bencher) {
     let mut listings = listings(ROWS / 2);
-    let (_board, account) = board(1, 200, &listings[0]);
+    let (_board, account) = inventory(1, 200, &listings[0]);
     bencher
         .with_inputs(|| {
             listings.reverse();
@@ -77,13 +77,13 @@ fn gzip_page(bencher: Bencher, shape: (usize, usize)) {
 #[divan::bench(args = SHAPES)]
 fn gzip_page_after_a_publish(bencher: Bencher, (accounts, targets): (usize, usize)) {
     let mut listings = listings(0);
-    let (board, account) = board(accounts, targets, &listings[0]);
+    let (inventory, account) = inventory(accounts, targets, &listings[0]);
     bencher
         .with_inputs(|| {
             listings.reverse();
             account.publish("0", state(listings[0].clone()));
         })
-        .bench_local_values(|()| board.page(Encoding::Gzip));
+        .bench_local_values(|()| inventory.page(Encoding::Gzip));
 }
 
 /// As after a start.
@@ -91,16 +91,16 @@ fn gzip_page_after_a_publish(bencher: Bencher, (accounts, targets): (usize, usiz
 fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
     let listing = parse(&answer(ROWS, 0));
     bencher
-        .with_inputs(|| board(accounts, targets, &listing).0)
-        .bench_values(|board| board.page(Encoding::Gzip));
+        .with_inputs(|| inventory(accounts, targets, &listing).0)
+        .bench_values(|inventory| inventory.page(Encoding::Gzip));
 }
 
 /// Which are put together at each scrape, among 1,000 accounts.
 #[divan::bench(args = ["system=zis&account=account_7", "system=zis"])]
 fn narrowed_gzip_page(bencher: Bencher, query: &str) {
-    let (board, _) = board(1000, 1, &parse(&answer(ROWS, 0)));
+    let (inventory, _) = inventory(1000, 1, &parse(&answer(ROWS, 0)));
     let part = Selector::parse(query).expect("it is a part");
-    bencher.bench(|| board.part(&part, Encoding::Gzip));
+    bencher.bench(|| inventory.part(&part, Encoding::Gzip));
 }
 
 #[divan::bench]
@@ -114,6 +114,6 @@ fn gzip_page_with_20_000_tokens(bencher: Bencher) {
 }
 
 fn page(bencher: Bencher, (accounts, targets): (usize, usize), tokens: usize, encoding: Encoding) {
-    let (board, _) = board(accounts, targets, &parse(&answer(ROWS, tokens)));
-    bencher.bench(|| board.page(encoding));
+    let (inventory, _) = inventory(accounts, targets, &parse(&answer(ROWS, tokens)));
+    bencher.bench(|| inventory.page(encoding));
 }

@@ -47,7 +47,7 @@ fn look_at(listing: &Listing) {
 /// Ends in a listing, or in an error of our own words.
 fn judge(end: Result<ListingBuilder, PollError>) {
     match end {
-        Ok(draft) => look_at(&draft.finish()),
+        Ok(builder) => look_at(&builder.finish()),
         Err(error) => {
             assert!(error.codes.iter().all(|code| harmless(code).is_some()));
             assert!(
@@ -62,12 +62,12 @@ fn judge(end: Result<ListingBuilder, PollError>) {
 pub fn zuora_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
-        let mut draft = ListingBuilder::new("fuzz", 1000, 300);
+        let mut builder = ListingBuilder::new("fuzz", 1000, 300);
         let names = zuora::page::EntityNames::default();
         for _ in 0..20 {
             zuora::page::check_success(&answer)?;
-            if !zuora::page::read_page(&answer, ENTITY, &names, &mut draft)? {
-                return Ok(draft);
+            if !zuora::page::read_page(&answer, ENTITY, &names, &mut builder)? {
+                return Ok(builder);
             }
         }
         panic!("pages without end")
@@ -79,10 +79,10 @@ pub fn zuora_answer(body: &[u8]) {
 pub fn zis_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
-        let mut draft = ListingBuilder::new("fuzz", 1000, 100);
+        let mut builder = ListingBuilder::new("fuzz", 1000, 100);
         for _ in 0..30 {
-            if zis::read_page(&answer, &mut draft)?.is_none() {
-                return Ok(draft);
+            if zis::read_page(&answer, &mut builder)?.is_none() {
+                return Ok(builder);
             }
         }
         panic!("pages without end")
@@ -175,17 +175,17 @@ pub fn configuration(data: &[u8]) {
 
 /// A file of the state folder: as it is, and with what it holds behind a header that is right.
 pub fn state_file(data: &[u8]) {
-    let store = StateDir::default().account("zis", "acme", "https://acme.zendesk.com/");
+    let state_dir = StateDir::default().account("zis", "acme", "https://acme.zendesk.com/");
     let item = StateFile::Target("t".to_owned());
-    let _ = store.parse::<StateSnapshot>(&item, data);
+    let _ = state_dir.parse::<StateSnapshot>(&item, data);
     let now = Timestamp::UNIX_EPOCH;
     if let Ok(snapshot) = serde_json::from_slice::<LimiterSnapshot>(data) {
-        let pace = RequestLimiter::new(NonZeroU32::MIN, 1);
-        let paused = pace.resume(Some(&snapshot), now);
+        let limiter = RequestLimiter::new(NonZeroU32::MIN, 1);
+        let paused = limiter.resume(Some(&snapshot), now);
         assert!(paused <= Duration::from_hours(1));
-        let (configured, effective) = pace.per_second();
+        let (configured, effective) = limiter.per_second();
         assert!(effective > 0.0 && effective <= configured);
-        let _ = pace.snapshot(now);
+        let _ = limiter.snapshot(now);
     }
     let Ok(mut snapshot) = serde_json::from_slice::<StateSnapshot>(data) else {
         return;
@@ -194,7 +194,7 @@ pub fn state_file(data: &[u8]) {
     let hour = Duration::from_hours(1);
     assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
     let system = <zis::ZisAccount as AccountSettings>::SYSTEM;
-    if let Ok(Some(listing)) = snapshot.listing(system.documented, 1000) {
+    if let Ok(Some(listing)) = snapshot.listing(system.zero_series, 1000) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // What was read is written and read again as the same.
@@ -207,11 +207,13 @@ pub fn state_file(data: &[u8]) {
         );
         let state = TargetState::new(Duration::ZERO, snapshot.next_poll);
         let state = state.restored(snapshot, Some(held));
-        let again = store.lines(&item, &state).expect("a state can be written");
-        let mut again: StateSnapshot = store
+        let again = state_dir
+            .lines(&item, &state)
+            .expect("a state can be written");
+        let mut again: StateSnapshot = state_dir
             .parse(&item, &again[..])
             .expect("what was written can be read");
-        let again = again.listing(system.documented, 1000).expect("as before");
+        let again = again.listing(system.zero_series, 1000).expect("as before");
         let before = state.held.as_ref().map(|held| &held.listing);
         let rows = |listing: &Listing| format!("{:?}", listing.connections().collect::<Vec<_>>());
         assert_eq!(again.as_ref().map(rows), before.map(rows));

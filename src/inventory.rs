@@ -46,7 +46,7 @@ pub struct Inventory {
 /// What has not had its first attempt yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// Whether all accounts of the first configuration are on the board.
+    /// Whether all accounts of the first configuration are in the inventory.
     pub all_open: bool,
     /// How many are not.
     pub opening: usize,
@@ -68,7 +68,7 @@ struct PageCache {
 #[derive(Debug)]
 struct CachedPage {
     page: PageBuilder,
-    /// Of which state of the board.
+    /// Of which state of the inventory.
     changes: u64,
     /// When the first of its listings becomes too old.
     until: Option<Instant>,
@@ -90,7 +90,7 @@ pub struct AccountSnapshot {
 }
 
 impl Inventory {
-    /// An empty board.
+    /// An empty inventory.
     #[must_use]
     pub fn new(own: ExporterMetrics, clock: Clock) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Inventory {
 
     /// The metrics of the process.
     #[must_use]
-    pub fn own(&self) -> &ExporterMetrics {
+    pub fn exporter_metrics(&self) -> &ExporterMetrics {
         &self.own
     }
 
@@ -158,12 +158,12 @@ impl Inventory {
             .or_default()
             .insert(key.1.clone(), account);
         AccountHandle {
-            board: self.clone(),
+            inventory: self.clone(),
             key,
         }
     }
 
-    /// Takes an account off the board.
+    /// Takes an account off the inventory.
     pub fn close(&self, system: &'static str, account: &str) {
         if let Some(accounts) = self.accounts_to_change().get_mut(system) {
             accounts.remove(account);
@@ -244,7 +244,7 @@ impl Inventory {
 
     /// What is known of every account.
     #[must_use]
-    pub fn seen(&self) -> Vec<AccountSnapshot> {
+    pub fn snapshot(&self) -> Vec<AccountSnapshot> {
         let accounts = self.accounts();
         let seen = |entry: &AccountEntry| AccountSnapshot {
             system: entry.system,
@@ -281,7 +281,7 @@ impl Inventory {
     /// What is missing until the process is ready. Once nothing was, nothing is ever again: what fails later, or comes by a
     /// reload, is for the metrics to tell. Taken out of service, a process could only say less.
     #[must_use]
-    pub fn missing(&self) -> Option<Pending> {
+    pub fn pending(&self) -> Option<Pending> {
         let accounts = self.accounts();
         if self.is_ready(&accounts) {
             return None;
@@ -380,15 +380,15 @@ fn assemble(
 /// Where one account publishes.
 #[derive(Debug, Clone)]
 pub struct AccountHandle {
-    board: Arc<Inventory>,
+    inventory: Arc<Inventory>,
     key: (&'static str, String),
 }
 
 impl AccountHandle {
-    /// Does nothing once the account is off the board.
+    /// Does nothing once the account is off the inventory.
     fn with_entry(&self, with: impl FnOnce(&mut AccountEntry, &str)) {
         let (system, account) = &self.key;
-        let mut accounts = self.board.accounts_to_change();
+        let mut accounts = self.inventory.accounts_to_change();
         if let Some(entry) = accounts.get_mut(system).and_then(|of| of.get_mut(account)) {
             with(entry, account);
         }
@@ -409,7 +409,7 @@ impl AccountHandle {
         done
     }
 
-    /// Sets which targets there are, with their labels: one look at the board sees all of it or nothing.
+    /// Sets which targets there are, with their labels: one look at the inventory sees all of it or nothing.
     ///
     /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
     pub fn set_targets(
@@ -417,7 +417,7 @@ impl AccountHandle {
         labels: &BTreeMap<String, String>,
         new: impl Fn(&str) -> TargetState,
     ) {
-        self.board.is_ready(&self.board.accounts());
+        self.inventory.is_ready(&self.inventory.accounts());
         self.with_entry(|entry, account| {
             let paused_until = entry.paused_until;
             let mut before = entry.targets.take().unwrap_or_default();
@@ -439,7 +439,7 @@ impl AccountHandle {
 
     /// Notes how the last discovery failed, or that it did not.
     pub fn discovered(&self, error: Option<PollError>) {
-        self.board.is_ready(&self.board.accounts());
+        self.inventory.is_ready(&self.inventory.accounts());
         self.with_entry(|entry, _| entry.undiscovered = error);
     }
 
@@ -494,7 +494,7 @@ impl AccountHandle {
     /// The target's label as of now.
     #[must_use]
     pub fn label(&self, id: &str) -> String {
-        let accounts = self.board.accounts();
+        let accounts = self.inventory.accounts();
         let targets = accounts
             .get(self.key.0)
             .and_then(|accounts| accounts.get(&self.key.1))

@@ -30,9 +30,9 @@ pub struct System {
     /// The `system` label, and the key in the configuration.
     pub name: &'static str,
     /// Pairs of type and status that are counted even at 0. A system without statuses has empty ones.
-    pub documented: &'static [(&'static str, &'static str)],
+    pub zero_series: &'static [(&'static str, &'static str)],
     /// The status that means well; `None` where the system has no statuses.
-    pub connected: Option<&'static str>,
+    pub healthy_status: Option<&'static str>,
     /// The header in which the vendor tells the id of a request.
     pub request_id_header: &'static str,
     /// What an answer's headers say of the quota, at the date of the answer.
@@ -65,9 +65,9 @@ pub struct DiscoveredTarget {
 }
 
 /// Ends a listing after its last page: beside the event loop, since a long one is put in order.
-async fn finish(draft: ListingBuilder) -> Result<Listing, PollError> {
-    let (endpoint, long) = (draft.endpoint(), draft.rows_taken() > LONG);
-    beside_the_loop(endpoint, long, || draft.finish()).await
+async fn finish(builder: ListingBuilder) -> Result<Listing, PollError> {
+    let (endpoint, long) = (builder.endpoint(), builder.rows_taken() > LONG);
+    beside_the_loop(endpoint, long, || builder.finish()).await
 }
 
 /// One account of a system, as its own keys in the configuration spell it.
@@ -129,12 +129,12 @@ pub trait Source: Send + Sync {
 
     /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
     /// credential.
-    fn memory(&self) -> serde_json::Value {
+    fn export_state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes back what [`memory`](Self::memory) gave before a restart. What it does not understand, it lets be.
-    fn remember(&self, memory: serde_json::Value) {
+    /// Takes back what [`export_state`](Self::export_state) gave before a restart. What it does not understand, it lets be.
+    fn import_state(&self, memory: serde_json::Value) {
         drop(memory);
     }
 }

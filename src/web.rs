@@ -80,10 +80,10 @@ impl Default for ServerLimits {
     }
 }
 
-/// Answers requests from the board.
+/// Answers requests from the inventory.
 #[derive(Debug)]
 pub struct Server {
-    board: Arc<Inventory>,
+    inventory: Arc<Inventory>,
     about: About,
     reload: Option<ReloadHandle>,
     limits: ServerLimits,
@@ -94,10 +94,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of this board. Without a `reload`, asking for one is refused.
+    /// A server of this inventory. Without a `reload`, asking for one is refused.
     #[must_use]
     pub fn new(
-        board: Arc<Inventory>,
+        inventory: Arc<Inventory>,
         about: About,
         reload: Option<ReloadHandle>,
         limits: ServerLimits,
@@ -105,7 +105,7 @@ impl Server {
     ) -> Self {
         let in_flight = Slots::new(limits.requests);
         Self {
-            board,
+            inventory,
             about,
             reload,
             limits,
@@ -215,7 +215,7 @@ impl Server {
     }
 
     fn ready(&self) -> HttpResponse {
-        match self.board.missing() {
+        match self.inventory.pending() {
             None => text(
                 StatusCode::OK,
                 "connections-exporter is ready: every account had its first attempt.\n",
@@ -230,7 +230,7 @@ impl Server {
     fn metrics(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
         let encoding = response::encoding(request.headers());
         match Selector::parse(request.uri().query().unwrap_or_default()) {
-            Ok(part) => page(self.board.part(&part, encoding), encoding, place),
+            Ok(part) => page(self.inventory.part(&part, encoding), encoding, place),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         }
     }
@@ -241,7 +241,7 @@ impl Server {
             tls: self.web_config.current().tls.is_some(),
             telemetry_path: &self.about.telemetry_path,
         };
-        let Some(names) = self.board.names() else {
+        let Some(names) = self.inventory.names() else {
             // Prometheus keeps the targets that it knows; a part of the list would end the others.
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -256,7 +256,7 @@ impl Server {
 
     fn status(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
         let encoding = response::encoding(request.headers());
-        match status::render(&self.board, &self.about) {
+        match status::render(&self.inventory, &self.about) {
             Ok(html) => response::html(html, encoding, place),
             Err(error) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,

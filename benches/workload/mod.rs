@@ -56,9 +56,9 @@ pub(crate) fn answer(rows: usize, tokens: usize) -> VendorResponse {
 
 /// Reads a page.
 pub(crate) fn parse(answer: &VendorResponse) -> Listing {
-    let mut draft = ListingBuilder::new(answer.endpoint, ROWS, ROWS);
-    zis::read_page(answer, &mut draft).expect("the page is as documented");
-    draft.finish()
+    let mut builder = ListingBuilder::new(answer.endpoint, ROWS, ROWS);
+    zis::read_page(answer, &mut builder).expect("the page is as documented");
+    builder.finish()
 }
 
 /// A target's state with this listing.
@@ -79,26 +79,30 @@ pub(crate) fn state(listing: Listing) -> TargetState {
     }
 }
 
-/// A board of so many accounts, each with so many targets that hold copies of the listing.
-pub(crate) fn board(
+/// A inventory of so many accounts, each with so many targets that hold copies of the listing.
+pub(crate) fn inventory(
     accounts: usize,
     targets: usize,
     listing: &Listing,
 ) -> (Arc<Inventory>, AccountHandle) {
     let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
+    let inventory = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
     let mut last = None;
     for account in 0..accounts {
-        let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
-        let durations = board.own().durations();
-        let metrics =
-            AccountMetrics::new(SYSTEM.name, &format!("account_{account}"), pace, durations);
-        let opened = board.open(SYSTEM, Arc::new(metrics));
+        let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
+        let durations = inventory.exporter_metrics().durations();
+        let metrics = AccountMetrics::new(
+            SYSTEM.name,
+            &format!("account_{account}"),
+            limiter,
+            durations,
+        );
+        let opened = inventory.open(SYSTEM, Arc::new(metrics));
         let labels: BTreeMap<_, _> = (0..targets)
             .map(|target| (target.to_string(), format!("target_{target}")))
             .collect();
         opened.set_targets(&labels, |_| state(listing.clone()));
         last = Some(opened);
     }
-    (board, last.expect("there is an account"))
+    (inventory, last.expect("there is an account"))
 }

@@ -169,7 +169,7 @@ struct PathLock {
 }
 
 impl OneEach {
-    fn turn(&self, path: &Path) -> Arc<PathLock> {
+    fn acquire(&self, path: &Path) -> Arc<PathLock> {
         let mut turns = self.0.lock();
         if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
             return turn;
@@ -192,7 +192,7 @@ impl OneEach {
         within: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let turn = self.turn(path);
+        let turn = self.acquire(path);
         let hangs = |began: Instant| began.elapsed() >= within;
         if turn.began.lock().is_some_and(hangs) {
             return None;

@@ -131,18 +131,18 @@ pub async fn check(
 ) -> anyhow::Result<Report> {
     config.poll.first_poll_within = Duration::ZERO;
     let in_flight = config.poll.request_timeout;
-    let board = Arc::new(Inventory::new(
+    let inventory = Arc::new(Inventory::new(
         ExporterMetrics::new(clock.now()),
         clock.clone(),
     ));
-    let mut accounts = Supervisor::new(board.clone(), StateDir::default(), clock.clone());
-    let (_, shown) = accounts.take_up(config).await?;
+    let mut accounts = Supervisor::new(inventory.clone(), StateDir::default(), clock.clone());
+    let (_, shown) = accounts.apply(config).await?;
     shown.wait().await;
     let deadline = Instant::now() + timeout;
     // By system and account, with when it was told.
     let mut pauses: BTreeMap<(&str, String), (Timestamp, Instant)> = BTreeMap::new();
     loop {
-        let seen = board.seen();
+        let seen = inventory.snapshot();
         let now = clock.now();
         let targets = || {
             seen.iter()

@@ -62,12 +62,12 @@ pub async fn run(
     let own = ExporterMetrics::new(clock.now());
     own.sharded(web.shard.index(), web.shard.total());
     let web_config_gauge = own.web_config_gauge();
-    let store = state_dir.map_or_else(StateDir::default, |folder| {
+    let state_dir = state_dir.map_or_else(StateDir::default, |folder| {
         StateDir::new(folder, own.state_write_failures())
     });
     let mut opening = Box::pin({
-        let store = store.clone();
-        async move { store.begin().await }
+        let state_dir = state_dir.clone();
+        async move { state_dir.begin().await }
     });
     let opened = timeout(BEFORE_SERVING, &mut opening);
     let opening = match shutdown.run_until_cancelled(opened).await {
@@ -77,9 +77,9 @@ pub async fn run(
         }
         _ => Some(opening),
     };
-    let board = Arc::new(Inventory::new(own, clock.clone()));
-    board.opening(configuration.accounts());
-    let accounts = Supervisor::new(board.clone(), store.clone(), clock.clone());
+    let inventory = Arc::new(Inventory::new(own, clock.clone()));
+    inventory.opening(configuration.accounts());
+    let accounts = Supervisor::new(inventory.clone(), state_dir.clone(), clock.clone());
     let begun = CancellationToken::new();
     let reload_web_config: ReloadWebConfig = {
         let (config, gauge) = (web.config.clone(), web_config_gauge.clone());
@@ -88,7 +88,7 @@ pub async fn run(
             Box::pin(async move { config.reload(&gauge).await })
         })
     };
-    let beginning = configuration.begin(accounts, reload_web_config, board.clone(), clock);
+    let beginning = configuration.begin(accounts, reload_web_config, inventory.clone(), clock);
     let is_begun = begun.clone();
     let polling = async move {
         if let Some(opening) = opening {
@@ -117,7 +117,7 @@ pub async fn run(
         telemetry_path: web.telemetry_path,
         config_file: web.config_file,
     };
-    let server = Server::new(board, about, web.reload, web.limits, web.config);
+    let server = Server::new(inventory, about, web.reload, web.limits, web.config);
     let told = CancellationToken::new();
     let supervisor = async {
         // Not before: a supervisor is to see a start that fails as one.
@@ -147,7 +147,7 @@ pub async fn run(
         // With it end the accounts, which write until then.
         let _ = polling.await;
         // A disk that hangs must not keep the process.
-        if timeout(LAST_WRITES, store.flush()).await.is_err() {
+        if timeout(LAST_WRITES, state_dir.flush()).await.is_err() {
             tracing::warn!("not all could be written to the state folder in time");
         }
         Ok(())

@@ -86,7 +86,7 @@ fn values() -> String {
         });
     let fixed = table(["metric", "label", "values"], fixed);
     let kinds = SYSTEMS.iter().flat_map(|system| {
-        system.documented.iter().map(|(kind, status)| {
+        system.zero_series.iter().map(|(kind, status)| {
             let status = if status.is_empty() {
                 "(empty)".to_owned()
             } else {

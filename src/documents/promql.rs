@@ -48,7 +48,7 @@ impl Series {
         let alerts = labels(alerts.into_iter().chain(OF_SCRAPES));
         known.insert("ALERTS".to_owned(), (alerts, false));
 
-        let pairs = || SYSTEMS.iter().flat_map(|system| system.documented);
+        let pairs = || SYSTEMS.iter().flat_map(|system| system.zero_series);
         let kinds = pairs().map(|(kind, _)| *kind).chain(["other"]);
         let statuses = pairs().map(|(_, status)| *status).chain(["other"]);
         let values = BTreeMap::from([

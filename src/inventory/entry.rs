@@ -13,7 +13,7 @@ use crate::model::error::PollError;
 use crate::model::state::TargetState;
 use crate::vendors::System;
 
-/// One account's part of the board.
+/// One account's part of the inventory.
 #[derive(Debug)]
 pub(super) struct AccountEntry {
     pub(super) system: &'static System,

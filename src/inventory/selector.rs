@@ -15,7 +15,7 @@ type LabelValues = BTreeSet<String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
     /// What is of no account: the process, and what all accounts share.
-    Own,
+    Exporter,
     /// What carries each of the labels that are narrowed, with one of its values.
     Of(LabelFilter),
 }
@@ -62,7 +62,7 @@ impl Selector {
         }
         match own {
             false => Ok(Self::Of(labels)),
-            true if labels == LabelFilter::default() => Ok(Self::Own),
+            true if labels == LabelFilter::default() => Ok(Self::Exporter),
             true => Err(problem("own goes with no other parameter")),
         }
     }
@@ -75,7 +75,7 @@ impl Selector {
 
     /// Whether it has what carries none of the labels.
     pub(super) fn has_process(&self) -> bool {
-        *self == Self::Own || self.is_whole()
+        *self == Self::Exporter || self.is_whole()
     }
 
     /// The systems of which it has what carries no other label, if it is narrowed to systems alone.
@@ -124,7 +124,7 @@ impl Selector {
         K: Borrow<str> + Ord,
     {
         let labels = match self {
-            Self::Own => None,
+            Self::Exporter => None,
             Self::Of(labels) => Some(labels),
         };
         labels.into_iter().flat_map(

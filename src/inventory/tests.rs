@@ -18,8 +18,8 @@ use crate::vendors::http::RequestLimiter;
 
 static SYSTEM: System = System {
     name: "test",
-    documented: &[("oauth", ""), ("api_key", "")],
-    connected: Some("connected"),
+    zero_series: &[("oauth", ""), ("api_key", "")],
+    healthy_status: Some("connected"),
     request_id_header: "x-request-id",
     quotas: |_, _| Vec::new(),
 };
@@ -148,33 +148,36 @@ fn connection() -> impl Strategy<Value = Connection> {
         )
 }
 
-fn board() -> (Arc<Inventory>, AccountHandle) {
+fn inventory() -> (Arc<Inventory>, AccountHandle) {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
-    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
-    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
+    let inventory = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
+    let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
     let metrics = Arc::new(AccountMetrics::new(
         "test",
         "a \"quoted\" account",
-        pace,
-        board.own().durations(),
+        limiter,
+        inventory.exporter_metrics().durations(),
     ));
-    let account = board.open(&SYSTEM, metrics);
-    (board, account)
+    let account = inventory.open(&SYSTEM, metrics);
+    (inventory, account)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_page_shows_what_changed_since_the_one_before() {
-    let (board, account) = board();
+    let (inventory, account) = inventory();
     let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
     let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     // Of both encodings, each of which is put together for itself.
     let look = || {
         let mut gzip = String::new();
-        let page = board.page(Encoding::Gzip);
+        let page = inventory.page(Encoding::Gzip);
         let bytes: Vec<u8> = page.chunks.into_iter().flatten().collect();
         let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
         decoder.read_to_string(&mut gzip).unwrap();
-        [parse(&text(&board.page(Encoding::Plain))).0, parse(&gzip).0]
+        [
+            parse(&text(&inventory.page(Encoding::Plain))).0,
+            parse(&gzip).0,
+        ]
     };
     let shown = |family: &str| {
         let counts = look().map(|families| families.get(family).map_or(0, Vec::len));
@@ -187,17 +190,17 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     account.set_targets(&labels, |_| start.clone());
     assert_eq!(shown(up), 1);
 
-    let mut draft = ListingBuilder::new("list", 10, 10);
+    let mut builder = ListingBuilder::new("list", 10, 10);
     let row: Connection = Connection {
         id: "slack".into(),
         kind: "oauth",
         expiry: Some(Timestamp::from_second(1_800_000_000).unwrap()),
         ..Connection::default()
     };
-    draft.page(vec![row], true).unwrap();
+    builder.add_page(vec![row], true).unwrap();
     let stale_after = Duration::from_mins(5);
     let held = LastListing::new(
-        draft.finish(),
+        builder.finish(),
         None,
         Vec::new(),
         Instant::now(),
@@ -210,7 +213,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
 
     let refused = "connections_exporter_api_rate_limited_total";
     let counted = || look().map(|families| families[refused][0].1.to_bits());
-    let metrics = board.seen().remove(0).metrics;
+    let metrics = inventory.snapshot().remove(0).metrics;
     assert_eq!(counted(), [0_f64.to_bits(); 2]);
     metrics.rate_limited();
     assert_eq!(counted(), [1_f64.to_bits(); 2]);
@@ -218,13 +221,13 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     tokio::time::advance(stale_after).await;
     assert_eq!((shown("saas_connection_info"), shown(counting)), (0, 0));
 
-    board.close("test", "a \"quoted\" account");
+    inventory.close("test", "a \"quoted\" account");
     assert_eq!((shown(up), shown(refused)), (0, 0));
 }
 
 #[test]
 fn what_a_publish_does_not_change_is_not_rendered_anew() {
-    let (board, account) = board();
+    let (inventory, account) = inventory();
     let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
     let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     account.set_targets(&labels, |_| start.clone());
@@ -235,9 +238,9 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
             ..Connection::default()
         }
     });
-    let mut draft = ListingBuilder::new("list", 1000, 1000);
-    draft.page(rows.collect(), true).unwrap();
-    let listing = draft.finish();
+    let mut builder = ListingBuilder::new("list", 1000, 1000);
+    builder.add_page(rows.collect(), true).unwrap();
+    let listing = builder.finish();
     let publish = |successes| {
         let age = Duration::from_mins(5);
         let held = LastListing::new(listing.clone(), None, Vec::new(), Instant::now(), age);
@@ -250,7 +253,7 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
                 ..start.clone()
             },
         );
-        board.page(Encoding::Plain).chunks
+        inventory.page(Encoding::Plain).chunks
     };
     let (before, after) = (publish(1), publish(2));
     // The listing is long, and stands alone.
@@ -261,23 +264,23 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
 
 #[test]
 fn what_was_put_together_for_a_page_ends_with_it_if_another_one_is_asked_for() {
-    let (board, account) = board();
+    let (inventory, account) = inventory();
     let labels = (0..100).map(|target| (target.to_string(), format!("target {target}")));
     let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     account.set_targets(&labels.collect(), |_| start.clone());
     let ask: [fn(&Inventory) -> Page; 2] = [
-        |board| board.page(Encoding::Gzip),
-        |board| board.part(&Selector::Own, Encoding::Plain),
+        |inventory| inventory.page(Encoding::Gzip),
+        |inventory| inventory.part(&Selector::Exporter, Encoding::Plain),
     ];
     for another in ask {
-        let chunks = board.page(Encoding::Plain).chunks;
+        let chunks = inventory.page(Encoding::Plain).chunks;
         account.discovered(None);
-        let again = board.page(Encoding::Plain).chunks;
+        let again = inventory.page(Encoding::Plain).chunks;
         let kept = |chunk: &&Bytes| again.iter().any(|other| other.as_ptr() == chunk.as_ptr());
         assert!(chunks.iter().filter(kept).count() > 5, "{}", chunks.len());
         drop(again);
         account.discovered(None);
-        let _ = another(&board);
+        let _ = another(&inventory);
         assert!(chunks.iter().all(Bytes::is_unique));
     }
 }
@@ -296,7 +299,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _time = runtime.enter();
-        let (board, account) = board();
+        let (inventory, account) = inventory();
         let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
         // Labels are made unique before they come here.
         let labels: BTreeMap<_, _> = names.iter().map(|(id, name)| (id.clone(), format!("{name}{id}"))).collect();
@@ -304,20 +307,20 @@ proptest! {
         let mut last = BTreeMap::new();
         for (id, rows) in published {
             // Put together before, a page must still show what comes after it.
-            let _ = board.page(Encoding::Plain);
-            let mut draft = ListingBuilder::new("list", 1000, 1000);
-            draft.page(rows, true).unwrap();
-            let listing = draft.finish();
+            let _ = inventory.page(Encoding::Plain);
+            let mut builder = ListingBuilder::new("list", 1000, 1000);
+            builder.add_page(rows, true).unwrap();
+            let listing = builder.finish();
             let renewals = vec![0; listing.connections().len()];
-            let (taken, stale_after) = (Instant::now(), Duration::from_mins(5));
-            let held = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], taken, stale_after };
+            let (completed_at, stale_after) = (Instant::now(), Duration::from_mins(5));
+            let held = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
             let held = Arc::new(held);
             account.publish(&id, TargetState { held: Some(held.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {
                 last.insert(label.clone(), held);
             }
         }
-        let (families, _) = parse(&text(&board.page(Encoding::Plain)));
+        let (families, _) = parse(&text(&inventory.page(Encoding::Plain)));
         let rows = |family: &str| families.get(family).cloned().unwrap_or_default();
         let by_identity = |rows: Vec<(Labels, f64)>| -> BTreeMap<_, _> {
             rows.into_iter().map(|(labels, value)| ((labels["target"].clone(), labels["connection"].clone(), labels["connection_type"].clone()), (labels, value))).collect()

@@ -30,7 +30,7 @@ pub struct AccountMetrics {
     errors: IntCounterVec,
     rate_limited: IntCounter,
     wait: Counter,
-    pace: Arc<RequestLimiter>,
+    limiter: Arc<RequestLimiter>,
     budget: GaugeVec,
     quota_limit: GaugeVec,
     quota_remaining: GaugeVec,
@@ -59,7 +59,7 @@ impl AccountMetrics {
     pub fn new(
         system: &'static str,
         account: &str,
-        pace: Arc<RequestLimiter>,
+        limiter: Arc<RequestLimiter>,
         durations: HistogramVec,
     ) -> Self {
         let registry = Registry::new();
@@ -160,7 +160,7 @@ impl AccountMetrics {
                 "When the window's quota is whole again, as of the vendor's last answer.",
                 &["window"],
             ),
-            pace,
+            limiter,
             budget,
             system,
             account: account.to_owned(),
@@ -174,18 +174,18 @@ impl AccountMetrics {
     }
 
     /// Says that something is about to change: before the next page, since all of this runs on one thread.
-    fn note(&self) {
+    fn bump_revision(&self) {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Differs from the one before if anything that [`AccountMetrics::gather`] gives does.
     #[must_use]
     pub fn revision(&self, now: Timestamp) -> u64 {
-        let as_of_now = (self.pause(now), self.pace.per_second());
+        let as_of_now = (self.pause(now), self.limiter.per_second());
         let mut seen = self.seen.lock();
         if *seen != as_of_now {
             *seen = as_of_now;
-            self.note();
+            self.bump_revision();
         }
         self.revision.load(Ordering::Relaxed)
     }
@@ -198,7 +198,7 @@ impl AccountMetrics {
 
     /// Counts a request that was sent; without an answer there is no status.
     pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
-        self.note();
+        self.bump_revision();
         let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         self.requests.with_label_values(&[endpoint, &code]).inc();
         self.durations
@@ -208,19 +208,19 @@ impl AccountMetrics {
 
     /// Counts the time that a request waited before it was sent.
     pub fn waited(&self, time: Duration) {
-        self.note();
+        self.bump_revision();
         self.wait.inc_by(time.as_secs_f64());
     }
 
     /// Counts a 429.
     pub fn rate_limited(&self) {
-        self.note();
+        self.bump_revision();
         self.rate_limited.inc();
     }
 
     /// Counts a failed poll or discovery.
     pub fn failed(&self, error: &PollError) {
-        self.note();
+        self.bump_revision();
         self.errors.with_label_values(&[error.reason.label()]).inc();
     }
 
@@ -232,7 +232,7 @@ impl AccountMetrics {
 
     /// Counts what an answer had that no document knows.
     pub fn unknown(&self, values: &UnknownValues) {
-        self.note();
+        self.bump_revision();
         for (field, count) in values {
             self.unknown_values
                 .with_label_values(&[field])
@@ -242,19 +242,19 @@ impl AccountMetrics {
 
     /// Notes when the running pause ends.
     pub fn paused_until(&self, until: Timestamp) {
-        self.note();
+        self.bump_revision();
         *self.pause_ends.lock() = Some(until);
     }
 
     /// Notes what the schedule needs, in requests a second.
     pub fn planned(&self, requests_per_second: f64) {
-        self.note();
+        self.bump_revision();
         self.planned.set(requests_per_second);
     }
 
     /// Notes what the vendor says of its quota.
     pub fn quota(&self, quota: &Quota, now: Timestamp) {
-        self.note();
+        self.bump_revision();
         let set = |gauge: &GaugeVec, value: Option<f64>| {
             if let Some(value) = value {
                 gauge.with_label_values(&[quota.window]).set(value);
@@ -273,7 +273,7 @@ impl AccountMetrics {
 
     /// Notes when a token of ours expires, and whether it is replaced without anybody's doing.
     pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
-        self.note();
+        self.bump_revision();
         self.credential_expiry
             .with_label_values(&[credential])
             .set(seconds(at));
@@ -284,7 +284,7 @@ impl AccountMetrics {
 
     /// Forgets a token of ours that is not used any more.
     pub fn credential_gone(&self, credential: &str) {
-        self.note();
+        self.bump_revision();
         // An error says that there was none.
         let _ = self.credential_expiry.remove_label_values(&[credential]);
         let _ = self.credential_renewable.remove_label_values(&[credential]);
@@ -292,21 +292,21 @@ impl AccountMetrics {
 
     /// Forgets all tokens of ours: others will be made.
     pub fn credentials_gone(&self) {
-        self.note();
+        self.bump_revision();
         self.credential_expiry.reset();
         self.credential_renewable.reset();
     }
 
     /// Forgets the discoveries: the configuration names the targets now.
     pub fn not_discovered(&self) {
-        self.note();
+        self.bump_revision();
         self.discovery_up.reset();
         self.discovery_last_success.reset();
     }
 
     /// Notes whether the last discovery succeeded, and when one last did.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
-        self.note();
+        self.bump_revision();
         self.discovery_up
             .with_label_values::<&str>(&[])
             .set(f64::from(u8::from(success)));
@@ -331,7 +331,7 @@ impl AccountMetrics {
     /// How budget and quota are used.
     #[must_use]
     pub fn usage(&self, now: Timestamp) -> Usage {
-        let (configured, effective) = self.pace.per_second();
+        let (configured, effective) = self.limiter.per_second();
         let [limits, mut remaining, mut resets] =
             [&self.quota_limit, &self.quota_remaining, &self.quota_reset].map(values);
         let mut windows: Vec<_> = limits.keys().chain(remaining.keys()).cloned().collect();
@@ -356,7 +356,7 @@ impl AccountMetrics {
     #[must_use]
     pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.paused_until.set(self.pause(now).map_or(0.0, seconds));
-        let (configured, effective) = self.pace.per_second();
+        let (configured, effective) = self.limiter.per_second();
         for (kind, rate) in [("configured", configured), ("effective", effective)] {
             self.budget.with_label_values(&[kind]).set(rate);
         }
@@ -389,6 +389,6 @@ pub(super) fn register<C: Collector + Clone + 'static>(
         .register(Box::new(collector.clone()))
         .expect("the metric is registered once");
     #[cfg(test)]
-    super::described::note(&collector);
+    super::described::register_name(&collector);
     collector
 }

@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// Notes a collector that is being registered.
-pub(super) fn note(collector: &impl Collector) {
+pub(super) fn register_name(collector: &impl Collector) {
     let families = collector.collect();
     for desc in collector.desc() {
         let Some(family) = families.iter().find(|family| family.name() == desc.fq_name) else {
@@ -55,8 +55,8 @@ pub(super) fn note(collector: &impl Collector) {
 /// The metrics of a process with one account, which has not begun to poll.
 fn fresh() -> (ExporterMetrics, AccountMetrics) {
     let own = ExporterMetrics::new(Timestamp::UNIX_EPOCH);
-    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
-    let account = AccountMetrics::new("zuora", "production", pace, own.durations());
+    let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
+    let account = AccountMetrics::new("zuora", "production", limiter, own.durations());
     (own, account)
 }
 
@@ -64,7 +64,7 @@ fn fresh() -> (ExporterMetrics, AccountMetrics) {
 pub(crate) fn all() -> Vec<Described> {
     NOTED.take();
     fresh();
-    note(&ProcessCollector::for_self());
+    register_name(&ProcessCollector::for_self());
     let of_targets = ALL.iter().map(|header| Described {
         name: header.name.to_owned(),
         kind: header.kind,

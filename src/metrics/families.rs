@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
-use crate::model::listing::{Facts, Row, same};
+use crate::model::listing::{Facts, Row, fast_eq};
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
@@ -133,7 +133,7 @@ impl<'a> Samples<'a> {
         *filled += 1;
         let pairs = &mut sample.mut_label()[self.common.len()..];
         for (pair, value) in pairs.iter_mut().zip(labels) {
-            if !same(pair.value(), value) {
+            if !fast_eq(pair.value(), value) {
                 pair.set_value(value.to_owned());
             }
         }
@@ -190,7 +190,7 @@ const BATCH: usize = 32;
 pub fn listing(system: &System, account: &str, target: &str, held: &LastListing, show: Sink<'_>) {
     let mut samples = Samples::new(system, account, target);
     let mut counts: Vec<_> = system
-        .documented
+        .zero_series
         .iter()
         .map(|pair| (*pair, 0_u64))
         .collect();
@@ -199,11 +199,11 @@ pub fn listing(system: &System, account: &str, target: &str, held: &LastListing,
         if row > 0 && row % BATCH == 0 {
             samples.flush(show);
         }
-        let connected = system.connected.map(|well| connection.status == well);
+        let connected = system.healthy_status.map(|well| connection.status == well);
         add_connection(&mut samples, connection, connected, *renewals);
         let (kind, status) = (connection.kind, connection.status);
         let of_these =
-            |(pair, _): &&mut ((&str, &str), u64)| same(pair.0, kind) && same(pair.1, status);
+            |(pair, _): &&mut ((&str, &str), u64)| fast_eq(pair.0, kind) && fast_eq(pair.1, status);
         match counts.iter_mut().find(of_these) {
             Some((_, count)) => *count += 1,
             None => counts.push(((kind, status), 1)),

@@ -222,7 +222,7 @@ impl ListingBuilder {
 
     /// Takes one page, and says whether it brought a row that was not there before; as [`row`](Self::row) and
     /// [`end_page`](Self::end_page).
-    pub fn page<T: AsRef<str>>(
+    pub fn add_page<T: AsRef<str>>(
         &mut self,
         rows: Vec<Connection<T>>,
         last: bool,
@@ -349,7 +349,7 @@ impl ListingBuilder {
 /// Whether two texts are the same. Where many are empty it is faster than `==`: the C library's comparison reads even
 /// nothing by a masked load, and one at an address that is none, as an empty text's, takes some processors a microsecond.
 #[must_use]
-pub fn same(one: &str, other: &str) -> bool {
+pub fn fast_eq(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 
@@ -393,9 +393,9 @@ mod tests {
 
     #[test]
     fn the_later_of_two_rows_with_one_identity_wins_and_is_counted() {
-        let mut draft = ListingBuilder::new("e", 10, 10);
-        draft
-            .page(
+        let mut builder = ListingBuilder::new("e", 10, 10);
+        builder
+            .add_page(
                 vec![
                     row("a", "oauth", "old"),
                     row("a", "api_key", ""),
@@ -404,7 +404,7 @@ mod tests {
                 true,
             )
             .unwrap();
-        let listing = draft.finish();
+        let listing = builder.finish();
         assert_eq!(listing.connections().len(), 2);
         assert_eq!(listing.duplicates, 1);
         assert_eq!(listing.find(("a", "oauth")).unwrap().status, "new");
@@ -412,28 +412,30 @@ mod tests {
 
     #[test]
     fn a_page_that_brings_nothing_new_is_an_error_unless_it_is_the_last() {
-        let mut draft = ListingBuilder::new("e", 10, 1);
-        draft.page(vec![row("a", "x", "")], false).unwrap();
-        assert_eq!(draft.page(vec![row("a", "x", "")], true), Ok(false));
-        let error = draft.page(vec![row("a", "x", "")], false).unwrap_err();
+        let mut builder = ListingBuilder::new("e", 10, 1);
+        builder.add_page(vec![row("a", "x", "")], false).unwrap();
+        assert_eq!(builder.add_page(vec![row("a", "x", "")], true), Ok(false));
+        let error = builder
+            .add_page(vec![row("a", "x", "")], false)
+            .unwrap_err();
         assert_eq!(error.reason, Reason::Pagination);
     }
 
     #[test]
     fn too_many_rows_and_too_many_pages_end_it() {
-        let mut draft = ListingBuilder::new("e", 1, 1);
-        draft.page(vec![row("a", "x", "")], false).unwrap();
+        let mut builder = ListingBuilder::new("e", 1, 1);
+        builder.add_page(vec![row("a", "x", "")], false).unwrap();
         assert_eq!(
-            draft
-                .page(vec![row("b", "x", "")], false)
+            builder
+                .add_page(vec![row("b", "x", "")], false)
                 .unwrap_err()
                 .reason,
             Reason::TooLarge
         );
 
-        let mut draft = ListingBuilder::new("e", 8, 8);
+        let mut builder = ListingBuilder::new("e", 8, 8);
         let reasons: Vec<_> = ["a", "b", "c", "d"]
-            .map(|id| draft.page(vec![row(id, "x", "")], false))
+            .map(|id| builder.add_page(vec![row(id, "x", "")], false))
             .into_iter()
             .collect();
         assert!(reasons[..3].iter().all(Result::is_ok));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::model::error::PollError;
-use crate::model::listing::{Listing, Row, same, side_by_side};
+use crate::model::listing::{Listing, Row, fast_eq, side_by_side};
 pub use snapshot::StateSnapshot;
 
 /// What a poller publishes. A value that is not known has no sample.
@@ -63,7 +63,7 @@ pub struct LastListing {
     /// Each `expect` entry of the configuration, and whether it is there.
     pub expected: Vec<(String, bool)>,
     /// When the listing was complete.
-    pub taken: Instant,
+    pub completed_at: Instant,
     /// How old it may become before it is not shown any more.
     pub stale_after: Duration,
 }
@@ -127,14 +127,14 @@ impl LastListing {
         listing: Listing,
         before: Option<&Self>,
         expected: Vec<(String, bool)>,
-        taken: Instant,
+        completed_at: Instant,
         stale_after: Duration,
     ) -> Self {
         Self {
             renewals: renewals(before, &listing),
             listing,
             expected,
-            taken,
+            completed_at,
             stale_after,
         }
     }
@@ -146,7 +146,7 @@ impl LastListing {
             listing: self.listing.clone(),
             renewals: self.renewals.clone(),
             expected,
-            taken: self.taken,
+            completed_at: self.completed_at,
             stale_after,
         }
     }
@@ -154,13 +154,13 @@ impl LastListing {
     /// From when on it is not shown any more.
     #[must_use]
     pub fn stale_from(&self) -> Option<Instant> {
-        self.taken.checked_add(self.stale_after)
+        self.completed_at.checked_add(self.stale_after)
     }
 
     /// Whether it is shown.
     #[must_use]
     pub fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.taken) < self.stale_after
+        now.saturating_duration_since(self.completed_at) < self.stale_after
     }
 }
 
@@ -205,7 +205,7 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<ConnectionChang
     let change = |pair: (Option<Row<'a>>, Option<Row<'a>>)| match pair {
         (None, Some(now)) => Some(ConnectionChange::Added(now)),
         (Some(before), None) => Some(ConnectionChange::Removed(before)),
-        (Some(before), Some(now)) if !same(before.status, now.status) => {
+        (Some(before), Some(now)) if !fast_eq(before.status, now.status) => {
             Some(ConnectionChange::Status(before.status, now))
         }
         _ => None,
@@ -244,9 +244,9 @@ mod tests {
             expiry: expiry.map(|s| Timestamp::from_second(s).unwrap()),
             ..<Connection>::default()
         });
-        let mut draft = ListingBuilder::new("e", 100, 100);
-        draft.page(rows.collect(), true).unwrap();
-        draft.finish()
+        let mut builder = ListingBuilder::new("e", 100, 100);
+        builder.add_page(rows.collect(), true).unwrap();
+        builder.finish()
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
             listing,
             renewals,
             expected: Vec::new(),
-            taken: Instant::now(),
+            completed_at: Instant::now(),
             stale_after: Duration::ZERO,
         };
         let before = held(

@@ -50,10 +50,10 @@ pub struct Account {
     config: AccountConfig,
     schedule: Arc<Schedule>,
     setup: SharedSetup,
-    pace: Arc<RequestLimiter>,
+    limiter: Arc<RequestLimiter>,
     metrics: Arc<AccountMetrics>,
-    board: AccountHandle,
-    store: AccountStateDir,
+    inventory: AccountHandle,
+    state_dir: AccountStateDir,
     clock: Clock,
     known: DiscoveryState,
     /// From when on the first polls are spread, until they are.
@@ -75,41 +75,43 @@ struct RunningPoller {
 }
 
 impl Account {
-    /// Makes the account's client and gives it its place on the board. Reads no file.
+    /// Makes the account's client and gives it its place in the inventory. Reads no file.
     pub fn open(
         transport: Arc<dyn Transport>,
         config: AccountConfig,
         poll: &PollConfig,
-        board: &Arc<Inventory>,
-        store: &StateDir,
+        inventory: &Arc<Inventory>,
+        state_dir: &StateDir,
         clock: Clock,
     ) -> Self {
         let system = config.system.name;
-        let pace = Arc::new(RequestLimiter::new(
+        let limiter = Arc::new(RequestLimiter::new(
             config.requests_per_minute,
             fastrand::u64(..),
         ));
-        let durations = board.own().durations();
+        let durations = inventory.exporter_metrics().durations();
         let metrics = Arc::new(AccountMetrics::new(
             system,
             &config.name,
-            pace.clone(),
+            limiter.clone(),
             durations,
         ));
-        let store = store.account(system, &config.name, config.base_url.as_str());
+        let state_dir = state_dir.account(system, &config.name, config.base_url.as_str());
         let client = Client::new(
             transport,
             &config,
             poll,
-            pace.clone(),
+            limiter.clone(),
             Arc::new(Recorder {
                 metrics: metrics.clone(),
-                store: store.clone(),
+                state_dir: state_dir.clone(),
             }),
             clock.clone(),
         );
         let source = Arc::from(config.connect.connect(client));
-        Self::with_source(config, poll, board, pace, metrics, store, source, clock)
+        Self::with_source(
+            config, poll, inventory, limiter, metrics, state_dir, source, clock,
+        )
     }
 
     #[expect(
@@ -119,14 +121,14 @@ impl Account {
     fn with_source(
         config: AccountConfig,
         poll: &PollConfig,
-        board: &Arc<Inventory>,
-        pace: Arc<RequestLimiter>,
+        inventory: &Arc<Inventory>,
+        limiter: Arc<RequestLimiter>,
         metrics: Arc<AccountMetrics>,
-        store: AccountStateDir,
+        state_dir: AccountStateDir,
         source: Arc<dyn Source>,
         clock: Clock,
     ) -> Self {
-        let board = board.open(config.system, metrics.clone());
+        let inventory = inventory.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
         let jobs = Arc::new(BackgroundJobs::new(
             source.clone(),
@@ -138,10 +140,10 @@ impl Account {
             config,
             schedule,
             setup: Arc::new(Mutex::new(Arc::new(setup))),
-            pace,
+            limiter,
             metrics,
-            board,
-            store,
+            inventory,
+            state_dir,
             clock,
             known: DiscoveryState::default(),
             first: Some(Instant::now()),
@@ -187,7 +189,7 @@ impl Account {
                 () = self.names_overdue(due) => self.poll_known().await,
                 Some(change) = changes.recv() => {
                     let another_source = change.transport.is_some();
-                    let next = self.take_up(change, due).await;
+                    let next = self.apply(change, due).await;
                     // One under way with the same source goes on: it was due.
                     if another_source || next != due {
                         due = next;
@@ -198,7 +200,7 @@ impl Account {
         }
     }
 
-    /// Begins to poll what is known already, which is on the board afterwards, and says when the first discovery is due;
+    /// Begins to poll what is known already, which is in the inventory afterwards, and says when the first discovery is due;
     /// never, where there is nothing to discover.
     pub async fn start(&mut self) -> Option<Instant> {
         self.resume().await;
@@ -314,8 +316,9 @@ impl Account {
         self.known.up = up;
         self.known.last_attempt = self.clock.now();
         self.known.next = self.known.last_attempt + wait;
-        self.known.memory = self.source().memory();
-        self.store.write(StateFile::Discovery, self.known.clone());
+        self.known.memory = self.source().export_state();
+        self.state_dir
+            .write(StateFile::Discovery, self.known.clone());
         if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(up, self.known.last_success);
         }
@@ -323,7 +326,7 @@ impl Account {
             self.poll_known().await;
         }
         // After the targets are shown: without any, this means that there is nothing to wait for.
-        self.board.discovered(error);
+        self.inventory.discovered(error);
         Instant::now() + wait
     }
 
@@ -410,7 +413,7 @@ impl Account {
         }
         self.setup.lock().jobs.keep_targets(&targets);
         // After the last write of those that are gone.
-        self.store
+        self.state_dir
             .keep_targets(targets.iter().map(|target| target.id.as_str()));
         let new: Vec<_> = targets
             .iter()
@@ -428,7 +431,8 @@ impl Account {
             .map(|(target, snapshot)| (target.id.clone(), self.begin(target, reference, snapshot)))
             .collect();
         let labels = labels(&targets, &self.known.names);
-        self.board.set_targets(&labels, |id| begun[id].0.clone());
+        self.inventory
+            .set_targets(&labels, |id| begun[id].0.clone());
         // The set keeps what has ended until it is asked for it.
         while self.pollers.try_join_next().is_some() {}
         for target in targets {
@@ -441,8 +445,8 @@ impl Account {
                 id: target.id,
                 setup: self.setup.clone(),
                 reloaded: reloaded.clone(),
-                board: self.board.clone(),
-                store: self.store.clone(),
+                inventory: self.inventory.clone(),
+                state_dir: self.state_dir.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
                 schedule: self.schedule.clone(),

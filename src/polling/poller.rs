@@ -36,9 +36,9 @@ pub struct Poller {
     /// Told after a reload.
     pub reloaded: Arc<Notify>,
     /// Where its state is published.
-    pub board: AccountHandle,
+    pub inventory: AccountHandle,
     /// Where its state outlives the process.
-    pub store: AccountStateDir,
+    pub state_dir: AccountStateDir,
     /// What the account counts.
     pub metrics: Arc<AccountMetrics>,
     /// What date it is.
@@ -203,10 +203,10 @@ impl Poller {
     /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
     /// again: the next process must know when the next poll is due.
     async fn publish(&self, state: &TargetState) {
-        self.board.publish_any(&self.id, state.clone()).await;
+        self.inventory.publish_any(&self.id, state.clone()).await;
         if state.last_attempt.is_some() {
             let item = StateFile::Target(self.id.clone());
-            self.store.write(item, state.clone());
+            self.state_dir.write(item, state.clone());
         }
     }
 
@@ -289,7 +289,7 @@ impl Poller {
         self.metrics.listed(&listing);
         let (system, account) = self.metrics.account();
         let (target, connections, pages) = (
-            self.board.label(&self.id),
+            self.inventory.label(&self.id),
             listing.connections().len(),
             listing.pages,
         );
@@ -346,7 +346,7 @@ impl Poller {
         tracing::warn!(
             system,
             account,
-            target = %ForLog(&self.board.label(&self.id)),
+            target = %ForLog(&self.inventory.label(&self.id)),
             reason = error.reason.label(),
             status = error.status,
             request_id = error.request_id,

@@ -126,16 +126,16 @@ impl Configuration {
         self,
         mut accounts: Supervisor,
         web_config: ReloadWebConfig,
-        board: Arc<Inventory>,
+        inventory: Arc<Inventory>,
         clock: Clock,
     ) -> anyhow::Result<ReloadLoop> {
         warn(&self.config);
-        accounts.take_up(self.config).await?;
-        board.opening(0);
+        accounts.apply(self.config).await?;
+        inventory.opening(0);
         Ok(ReloadLoop {
             accounts,
             web_config,
-            board,
+            inventory,
             clock,
             load: self.load,
             requests: self.requests,
@@ -147,7 +147,7 @@ impl Configuration {
 pub(crate) struct ReloadLoop {
     accounts: Supervisor,
     web_config: ReloadWebConfig,
-    board: Arc<Inventory>,
+    inventory: Arc<Inventory>,
     clock: Clock,
     load: LoadConfig,
     requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
@@ -176,20 +176,20 @@ impl ReloadLoop {
         let web = (self.web_config)();
         let (config, web) = tokio::join!((self.load)(), web);
         let configuration = match config {
-            Ok(config) => self.take_up(config).await,
+            Ok(config) => self.apply(config).await,
             Err(problems) => Err(problems.to_string()),
         };
         let taken_up = configuration.is_ok().then(|| self.clock.now());
-        self.board.own().reloaded(taken_up);
+        self.inventory.exporter_metrics().reloaded(taken_up);
         ReloadOutcome {
             configuration,
             web: web.map_err(|problems| problems.to_string()),
         }
     }
 
-    async fn take_up(&mut self, config: Config) -> Result<ReloadSummary, String> {
+    async fn apply(&mut self, config: Config) -> Result<ReloadSummary, String> {
         warn(&config);
-        let taken_up = self.accounts.take_up(config).await;
+        let taken_up = self.accounts.apply(config).await;
         let (difference, shown) = taken_up.map_err(|error| format!("{error:#}"))?;
         shown.wait().await;
         Ok(difference)

@@ -98,7 +98,7 @@ impl Schedule {
             .collect();
         plan.all_pages = pages.values().map(|pages| u64::from(*pages)).sum();
         plan.pages = pages;
-        self.tell(&mut plan);
+        self.update_metrics(&mut plan);
     }
 
     /// Notes how many pages a target's listing took.
@@ -107,12 +107,12 @@ impl Schedule {
         if let Some(known) = plan.pages.get_mut(id) {
             let before = std::mem::replace(known, pages);
             plan.all_pages = plan.all_pages - u64::from(before) + u64::from(pages);
-            self.tell(&mut plan);
+            self.update_metrics(&mut plan);
         }
     }
 
     /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
-    fn tell(&self, plan: &mut Load) {
+    fn update_metrics(&self, plan: &mut Load) {
         self.metrics
             .planned(plan.listings() + plan.configured.besides);
         let stretch = plan.stretch();

@@ -22,8 +22,8 @@ use crate::vendors::http::{Network, Networks};
 /// The accounts of a configuration, over the network; they end when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
-    board: Arc<Inventory>,
-    store: StateDir,
+    inventory: Arc<Inventory>,
+    state_dir: StateDir,
     clock: Clock,
     networks: Arc<Networks>,
     poll: PollConfig,
@@ -61,7 +61,7 @@ enum Action {
 pub struct Applied(Vec<oneshot::Receiver<()>>);
 
 impl Applied {
-    /// Waits until the board shows all of it.
+    /// Waits until the inventory shows all of it.
     pub async fn wait(self) {
         for shown in self.0 {
             // Dropped, not sent: so this is always an error, and always the end of it.
@@ -84,10 +84,10 @@ pub struct ReloadSummary {
 impl Supervisor {
     /// No accounts yet.
     #[must_use]
-    pub fn new(board: Arc<Inventory>, store: StateDir, clock: Clock) -> Self {
+    pub fn new(inventory: Arc<Inventory>, state_dir: StateDir, clock: Clock) -> Self {
         Self {
-            board,
-            store,
+            inventory,
+            state_dir,
             clock,
             networks: Arc::default(),
             poll: PollConfig::default(),
@@ -110,9 +110,9 @@ impl Supervisor {
     /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
     /// be loaded. What did not change goes on as it was.
     ///
-    /// New accounts have their place on the board afterwards, and begin once their state is read; what is returned
-    /// says when the board shows all of it.
-    pub async fn take_up(&mut self, config: Config) -> anyhow::Result<(ReloadSummary, Applied)> {
+    /// New accounts have their place in the inventory afterwards, and begin once their state is read; what is returned
+    /// says when the inventory shows all of it.
+    pub async fn apply(&mut self, config: Config) -> anyhow::Result<(ReloadSummary, Applied)> {
         self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
@@ -135,7 +135,7 @@ impl Supervisor {
             ..ReloadSummary::default()
         };
         let names = steps.keys();
-        self.store
+        self.state_dir
             .keep_accounts(names.map(|(system, account)| (*system, account.as_str())));
         let mut under_way = Vec::new();
         for (account, step) in steps.into_values() {
@@ -191,7 +191,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends the accounts that do not stay, and takes them off the board. Returns how many are gone for good.
+    /// Ends the accounts that do not stay, and takes them off the inventory. Returns how many are gone for good.
     async fn end_all_except(
         &mut self,
         steps: &BTreeMap<AccountKey, (AccountConfig, Action)>,
@@ -207,13 +207,13 @@ impl Supervisor {
             if let Some(account) = self.running.remove(key) {
                 account.task.abort();
                 let _ = account.task.await;
-                self.board.close(key.0, &key.1);
+                self.inventory.close(key.0, &key.1);
             }
         }
         gone.iter().filter(|key| !steps.contains_key(*key)).count()
     }
 
-    /// Begins to poll an account; what is returned ends when the board shows what is kept of it. A disk that hangs
+    /// Begins to poll an account; what is returned ends when the inventory shows what is kept of it. A disk that hangs
     /// holds up only that.
     fn begin(
         &mut self,
@@ -225,8 +225,8 @@ impl Supervisor {
             Arc::new(network),
             config.clone(),
             &poll,
-            &self.board,
-            &self.store,
+            &self.inventory,
+            &self.state_dir,
             self.clock.clone(),
         );
         let (shown, ends) = oneshot::channel::<()>();
@@ -245,7 +245,7 @@ impl Supervisor {
         ends
     }
 
-    /// Tells an account; what is returned ends when the board shows it.
+    /// Tells an account; what is returned ends when the inventory shows it.
     async fn change(
         &mut self,
         config: AccountConfig,

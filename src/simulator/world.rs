@@ -148,12 +148,13 @@ impl StoredConnection {
             Expiry::At(date) => Some(json!(date.to_string())),
             Expiry::Renewed(date, life) => {
                 let over = now.duration_since(*date + USED_AFTER);
-                let lives = if over.is_negative() {
+                let lifetime = if over.is_negative() {
                     0
                 } else {
                     over.as_secs() / life.as_secs().cast_signed() + 1
                 };
-                let date = *date + SignedDuration::from_secs(lives * life.as_secs().cast_signed());
+                let date =
+                    *date + SignedDuration::from_secs(lifetime * life.as_secs().cast_signed());
                 Some(json!(date.to_string()))
             }
         }

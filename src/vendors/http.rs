@@ -49,7 +49,7 @@ pub struct Client {
     system: &'static System,
     /// Its name, for the log.
     account: Arc<str>,
-    pace: Arc<RequestLimiter>,
+    limiter: Arc<RequestLimiter>,
     observer: Arc<dyn ClientObserver>,
     max_connections: usize,
     clock: Clock,
@@ -63,7 +63,7 @@ impl Client {
         transport: Arc<dyn Transport>,
         account: &AccountConfig,
         poll: &PollConfig,
-        pace: Arc<RequestLimiter>,
+        limiter: Arc<RequestLimiter>,
         observer: Arc<dyn ClientObserver>,
         clock: Clock,
     ) -> Self {
@@ -72,7 +72,7 @@ impl Client {
             base_url: account.base_url.clone(),
             system: account.system,
             account: account.name.as_str().into(),
-            pace,
+            limiter,
             observer,
             max_connections: poll.max_connections,
             clock,
@@ -147,9 +147,9 @@ impl Client {
         request: RequestBuilder,
     ) -> Result<Received, (bool, PollError)> {
         let turn = if self.in_background {
-            self.pace.acquire_in_background().await
+            self.limiter.acquire_in_background().await
         } else {
-            self.pace.turn().await
+            self.limiter.acquire().await
         };
         self.observer.waited(turn.waited);
         let begun = Instant::now();
@@ -216,25 +216,29 @@ impl Client {
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 self.observer.rate_limited();
-                let pause = self.pace.back_off(since, wait);
+                let pause = self.limiter.back_off(since, wait);
                 return self.paused(pause, wait, "the vendor answered 429");
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(wait) = wait {
                     let why = "the vendor answered 503 and said when to come back";
-                    self.paused(self.pace.pause(wait), Some(wait), why);
+                    self.paused(self.limiter.pause(wait), Some(wait), why);
                 }
             }
-            _ => self.pace.answered(),
+            _ => self.limiter.reset_backoff(),
         }
         let left = quotas
             .iter()
             .filter_map(|quota| Some((quota.remaining?, quota.reset?)))
             .min();
         if let Some((remaining, reset)) = left {
-            self.pace.quota_left(remaining, reset);
+            self.limiter.quota_left(remaining, reset);
             if remaining == 0 {
-                self.paused(self.pace.pause(reset), Some(reset), "the quota is used up");
+                self.paused(
+                    self.limiter.pause(reset),
+                    Some(reset),
+                    "the quota is used up",
+                );
             }
         }
     }
@@ -242,7 +246,7 @@ impl Client {
     /// Says that the account pauses, and for how long it was asked to: no pause is longer than an hour.
     fn paused(&self, wait: Duration, asked: Option<Duration>, why: &str) {
         let now = self.clock.now();
-        self.observer.paused(now + wait, self.pace.snapshot(now));
+        self.observer.paused(now + wait, self.limiter.snapshot(now));
         tracing::warn!(
             system = self.system.name,
             account = &*self.account,

@@ -25,33 +25,33 @@ pub struct Token<T> {
     /// The token.
     pub secret: SecretString,
     /// What came with it.
-    pub beside: T,
+    pub extra: T,
     minted: Instant,
-    lives: Duration,
+    lifetime: Duration,
 }
 
 impl<T> Token<T> {
     /// A token minted now, which lives this long.
-    pub fn new(secret: SecretString, lives: Duration, beside: T) -> Self {
+    pub fn new(secret: SecretString, lifetime: Duration, extra: T) -> Self {
         Self {
             secret,
-            beside,
+            extra,
             minted: Instant::now(),
-            lives: lives.max(SHORTEST_LIFE),
+            lifetime: lifetime.max(SHORTEST_LIFE),
         }
     }
 
     /// How long it lives, from its making.
-    pub fn lives(&self) -> Duration {
-        self.lives
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     fn is_due(&self) -> bool {
-        self.minted.elapsed() + RENEW_BEFORE.min(self.lives / 2) >= self.lives
+        self.minted.elapsed() + RENEW_BEFORE.min(self.lifetime / 2) >= self.lifetime
     }
 
     fn is_over(&self) -> bool {
-        self.minted.elapsed() >= self.lives
+        self.minted.elapsed() >= self.lifetime
     }
 }
 
@@ -238,28 +238,32 @@ mod tests {
 
     use super::*;
 
-    async fn mint(count: &AtomicU32, lives: u64) -> Result<Token<()>, PollError> {
+    async fn mint(count: &AtomicU32, lifetime: u64) -> Result<Token<()>, PollError> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         count.fetch_add(1, Relaxed);
-        if lives == 0 {
+        if lifetime == 0 {
             return Err(PollError::new(Reason::Unauthorized, "oauth_token", "no"));
         }
         Ok(Token::new(
             SecretString::from("t"),
-            Duration::from_secs(lives),
+            Duration::from_secs(lifetime),
             (),
         ))
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_waiters_share_one_request_whether_it_succeeds_or_not() {
-        for lives in [3600, 0] {
+        for lifetime in [3600, 0] {
             let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
             let answers = futures_util::future::join_all(
-                (0..50).map(|_| keeper.get(Some(1), || mint(&count, lives))),
+                (0..50).map(|_| keeper.get(Some(1), || mint(&count, lifetime))),
             )
             .await;
-            assert!(answers.iter().all(|answer| answer.is_ok() == (lives > 0)));
+            assert!(
+                answers
+                    .iter()
+                    .all(|answer| answer.is_ok() == (lifetime > 0))
+            );
             assert_eq!(count.load(Relaxed), 1);
         }
     }

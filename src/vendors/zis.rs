@@ -34,13 +34,13 @@ const PAGE_SIZE: u32 = 100;
 
 static ZIS: System = System {
     name: "zis",
-    documented: &[
+    zero_series: &[
         ("api_key", ""),
         ("basic_auth", ""),
         ("bearer_token", ""),
         ("oauth", ""),
     ],
-    connected: None,
+    healthy_status: None,
     request_id_header: "x-request-id",
     quotas,
 };
@@ -132,7 +132,7 @@ enum Credentials {
 #[async_trait]
 impl Source for Zis {
     async fn list(&self, target: &str) -> Result<Listing, PollError> {
-        let mut draft = ListingBuilder::new(
+        let mut builder = ListingBuilder::new(
             CONNECTIONS_ALL,
             self.client.max_connections(),
             PAGE_SIZE as usize,
@@ -149,16 +149,16 @@ impl Source for Zis {
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
             let answer = self.get(target, &path, &query).await?;
             let read = move |answer: &VendorResponse| {
-                read_page(answer, &mut draft).map(|next| (next, draft))
+                read_page(answer, &mut builder).map(|next| (next, builder))
             };
             let (answer, read) = answer.with(read).await?;
             let next;
-            (next, draft) = read?;
+            (next, builder) = read?;
             let Some(cursor) = next else {
-                return finish(draft).await;
+                return finish(builder).await;
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
-                let error = draft.no_progress("announced more with an empty or repeated cursor");
+                let error = builder.no_progress("announced more with an empty or repeated cursor");
                 return Err(answer.blame(error));
             }
             after = Some(cursor);
@@ -199,7 +199,7 @@ impl Source for Zis {
         }
     }
 
-    fn memory(&self) -> serde_json::Value {
+    fn export_state(&self) -> serde_json::Value {
         match &self.credentials {
             Credentials::Stored(_) => serde_json::Value::Null,
             Credentials::Minted(minter) => {
@@ -208,7 +208,7 @@ impl Source for Zis {
         }
     }
 
-    fn remember(&self, memory: serde_json::Value) {
+    fn import_state(&self, memory: serde_json::Value) {
         if let (Credentials::Minted(minter), Ok(clients)) =
             (&self.credentials, serde_json::from_value(memory))
         {
@@ -256,9 +256,9 @@ impl Zis {
 #[doc(hidden)]
 pub fn read_page(
     answer: &VendorResponse,
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Result<Option<String>, PollError> {
-    answer.read(|page| wire::page(page, draft))
+    answer.read(|page| wire::page(page, builder))
 }
 
 /// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty, any date before

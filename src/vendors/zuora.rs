@@ -40,7 +40,7 @@ const DEFAULT_LIFETIME: Duration = Duration::from_mins(30);
 
 static ZUORA: System = System {
     name: "zuora",
-    documented: &[
+    zero_series: &[
         ("inbound", "connected"),
         ("inbound", "pending"),
         ("inbound", "disconnected"),
@@ -48,7 +48,7 @@ static ZUORA: System = System {
         ("outbound", "pending"),
         ("outbound", "disconnected"),
     ],
-    connected: Some("connected"),
+    healthy_status: Some("connected"),
     request_id_header: "zuora-request-id",
     quotas,
 };
@@ -194,7 +194,7 @@ struct Zuora {
 #[async_trait]
 impl Source for Zuora {
     async fn list(&self, target: &str) -> Result<Listing, PollError> {
-        let mut draft = ListingBuilder::new(
+        let mut builder = ListingBuilder::new(
             ENTITY_CONNECTIONS,
             self.client.max_connections(),
             PAGE_SIZE as usize,
@@ -219,13 +219,13 @@ impl Source for Zuora {
             let answer = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
             let (names, of) = (names.clone(), target.to_owned());
             let read = move |answer: &VendorResponse| {
-                let more = read_page(answer, &of, &names, &mut draft)?;
-                Ok((more, draft))
+                let more = read_page(answer, &of, &names, &mut builder)?;
+                Ok((more, builder))
             };
             let more;
-            (more, draft) = answer.with(read).await?.1?;
+            (more, builder) = answer.with(read).await?.1?;
             if !more {
-                return finish(draft).await;
+                return finish(builder).await;
             }
             number += 1;
         }
@@ -234,7 +234,7 @@ impl Source for Zuora {
     async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         let credential = self.credential("").await;
         let token = self.tokens.get(credential, || self.mint()).await?;
-        let reach = &token.beside;
+        let reach = &token.extra;
         let first = reach.first().map(String::as_str);
         let answer = match self.get(ENTITIES, "/v1/entities", &[], first).await {
             Ok(answer) => answer,
@@ -289,7 +289,7 @@ impl Source for Zuora {
         Ok(found)
     }
 
-    fn memory(&self) -> serde_json::Value {
+    fn export_state(&self) -> serde_json::Value {
         let memory = Memory {
             names: BTreeMap::clone(&self.names.lock()),
             entity_without_header: self.entity_without_header.lock().clone(),
@@ -297,7 +297,7 @@ impl Source for Zuora {
         serde_json::to_value(memory).unwrap_or_default()
     }
 
-    fn remember(&self, memory: serde_json::Value) {
+    fn import_state(&self, memory: serde_json::Value) {
         if let Ok(Memory {
             names,
             entity_without_header,
@@ -419,10 +419,10 @@ impl Zuora {
         };
         let (token, reach) = answer.with(read).await?.1?;
         self.client.observer().unknown(&token.unknown);
-        let token = Token::new(token.secret, token.lives, reach);
+        let token = Token::new(token.secret, token.lifetime, reach);
         self.client.observer().credential_expires(
             OAUTH_TOKEN,
-            self.client.clock().now() + token.lives(),
+            self.client.clock().now() + token.lifetime(),
             true,
         );
         Ok(token)

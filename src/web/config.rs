@@ -76,10 +76,10 @@ impl WebConfig {
     /// before still does.
     pub async fn reload(&self, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let mut last = self.last.lock().await;
-        self.take_up(&mut last, gauge).await
+        self.apply(&mut last, gauge).await
     }
 
-    async fn take_up(&self, last: &mut LastRead, gauge: &Gauge) -> Result<(), ConfigErrors> {
+    async fn apply(&self, last: &mut LastRead, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let Some(file) = &self.file else {
             return Ok(());
         };
@@ -107,7 +107,7 @@ impl WebConfig {
             return;
         }
         let known = last.problems.take();
-        if let Err(problems) = self.take_up(&mut last, gauge).await
+        if let Err(problems) = self.apply(&mut last, gauge).await
             && known.as_ref() != Some(&problems)
         {
             for problem in problems.to_string().lines() {

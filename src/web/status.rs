@@ -1,4 +1,4 @@
-//! The status page: what the board knows, for people. One file of HTML that loads nothing.
+//! The status page: what the inventory knows, for people. One file of HTML that loads nothing.
 
 mod format;
 mod lists;
@@ -34,7 +34,7 @@ pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What the page says beside what the board knows.
+/// What the page says beside what the inventory knows.
 #[derive(Debug)]
 pub struct About {
     /// The path of the metrics.
@@ -81,17 +81,17 @@ struct Own<'a> {
     bytes: Vec<(&'static str, Bytes)>,
 }
 
-/// The page, as of now. What it shows is taken from the board in one look and rendered after it.
-pub fn render(board: &Inventory, about: &About) -> askama::Result<String> {
-    let now = board.date();
-    let seen = board.seen();
-    StatusPage::new(&seen, board, about, now).render()
+/// The page, as of now. What it shows is taken from the inventory in one look and rendered after it.
+pub fn render(inventory: &Inventory, about: &About) -> askama::Result<String> {
+    let now = inventory.date();
+    let seen = inventory.snapshot();
+    StatusPage::new(&seen, inventory, about, now).render()
 }
 
 impl<'a> StatusPage<'a> {
     fn new(
         seen: &'a [AccountSnapshot],
-        board: &Inventory,
+        inventory: &Inventory,
         about: &'a About,
         now: Timestamp,
     ) -> Self {
@@ -104,7 +104,7 @@ impl<'a> StatusPage<'a> {
             summary: Summary::of(&targets, &accounts, worries.total),
             tokens: tokens(&targets, now),
             worries,
-            own: Own::of(board, about, now),
+            own: Own::of(inventory, about, now),
             targets,
             accounts,
         }
@@ -166,8 +166,8 @@ impl Summary {
 }
 
 impl<'a> Own<'a> {
-    fn of(board: &Inventory, about: &'a About, now: Timestamp) -> Self {
-        let own = board.own();
+    fn of(inventory: &Inventory, about: &'a About, now: Timestamp) -> Self {
+        let own = inventory.exporter_metrics();
         let (series, mut bytes) = own.page();
         let reload = own.last_reload();
         let of = [("plain", "identity"), ("gzip", "gzip")];

@@ -94,9 +94,9 @@ impl Rig {
         let config = taken(&text, env).await;
         let account = &config.accounts[0];
         let clock = Clock::system();
-        let pace = Arc::new(RequestLimiter::new(account.requests_per_minute, 1));
+        let limiter = Arc::new(RequestLimiter::new(account.requests_per_minute, 1));
         let network = Arc::new(Networks::default().network(account, &config.poll).unwrap());
-        let client = Client::new(network, account, &config.poll, pace, Arc::new(()), clock);
+        let client = Client::new(network, account, &config.poll, limiter, Arc::new(()), clock);
         Self {
             source: account.connect.connect(client),
             pages,

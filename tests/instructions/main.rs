@@ -12,7 +12,7 @@ use std::process::Command;
 use connections_exporter::exposition::{Encoding, Fragment};
 use connections_exporter::metrics;
 use connections_exporter::model::listing::Listing;
-use workload::{ROWS, SYSTEM, answer, board, parse, state};
+use workload::{ROWS, SYSTEM, answer, inventory, parse, state};
 
 /// The path that this process runs under callgrind.
 const PATH: &str = "INSTRUCTIONS_OF";
@@ -44,7 +44,7 @@ fn run(path: &str) {
             measure(&mut || drop(black_box(render())));
         }
         "publish a target" => {
-            let (_board, account) = board(1, 2, &before());
+            let (_board, account) = inventory(1, 2, &before());
             let listing = parse(&rows);
             counted(&mut || account.publish("1", state(listing.clone())));
         }
@@ -61,11 +61,11 @@ fn before() -> Listing {
 }
 
 fn page(tokens: usize, targets: usize, encoding: Encoding) {
-    let (board, account) = board(1, targets, &parse(&answer(ROWS, tokens)));
+    let (inventory, account) = inventory(1, targets, &parse(&answer(ROWS, tokens)));
     account.publish("1", state(before()));
-    let _ = board.page(encoding);
+    let _ = inventory.page(encoding);
     account.publish("1", state(parse(&answer(ROWS, tokens))));
-    counted(&mut || drop(black_box(board.page(encoding))));
+    counted(&mut || drop(black_box(inventory.page(encoding))));
 }
 
 /// The second time: the first one also makes what is made once.

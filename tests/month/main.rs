@@ -52,7 +52,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// One run of the daemon.
 struct Process {
-    board: Arc<Inventory>,
+    inventory: Arc<Inventory>,
     clock: Clock,
     accounts: JoinSet<()>,
     changes: Vec<mpsc::Sender<AccountChange>>,
@@ -179,7 +179,7 @@ impl Month {
             clock.now() + origin + off
         });
         let own = ExporterMetrics::new(clock.now());
-        let store = if with_state {
+        let state_dir = if with_state {
             StateDir::open(self.folder.path(), own.state_write_failures())
                 .await
                 .unwrap()
@@ -187,8 +187,9 @@ impl Month {
             StateDir::default()
         };
         let names = self.accounts.iter();
-        store.keep_accounts(names.map(|(account, _)| (account.system.name, account.name.as_str())));
-        let board = Arc::new(Inventory::new(own, clock.clone()));
+        state_dir
+            .keep_accounts(names.map(|(account, _)| (account.system.name, account.name.as_str())));
+        let inventory = Arc::new(Inventory::new(own, clock.clone()));
         let mut accounts = JoinSet::new();
         let mut changes = Vec::new();
         for (account, line) in &self.accounts {
@@ -196,8 +197,8 @@ impl Month {
                 line.clone(),
                 account.clone(),
                 &self.poll,
-                &board,
-                &store,
+                &inventory,
+                &state_dir,
                 clock.clone(),
             );
             let (change, received) = mpsc::channel(1);
@@ -208,7 +209,7 @@ impl Month {
             });
         }
         self.process = Some(Process {
-            board,
+            inventory,
             clock,
             accounts,
             changes,
@@ -220,7 +221,7 @@ impl Month {
     async fn kill(&mut self) -> Page {
         let mut last = Page::default();
         if let Some(mut process) = self.process.take() {
-            last = Page::of(&process.board, seconds(self.start));
+            last = Page::of(&process.inventory, seconds(self.start));
             process.accounts.shutdown().await;
             drop(process);
             // Until the tasks of its targets are gone, and what was being written is written.
@@ -238,7 +239,7 @@ impl Month {
         if knows && (self.set_at == self.began || self.set_at.elapsed() > HOUR * 25) {
             sleep(Duration::from_millis(10)).await;
             let process = self.process.as_ref().unwrap();
-            let now = Page::of(&process.board, seconds(self.start));
+            let now = Page::of(&process.inventory, seconds(self.start));
             let date = seconds(process.clock.now());
             for (key, shown) in &last.targets {
                 let restored = &now.targets[key];
@@ -265,7 +266,7 @@ impl Month {
         let Some(process) = &mut self.process else {
             return;
         };
-        let page = Page::of(&process.board, seconds(self.start));
+        let page = Page::of(&process.inventory, seconds(self.start));
         let mut broken = page.broken(&process.before);
         for (_, line) in &self.accounts {
             broken.append(&mut line.ledger.lock().unwrap().broken);

@@ -46,9 +46,9 @@ pub(crate) struct Shown {
 }
 
 impl Page {
-    /// Reads the board as of now; `start` is the date from which on the vendor's marks count seconds.
-    pub(crate) fn of(board: &Inventory, start: f64) -> Self {
-        let page = board.page(Encoding::Plain);
+    /// Reads the inventory as of now; `start` is the date from which on the vendor's marks count seconds.
+    pub(crate) fn of(inventory: &Inventory, start: f64) -> Self {
+        let page = inventory.page(Encoding::Plain);
         let text: Vec<u8> = page.chunks.iter().flatten().copied().collect();
         let text = std::str::from_utf8(&text).unwrap();
         let mut read = Self {

@@ -18,16 +18,21 @@ pub(crate) fn kept() -> impl Strategy<Value = Kept> {
     proptest::collection::btree_map((system, name()), targets, 0..6)
 }
 
-/// A board of these, each target with a connection and each account with a request; its whole page was served before.
-pub(crate) fn board(kept: &Kept) -> Arc<Inventory> {
+/// A inventory of these, each target with a connection and each account with a request; its whole page was served before.
+pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
-    let board = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
+    let inventory = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
     for ((system, account), labels) in kept {
         let system = SYSTEMS.into_iter().find(|s| s.name == *system).unwrap();
-        let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
-        let metrics = AccountMetrics::new(system.name, account, pace, board.own().durations());
+        let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
+        let metrics = AccountMetrics::new(
+            system.name,
+            account,
+            limiter,
+            inventory.exporter_metrics().durations(),
+        );
         metrics.requested("oauth_token", Some(200), Duration::ZERO);
-        let account = board.open(system, Arc::new(metrics));
+        let account = inventory.open(system, Arc::new(metrics));
         // The order of the ids is not that of the labels.
         let labels: BTreeMap<_, _> = labels
             .iter()
@@ -35,7 +40,7 @@ pub(crate) fn board(kept: &Kept) -> Arc<Inventory> {
             .enumerate()
             .map(|(id, label)| (id.to_string(), label.clone()))
             .collect();
-        let mut draft = ListingBuilder::new("list", 1, 1);
+        let mut builder = ListingBuilder::new("list", 1, 1);
         let row: Connection = Connection {
             id: "c".into(),
             kind: "oauth",
@@ -46,12 +51,12 @@ pub(crate) fn board(kept: &Kept) -> Arc<Inventory> {
             created: None,
             updated: None,
         };
-        draft.page(vec![row], true).unwrap();
+        builder.add_page(vec![row], true).unwrap();
         let held = LastListing {
-            listing: draft.finish(),
+            listing: builder.finish(),
             renewals: vec![0],
             expected: Vec::new(),
-            taken: Instant::now(),
+            completed_at: Instant::now(),
             stale_after: Duration::from_hours(1),
         };
         let state = TargetState {
@@ -60,13 +65,13 @@ pub(crate) fn board(kept: &Kept) -> Arc<Inventory> {
         };
         account.set_targets(&labels, |_| state.clone());
     }
-    let _ = board.page(Encoding::Plain);
-    board
+    let _ = inventory.page(Encoding::Plain);
+    inventory
 }
 
 /// What a part shows, by a strict parser.
-pub(crate) fn series(board: &Inventory, part: &Selector) -> BTreeSet<Series> {
-    let page = board.part(part, Encoding::Plain);
+pub(crate) fn series(inventory: &Inventory, part: &Selector) -> BTreeSet<Series> {
+    let page = inventory.part(part, Encoding::Plain);
     let (_, series) = parse(&text(&page));
     assert_eq!(page.series, series.len() as u64);
     series
@@ -86,9 +91,9 @@ proptest! {
 
     #[test]
     fn a_part_has_what_carries_its_labels(kept in kept(), query in query()) {
-        let board = board(&kept);
+        let inventory = inventory(&kept);
         let part = Selector::parse(&serde_urlencoded::to_string(&query).unwrap()).unwrap();
-        let whole = series(&board, &Selector::default());
+        let whole = series(&inventory, &Selector::default());
         let mut expected = whole.clone();
         for narrowed in ["system", "account", "target"] {
             let names: Vec<_> = query.iter().filter(|(name, _)| *name == narrowed).map(|(_, value)| value).collect();
@@ -96,15 +101,15 @@ proptest! {
                 names.is_empty() || labels.get(narrowed).is_some_and(|value| names.contains(&value))
             });
         }
-        prop_assert_eq!(series(&board, &part), expected);
+        prop_assert_eq!(series(&inventory, &part), expected);
     }
 
     #[test]
     fn own_is_what_is_of_no_account(kept in kept()) {
-        let board = board(&kept);
-        let mut expected = series(&board, &Selector::default());
+        let inventory = inventory(&kept);
+        let mut expected = series(&inventory, &Selector::default());
         expected.retain(|(_, labels)| !labels.contains_key("account") && !labels.contains_key("target"));
-        let own = series(&board, &Selector::parse("own=1").unwrap());
+        let own = series(&inventory, &Selector::parse("own=1").unwrap());
         prop_assert!(own.iter().any(|(name, _)| name == "process_start_time_seconds"));
         prop_assert_eq!(own, expected);
     }
@@ -168,28 +173,28 @@ fn a_name_is_read_as_it_was_written_for_a_query() {
 #[test]
 fn a_narrowed_page_leaves_the_size_of_the_whole_as_it_is() {
     let kept = Kept::from([(("zis", "a".to_owned()), BTreeSet::from(["t".to_owned()]))]);
-    let board = board(&kept);
-    let before = board.own().page();
+    let inventory = inventory(&kept);
+    let before = inventory.exporter_metrics().page();
     for query in ["own=1", "account=a", "target=nothing", "system=zis"] {
-        let _ = board.part(&Selector::parse(query).unwrap(), Encoding::Plain);
-        assert_eq!(board.own().page(), before, "{query}");
+        let _ = inventory.part(&Selector::parse(query).unwrap(), Encoding::Plain);
+        assert_eq!(inventory.exporter_metrics().page(), before, "{query}");
     }
     assert!(before.0.is_some_and(|series| series > 10.0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_size_of_a_page_that_nobody_asks_for_any_more_is_forgotten() {
-    let board = board(&Kept::new());
+    let inventory = inventory(&Kept::new());
     let sizes = || {
-        let page = text(&board.part(&Selector::Own, Encoding::Plain));
+        let page = text(&inventory.part(&Selector::Exporter, Encoding::Plain));
         page.matches("connections_exporter_page_bytes{").count()
     };
-    let _ = board.page(Encoding::Gzip);
+    let _ = inventory.page(Encoding::Gzip);
     assert_eq!(sizes(), 2, "as it was sent, and without encoding");
     tokio::time::advance(Duration::from_mins(15)).await;
     assert_eq!(sizes(), 2);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(sizes(), 0);
-    let _ = board.page(Encoding::Plain);
+    let _ = inventory.page(Encoding::Plain);
     assert_eq!(sizes(), 1);
 }

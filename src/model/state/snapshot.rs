@@ -121,11 +121,11 @@ impl StateSnapshot {
             .map(|row| row.connection(documented))
             .collect::<Option<Vec<_>>>()
             .ok_or("holds a type or a status that this version does not know")?;
-        let mut draft = ListingBuilder::new("state", max_connections, rows.len().max(1));
-        draft
-            .page(rows, true)
+        let mut builder = ListingBuilder::new("state", max_connections, rows.len().max(1));
+        builder
+            .add_page(rows, true)
             .map_err(|error| format!("holds {}", error.detail))?;
-        let mut listing = draft.finish();
+        let mut listing = builder.finish();
         // Every page but the last brought a row.
         let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);
         listing.pages = pages.clamp(1, most.saturating_add(1));

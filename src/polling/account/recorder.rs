@@ -14,7 +14,7 @@ use crate::vendors::http::{ClientObserver, LimiterSnapshot, Quota};
 #[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) metrics: Arc<AccountMetrics>,
-    pub(super) store: AccountStateDir,
+    pub(super) state_dir: AccountStateDir,
 }
 
 impl ClientObserver for Recorder {
@@ -36,7 +36,7 @@ impl ClientObserver for Recorder {
 
     fn paused(&self, until: Timestamp, snapshot: LimiterSnapshot) {
         self.metrics.paused_until(until);
-        self.store.write(StateFile::Pace, snapshot);
+        self.state_dir.write(StateFile::Pace, snapshot);
     }
 
     fn unknown(&self, values: &UnknownValues) {

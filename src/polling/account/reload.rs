@@ -23,7 +23,7 @@ pub struct AccountChange {
     /// What carries its requests from now on; `None` where nothing that its source is made from changed, so that
     /// it keeps its connections and its tokens.
     pub transport: Option<Arc<dyn Transport>>,
-    /// Dropped once the board shows the change.
+    /// Dropped once the inventory shows the change.
     pub done: oneshot::Sender<()>,
 }
 
@@ -33,7 +33,7 @@ impl Account {
     /// Targets that stay keep their listing, counters and phase, the account its limiter and its pauses. Nothing is
     /// asked for that was not due, but for lists of targets and names: those that nobody asked for before, or by another
     /// credential.
-    pub(super) async fn take_up(
+    pub(super) async fn apply(
         &mut self,
         change: AccountChange,
         due: Option<Instant>,
@@ -44,16 +44,16 @@ impl Account {
                     transport,
                     &change.config,
                     &change.poll,
-                    self.pace.clone(),
+                    self.limiter.clone(),
                     Arc::new(Recorder {
                         metrics: self.metrics.clone(),
-                        store: self.store.clone(),
+                        state_dir: self.state_dir.clone(),
                     }),
                     self.clock.clone(),
                 );
                 let source: Arc<dyn Source> = Arc::from(change.config.connect.connect(client));
                 if change.config.discovery != DiscoveryMode::Never {
-                    source.remember(self.source().memory());
+                    source.import_state(self.source().export_state());
                 }
                 self.metrics.credentials_gone();
                 source
@@ -61,7 +61,7 @@ impl Account {
             None => self.source(),
         };
         let another = !Arc::ptr_eq(&source, &self.source());
-        self.pace.configure(change.config.requests_per_minute);
+        self.limiter.configure(change.config.requests_per_minute);
         self.schedule.configure(&change.config, &change.poll);
         self.max_connections = change.poll.max_connections;
         let before = std::mem::replace(&mut self.config, change.config).discovery;
@@ -94,7 +94,7 @@ impl Account {
         let now = Instant::now();
         if before != self.config.discovery {
             self.metrics.not_discovered();
-            self.board.discovered(None);
+            self.inventory.discovered(None);
         }
         match self.config.discovery {
             DiscoveryMode::Never => None,

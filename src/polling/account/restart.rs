@@ -52,14 +52,14 @@ impl Account {
     /// Lets the pace go on where it was before a restart. Its file is there before the first request is: without it
     /// the next process would not know that there was one. Where the disk does not answer, there may have been one.
     pub(super) async fn resume(&self) {
-        let first = self.pace.snapshot(self.clock.now());
-        let snapshot = match self.store.read_or_write(StateFile::Pace, first).await {
+        let first = self.limiter.snapshot(self.clock.now());
+        let snapshot = match self.state_dir.read_or_write(StateFile::Pace, first).await {
             Stored::Nothing => return,
             Stored::Unusable => None,
             Stored::This(snapshot) => Some(snapshot),
         };
         let date = self.clock.now();
-        let paused = self.pace.resume(snapshot.as_ref(), date);
+        let paused = self.limiter.resume(snapshot.as_ref(), date);
         if !paused.is_zero() {
             let (system, account) = self.metrics.account();
             let seconds = paused.as_secs_f64();
@@ -70,8 +70,8 @@ impl Account {
 
     /// Takes back what was known before a restart, and gives the time until the next discovery.
     pub(super) async fn restore(&mut self) -> Option<Duration> {
-        self.known = self.store.read(StateFile::Discovery, Ok).await?;
-        self.source().remember(self.known.memory.clone());
+        self.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
+        self.source().import_state(self.known.memory.clone());
         let DiscoveryState {
             up,
             last_success,
@@ -100,9 +100,9 @@ impl Account {
     ) -> Vec<Option<(StateSnapshot, Option<Listing>)>> {
         let (system, most) = (self.config.system, self.max_connections);
         let read = |id| {
-            self.store
+            self.state_dir
                 .read(StateFile::Target(id), move |mut snapshot: StateSnapshot| {
-                    let listing = snapshot.listing(system.documented, most)?;
+                    let listing = snapshot.listing(system.zero_series, most)?;
                     Ok((snapshot, listing))
                 })
         };

@@ -27,8 +27,8 @@ use crate::vendors::{Connect, PublishedLimits, System};
 
 static TEST: System = System {
     name: "test",
-    documented: &[("oauth", "")],
-    connected: None,
+    zero_series: &[("oauth", "")],
+    healthy_status: None,
     request_id_header: "x-request-id",
     quotas: |_, _| Vec::new(),
 };
@@ -120,8 +120,8 @@ impl Source for Fake {
             Reason::ServerError
         };
         let rows = rows.ok_or_else(|| PollError::new(reason, "list", "down"))?;
-        let mut draft = ListingBuilder::new("list", 1000, 1000);
-        draft.page(
+        let mut builder = ListingBuilder::new("list", 1000, 1000);
+        builder.add_page(
             rows.iter()
                 .map(|id| Connection {
                     id: (*id).into(),
@@ -131,7 +131,7 @@ impl Source for Fake {
                 .collect(),
             true,
         )?;
-        Ok(draft.finish())
+        Ok(builder.finish())
     }
 
     async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
@@ -181,7 +181,7 @@ impl Source for Fake {
 }
 
 struct Rig {
-    board: Arc<Inventory>,
+    inventory: Arc<Inventory>,
     source: Arc<Fake>,
     config: AccountConfig,
     poll: PollConfig,
@@ -219,9 +219,9 @@ fn start_with_budget(
     let source = Arc::new(Fake::default());
     prepare(&source);
     let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
-    let store = StateDir::default();
+    let state_dir = StateDir::default();
     start_on(
-        &store,
+        &state_dir,
         requests_per_minute,
         targets,
         discovery,
@@ -233,7 +233,7 @@ fn start_with_budget(
 
 /// With what is kept in this store, at this date.
 fn start_on(
-    store: &StateDir,
+    state_dir: &StateDir,
     requests_per_minute: u32,
     targets: Vec<TargetConfig>,
     discovery: DiscoveryMode,
@@ -242,7 +242,7 @@ fn start_on(
     clock: Clock,
 ) -> Rig {
     let requests_per_minute = NonZeroU32::new(requests_per_minute).unwrap();
-    let board = Arc::new(Inventory::new(
+    let inventory = Arc::new(Inventory::new(
         ExporterMetrics::new(clock.now()),
         clock.clone(),
     ));
@@ -264,24 +264,29 @@ fn start_on(
         first_poll_within: within,
         ..PollConfig::default()
     };
-    let pace = Arc::new(RequestLimiter::new(requests_per_minute, 1));
-    let durations = board.own().durations();
-    let metrics = Arc::new(AccountMetrics::new("test", "acme", pace.clone(), durations));
-    let store = store.account("test", "acme", "");
+    let limiter = Arc::new(RequestLimiter::new(requests_per_minute, 1));
+    let durations = inventory.exporter_metrics().durations();
+    let metrics = Arc::new(AccountMetrics::new(
+        "test",
+        "acme",
+        limiter.clone(),
+        durations,
+    ));
+    let state_dir = state_dir.account("test", "acme", "");
     let mut account = Account::with_source(
         config.clone(),
         &poll,
-        &board,
-        pace,
+        &inventory,
+        limiter,
         metrics,
-        store,
+        state_dir,
         source.clone(),
         clock,
     );
-    board.opening(0);
+    inventory.opening(0);
     let (changes, received) = mpsc::channel(1);
     Rig {
-        board,
+        inventory,
         source,
         config,
         poll,
@@ -295,7 +300,7 @@ fn start_on(
 
 impl Rig {
     fn page(&self) -> String {
-        let page = self.board.page(Encoding::Plain);
+        let page = self.inventory.page(Encoding::Plain);
         String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
     }
 
@@ -312,7 +317,7 @@ impl Rig {
 
     /// How many accounts and targets are missing until it is ready.
     fn missing(&self) -> (usize, usize) {
-        let missing = self.board.missing();
+        let missing = self.inventory.pending();
         missing.map_or((0, 0), |missing| (missing.accounts, missing.targets))
     }
 

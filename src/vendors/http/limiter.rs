@@ -161,7 +161,7 @@ impl RequestLimiter {
     }
 
     /// Waits until a request may be sent.
-    pub async fn turn(&self) -> Permit<'_> {
+    pub async fn acquire(&self) -> Permit<'_> {
         let begun = Instant::now();
         let _waits = QueuePlace::begin(&self.waiting);
         // The place in flight first: one that had its turn and then waited would be sent too late, and
@@ -191,7 +191,7 @@ impl RequestLimiter {
                 pace: self,
                 _in_flight: None,
             },
-            Err(_) => self.turn().await,
+            Err(_) => self.acquire().await,
         };
         turn.waited = begun.elapsed();
         turn
@@ -343,7 +343,7 @@ impl RequestLimiter {
     }
 
     /// Notes an answer that was not a 429.
-    pub fn answered(&self) {
+    pub fn reset_backoff(&self) {
         self.budget().refused = 0;
     }
 }

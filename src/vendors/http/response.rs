@@ -56,7 +56,7 @@ pub struct NewToken {
     /// The token.
     pub secret: SecretString,
     /// How long it lives.
-    pub lives: Duration,
+    pub lifetime: Duration,
     /// What it may be used for; empty where the answer does not say so.
     pub scope: String,
     /// What no document of the vendor's knows.
@@ -140,7 +140,7 @@ impl VendorResponse {
                 return Err("a token that no header can carry".into());
             }
             let mut unknown = UnknownValues::new();
-            let lives = expires_in
+            let lifetime = expires_in
                 .and_then(|seconds| seconds.number("expires_in", &mut unknown))
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
                 .unwrap_or(unsaid);
@@ -152,7 +152,7 @@ impl VendorResponse {
             }
             Ok(NewToken {
                 secret: token.text.into_owned().into(),
-                lives: lives.min(LONGEST_LIFE),
+                lifetime: lifetime.min(LONGEST_LIFE),
                 scope: scope.into_owned(),
                 unknown,
             })
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn what_stands_beside_a_token_is_read_leniently() {
         let minutes = |minutes| Duration::from_mins(minutes);
-        for (beside, lives, scope, odd) in [
+        for (beside, lifetime, scope, odd) in [
             (r#""expires_in":3600,"scope":"a b""#, minutes(60), "a b", 0),
             (
                 r#""expires_in":"3600","scope":["a","b"]"#,
@@ -316,8 +316,8 @@ mod tests {
             let told = token(&format!(r#"{{"access_token":"t",{beside}}}"#)).unwrap();
             assert_eq!(told.secret.expose_secret(), "t");
             assert_eq!(
-                (told.lives, told.scope.as_str()),
-                (lives, scope),
+                (told.lifetime, told.scope.as_str()),
+                (lifetime, scope),
                 "{beside}"
             );
             assert_eq!(told.unknown.values().sum::<u64>(), odd, "{beside}");

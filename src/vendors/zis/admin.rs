@@ -224,10 +224,10 @@ impl Minter {
         let read = move |answer: &VendorResponse| answer.token(DEFAULT_LIFETIME, fields);
         let token = answer.with(read).await?.1?;
         self.client.observer().unknown(&token.unknown);
-        let token = Token::new(token.secret, token.lives, ());
+        let token = Token::new(token.secret, token.lifetime, ());
         self.client.observer().credential_expires(
             name,
-            self.client.clock().now() + token.lives(),
+            self.client.clock().now() + token.lifetime(),
             true,
         );
         Ok(token)

@@ -33,7 +33,10 @@ const LONGEST_CURSOR: usize = 4096;
 
 /// Adds the rows of a page to the listing as they are read, and returns the cursor of the next page, if more was
 /// announced.
-pub(super) fn page(page: Value<'_>, draft: &mut ListingBuilder) -> Result<Option<String>, Misfit> {
+pub(super) fn page(
+    page: Value<'_>,
+    builder: &mut ListingBuilder,
+) -> Result<Option<String>, Misfit> {
     let mut members = page.members().ok_or(NO_OBJECT)?;
     // Each of the documented keys can be missing. An object with none of them is something else, such as a proxy's
     // "down for maintenance", and no empty listing.
@@ -48,7 +51,7 @@ pub(super) fn page(page: Value<'_>, draft: &mut ListingBuilder) -> Result<Option
             return Err(KEY_TWICE.into());
         }
         if let Some(at) = known {
-            documented |= rows(KINDS[at], &mut members, draft)?;
+            documented |= rows(KINDS[at], &mut members, builder)?;
             continue;
         }
         let Some(value) = members.next() else { break };
@@ -60,14 +63,14 @@ pub(super) fn page(page: Value<'_>, draft: &mut ListingBuilder) -> Result<Option
         } else if key.is("error") || key.is("errors") {
             return Err("errors".into());
         } else if let Some(key) = key.text() {
-            documented |= strangers(&cut(&key.text), value, draft)?;
+            documented |= strangers(&cut(&key.text), value, builder)?;
         }
     }
     if !documented {
         return Err("none of the documented arrays".into());
     }
     let next = meta.map_or(Ok(None), next)?;
-    draft.end_page(next.is_none())?;
+    builder.end_page(next.is_none())?;
     Ok(next)
 }
 
@@ -75,7 +78,7 @@ pub(super) fn page(page: Value<'_>, draft: &mut ListingBuilder) -> Result<Option
 fn rows(
     kind: &'static str,
     members: &mut Values<'_>,
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Result<bool, Misfit> {
     if !members.enter_list() {
         return match members.next() {
@@ -84,8 +87,8 @@ fn rows(
         };
     }
     while let Some(fields) = members.fields(ROW) {
-        let row = row(kind, fields?, draft)?;
-        draft.row(&row)?;
+        let row = row(kind, fields?, builder)?;
+        builder.row(&row)?;
     }
     members.leave();
     Ok(true)
@@ -118,7 +121,7 @@ fn flag(more: Option<Value<'_>>) -> Result<Option<bool>, Misfit> {
 
 /// Takes an array of a type that is not documented, whose objects are connections whatever they hold, and says whether it
 /// is one. A list of something else, and what is no list, is no connections.
-fn strangers(array: &str, list: Value<'_>, draft: &mut ListingBuilder) -> Result<bool, Misfit> {
+fn strangers(array: &str, list: Value<'_>, builder: &mut ListingBuilder) -> Result<bool, Misfit> {
     let Some(items) = list.items() else {
         return Ok(false);
     };
@@ -129,11 +132,14 @@ fn strangers(array: &str, list: Value<'_>, draft: &mut ListingBuilder) -> Result
             continue;
         }
         connections = true;
-        let row = stranger(array, value, draft)?;
-        draft.row(&row)?;
+        let row = stranger(array, value, builder)?;
+        builder.row(&row)?;
     }
     if empty || connections {
-        *draft.unknown_values().entry("connection_type").or_default() += 1;
+        *builder
+            .unknown_values()
+            .entry("connection_type")
+            .or_default() += 1;
     }
     Ok(empty || connections)
 }
@@ -141,7 +147,7 @@ fn strangers(array: &str, list: Value<'_>, draft: &mut ListingBuilder) -> Result
 fn row<'a>(
     kind: &'static str,
     fields: [Option<Value<'a>>; ROW.len()],
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let [
         name,
@@ -159,8 +165,8 @@ fn row<'a>(
     if name.text.is_empty() {
         return Err(nameless.into());
     }
-    let id = draft.name("name", name);
-    let unknown = draft.unknown_values();
+    let id = builder.name("name", name);
+    let unknown = builder.unknown_values();
     let mut fact = |field, value: Option<Value<'a>>| {
         value.map_or_else(Cow::default, |value| value.fact(field, unknown))
     };
@@ -186,16 +192,16 @@ fn row<'a>(
 fn stranger<'a>(
     array: &str,
     row: Value<'a>,
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let keys = ["name", "token_expiry", "created_at", "updated_at"];
     let [name, expiry, created, updated] = row.fields(keys)?;
     let id = match name.and_then(Value::text) {
-        Some(name) => draft.name("name", name),
+        Some(name) => builder.name("name", name),
         // Counted all the same, each as one of its own.
-        None => format!("{array} {}", draft.rows_taken()).into(),
+        None => format!("{array} {}", builder.rows_taken()).into(),
     };
-    let unknown = draft.unknown_values();
+    let unknown = builder.unknown_values();
     Ok(Connection {
         id,
         kind: "other",
@@ -287,9 +293,9 @@ mod tests {
             request_id: None,
             body: body.to_vec(),
         };
-        let mut draft = ListingBuilder::new("connections_all", 10, 100);
-        read_page(&answer, &mut draft)?;
-        Ok(draft.finish())
+        let mut builder = ListingBuilder::new("connections_all", 10, 100);
+        read_page(&answer, &mut builder)?;
+        Ok(builder.finish())
     }
 
     fn names(listing: &Listing) -> Vec<&str> {

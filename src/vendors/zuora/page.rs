@@ -29,21 +29,21 @@ pub(crate) fn read_page(
     answer: &VendorResponse,
     target: &str,
     names: &EntityNames,
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Result<bool, PollError> {
     answer.read(|page| {
         let (rows, next) = wire::entity_connections(page)?;
         for value in rows {
-            let row = connection(target, wire::EntityConnection::of(value)?, names, draft);
-            draft.row(&row)?;
+            let row = connection(target, wire::EntityConnection::of(value)?, names, builder);
+            builder.row(&row)?;
         }
         // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
         // never where. Where it is missing, a full page is worth one more request.
-        let rows = draft.rows_on_page();
+        let rows = builder.rows_on_page();
         let more = next || rows >= PAGE_SIZE as usize;
-        let progress = draft.end_page(!more)?;
+        let progress = builder.end_page(!more)?;
         if !progress && rows > 0 {
-            return Err(draft
+            return Err(builder
                 .no_progress("holds only connections of earlier pages")
                 .into());
         }
@@ -69,18 +69,18 @@ fn connection<'a>(
     target: &str,
     row: wire::EntityConnection<'a>,
     names: &'a EntityNames,
-    draft: &mut ListingBuilder,
+    builder: &mut ListingBuilder,
 ) -> Connection<Cow<'a, str>> {
     let (source, other) = (row.source, row.target);
     let id = match row.id {
-        Some(id) => draft.name("id", id),
+        Some(id) => builder.name("id", id),
         None => format!("{source}-{other}").into(),
     };
     let kind = match (source == target, other == target) {
         (true, _) => "outbound",
         (false, true) => "inbound",
         (false, false) => {
-            draft.unknown("entity");
+            builder.unknown("entity");
             "other"
         }
     };
@@ -88,7 +88,7 @@ fn connection<'a>(
         .into_iter()
         .find(|known| row.status.eq_ignore_ascii_case(known))
         .unwrap_or_else(|| {
-            draft.unknown("status");
+            builder.unknown("status");
             "other"
         });
     Connection {

@@ -236,7 +236,7 @@ impl Checks {
         } else {
             &self.usual
         };
-        let Some(turn) = lane.turn(address).await else {
+        let Some(turn) = lane.acquire(address).await else {
             return Verdict::Busy;
         };
         // It may have been found right while this one waited.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::inventory::Selector;
-use crate::inventory::tests::parts::{Kept, board, kept, series};
+use crate::inventory::tests::parts::{Kept, inventory, kept, series};
 
 #[test]
 fn only_what_can_be_scraped_is_a_host() {
@@ -96,19 +96,19 @@ proptest! {
 
     #[test]
     fn what_is_discovered_is_the_whole_page_and_nothing_twice(kept in kept()) {
-        let board = board(&kept);
+        let inventory = inventory(&kept);
         let discovery = ServiceDiscovery { tls: false, telemetry_path: "/metrics" };
         let request = Request::builder().uri("/sd").header(header::HOST, "a:1").body(()).unwrap();
-        let groups = discovery.groups(&request, &board.names().unwrap()).unwrap();
+        let groups = discovery.groups(&request, &inventory.names().unwrap()).unwrap();
         let groups: Vec<Value> = serde_json::from_str(&groups).unwrap();
         prop_assert_eq!(groups.len(), kept.len() + 1);
         let mut joined = BTreeSet::new();
         for group in &groups {
-            for one in series(&board, &scraped(group)) {
+            for one in series(&inventory, &scraped(group)) {
                 prop_assert!(joined.insert(one.clone()), "{:?} comes twice", one);
             }
         }
-        prop_assert_eq!(joined, series(&board, &Selector::default()));
+        prop_assert_eq!(joined, series(&inventory, &Selector::default()));
         let instances: BTreeSet<_> = groups.iter().map(|group| group["labels"]["instance"].to_string()).collect();
         prop_assert_eq!(instances.len(), groups.len(), "each has an up of its own");
     }
@@ -124,7 +124,7 @@ fn a_target_says_all_that_a_scrape_needs() {
     let request = Request::builder().uri("/sd").header(header::HOST, "a:1");
     let request = request.body(()).unwrap();
     let groups = discovery
-        .groups(&request, &board(&kept).names().unwrap())
+        .groups(&request, &inventory(&kept).names().unwrap())
         .unwrap();
     assert_eq!(
         groups,

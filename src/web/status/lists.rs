@@ -140,7 +140,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
         })
     });
     let ill = held().flat_map(|(place, held)| {
-        let well = place.system.connected;
+        let well = place.system.healthy_status;
         let connections = held.listing.connections();
         let ill = connections
             .filter(move |connection| well.is_some_and(|well| connection.status != well));

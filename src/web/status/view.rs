@@ -250,7 +250,7 @@ pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow
                     target: Name(label),
                 },
                 since: state.failing_since.map(date),
-                connections: fresh.map(|held| Tally::of(held, account.system.connected)),
+                connections: fresh.map(|held| Tally::of(held, account.system.healthy_status)),
                 listed: state.last_success.map(date),
                 next: date(state.next_poll_after(account.metrics.pause_ends())),
                 error: state

@@ -20,7 +20,7 @@ async fn targets_that_appear_or_vanish_start_and_stop_without_a_restart() {
     );
     sleep(MINUTE / 2).await;
     assert_eq!(
-        (rig.targets(), rig.board.missing()),
+        (rig.targets(), rig.inventory.pending()),
         (set(&["One", "Two"]), None)
     );
 
@@ -79,7 +79,7 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 5);
     sleep(DISCOVERY_INTERVAL * 10).await;
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
-    assert_eq!(rig.board.missing(), None, "it had its first attempt");
+    assert_eq!(rig.inventory.pending(), None, "it had its first attempt");
     // Another credential is worth a try at the next interval.
     rig.source.finds(&[("1", "One")]);
     *rig.source.credential.lock().unwrap() = Some(1);

@@ -12,10 +12,10 @@ async fn it_is_ready_once_each_target_had_its_first_attempt_good_or_bad() {
     );
     sleep(Duration::from_millis(1)).await;
     assert_eq!(rig.missing(), (0, 2));
-    let missing = rig.board.missing().unwrap();
+    let missing = rig.inventory.pending().unwrap();
     assert_eq!(missing.to_string(), "targets not polled yet: 2");
     sleep(MINUTE).await;
-    assert_eq!(rig.board.missing(), None);
+    assert_eq!(rig.inventory.pending(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,12 +26,12 @@ async fn a_target_that_comes_by_a_reload_takes_nothing_back() {
         });
         sleep(MINUTE).await;
         // Nobody has to ask for it to be true.
-        assert!(!looked_at || rig.board.missing().is_none());
+        assert!(!looked_at || rig.inventory.pending().is_none());
         rig.reload(|config, _| {
             config.targets = ["1", "2", "3"].map(target).into();
         })
         .await;
-        assert_eq!(rig.board.missing(), None);
+        assert_eq!(rig.inventory.pending(), None);
     }
 }
 
@@ -44,11 +44,11 @@ async fn an_account_that_comes_by_a_reload_takes_nothing_back() {
         |_| {},
     );
     sleep(MINUTE / 2).await;
-    let pace = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
-    let durations = rig.board.own().durations();
-    let metrics = AccountMetrics::new("test", "other", pace, durations);
-    let _other = rig.board.open(&TEST, Arc::new(metrics));
-    assert_eq!(rig.board.missing(), None);
+    let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
+    let durations = rig.inventory.exporter_metrics().durations();
+    let metrics = AccountMetrics::new("test", "other", limiter, durations);
+    let _other = rig.inventory.open(&TEST, Arc::new(metrics));
+    assert_eq!(rig.inventory.pending(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,17 +62,17 @@ async fn an_account_whose_targets_cannot_be_listed_had_its_attempt() {
         },
     );
     sleep(MINUTE / 4).await;
-    let missing = rig.board.missing().unwrap();
+    let missing = rig.inventory.pending().unwrap();
     assert_eq!(
         missing.to_string(),
         "accounts whose targets were not listed yet: 1"
     );
     sleep(MINUTE / 2).await;
-    assert_eq!(rig.board.missing(), None);
+    assert_eq!(rig.inventory.pending(), None);
     // Now they are listed, and were not polled.
     rig.source.finds(&[("1", "One")]);
     sleep(MINUTE * 2).await;
-    assert_eq!(rig.board.missing(), None);
+    assert_eq!(rig.inventory.pending(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,24 +82,24 @@ async fn names_that_cannot_be_had_are_no_attempt_to_list_anything() {
         *source.takes.lock().unwrap() = Duration::from_secs(5);
     });
     while rig.source.polls_of("1").is_empty() {
-        assert!(rig.board.missing().is_some());
+        assert!(rig.inventory.pending().is_some());
         sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 1);
-    assert!(rig.board.missing().is_some(), "it is under way");
+    assert!(rig.inventory.pending().is_some(), "it is under way");
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(rig.board.missing(), None);
+    assert_eq!(rig.inventory.pending(), None);
 }
 
 #[test]
 fn it_is_not_ready_while_accounts_are_being_opened() {
     let clock = Clock::system();
-    let board = Inventory::new(ExporterMetrics::new(clock.now()), clock);
-    board.opening(3);
+    let inventory = Inventory::new(ExporterMetrics::new(clock.now()), clock);
+    inventory.opening(3);
     assert_eq!(
-        board.missing().unwrap().to_string(),
+        inventory.pending().unwrap().to_string(),
         "accounts still being opened: 3"
     );
-    board.opening(0);
-    assert_eq!(board.missing(), None, "a shard may have none");
+    inventory.opening(0);
+    assert_eq!(inventory.pending(), None, "a shard may have none");
 }

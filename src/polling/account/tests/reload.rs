@@ -3,7 +3,7 @@
 use super::*;
 
 impl Rig {
-    /// Takes up the configuration as this makes it, and waits until the board shows that.
+    /// Takes up the configuration as this makes it, and waits until the inventory shows that.
     pub(super) async fn reload(&self, change: impl FnOnce(&mut AccountConfig, &mut PollConfig)) {
         let (mut config, mut poll) = (self.config.clone(), self.poll);
         change(&mut config, &mut poll);

@@ -5,7 +5,7 @@ use super::*;
 /// A folder, the clock, and what starts a daemon on both.
 struct Restarts {
     _folder: tempfile::TempDir,
-    store: StateDir,
+    state_dir: StateDir,
     clock: Clock,
     source: Arc<Fake>,
     targets: Vec<TargetConfig>,
@@ -17,7 +17,7 @@ impl Restarts {
         let folder = tempfile::tempdir().unwrap();
         let failures = prometheus::IntCounter::new("failures", "failures").unwrap();
         Self {
-            store: StateDir::open(folder.path(), failures).await.unwrap(),
+            state_dir: StateDir::open(folder.path(), failures).await.unwrap(),
             _folder: folder,
             clock: Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap()),
             source: Arc::default(),
@@ -33,7 +33,7 @@ impl Restarts {
     fn start_at(&self, clock: Clock) -> Rig {
         let (targets, source) = (self.targets.clone(), self.source.clone());
         start_on(
-            &self.store,
+            &self.state_dir,
             1000,
             targets,
             self.discovery,
@@ -76,7 +76,7 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
     let rig = restarts.start();
     sleep(Duration::from_secs(1)).await;
     assert_eq!((families(&rig), restarts.asked()), (before, asked));
-    assert_eq!(rig.board.missing(), None, "it is ready");
+    assert_eq!(rig.inventory.pending(), None, "it is ready");
     assert_eq!(rig.value(&["target_restored{", "One"]), Some(1.0));
     assert_eq!(rig.value(&["target_up{", "One"]), Some(1.0));
     assert_eq!(rig.value(&["polls_total{", "One", "success"]), Some(0.0));

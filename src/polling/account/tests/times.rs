@@ -97,9 +97,9 @@ const LINEAR: std::time::Duration = std::time::Duration::from_secs(20);
 async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     let begun = std::time::Instant::now();
     let rig = start(Vec::new(), DiscoveryMode::Never, Duration::ZERO, |_| {});
-    let pace = Arc::new(RequestLimiter::new(rig.config.requests_per_minute, 1));
-    let durations = rig.board.own().durations();
-    let metrics = Arc::new(AccountMetrics::new("test", "acme", pace, durations));
+    let limiter = Arc::new(RequestLimiter::new(rig.config.requests_per_minute, 1));
+    let durations = rig.inventory.exporter_metrics().durations();
+    let metrics = Arc::new(AccountMetrics::new("test", "acme", limiter, durations));
     let schedule = Arc::new(Schedule::new(&rig.config, &rig.poll, metrics.clone()));
     let jobs = Arc::new(crate::polling::background_jobs::BackgroundJobs::new(
         rig.source.clone(),
@@ -126,13 +126,13 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
         kind: "oauth",
         ..<Connection<&str>>::default()
     });
-    let mut draft = ListingBuilder::new("list", names.len(), names.len());
-    draft.page(rows.collect(), true).unwrap();
+    let mut builder = ListingBuilder::new("list", names.len(), names.len());
+    builder.add_page(rows.collect(), true).unwrap();
     let target = TargetConfig {
         expect: names,
         ..target("1")
     };
-    let expected = Setup::new(rig.source.clone(), jobs, &[target]).expected("1", &draft.finish());
+    let expected = Setup::new(rig.source.clone(), jobs, &[target]).expected("1", &builder.finish());
     assert_eq!(expected.iter().filter(|(_, there)| *there).count(), 40_000);
     assert!(begun.elapsed() < LINEAR, "{:?}", begun.elapsed());
 }
@@ -230,12 +230,12 @@ async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the
     sleep(MINUTE + MINUTE / 2).await;
     let next = |id: &str| {
         let date = rig.value(&["next_poll_timestamp_seconds{", &format!("target=\"{id}\"")]);
-        date.unwrap() - crate::clock::seconds(rig.board.date())
+        date.unwrap() - crate::clock::seconds(rig.inventory.date())
     };
     assert!(next("1") < 60.0 && next("2") < 60.0);
-    let seen = rig.board.seen();
+    let seen = rig.inventory.snapshot();
     let metrics = seen[0].metrics.clone();
-    let ends = rig.board.date() + MINUTE * 10;
+    let ends = rig.inventory.date() + MINUTE * 10;
     metrics.paused_until(ends);
     *rig.source.takes.lock().unwrap() = MINUTE * 10;
     for minute in 0..10 {

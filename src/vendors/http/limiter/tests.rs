@@ -13,7 +13,7 @@ async fn no_minute_sees_more_than_the_budget() {
     let pace = pace(30);
     let mut sent = Vec::new();
     for _ in 0..200 {
-        pace.turn().await;
+        pace.acquire().await;
         sent.push(Instant::now());
     }
     for window in sent.windows(31) {
@@ -31,7 +31,7 @@ async fn a_pause_holds_back_everybody_and_a_longer_one_wins() {
     pace.pause(Duration::from_secs(10));
     pace.pause(Duration::from_secs(5));
     let begun = Instant::now();
-    pace.turn().await;
+    pace.acquire().await;
     assert!(begun.elapsed() >= Duration::from_secs(10));
 }
 
@@ -53,7 +53,7 @@ async fn without_a_word_from_the_vendor_the_wait_doubles_up_to_a_minute() {
         ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
     }
     assert_eq!(pace.budget().refused, 10);
-    pace.answered();
+    pace.reset_backoff();
     assert_eq!(pace.budget().refused, 0);
 }
 
@@ -66,7 +66,7 @@ async fn who_asks_first_goes_first() {
         let (pace, order) = (pace.clone(), order.clone());
         tasks.spawn(async move {
             for _ in 0..if target == "many pages" { 10 } else { 1 } {
-                pace.turn().await;
+                pace.acquire().await;
                 order.lock().push(target);
             }
         });
@@ -114,7 +114,7 @@ async fn a_changing_rate_never_lets_more_through_than_the_configured_one() {
     let pace = pace(60);
     let mut sent = Vec::new();
     for n in 0..400 {
-        drop(pace.turn().await);
+        drop(pace.acquire().await);
         sent.push(Instant::now());
         if n % 37 == 0 {
             pace.back_off(Instant::now(), Some(Duration::from_millis(10)));
@@ -130,29 +130,29 @@ async fn no_more_than_four_are_in_flight() {
     let pace = pace(60_000);
     let mut turns = Vec::new();
     for _ in 0..MOST_IN_FLIGHT {
-        turns.push(pace.turn().await);
+        turns.push(pace.acquire().await);
     }
-    let fifth = tokio::time::timeout(Duration::from_mins(1), pace.turn()).await;
+    let fifth = tokio::time::timeout(Duration::from_mins(1), pace.acquire()).await;
     assert!(fifth.is_err());
     turns.pop();
-    pace.turn().await;
+    pace.acquire().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
     let pace = pace(60_000);
-    let (first, second) = (pace.turn().await, pace.turn().await);
+    let (first, second) = (pace.acquire().await, pace.acquire().await);
     pace.quota_left(2, Duration::from_mins(1));
     drop(first);
-    let third = pace.turn().await;
+    let third = pace.acquire().await;
     let soon = Duration::from_secs(10);
     assert!(
-        tokio::time::timeout(soon, pace.turn()).await.is_err(),
+        tokio::time::timeout(soon, pace.acquire()).await.is_err(),
         "two are left, and two are under way"
     );
     drop((second, third));
     let begun = Instant::now();
-    drop(pace.turn().await);
+    drop(pace.acquire().await);
     assert!(
         (Duration::from_secs(49)..Duration::from_secs(51)).contains(&begun.elapsed()),
         "whole again"
@@ -163,7 +163,7 @@ async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
 async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_request() {
     let date: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
     let before = pace(60);
-    drop(before.turn().await);
+    drop(before.acquire().await);
     before.back_off(Instant::now(), Some(Duration::from_secs(30)));
     let kept = before.snapshot(date);
 
@@ -174,7 +174,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
     );
     assert!((after.per_second().1 * 60.0 - 30.0).abs() < 1e-9);
     let begun = Instant::now();
-    drop(after.turn().await);
+    drop(after.acquire().await);
     assert!(begun.elapsed() >= Duration::from_secs(20));
 
     // Whatever became of the file and of the clock: a whole period, and no pause beyond an hour.
@@ -187,7 +187,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
         let paused = after.resume(kept, date);
         assert!(paused <= LONGEST_PAUSE);
         let begun = Instant::now();
-        drop(after.turn().await);
+        drop(after.acquire().await);
         assert!(begun.elapsed() >= Duration::from_secs(1).max(paused));
     }
 }
@@ -195,7 +195,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_in_line_goes_before_a_request_in_the_background() {
     let pace = Arc::new(pace(60));
-    pace.turn().await;
+    pace.acquire().await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let ask = |name: &'static str, behind: bool| {
         let (pace, order) = (pace.clone(), order.clone());
@@ -203,7 +203,7 @@ async fn whoever_waits_in_line_goes_before_a_request_in_the_background() {
             let _turn = if behind {
                 pace.acquire_in_background().await
             } else {
-                pace.turn().await
+                pace.acquire().await
             };
             order.lock().push(name);
         })
@@ -223,7 +223,7 @@ async fn requests_in_the_background_are_inside_the_budget_and_the_pauses() {
     let pace = pace(60);
     let begun = Instant::now();
     for _ in 0..3 {
-        pace.turn().await;
+        pace.acquire().await;
         pace.acquire_in_background().await;
     }
     assert!(begun.elapsed() >= Duration::from_secs(5));
@@ -239,7 +239,11 @@ async fn a_request_in_the_background_that_hangs_takes_no_place_in_flight() {
     let _hangs = pace.acquire_in_background().await;
     let mut in_flight = Vec::new();
     for _ in 0..MOST_IN_FLIGHT {
-        in_flight.push(timeout(Duration::from_secs(1), pace.turn()).await.unwrap());
+        in_flight.push(
+            timeout(Duration::from_secs(1), pace.acquire())
+                .await
+                .unwrap(),
+        );
     }
 }
 
@@ -251,7 +255,7 @@ async fn a_budget_that_is_always_used_up_lets_a_request_in_the_background_throug
         let pace = pace.clone();
         busy.spawn(async move {
             loop {
-                pace.turn().await;
+                pace.acquire().await;
             }
         });
     }

@@ -65,7 +65,7 @@ impl Lane {
     }
 
     /// Waits for a turn; `None` if too many wait.
-    pub(super) async fn turn(self: &Arc<Self>, address: IpAddr) -> Option<LanePermit> {
+    pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<LanePermit> {
         let (turn, mine) = oneshot::channel();
         let network = network(address);
         self.queue.lock().enter(Waiting { network, turn });
@@ -163,13 +163,13 @@ mod tests {
     /// The order in which these get their turn, who all wait when the only thread becomes free.
     async fn order(askers: &[IpAddr]) -> Vec<usize> {
         let lane = Lane::new(1);
-        let held = lane.turn(address(0)).await.unwrap();
+        let held = lane.acquire(address(0)).await.unwrap();
         let mut all = tokio::task::JoinSet::new();
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
         for (index, asker) in askers.iter().copied().enumerate() {
             let (lane, sender) = (lane.clone(), sender.clone());
             all.spawn(async move {
-                let turn = lane.turn(asker).await.unwrap();
+                let turn = lane.acquire(asker).await.unwrap();
                 sender.send(index).unwrap();
                 drop(turn);
             });
@@ -207,11 +207,11 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_one_address_displaces_only_its_own() {
         let lane = Lane::new(1);
-        let held = lane.turn(address(0)).await.unwrap();
+        let held = lane.acquire(address(0)).await.unwrap();
         let wait = |asker| {
             let (lane, (sender, entered)) = (lane.clone(), oneshot::channel());
             let task = tokio::spawn(async move {
-                let turn = lane.turn(asker);
+                let turn = lane.acquire(asker);
                 tokio::pin!(turn);
                 let first = futures_util::poll!(turn.as_mut());
                 sender.send(()).unwrap();
@@ -243,12 +243,12 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_gives_up_the_turn() {
         let lane = Lane::new(1);
-        let held = lane.turn(address(0)).await.unwrap();
-        let mut left = Box::pin(lane.turn(address(1)));
+        let held = lane.acquire(address(0)).await.unwrap();
+        let mut left = Box::pin(lane.acquire(address(1)));
         assert!(futures_util::poll!(left.as_mut()).is_pending());
         drop(held);
         // It was given the turn, and never takes it.
         drop(left);
-        assert!(lane.turn(address(2)).await.is_some());
+        assert!(lane.acquire(address(2)).await.is_some());
     }
 }
