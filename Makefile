@@ -37,12 +37,12 @@ bench:
 
 ## lint: format, clippy with warnings denied
 lint:
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 
 ## docs: the documentation of the code, with warnings denied
 docs:
-	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 
 ## soak: ten minutes of a hostile vendor and of clients without manners; make test has two
 soak:

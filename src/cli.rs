@@ -3,6 +3,7 @@
 mod environment;
 mod help;
 
+#[cfg(feature = "demo")]
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,8 +15,9 @@ use serde::Deserialize as _;
 
 use crate::polling::shard::ShardIndex;
 use crate::settings::Period;
-use crate::simulator::{Fault, Sizes};
 use crate::web::{listen_address, telemetry_path};
+#[cfg(feature = "demo")]
+use connections_simulator::{Fault, Sizes};
 
 /// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
 /// and inside a request budget, and serves them to Prometheus.
@@ -38,12 +40,14 @@ pub enum Command {
     /// Poll every target once, inside its budget, and print a table of what was found; exit 0 only if
     /// all were listed and no expected connection is missing.
     Check(CheckFlags),
+    #[cfg(feature = "demo")]
     /// Run the daemon against the built-in simulator: no credentials, no file.
     Demo {
         #[command(flatten)]
         #[expect(missing_docs, reason = "flags")]
         simulator: SimulatorFlags,
     },
+    #[cfg(feature = "demo")]
     /// Run only the simulator of both APIs, and print a configuration that polls it.
     Simulate {
         #[command(flatten)]
@@ -233,6 +237,7 @@ pub enum LogFormat {
 }
 
 /// Flags of the simulator.
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Simulator")]
 pub struct SimulatorFlags {
@@ -281,6 +286,7 @@ pub struct SimulatorFlags {
     pub fault: Vec<Fault>,
 }
 
+#[cfg(feature = "demo")]
 impl SimulatorFlags {
     /// How much the simulated APIs hold.
     #[must_use]
@@ -294,6 +300,7 @@ impl SimulatorFlags {
     }
 }
 
+#[cfg(feature = "demo")]
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| match listen_address(text) {
         Err(problem) if text.contains(':') => problem,
@@ -376,6 +383,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "demo")]
     #[test]
     fn the_simulator_is_for_loopback_only() {
         assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:9933").is_ok());

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod exposition;
 pub mod inventory;
+pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod polling;
@@ -18,9 +19,8 @@ pub mod systemd;
 pub mod vendors;
 pub mod web;
 
-pub mod simulator;
-
 #[cfg(test)]
+#[path = "../tests/documents/mod.rs"]
 mod documents;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -11,9 +11,9 @@ use connections_exporter::inventory::{AccountHandle, Inventory};
 use connections_exporter::metrics::{AccountMetrics, ExporterMetrics};
 use connections_exporter::model::listing::{Listing, ListingBuilder};
 use connections_exporter::model::state::{LastListing, PollOutcome, TargetState};
-use connections_exporter::simulator::{Simulator, Sizes, World};
 use connections_exporter::vendors::http::{RequestLimiter, VendorResponse};
 use connections_exporter::vendors::{AccountSettings, System, zis};
+use connections_simulator::{Simulator, Sizes, World};
 use http::{Request, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub(crate) fn answer(rows: usize, tokens: usize) -> VendorResponse {
     .header("authorization", format!("Bearer {}", integration.token))
     .body(Bytes::new())
     .expect("the request is well formed");
-    let simulator = Simulator::new(world, Vec::new(), None, Clock::new(move || now));
+    let simulator = Simulator::new(world, Vec::new(), None, move || now);
     let response = simulator.respond(request).expect("there is no fault");
     assert_eq!(response.status(), StatusCode::OK);
     VendorResponse {

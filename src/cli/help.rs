@@ -24,6 +24,10 @@ impl Cli {
             .cloned()
             .collect();
         for (name, used) in USED {
+            if command.find_subcommand(name).is_none() {
+                // It belongs to a feature that is off.
+                continue;
+            }
             let unused = global.iter().filter(|flag| {
                 let long = flag.get_long().unwrap_or_default();
                 !used.iter().any(|used| long.starts_with(used))

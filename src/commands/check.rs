@@ -1,44 +1,50 @@
-//! `check`: every target polled once, and a table of what was found.
+//! The `check` command: polls every target once and reports the results as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::FailOn;
+use super::load::{load, some_configuration};
+use super::{LAST_LINES, say};
+use crate::blocking::output;
+use crate::cli::{CheckFlags, CheckFormat, Daemon, FailOn};
 use crate::clock::{Clock, until};
 use crate::config::Config;
 use crate::inventory::{AccountSnapshot, Inventory};
 use crate::metrics::ExporterMetrics;
 use crate::model::error::{PollError, Reason};
 use crate::model::state::TargetState;
+use crate::polling::shard::Shard;
 use crate::polling::supervisor::Supervisor;
 use crate::sanitize::ForLog;
 use crate::state_dir::StateDir;
 
-/// How often to look whether all was polled.
+/// Interval at which the state of all targets is examined.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A pause that grows by less is not told again: several answers of one moment say the same.
+/// Smallest extension of a pause that is reported again. Responses that arrive at about the same
+/// time imply the same pause.
 const SAME_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is worth telling before the report.
+/// Event during a check, before its report is complete.
 #[derive(Debug)]
 pub enum CheckEvent<'a> {
-    /// How many targets were polled, of how many that are known so far.
+    /// Number of targets polled, and number of targets known so far.
     #[expect(missing_docs, reason = "as above")]
     Progress { polled: usize, known: usize },
-    /// The vendor lets an account wait.
+    /// The vendor pauses an account.
     Paused(Pause<'a>),
 }
 
-/// An account that waits because its vendor said so.
+/// Account that is paused at the vendor's request.
 #[derive(Debug)]
 pub struct Pause<'a> {
     system: &'static str,
@@ -58,47 +64,47 @@ impl fmt::Display for Pause<'_> {
     }
 }
 
-/// What was found.
+/// Result of a check.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Each target that is configured or was discovered.
+    /// All targets that are configured or were discovered.
     pub targets: Vec<Polled>,
-    /// Each account whose targets, or whose targets' names, could not be listed.
+    /// Accounts whose targets, or whose targets' names, could not be listed.
     pub discoveries: Vec<Undiscovered>,
 }
 
-/// A target after its poll.
+/// Result of one target's poll.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "each field is the label of the same name")]
 pub struct Polled {
     pub system: &'static str,
     pub account: String,
     pub target: String,
-    /// How many connections it holds, by type, or by type and status (`inbound connected`).
+    /// Number of connections by type, or by type and status (`inbound connected`).
     pub connections: BTreeMap<String, u64>,
-    /// How many pages its listing took.
+    /// Number of pages of the listing.
     pub pages: u32,
-    /// How long the poll took, waiting for the budget included.
+    /// Duration of the poll in seconds, including waits for the rate limiter.
     pub seconds: f64,
-    /// What the configuration expects and is not there.
+    /// Expected connections that are not in the listing.
     pub missing: Vec<String>,
-    /// Why there is no listing.
+    /// Reason why there is no listing.
     pub failure: Option<TargetFailure>,
 }
 
-/// An account whose discovery failed.
+/// Account whose discovery failed.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "each field is the label of the same name")]
 pub struct Undiscovered {
     pub system: &'static str,
     pub account: String,
-    /// Whether its targets are known all the same: then only their names are missing.
+    /// Whether the targets are known, and only their names are missing.
     pub only_names: bool,
-    /// Why.
+    /// Reason of the failure.
     pub failure: TargetFailure,
 }
 
-/// What went wrong, and what to do.
+/// Failure with its remedy.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "each field is as in the log")]
 pub struct TargetFailure {
@@ -121,8 +127,9 @@ impl From<&PollError> for TargetFailure {
     }
 }
 
-/// Polls each target once, inside the budget of its account, for this long at most. Ends before that
-/// once all that is left belongs to accounts whose pause is longer.
+/// Polls each target once, within the rate limit of its account, for at most `timeout`.
+///
+/// Ends earlier once all remaining targets belong to accounts that are paused beyond the timeout.
 pub async fn check(
     mut config: Config,
     clock: Clock,
@@ -139,7 +146,7 @@ pub async fn check(
     let (_, shown) = accounts.apply(config).await?;
     shown.wait().await;
     let deadline = Instant::now() + timeout;
-    // By system and account, with when it was told.
+    // By system and account: end of the pause, and when it was reported.
     let mut pauses: BTreeMap<(&str, String), (Timestamp, Instant)> = BTreeMap::new();
     loop {
         let seen = inventory.snapshot();
@@ -173,7 +180,7 @@ pub async fn check(
         let left = deadline.saturating_duration_since(Instant::now());
         let waits = |account: &&AccountSnapshot| {
             let key = (account.system.name, account.account.clone());
-            // Answers to requests that were sent before the pause still come.
+            // Responses to requests that were sent before the pause may still arrive.
             let pause = pauses.get(&key);
             pause.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
         };
@@ -189,7 +196,7 @@ fn is_polled(state: &TargetState) -> bool {
     state.last_attempt.is_some()
 }
 
-/// Whether all of an account was polled that can be.
+/// Returns whether every target of an account that can be polled was polled.
 fn is_finished(account: &AccountSnapshot) -> bool {
     match &account.targets {
         Some(targets) => targets.iter().all(|(_, state)| is_polled(state)),
@@ -232,7 +239,7 @@ impl Report {
         report
     }
 
-    /// What there is to fail on; `None` if there is nothing of the kind.
+    /// Returns the reasons to fail under `fail_on`; `None` if there are none.
     #[must_use]
     pub fn problem(&self, fail_on: &[FailOn]) -> Option<String> {
         let missing: usize = self.targets.iter().map(|target| target.missing.len()).sum();
@@ -251,7 +258,7 @@ impl Report {
         (!problems.is_empty()).then(|| problems.join(", "))
     }
 
-    /// Whether every target was listed.
+    /// Returns whether every target was listed.
     fn is_listed(&self) -> bool {
         self.targets.iter().all(|target| target.failure.is_none())
             && self.discoveries.iter().all(|account| account.only_names)
@@ -286,8 +293,9 @@ impl Polled {
 
 impl fmt::Display for Report {
     #[expect(clippy::too_many_lines, reason = "a table, line by line")]
-    /// For people: a line for each target, totals, and what to do about each failure. Colours are for whoever prints it
-    /// to take out where there is no terminal.
+    /// Writes a line for each target, the totals, and a remedy for each failure.
+    ///
+    /// Colours are always included: the caller removes them if there is no terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(NOTHING);
@@ -348,7 +356,7 @@ impl fmt::Display for Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        // A line for each target, after the heading.
+        // The heading, then one line for each target, then the totals.
         let wrong = |target: &Polled| target.failure.is_some() || !target.missing.is_empty();
         let wrong = std::iter::once(false).chain(self.targets.iter().map(wrong));
         for (line, wrong) in table.lines().zip(wrong.chain([failed + missing > 0])) {
@@ -395,7 +403,7 @@ impl fmt::Display for Report {
 }
 
 impl TargetFailure {
-    /// Of what the time was not enough for.
+    /// Returns the failure of a target that was not polled in time.
     fn unreached(paused_until: Option<Timestamp>) -> Self {
         let (reason, error, remedy) = match paused_until {
             Some(until) => {
@@ -437,5 +445,31 @@ impl TargetFailure {
             f,
             "\n{what}: {reason}{status}\n  {error}{id}\n  To do: {remedy}"
         )
+    }
+}
+
+/// Runs the command. It fails after its report if a condition of `--fail-on` is met.
+pub async fn command(flags: &Daemon, shard: Shard, how: &CheckFlags) -> anyhow::Result<()> {
+    some_configuration(flags).await?;
+    let config = load(flags.config_file.clone(), shard).await?;
+    let shown = output::is_watched();
+    // Clears the progress line before anything else is written.
+    let clear = if shown { "\r\u{1b}[K" } else { "" };
+    let tell = |news: CheckEvent<'_>| match news {
+        CheckEvent::Progress { polled, known } if shown => {
+            output::progress(&format!("\r{polled} of {known} targets polled "));
+        }
+        CheckEvent::Progress { .. } => {}
+        CheckEvent::Paused(pause) => output::tell(&format!("{clear}{pause}\n")),
+    };
+    let report = check(config, Clock::system(), how.timeout, tell).await?;
+    output::finish(clear, Some(LAST_LINES));
+    match how.format {
+        CheckFormat::Table => say(&report.to_string())?,
+        CheckFormat::Json => say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+    }
+    match report.problem(&how.fail_on) {
+        Some(problem) => bail!(problem),
+        None => Ok(()),
     }
 }

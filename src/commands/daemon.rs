@@ -9,6 +9,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::load::{self, some_configuration};
+use super::signals;
+use crate::cli::Daemon;
 use crate::clock::Clock;
 use crate::inventory::Inventory;
 use crate::metrics::ExporterMetrics;
@@ -158,4 +161,29 @@ pub async fn run(
         never = supervisor => match never {},
         ended = async { tokio::try_join!(serving, polling) } => ended.map(|((), ())| ()),
     }
+}
+
+/// Runs the daemon as its flags say.
+pub async fn command(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
+    let shutdown = signals::shutdown()?;
+    let hangups = signals::hangups()?;
+    let begin = async {
+        some_configuration(flags).await?;
+        let file = flags.config_file.clone();
+        let (configuration, reload) =
+            Configuration::load(move || load::load(file.clone(), shard)).await?;
+        let web = Web {
+            config_file: Some(flags.config_file.display().to_string()),
+            shard,
+            ..load::web(flags, &reload).await?
+        };
+        anyhow::Ok((configuration, reload, web))
+    };
+    let Some(ready) = shutdown.run_until_cancelled(begin).await else {
+        return Ok(());
+    };
+    let (configuration, reload, web) = ready?;
+    let _hangups = AbortOnDropHandle::new(tokio::spawn(signals::reload_on(hangups, reload)));
+    let state_dir = flags.state_dir.as_deref();
+    run(configuration, web, Clock::system(), state_dir, shutdown).await
 }

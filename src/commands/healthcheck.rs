@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a daemon on this machine whether it is healthy, over TLS if that is what it speaks.
+//! The `healthcheck` command: asks a daemon on this machine for its health, over TLS if configured.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,19 +18,21 @@ use tokio::time::{Instant, sleep};
 use crate::vendors::http::{explain, find};
 use crate::web::config::{Tls, WebConfig};
 
-/// For the answer, and for a new certificate to be taken up by the daemon.
+/// Deadline for the response, and for the daemon to load a new certificate.
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Another certificate than ours was shown.
+/// TLS error if the server presents another certificate than the configured one.
 const STRANGER: Error = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
 
-/// What to do when the daemon ends the handshake.
+/// Remedy if the daemon rejects this check's client certificate.
 const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its own, which this check shows, is not good as one: have it issued for client authentication too, by an authority in client_ca_file; or look at the port instead";
 
-/// Asks at this address, as the web configuration says. Fails unless the answer is 200.
+/// Requests `/-/healthy` at `address`, as the web configuration prescribes. Fails unless the status
+/// is 200.
 ///
-/// A daemon outlives an edit that broke the file, and so does this: then any certificate will do, and plain HTTP.
+/// A running daemon keeps its last valid web configuration when the file becomes invalid. The check
+/// must still succeed then, so it accepts any certificate and plain HTTP.
 pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let Some(file) = web_config else {
@@ -66,7 +68,7 @@ pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Resu
                 "{address} shows another certificate than {} names",
                 file.display()
             ),
-            // Of the alerts, these are about the certificate that this check shows.
+            // These TLS alerts concern the certificate that this check presents.
             Some(tls) => match explain(tls) {
                 (what, _) if refuses_client(tls) => {
                     anyhow!("no answer from {address}: {what}: {NOT_LET_IN}")
@@ -87,7 +89,9 @@ async fn plain(address: SocketAddr) -> anyhow::Result<()> {
     .await
 }
 
-/// Asks over TLS, with the server's own certificate as that of the client: who asks for one may accept it.
+/// Sends the request over TLS, with the server's own certificate as client certificate.
+///
+/// A daemon that verifies client certificates may accept it.
 async fn over_tls(address: SocketAddr, own: Option<&Tls>) -> anyhow::Result<()> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Pinned {
@@ -109,7 +113,7 @@ async fn over_tls(address: SocketAddr, own: Option<&Tls>) -> anyhow::Result<()> 
     get(client, &format!("https://{address}/-/healthy"), address).await
 }
 
-/// Whether the daemon asked for a client's certificate, and did not take ours.
+/// Returns whether the daemon requires a client certificate and rejected the one presented.
 fn refuses_client(error: &Error) -> bool {
     use rustls::AlertDescription as Alert;
     matches!(
@@ -127,7 +131,7 @@ fn refuses_client(error: &Error) -> bool {
     )
 }
 
-/// What of TLS was in the way, if it was that.
+/// Returns the TLS error in the chain of an error, if there is one.
 fn tls_error(error: &anyhow::Error) -> Option<&rustls::Error> {
     find(error.as_ref())
 }
@@ -150,8 +154,10 @@ async fn get(client: reqwest::ClientBuilder, url: &str, address: SocketAddr) -> 
     }
 }
 
-/// Accepts one certificate, whatever names are in it: it was issued for how others reach the server. Without one,
-/// any.
+/// Verifier that accepts one certificate, or any if there is none.
+///
+/// It ignores the names in the certificate, which are those by which other clients reach the
+/// server.
 #[derive(Debug)]
 struct Pinned {
     certificate: Option<CertificateDer<'static>>,

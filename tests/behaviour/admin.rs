@@ -1,6 +1,6 @@
 //! ZIS with an administrator's client: tokens are made, renewed and made again, and integrations are followed.
 
-use connections_exporter::simulator::{Fault, Kind, Sizes, World};
+use connections_simulator::{Fault, Kind, Sizes, World};
 use jiff::Timestamp;
 
 use crate::rig::{OFTEN, Rig};

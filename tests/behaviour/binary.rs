@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 
 use crate::daemon::{Daemon, daemon_in_files, exporter, free_port, get, page_when};
 use crate::rig::{ONCE, PATIENCE, Rig};

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use connections_exporter::simulator::{Sizes, World};
 use connections_exporter::web::ServerLimits;
+use connections_simulator::{Sizes, World};
 use jiff::Timestamp;
 
 use crate::rig::{OFTEN, ONCE, Rig};

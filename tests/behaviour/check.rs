@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Output, Stdio};
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 
 use crate::daemon::{configured_in_files, exporter};
 use crate::rig::{ONCE, Rig};

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use connections_exporter::clock::Clock;
 use connections_exporter::config::Config;
 use connections_exporter::settings::ConfigErrors;
-use connections_exporter::simulator::{Simulator, Sizes, World};
+use connections_simulator::{Simulator, Sizes, World};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -350,7 +349,7 @@ fn the_schema_takes_what_is_documented_and_what_the_simulator_writes() {
     assert!(root().join(named).exists(), "{first}");
 
     let world = World::new(Sizes::default(), 1, Timestamp::UNIX_EPOCH);
-    let simulator = Simulator::new(world, Vec::new(), None, Clock::system());
+    let simulator = Simulator::new(world, Vec::new(), None, Timestamp::now);
     let address = SocketAddr::from(([127, 0, 0, 1], 9933));
     let (simulated, _) = simulator.configuration(address, "  interval: 10s\n");
 

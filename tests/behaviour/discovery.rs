@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 
-use connections_exporter::simulator::Sizes;
+use connections_simulator::Sizes;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,6 +1,6 @@
 //! Everything that a vendor or a network can do: a reason, and the last listing kept.
 
-use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes, World};
+use connections_simulator::{Fault, Kind, RetryAfter, Sizes, World};
 
 use crate::daemon::{configured_in_files, daemon_in, page_when as daemon_page_when};
 use crate::rig::{OFTEN, ONCE, Page, Rig};

@@ -14,11 +14,11 @@ type Uses = BTreeMap<String, BTreeSet<String>>;
 /// Files of `src/` that form one layer together. A file that is not listed belongs to the folder of its name.
 const TOGETHER: [(&str, &[&str]); 2] = [
     ("commands", &["main", "cli", "commands"]),
-    ("base", &["blocking", "clock", "sanitize", "systemd"]),
+    ("base", &["blocking", "clock", "log", "sanitize", "systemd"]),
 ];
 
 /// What is no part of the daemon.
-const ASIDE: [&str; 4] = ["lib", "documents", "fuzzing", "simulator"];
+const ASIDE: [&str; 3] = ["lib", "documents", "fuzzing"];
 
 fn layer(module: &str) -> &str {
     let together = TOGETHER.iter().find(|(_, files)| files.contains(&module));

@@ -1,6 +1,6 @@
 //! Listings: complete, exact, and at no more requests than their pages need.
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -218,7 +218,7 @@ async fn expected_connections_that_are_missing_are_0() {
 
 #[tokio::test]
 async fn a_token_that_moves_forward_is_counted_as_renewed() {
-    use connections_exporter::simulator::Expiry;
+    use connections_simulator::Expiry;
     let rig = Rig::start(
         Sizes {
             entities: 0,

@@ -12,7 +12,7 @@ use connections_exporter::cli::FailOn;
 use connections_exporter::clock::Clock;
 use connections_exporter::commands::check;
 use connections_exporter::commands::check::check;
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use futures_util::future::join_all;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;

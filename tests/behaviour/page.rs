@@ -1,6 +1,6 @@
 //! The page: whatever the vendors send, promtool has nothing to say about it.
 
-use connections_exporter::simulator::{Edge, Entity, Sizes, StoredConnection, World};
+use connections_simulator::{Edge, Entity, Sizes, StoredConnection, World};
 use jiff::Timestamp;
 
 use crate::rig::{ONCE, Rig};

@@ -5,7 +5,7 @@ mod load;
 use std::fs;
 use std::path::PathBuf;
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use http::{Method, StatusCode};
 
 use crate::daemon::{Daemon, daemon_in_files, get, page_when};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+use connections_simulator::{Fault, Kind, RetryAfter, Sizes};
 
 use crate::daemon::{daemon_in, daemon_in_files, get, page_when, ready};
 use crate::rig::{ONCE, PATIENCE, Page, Rig};

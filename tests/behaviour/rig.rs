@@ -10,8 +10,8 @@ use connections_exporter::commands::daemon::{Web, run};
 use connections_exporter::config::Config;
 use connections_exporter::polling::reload::Configuration;
 use connections_exporter::polling::shard::Shard;
-use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
 use connections_exporter::web::ServerLimits;
+use connections_simulator::{Fault, Simulator, Sizes, World};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -101,7 +101,10 @@ impl Rig {
         configure: impl FnOnce(String, Env) -> (String, Env),
     ) -> Self {
         let clock = Clock::system();
-        let simulator = Simulator::new(world, faults, per_minute, clock.clone());
+        let simulator = Simulator::new(world, faults, per_minute, {
+            let clock = clock.clone();
+            move || clock.now()
+        });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let vendor = listener.local_addr().unwrap();
         let (text, env) = simulator.configuration(vendor, poll);

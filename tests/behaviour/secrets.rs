@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use memchr::memmem;
 
 use crate::configurations::taken;

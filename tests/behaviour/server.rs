@@ -3,8 +3,8 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use connections_exporter::simulator::{Sizes, World};
 use connections_exporter::web::ServerLimits;
+use connections_simulator::{Sizes, World};
 use jiff::Timestamp;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use connections_exporter::simulator::Sizes;
+use connections_simulator::Sizes;
 
 use crate::daemon::{configured_in_files, daemon_in, exporter, page_when, ready};
 use crate::discovery::{held, once, stored, until_some};

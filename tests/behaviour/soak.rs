@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use connections_exporter::simulator::{Fault, Kind, RetryAfter, Sizes};
+use connections_simulator::{Fault, Kind, RetryAfter, Sizes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout};

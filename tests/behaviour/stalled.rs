@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::daemon::{

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use connections_exporter::simulator::Sizes;
+use connections_simulator::Sizes;
 
 use crate::daemon::{
     Daemon, answer_when, configured_in_files, daemon_in_files, exporter, free_port, get, page_when,

@@ -4,8 +4,8 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use connections_exporter::simulator::{Fault, Sizes, World};
 use connections_exporter::web::ServerLimits;
+use connections_simulator::{Fault, Sizes, World};
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use connections_exporter::simulator::{Fault, Kind, Sizes};
+use connections_simulator::{Fault, Kind, Sizes};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::daemon::{configured_in_files, daemon_in, daemon_in_files, get, page_when};

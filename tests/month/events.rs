@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use connections_exporter::polling::account::AccountChange;
-use connections_exporter::simulator::{Fault, Integration, Kind, RetryAfter};
+use connections_simulator::{Fault, Integration, Kind, RetryAfter};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use connections_exporter::clock::Clock;
 use connections_exporter::model::error::Reason;
-use connections_exporter::simulator::{Expiry, Simulator, Sizes, World};
 use connections_exporter::vendors::http::{Transport, TransportError};
+use connections_simulator::{Expiry, Simulator, Sizes, World};
 use fastrand::Rng;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -71,7 +71,12 @@ impl Vendor {
     pub(crate) fn new(sizes: Sizes, seed: u64, clock: Clock) -> Arc<Self> {
         let start = clock.now();
         Arc::new(Self {
-            simulator: Simulator::new(World::new(sizes, seed, start), Vec::new(), None, clock),
+            simulator: Simulator::new(
+                World::new(sizes, seed, start),
+                Vec::new(),
+                None,
+                move || clock.now(),
+            ),
             slow: Mutex::new(Duration::from_secs(1)),
             healthy_since: Mutex::new(Some(Instant::now())),
             random: Mutex::new(Rng::with_seed(seed)),

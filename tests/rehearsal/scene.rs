@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use connections_exporter::simulator::Sizes;
+use connections_simulator::Sizes;
 use jiff::SignedDuration;
 
 use crate::exporter::{Exporter, configuration};

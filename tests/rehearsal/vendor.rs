@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use connections_exporter::clock::Clock;
-use connections_exporter::simulator::{Fault, Simulator, Sizes, World};
+use connections_simulator::{Fault, Simulator, Sizes, World};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, Method, Url};
 use tokio::net::TcpListener;
@@ -39,7 +38,7 @@ impl Vendor {
         }
         let faults = faults.iter().map(|fault| fault.parse::<Fault>().unwrap());
         let faults = faults.collect();
-        let simulator = Simulator::new(world, faults, requests_per_minute, Clock::system());
+        let simulator = Simulator::new(world, faults, requests_per_minute, Timestamp::now);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         Self {
             address: listener.local_addr().unwrap(),

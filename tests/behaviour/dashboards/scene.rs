@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use connections_exporter::simulator::{Edge, Expiry, Sizes, StoredConnection, World};
 use connections_exporter::web::ServerLimits;
+use connections_simulator::{Edge, Expiry, Sizes, StoredConnection, World};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use connections_exporter::simulator::Sizes;
+use connections_simulator::Sizes;
 use http::StatusCode;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

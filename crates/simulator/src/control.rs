@@ -201,11 +201,10 @@ mod tests {
 
     use super::super::{Sizes, Tenant};
     use super::*;
-    use crate::clock::Clock;
 
     fn simulator() -> std::sync::Arc<Simulator> {
         let world = World::new(Sizes::default(), 1, Timestamp::UNIX_EPOCH);
-        Simulator::new(world, Vec::new(), None, Clock::system())
+        Simulator::new(world, Vec::new(), None, Timestamp::now)
     }
 
     /// The status, and what is said of a refusal.

@@ -11,6 +11,7 @@ mod zis;
 mod zuora;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -26,10 +27,23 @@ pub use fault::{Fault, Kind, RetryAfter};
 use http::{Ask, Manner, Reply};
 pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
 
-use crate::clock::Clock;
-
 /// A minute, over which the simulator's own limit counts.
 const WINDOW: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// Returns the current date.
+struct Clock(Box<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
 
 /// What the two APIs hold, how they fail, and what they were asked.
 #[derive(Debug)]
@@ -83,13 +97,14 @@ struct Call<'a> {
 }
 
 impl Simulator {
-    /// A simulator of this world. With a limit of its own, it answers 429 beyond it, to each system apart.
+    /// Makes a simulator of this world, whose date is that of `now`. Beyond `requests_per_minute` it
+    /// answers 429, counted for each system separately.
     #[must_use]
     pub fn new(
         world: World,
         faults: Vec<Fault>,
         requests_per_minute: Option<u32>,
-        clock: Clock,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Arc<Self> {
         let state = State {
             world,
@@ -103,7 +118,7 @@ impl Simulator {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            clock,
+            clock: Clock(Box::new(now)),
             requests_per_minute,
         })
     }

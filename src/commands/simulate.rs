@@ -1,0 +1,65 @@
+//! `simulate`: only the simulator of both APIs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use connections_simulator::{Simulator, World};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::LAST_LINES;
+use super::signals::{hangups, shutdown};
+use crate::blocking::output;
+use crate::cli::SimulatorFlags;
+
+/// Runs the simulator until a signal comes, and prints a configuration that polls it.
+pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {
+    let shutdown = shutdown()?;
+    // There is nothing to reload. A SIGHUP to all that have this name must not end it.
+    let _hangups = hangups()?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| {
+        format!("listening on {address}: choose another --simulator.listen-address")
+    })?;
+    let address = listener.local_addr().context("listening")?;
+    let simulator = make(flags);
+    let (text, env) = simulator.configuration(address, "  interval: 10s\n");
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| format!("#   export {name}={value}\n"))
+        .collect();
+    let env = env.concat();
+    let printing = output::print_beside(format!(
+        "# The simulator's API is at http://{address}; what it holds: http://{address}/simulator\n\
+         # Polled by this configuration, with these variables in the environment:\n\
+         {env}{text}"
+    ));
+    shutdown
+        .run_until_cancelled(simulator.serve(listener))
+        .await;
+    // Unless nobody reads it, it is written to its end.
+    let _ = timeout(LAST_LINES, printing).await;
+    Ok(())
+}
+
+pub(super) fn make(flags: &SimulatorFlags) -> Arc<Simulator> {
+    let now = Timestamp::now();
+    let mut world = World::new(flags.sizes(), flags.seed, now);
+    if let Some(tokens) = flags.integration_tokens {
+        world.deal_tokens(tokens, now);
+    }
+    Simulator::new(
+        world,
+        flags.fault.clone(),
+        flags.requests_per_minute,
+        Timestamp::now,
+    )
+}
+
+/// Looks a variable up in `env` in place of the environment.
+pub(super) fn variables(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
+    |name| env.get(name).cloned()
+}
