@@ -1,7 +1,7 @@
-//! The only module that may block: work that the kernel can hold up runs on threads of bounded pools,
-//! with a deadline, so that it costs those who need its result and nobody else.
+//! Blocking work on bounded thread pools with deadlines; the only module that may block.
 //!
-//! `clippy.toml` disallows elsewhere what blocks.
+//! The kernel can delay such work without limit. A deadline ensures that the delay affects only the
+//! tasks that need the result. `clippy.toml` disallows blocking calls in all other modules.
 
 pub mod files;
 pub mod output;
@@ -17,15 +17,15 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
-/// A bounded number of threads for one kind of blocking work.
+/// Bounded number of threads for one kind of blocking work.
 ///
-/// Each kind has its own pool, so that work of one kind that hangs cannot use up the threads of another.
-/// The threads are tokio's: it starts them on demand and ends them when idle. The sizes of all pools
-/// together must stay below the runtime's limit of blocking threads.
+/// Each kind has its own pool, so that work of one kind that hangs cannot exhaust the threads of
+/// another. The threads are tokio's: it starts them on demand and ends them when idle. The sizes of
+/// all pools together must stay below the runtime's limit of blocking threads.
 #[derive(Debug, Clone)]
 pub struct BlockingPool(Arc<Semaphore>);
 
-/// The work was not done before its deadline. It may still be running on its thread.
+/// Error of work that was not done before its deadline. It may still be running on its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadlineExceeded(pub Duration);
 
@@ -38,16 +38,16 @@ impl fmt::Display for DeadlineExceeded {
 impl std::error::Error for DeadlineExceeded {}
 
 impl BlockingPool {
-    /// A pool of at most so many threads.
+    /// Creates a pool of at most `threads` threads.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Self(Arc::new(Semaphore::new(threads)))
     }
 
-    /// Runs this on a thread of the pool. The deadline includes the wait for a thread.
+    /// Runs `work` on a thread of the pool. The deadline includes the wait for a thread.
     ///
-    /// Work that is over its deadline keeps its thread until it returns: a thread that the kernel holds
-    /// cannot be taken away from it.
+    /// Work that exceeds its deadline keeps its thread until it returns, because a thread that is
+    /// blocked in the kernel cannot be interrupted.
     pub async fn run<T: Send + 'static>(
         &self,
         deadline: Duration,
@@ -68,7 +68,9 @@ impl BlockingPool {
     }
 }
 
-/// Runs this on a thread of no pool, to its end: for what only computes, too long for the event loop.
+/// Runs `work` to its end on a blocking thread outside all pools.
+///
+/// This is for pure computation that takes too long for the event loop.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that starts threads of the runtime"
@@ -80,12 +82,15 @@ pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // Refused by a runtime that is shutting down: nobody polls this again.
+        // The runtime refused the work because it is shutting down. It does not poll this future
+        // again.
         Err(Err(_)) => std::future::pending().await,
     }
 }
 
-/// The addresses of a host's name, as the machine's resolver gives them. It may hang: run it on a pool.
+/// Returns the addresses of a host name from the system's resolver.
+///
+/// The lookup may hang: run it on a pool.
 #[expect(clippy::disallowed_methods, reason = "the one module that may block")]
 pub fn addresses_of(host: &str) -> io::Result<Vec<SocketAddr>> {
     Ok((host, 0).to_socket_addrs()?.collect())

@@ -1,4 +1,4 @@
-//! YAML -> a checked [`Config`], all problems reported at once.
+//! The configuration file, from YAML to a checked [`Config`]; all errors are reported at once.
 
 #[cfg(test)]
 pub(crate) mod schema;
@@ -16,7 +16,7 @@ use crate::settings::{
 use crate::vendors::account::{AccountConfig, PollConfig, SHORTEST_INTERVAL};
 use crate::vendors::{AccountSettings, zis, zuora};
 
-// The comments of the structures that a file is read into are what its JSON Schema and docs/configuration.md say.
+// The doc comments of the following structures become the JSON Schema and docs/configuration.md.
 
 /// The configuration of connections-exporter.
 #[derive(Debug, Default, Deserialize)]
@@ -65,21 +65,24 @@ struct RawPoll {
     max_connections: Option<Count>,
 }
 
-/// A configuration without a problem.
+/// Configuration that passed all checks.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How all targets are polled.
+    /// Settings for the polls of all targets.
     pub poll: PollConfig,
-    /// Every account of every system.
+    /// Accounts of all systems.
     pub accounts: Vec<AccountConfig>,
-    /// Secrets whose files could not be read in time. Until they can, what needs them fails.
+    /// Secret files that could not be read in time.
+    ///
+    /// Requests that need such a secret fail until its file can be read.
     pub hanging: ConfigErrors,
 }
 
 impl Config {
-    /// Reads and checks a configuration file; secrets in environment variables are taken from `env`.
+    /// Reads and checks a configuration file; `env` looks up environment variables of secrets.
     ///
-    /// A file that hangs is a problem, but for that of a secret: see [`hanging`](Self::hanging).
+    /// A file that hangs is an error, except for the file of a secret: see
+    /// [`hanging`](Self::hanging).
     pub async fn load(
         file: &Path,
         env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -100,7 +103,7 @@ impl Config {
         with_files(check).await
     }
 
-    /// Checks the text of a configuration that names no file.
+    /// Checks the text of a configuration that names no files.
     pub fn parse(
         text: &str,
         folder: &Path,
@@ -110,7 +113,7 @@ impl Config {
         Self::check(text, folder, &Files::default(), env, problems)
     }
 
-    /// Checks the text of a configuration; relative paths in it begin at `folder`.
+    /// Checks the text of a configuration; relative paths are resolved against `folder`.
     fn check(
         text: &str,
         folder: &Path,
@@ -197,7 +200,7 @@ fn check_accounts<S: AccountSettings>(
     accounts
 }
 
-/// An account's entry in the file, without what is no part of its source.
+/// Returns an account's entry in the file, without the keys that do not affect its source.
 fn entry(written: Option<&Node>) -> Value {
     let mut entry = written.map(Node::to_value).unwrap_or_default();
     if let Some(keys) = entry.as_mapping_mut() {

@@ -1,8 +1,11 @@
-//! States -> fragments -> a page, plain and gzip.
+//! Rendering: states to text fragments, and fragments to a page, plain or gzip.
 //!
-//! Text is the `prometheus` crate's, rendered at the end of a poll. What is large is deflated with it, what is small
-//! with its neighbours, for the first page that shows it, and taken over by the next pages. A deflate block that ends in a full flush refers to
-//! nothing before it and ends on a byte, so pieces can follow each other in any order and still are one gzip member.
+//! Text is rendered by the encoder of the `prometheus` crate at the end of a poll. A large block is
+//! compressed at the same time. Small blocks are compressed together with their neighbours for the
+//! first page that shows them, and the next pages reuse the result.
+//!
+//! A deflate block that ends with a full flush refers to nothing before it and ends on a byte.
+//! Segments can therefore follow each other in any order, and still form one gzip member.
 
 mod block;
 mod body;
@@ -24,17 +27,17 @@ pub use page::Page;
 pub(crate) use page::PageBuilder;
 pub(crate) use segment::SegmentCache;
 
-/// What a scraper can read.
+/// Content encoding of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// The text as it is.
+    /// Uncompressed text.
     Plain,
     /// One gzip member.
     Gzip,
 }
 
 impl Encoding {
-    /// The value of the label `encoding`.
+    /// Returns the value of the `encoding` label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -44,10 +47,10 @@ impl Encoding {
     }
 }
 
-/// Where a family stands on a page, and the two lines that head it there.
+/// Position of a family on a page, and its `# HELP` and `# TYPE` lines.
 #[derive(Debug)]
 struct FamilyHeader {
-    /// First those of [`ALL`], then others by their names.
+    /// Families of [`ALL`] come first, in its order; all others follow by name.
     place: (usize, String),
     block: Block,
 }
@@ -62,7 +65,10 @@ impl FamilyHeader {
         })
     }
 
-    /// The head of a family that is not in [`ALL`]: one for all who have it.
+    /// Returns the header of a family that is not in [`ALL`].
+    ///
+    /// All accounts share one header per family, because a page groups families by the identity of
+    /// the `Arc`.
     fn of(family: &MetricFamily) -> Arc<Self> {
         static OTHERS: Mutex<BTreeMap<String, Arc<FamilyHeader>>> = Mutex::new(BTreeMap::new());
         let mut others = OTHERS.lock();
@@ -75,14 +81,17 @@ impl FamilyHeader {
     }
 }
 
-/// The families of a target or of an account, each rendered once, in the order of the page; a family without samples
-/// is not there.
+/// Families of one target or account, each rendered once, in page order.
+///
+/// A family without samples is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Fragment(Vec<(Arc<FamilyHeader>, Block)>);
 
 impl Fragment {
-    /// Renders the families that are shown; one that comes again goes on where it ended. What is as it was before is not
-    /// made again.
+    /// Renders the families that the closure emits.
+    ///
+    /// The samples of a family that is emitted more than once are joined. A block whose text equals
+    /// that in `before` is reused.
     #[must_use]
     pub fn render(before: &Self, families: impl FnOnce(Sink<'_>)) -> Self {
         let texts = texts(families);
@@ -92,7 +101,9 @@ impl Fragment {
         )
     }
 
-    /// Renders families that are not in [`ALL`], given by their names; as [`render`](Self::render).
+    /// Renders families that are not in [`ALL`], in order of their names.
+    ///
+    /// Blocks are reused as in [`render`](Self::render).
     #[must_use]
     pub fn gathered(before: &Self, families: &[MetricFamily]) -> Self {
         let texts = families.iter().map(|family| {
@@ -118,18 +129,18 @@ impl Fragment {
     }
 }
 
-/// The lines of a target whose values are the seconds left until a date.
+/// Sample lines of a target whose values are the seconds left until a date.
 #[derive(Debug, Clone, Default)]
 pub struct Countdown {
-    /// Each line up to its value.
+    /// All lines, each without its value.
     lines: Arc<str>,
     dates: Arc<[Timestamp]>,
 }
 
 impl Countdown {
-    /// Renders the samples without their values, which a page appends when it is asked for.
+    /// Renders the samples without their values, which a page adds at scrape time.
     pub fn render(families: impl FnOnce(Sink<'_>), dates: impl Iterator<Item = Timestamp>) -> Self {
-        // Each line ends in the value 0, written by the encoder.
+        // The encoder has written the value 0 at the end of each line.
         let lines = |(_, text): (usize, String)| text.replace("0\n", "\n");
         Self {
             lines: texts(families).map(lines).collect::<String>().into(),
@@ -138,9 +149,12 @@ impl Countdown {
     }
 }
 
-/// The encoder's lines for the samples of families, without the two that head each, by their places in [`ALL`].
+/// Returns the encoder's sample lines of each family by its index in [`ALL`].
+///
+/// The two header lines of the family are left out.
 fn texts(families: impl FnOnce(Sink<'_>)) -> impl Iterator<Item = (usize, String)> {
-    // Put together at the end, once: a text that grows is copied again and again, and what it leaves is zeroed.
+    // Joined once at the end: a string that grows is copied repeatedly, and the allocator zeroes
+    // the memory it frees.
     let mut pieces: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
     let mut encoded = String::new();
     families(&mut |index, family| {
@@ -164,14 +178,16 @@ fn encode(families: &[MetricFamily]) -> String {
     text
 }
 
-/// The encoder refuses only families without a name or a sample, of which there are none here.
+/// Appends the text of these families.
+///
+/// The encoder fails only for a family without a name or a sample, and callers pass none.
 fn encode_into(families: &[MetricFamily], text: &mut String) {
     TextEncoder::new()
         .encode_utf8(families, text)
         .expect("every family has a name and a sample");
 }
 
-/// The heads of the families of [`ALL`].
+/// Headers of the families of [`ALL`].
 static HEADS: LazyLock<Vec<Arc<FamilyHeader>>> = LazyLock::new(|| {
     let head = |(place, header): (usize, &FamilyDescription)| {
         FamilyHeader::new(place, &header.family(vec![Metric::default()]))
@@ -196,7 +212,8 @@ mod tests {
     }
 
     fn gunzip(bytes: &[u8]) -> String {
-        // Not the multi-member decoder: what is beyond the first member would be lost, as in curl.
+        // Like curl, this decoder ignores data after the first member. The multi-member decoder
+        // would accept it.
         let mut decoder = flate2::bufread::GzDecoder::new(bytes);
         let mut text = String::new();
         decoder.read_to_string(&mut text).unwrap();
@@ -245,7 +262,9 @@ mod tests {
         assert!(text.ends_with("x 2\nx 0\nx -1\n"), "{text}");
     }
 
-    /// How many fragments there are, and what some of them say from then on: of which family, and what.
+    /// Strategy for a number of fragments, and a list of changes to them.
+    ///
+    /// A change is a fragment (modulo that number), a family index and a text.
     fn changes() -> impl Strategy<Value = (usize, Vec<(usize, usize, String)>)> {
         let text = (
             "[a-z\n ]{1,9}",

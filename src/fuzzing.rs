@@ -1,4 +1,6 @@
-//! What the fuzz targets in `fuzz/` drive: each takes bytes from outside, and panics where a promise is broken.
+//! Functions that the fuzz targets in `fuzz/` run on untrusted bytes.
+//!
+//! Each function panics if an invariant is broken.
 
 #![expect(clippy::missing_panics_doc, reason = "it is what they are for")]
 
@@ -21,7 +23,7 @@ use crate::vendors::http::{
 };
 use crate::vendors::{AccountSettings, zis, zuora};
 
-/// A target of any targets; the simulator's first entity has this id.
+/// Id of an arbitrary target; the simulator's first entity has the same id.
 const ENTITY: &str = "00000000000000000000000000000001";
 
 fn answer(status: StatusCode, body: &[u8]) -> VendorResponse {
@@ -33,7 +35,7 @@ fn answer(status: StatusCode, body: &[u8]) -> VendorResponse {
     }
 }
 
-/// What holds of every listing: no identity twice, no label too long.
+/// Checks the invariants of every listing: unique identities, and labels of limited length.
 fn look_at(listing: &Listing) {
     let connections = listing.connections();
     let identities = connections.clone().map(|connection| connection.identity());
@@ -44,7 +46,7 @@ fn look_at(listing: &Listing) {
     }
 }
 
-/// Ends in a listing, or in an error of our own words.
+/// Checks that paging ended in a valid listing, or in an error with short and harmless text.
 fn judge(end: Result<ListingBuilder, PollError>) {
     match end {
         Ok(builder) => look_at(&builder.finish()),
@@ -58,7 +60,7 @@ fn judge(end: Result<ListingBuilder, PollError>) {
     }
 }
 
-/// The same body as each page, until the paging ends or is cut off.
+/// Uses the body as every page, until paging ends or is cut off.
 pub fn zuora_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
@@ -75,7 +77,7 @@ pub fn zuora_answer(body: &[u8]) {
     judge(pages());
 }
 
-/// The same body as each page, until the paging ends or is cut off.
+/// Uses the body as every page, until paging ends or is cut off.
 pub fn zis_answer(body: &[u8]) {
     let answer = answer(StatusCode::OK, body);
     let pages = || {
@@ -90,7 +92,7 @@ pub fn zis_answer(body: &[u8]) {
     judge(pages());
 }
 
-/// The first two bytes are the status, the rest is the body.
+/// Uses the first two bytes as the status, and the rest as the body.
 pub fn error_body(data: &[u8]) {
     let Some((status, body)) = data.split_first_chunk::<2>() else {
         return;
@@ -102,7 +104,7 @@ pub fn error_body(data: &[u8]) {
     for refusal in [zuora::page::refusal, zis::refusal, VendorError::of_client] {
         let VendorError { reason, codes } = refusal(&answer);
         assert!(codes.len() <= 8 && codes.iter().all(|code| harmless(code).is_some()));
-        // A 401 is always worth a new token.
+        // A 401 always justifies a new token, so it must not get another reason.
         let renews = [
             None,
             Some(Reason::Unauthorized),
@@ -112,7 +114,7 @@ pub fn error_body(data: &[u8]) {
     }
 }
 
-/// Lines of `name: value`.
+/// Parses lines of `name: value`.
 fn headers(data: &[u8]) -> HeaderMap {
     let line = |line: &[u8]| {
         let at = line.iter().position(|byte| *byte == b':')?;
@@ -122,7 +124,7 @@ fn headers(data: &[u8]) -> HeaderMap {
     data.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
-/// Headers that tell a quota.
+/// Parses headers that carry a quota.
 pub fn rate_headers(data: &[u8]) {
     let headers = headers(data);
     let windows = ["60", "3600", "86400", "concurrency", "unknown"];
@@ -137,27 +139,27 @@ pub fn rate_headers(data: &[u8]) {
     }
 }
 
-/// A value of `Retry-After`.
+/// Parses a value of `Retry-After`.
 pub fn retry_after_value(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else {
         return;
     };
     let now = Timestamp::UNIX_EPOCH;
     if let Some(wait) = retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]), now) {
-        // Nothing that is added to a date or an instant overflows it.
+        // The wait can be added to a date without overflow.
         assert!(now.checked_add(wait).is_ok());
     }
 }
 
-/// A configuration whose every environment variable is set.
+/// Checks a configuration for which every environment variable is set.
 pub fn configuration(data: &[u8]) {
     const SECRET: &str = "planted-own-secret-2b7f";
-    // A text that holds it itself is the fuzzer's, who reads constants.
+    // The fuzzer reads constants from the program, so it can put the secret into the text itself.
     let text = std::str::from_utf8(data).ok();
     let Some(text) = text.filter(|text| !text.contains(SECRET)) else {
         return;
     };
-    // Relative paths lead nowhere.
+    // Relative paths resolve to files that do not exist.
     let folder = "/nonexistent".as_ref();
     let env = |_: &str| Some(SECRET.to_owned());
     match Config::parse(text, folder, &env, ConfigErrors::new("fuzz")) {
@@ -173,7 +175,7 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// A file of the state folder: as it is, and with what it holds behind a header that is right.
+/// Parses a file of the state directory as it is, then its content as if the header were valid.
 pub fn state_file(data: &[u8]) {
     let state_dir = StateDir::default().account("zis", "acme", "https://acme.zendesk.com/");
     let item = StateFile::Target("t".to_owned());
@@ -197,7 +199,7 @@ pub fn state_file(data: &[u8]) {
     if let Ok(Some(listing)) = snapshot.listing(system.zero_series, 1000) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
-        // What was read is written and read again as the same.
+        // The state must stay the same when it is written and read again.
         let held = LastListing::new(
             listing,
             None,
@@ -228,7 +230,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    /// What fuzzing found worth keeping, run without it.
+    /// Runs the corpus of earlier fuzzing as a plain test.
     #[test]
     fn the_corpus_breaks_no_promise() {
         let targets: [(&str, Target); 7] = [

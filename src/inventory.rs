@@ -1,4 +1,6 @@
-//! What is known now: pollers publish on it, the server reads from it, and a page is one look at it.
+//! Current state of every account: pollers publish to it, and the server renders pages from it.
+//!
+//! A page is built under one lock, so it never shows half of a change.
 
 mod entry;
 mod selector;
@@ -23,74 +25,75 @@ use crate::vendors::http::beside_the_loop;
 use entry::{AccountEntry, TargetEntry};
 pub use selector::Selector;
 
-/// Accounts by system and name.
+/// Accounts by system, then by name.
 type Entries = BTreeMap<&'static str, BTreeMap<String, AccountEntry>>;
 
-/// Everything that the server can show.
+/// State of all accounts, and the pages that were rendered from it.
 #[derive(Debug)]
 pub struct Inventory {
     accounts: Mutex<Entries>,
-    /// At the start, how many accounts the configuration names, until all of them are here.
+    /// Number of configured accounts while they are being opened at start; 0 once all are open.
     opening: AtomicUsize,
-    /// Moves with every change of an account.
+    /// Incremented with every change of an account.
     changes: AtomicU64,
-    /// By encoding.
+    /// Cached pages by encoding.
     assembled: Mutex<[PageCache; 2]>,
-    /// Whether every account of the first configuration is there, and whether each of them had its first attempt.
+    /// Whether every account of the first configuration is open.
     all_open: AtomicBool,
+    /// Whether each of them has had its first attempt; once true, it stays true.
     ready: AtomicBool,
     own: ExporterMetrics,
     clock: Clock,
 }
 
-/// What has not had its first attempt yet.
+/// Accounts and targets that have not had their first attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
     /// Whether all accounts of the first configuration are in the inventory.
     pub all_open: bool,
-    /// How many are not.
+    /// Number of accounts that are not in it yet.
     pub opening: usize,
-    /// Accounts whose targets were not listed yet.
+    /// Number of accounts whose targets have not been listed yet.
     pub accounts: usize,
-    /// Targets that were not polled yet.
+    /// Number of targets that have not been polled yet.
     pub targets: usize,
 }
 
-/// The page of one encoding without its tail, as it was put together last.
+/// Cached page of one encoding, without its tail.
 #[derive(Debug, Default)]
 struct PageCache {
-    /// `None` once anything in it has changed.
+    /// `None` once the page is outdated.
     page: Option<CachedPage>,
-    /// What the next one takes over, where it is the same.
+    /// Segments for the next page, which reuses those that have not changed.
     pieces: SegmentCache,
 }
 
 #[derive(Debug)]
 struct CachedPage {
     page: PageBuilder,
-    /// Of which state of the inventory.
+    /// Value of `Inventory::changes` when the page was built.
     changes: u64,
-    /// When the first of its listings becomes too old.
+    /// When the first of its listings becomes stale.
     until: Option<Instant>,
 }
 
-/// What is known of one account, as it is.
+/// Snapshot of one account.
 #[derive(Debug)]
 pub struct AccountSnapshot {
-    /// What never changes about its system.
+    /// System that the account belongs to.
     pub system: &'static System,
     /// The `account` label.
     pub account: String,
-    /// What it costs the vendor, and what the vendor says.
+    /// Metrics of the account: requests, budget, and the quota that the vendor reports.
     pub metrics: Arc<AccountMetrics>,
-    /// Label and state of each target; `None` until it is known which there are.
+    /// Label and state of each target; `None` until the account has set its targets.
     pub targets: Option<Vec<(String, TargetState)>>,
-    /// How the last discovery failed.
+    /// Error of the last discovery; `None` if it succeeded.
     pub undiscovered: Option<PollError>,
 }
 
 impl Inventory {
-    /// An empty inventory.
+    /// Creates an empty inventory.
     #[must_use]
     pub fn new(own: ExporterMetrics, clock: Clock) -> Self {
         Self {
@@ -109,33 +112,35 @@ impl Inventory {
         self.accounts.lock()
     }
 
-    /// The accounts, about to be changed. Pages of before are given up by the next scrape, not here: that takes the longer
-    /// the more targets there are.
+    /// Locks the accounts for a change, which outdates all cached pages.
+    ///
+    /// The next scrape drops these pages. Dropping them here would take longer the more targets
+    /// exist.
     fn accounts_to_change(&self) -> MutexGuard<'_, Entries> {
         let accounts = self.accounts();
         self.changes.fetch_add(1, Ordering::Relaxed);
         accounts
     }
 
-    /// The metrics of the process.
+    /// Returns the exporter's own metrics.
     #[must_use]
     pub fn exporter_metrics(&self) -> &ExporterMetrics {
         &self.own
     }
 
-    /// What date it is.
+    /// Returns the current date.
     #[must_use]
     pub fn date(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Notes that so many accounts are on their way; 0, once all are here.
+    /// Sets the number of accounts that are being opened; 0 once all are open.
     pub fn opening(&self, accounts: usize) {
         self.opening.store(accounts, Ordering::Relaxed);
         self.all_open.store(accounts == 0, Ordering::Relaxed);
     }
 
-    /// Makes room for an account.
+    /// Adds an account, and returns the handle through which it publishes.
     #[must_use]
     pub fn open(
         self: &Arc<Self>,
@@ -163,20 +168,20 @@ impl Inventory {
         }
     }
 
-    /// Takes an account off the inventory.
+    /// Removes an account.
     pub fn close(&self, system: &'static str, account: &str) {
         if let Some(accounts) = self.accounts_to_change().get_mut(system) {
             accounts.remove(account);
         }
     }
 
-    /// The page, as of now.
+    /// Returns the whole page as of now.
     #[must_use]
     pub fn page(&self, encoding: Encoding) -> Page {
         self.part(&Selector::default(), encoding)
     }
 
-    /// A part of the page, as of now.
+    /// Returns a part of the page as of now.
     #[must_use]
     pub fn part(&self, part: &Selector, encoding: Encoding) -> Page {
         let mut accounts = self.accounts();
@@ -209,9 +214,11 @@ impl Inventory {
         page
     }
 
-    /// The pages that were put together since anything in them changed. Others are given up here, and all of their pieces
-    /// but those for the page that is asked for now: nobody may ask for another one again. Where somebody does, in turn
-    /// with others, each of these pages is put together as if it were the first.
+    /// Locks the cached pages after dropping those that are outdated.
+    ///
+    /// The segments of an outdated page are dropped too, unless its encoding is `asked`, because
+    /// that page may never be requested again. The cost: if clients alternate between pages, each
+    /// page is built from scratch.
     fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [PageCache; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
@@ -226,7 +233,7 @@ impl Inventory {
         assembled
     }
 
-    /// The page without its tail: as it was put together last, while nothing in it has changed.
+    /// Returns the whole page without its tail, from the cache unless something has changed.
     fn assembled(&self, accounts: &Entries, encoding: Encoding, now: Instant) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
         let mut current = self.current(now, Some(encoding));
@@ -242,7 +249,7 @@ impl Inventory {
         current.page.clone()
     }
 
-    /// What is known of every account.
+    /// Returns a snapshot of every account.
     #[must_use]
     pub fn snapshot(&self) -> Vec<AccountSnapshot> {
         let accounts = self.accounts();
@@ -265,7 +272,7 @@ impl Inventory {
             .collect()
     }
 
-    /// System and name of every account; `None` until all are here.
+    /// Returns system and name of every account; `None` until all are open.
     #[must_use]
     pub fn names(&self) -> Option<Vec<(&'static str, String)>> {
         let accounts = self.accounts();
@@ -278,8 +285,10 @@ impl Inventory {
         Some(names.collect())
     }
 
-    /// What is missing until the process is ready. Once nothing was, nothing is ever again: what fails later, or comes by a
-    /// reload, is for the metrics to tell. Taken out of service, a process could only say less.
+    /// Returns what readiness is waiting for; `None` if the process is ready.
+    ///
+    /// A process that was ready stays ready. Metrics report later failures, and targets and
+    /// accounts added by a reload. Taken out of service, the process could only report less.
     #[must_use]
     pub fn pending(&self) -> Option<Pending> {
         let accounts = self.accounts();
@@ -298,7 +307,9 @@ impl Inventory {
         })
     }
 
-    /// Whether every account had its first attempt. Looked at also before whatever could bring one that had none.
+    /// Returns whether every account has had its first attempt.
+    ///
+    /// Also evaluated before any change that can add an account or target without one.
     fn is_ready(&self, accounts: &Entries) -> bool {
         if self.ready.load(Ordering::Relaxed) {
             return true;
@@ -314,7 +325,7 @@ impl Inventory {
 }
 
 impl fmt::Display for Pending {
-    /// Counts only: whoever asks whether we are ready needs no password.
+    /// Writes counts only, because the readiness endpoint needs no password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             all_open,
@@ -331,7 +342,7 @@ impl fmt::Display for Pending {
     }
 }
 
-/// The targets that a part has something of.
+/// Returns the targets that a part selects.
 fn targets<'a>(
     part: &'a Selector,
     accounts: &'a Entries,
@@ -340,7 +351,7 @@ fn targets<'a>(
     targets.filter(|target| part.has_target(&target.label))
 }
 
-/// Those of them whose listings are not too old.
+/// Returns the targets that a part selects and whose listings are not stale.
 fn fresh<'a>(
     part: &'a Selector,
     accounts: &'a Entries,
@@ -349,7 +360,7 @@ fn fresh<'a>(
     targets(part, accounts).filter(move |target| target.is_fresh(now))
 }
 
-/// A part of the page without its tail.
+/// Builds a part of the page, without its tail.
 fn assemble(
     part: &Selector,
     accounts: &Entries,
@@ -357,7 +368,7 @@ fn assemble(
     now: Instant,
     pieces: Option<&mut SegmentCache>,
 ) -> PageBuilder {
-    // In the place of a listing that is too old, so that the others keep theirs, and their pieces.
+    // Replaces stale listings, so that the other fragments keep their positions and their segments.
     let nothing = Fragment::default();
     let listings = targets(part, accounts).map(|target| {
         if target.is_fresh(now) {
@@ -377,7 +388,7 @@ fn assemble(
     page
 }
 
-/// Where one account publishes.
+/// Handle through which one account publishes.
 #[derive(Debug, Clone)]
 pub struct AccountHandle {
     inventory: Arc<Inventory>,
@@ -385,7 +396,7 @@ pub struct AccountHandle {
 }
 
 impl AccountHandle {
-    /// Does nothing once the account is off the inventory.
+    /// Calls the closure with the account's entry. Does nothing once the account was removed.
     fn with_entry(&self, with: impl FnOnce(&mut AccountEntry, &str)) {
         let (system, account) = &self.key;
         let mut accounts = self.inventory.accounts_to_change();
@@ -394,7 +405,7 @@ impl AccountHandle {
         }
     }
 
-    /// `None` if the target is gone.
+    /// Calls the closure with a target's entry. Returns `None` if the target does not exist.
     fn with_target<T>(
         &self,
         id: &str,
@@ -409,9 +420,10 @@ impl AccountHandle {
         done
     }
 
-    /// Sets which targets there are, with their labels: one look at the inventory sees all of it or nothing.
+    /// Sets the account's targets and their labels. No page shows half of the change.
     ///
-    /// Targets that are not named any more vanish, renamed ones are rendered anew, new ones begin with `new`.
+    /// Targets without a label are removed, renamed targets are rendered again, and new targets
+    /// start with the state that `new` returns.
     pub fn set_targets(
         &self,
         labels: &BTreeMap<String, String>,
@@ -437,20 +449,23 @@ impl AccountHandle {
         });
     }
 
-    /// Notes how the last discovery failed, or that it did not.
+    /// Sets the error of the last discovery; `None` if it succeeded.
     pub fn discovered(&self, error: Option<PollError>) {
         self.inventory.is_ready(&self.inventory.accounts());
         self.with_entry(|entry, _| entry.undiscovered = error);
     }
 
-    /// Replaces the state of a target, all of its families at once. A target that is gone stays gone.
+    /// Replaces the state of a target and all of its families at once.
+    ///
+    /// Does nothing if the target was removed.
     pub fn publish(&self, id: &str, state: TargetState) {
         self.with_target(id, |shown, system, account, paused_until| {
             shown.update(system, account, state, paused_until);
         });
     }
 
-    /// As [`publish`](Self::publish); a listing that is new and long is rendered beside the event loop.
+    /// Publishes like [`publish`](Self::publish), but renders a new, long listing off the event
+    /// loop.
     pub async fn publish_any(&self, id: &str, state: TargetState) {
         let long = |held: &Arc<LastListing>| held.listing.connections().len() > LONG;
         while state.held.as_ref().is_some_and(long) {
@@ -473,7 +488,7 @@ impl AccountHandle {
             let Ok(rendered) = beside_the_loop("listing", true, render).await else {
                 break;
             };
-            // Where the label has changed meanwhile, it is rendered again.
+            // The target was renamed while it was rendered: render it again.
             let done = self.with_target(id, |shown, system, account, pause| {
                 let same = shown.label == label;
                 if same {
@@ -491,7 +506,7 @@ impl AccountHandle {
         self.publish(id, state);
     }
 
-    /// The target's label as of now.
+    /// Returns the current label of a target, or its id if the target does not exist.
     #[must_use]
     pub fn label(&self, id: &str) -> String {
         let accounts = self.inventory.accounts();

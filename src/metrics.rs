@@ -1,4 +1,4 @@
-//! Every metric's name, help and labels.
+//! Name, help text and labels of every metric, and the counters and gauges behind them.
 
 mod account;
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What is known of connections: listings, the differences between them, the state of a target, and why a poll failed.
-//! Knows no vendor, no file and no metric.
+//! Data types that depend on no vendor, file or metric.
+//!
+//! Connections, listings and their differences, the state of a target, and poll errors belong here.
 
 pub mod error;
 pub mod listing;

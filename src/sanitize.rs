@@ -1,11 +1,11 @@
-//! How somebody else's text looks in a line of ours.
+//! Escaping and shortening of foreign text for logs and messages.
 
 use std::fmt::{self, Write as _};
 
-/// The most connections or targets that are named one by one, each in a line of its own.
+/// Maximum number of connections or targets that are logged by name, one per line.
 pub const MOST_NAMES: usize = 20;
 
-/// A vendor's text for a log line: control characters escaped, and not longer than people read.
+/// Vendor text for a log line: control characters are escaped, at most 100 characters are kept.
 pub struct ForLog<'a>(pub &'a str);
 
 impl fmt::Display for ForLog<'_> {
@@ -20,7 +20,7 @@ impl fmt::Display for ForLog<'_> {
     }
 }
 
-/// A sentence that may quote somebody's file: control characters escaped, so that it stays one line.
+/// Message that may quote a file. Control characters are escaped, so that it stays on one line.
 pub struct OneLine<'a>(pub &'a str);
 
 impl fmt::Display for OneLine<'_> {
@@ -32,7 +32,7 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
-/// Takes a vendor's code or request id if it is harmless: at most 64 of `A-Z a-z 0-9 _ . - =`.
+/// Returns a vendor's code or request id if it consists of 1 to 64 of `A-Z a-z 0-9 _ . - =`.
 #[must_use]
 pub fn harmless(text: &str) -> Option<String> {
     let fits = (1..=64).contains(&text.len());

@@ -1,5 +1,6 @@
-//! Values that both configuration files are made of, how they are read, and what is wrong with them. Knows no vendor and
-//! no metric.
+//! Values of both configuration files: how they are read, checked and reported.
+//!
+//! This module does not depend on vendors or metrics.
 
 mod checker;
 mod near;

@@ -1,7 +1,8 @@
-//! The state folder: files that outlive the process, each written whole or not at all.
+//! The state directory: files that survive the process, each written completely or not at all.
 //!
-//! A folder for each account holds `pace.json`, `discovery.json` and `target.ID.json`. A file is two lines of
-//! JSON: whose it is, with a checksum, and the content. What is not exactly that is reported and left unread.
+//! The directory of an account contains `pace.json`, `discovery.json` and `target.ID.json`. A file
+//! has two lines of JSON: a header with its owner and a checksum, and the content. A file in any
+//! other form is reported and ignored.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,57 +24,60 @@ use tokio::sync::oneshot;
 
 use folder::{FileKey, Folder, PendingJob};
 
-/// Raised when files of an earlier version cannot be read any more.
+/// Version of the file format, raised when earlier files can no longer be read.
 const FORMAT: u32 = 1;
-/// More than a listing of as many connections as are allowed by default takes, unless a vendor fills each text with what
-/// JSON has to escape.
+/// Maximum size of a file, in bytes.
+///
+/// It is more than the default `max_connections` takes, unless a vendor fills each text with
+/// characters that JSON must escape.
 const LARGEST_FILE: u64 = 256 * 1024 * 1024;
-/// The first line of a file names an account and a target, and little else.
+/// Maximum size of the header, in bytes. It names an account and a target, and little else.
 const LONGEST_HEADER: u64 = 64 * 1024;
-/// Beyond it, a piece of a file's name is cut: file systems end at 255 bytes.
+/// Length at which a part of a file name is cut, in bytes. File systems allow 255 for the whole
+/// name.
 const LONGEST_PIECE: usize = 120;
-/// What stays as it is in a file's name.
+/// Characters that are not escaped in a file name.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
-/// Where state is kept; without a folder, nowhere.
+/// State directory; without one, nothing is stored.
 #[derive(Debug, Clone, Default)]
 pub struct StateDir(Option<Arc<Folder>>);
 
-/// The files of one account.
+/// State files of one account.
 #[derive(Debug, Clone)]
 pub struct AccountStateDir {
     store: StateDir,
     system: &'static str,
     account: String,
     host: String,
-    /// The name of the account's folder.
+    /// Name of the account's directory.
     folder: String,
 }
 
-/// What was kept of something.
+/// Result of reading a state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored<T> {
-    /// Nothing.
+    /// There is no file.
     Nothing,
-    /// Something that cannot be used, or nobody knows: the disk does not answer.
+    /// The file cannot be used, or the disk does not respond.
     Unusable,
-    /// This.
+    /// The content.
     This(T),
 }
 
-/// What a file is about.
+/// Subject of a state file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateFile {
-    /// The pauses and the rate of the account.
+    /// Pauses and rate of the account's rate limiter.
     Pace,
-    /// Which targets the account has, and how they are called.
+    /// Targets of the account, and their names.
     Discovery,
-    /// What is known of the target with this id.
+    /// State of the target with this id.
     Target(String),
 }
 
-/// The first line of a file.
+/// Header of a state file, which is its first line.
 #[derive(Debug, Serialize)]
 struct FileHeader<'a> {
     connections_exporter_state: u32,
@@ -84,7 +88,7 @@ struct FileHeader<'a> {
     crc32: u32,
 }
 
-/// What of it is read on its own.
+/// Fields of the header that are parsed before the rest is compared.
 #[derive(Debug, Deserialize)]
 struct Format {
     connections_exporter_state: u32,
@@ -92,22 +96,24 @@ struct Format {
 }
 
 impl StateDir {
-    /// Will use this folder, once it is [begun](Self::begin).
+    /// Creates a state directory, which is not used before [`begin`](Self::begin).
     #[must_use]
     pub fn new(path: &Path, failures: IntCounter) -> Self {
         Self(Some(Arc::new(Folder::new(path, failures))))
     }
 
-    /// Uses this folder.
+    /// Creates a state directory and opens it.
     pub async fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
         let store = Self::new(path, failures);
         store.begin().await?;
         Ok(store)
     }
 
-    /// Makes the folder if need be, and locks it. Fails if another process uses it, or if it is none; one that
-    /// cannot be written is a warning, and so is one that does not answer in time: what it is for must not depend on
-    /// a disk.
+    /// Creates the directory if it is missing, and locks it.
+    ///
+    /// It is an error if another process uses the directory, or if the path is not a directory. A
+    /// directory that cannot be written, or does not respond in time, is only a warning: polls and
+    /// scrapes must not depend on a disk.
     pub async fn begin(&self) -> anyhow::Result<()> {
         match &self.0 {
             Some(folder) => folder.open().await,
@@ -115,8 +121,10 @@ impl StateDir {
         }
     }
 
-    /// Removes what is kept of accounts other than these, by system and name, once what is being written is. Leaves
-    /// alone what this program did not write.
+    /// Removes the state of all accounts except these, which are pairs of system and name.
+    ///
+    /// Writes in progress are finished first. Files that this program did not write are not
+    /// removed.
     pub fn keep_accounts<'a>(&self, accounts: impl Iterator<Item = (&'static str, &'a str)>) {
         if let Some(folder) = &self.0 {
             let kept = accounts.map(|(system, account)| folder_name(system, account));
@@ -124,14 +132,15 @@ impl StateDir {
         }
     }
 
-    /// Waits until all that was wished for is written, or could not be.
+    /// Waits until every pending write has succeeded or failed.
     pub async fn flush(&self) {
         if let Some(folder) = &self.0 {
             folder.flush().await;
         }
     }
 
-    /// The files of an account; `host` is where it is reached: what was kept of another one is not its own.
+    /// Returns the state files of an account. Files that were written for another `host` are
+    /// ignored.
     #[must_use]
     pub fn account(&self, system: &'static str, account: &str, host: &str) -> AccountStateDir {
         AccountStateDir {
@@ -156,10 +165,12 @@ impl AccountStateDir {
         }
     }
 
-    /// What was kept of this, as `take` has it, whose error ends a sentence. `None` if nothing was kept, or nothing
-    /// that can be used, which is logged, or if the disk does not answer.
+    /// Reads a state file and converts it with `take`, whose error completes a sentence.
     ///
-    /// Is on its way from the call on, not only once it is awaited.
+    /// Returns `None` if there is no file, if it cannot be used, or if the disk does not respond.
+    /// An unusable file is logged.
+    ///
+    /// The call itself queues the read, even before the future is polled.
     pub fn read<T, U, F>(
         &self,
         item: StateFile,
@@ -184,8 +195,9 @@ impl AccountStateDir {
         async move { answer.await.flatten() }
     }
 
-    /// What was kept of this. Where that cannot be used, `first` is on the disk before this returns, unless the disk
-    /// does not answer.
+    /// Reads a state file. If there is no usable one, writes `first` before this returns.
+    ///
+    /// `first` is then on the disk, unless the write fails or the disk does not respond.
     pub async fn read_or_write<T: DeserializeOwned + Serialize + Send + 'static>(
         &self,
         item: StateFile,
@@ -209,7 +221,7 @@ impl AccountStateDir {
         })
     }
 
-    /// Does this in its turn among all that is done with the account's files.
+    /// Runs `work` in the order of all jobs of the account.
     fn ask<T, F>(&self, file: String, work: F) -> impl Future<Output = Option<T>> + use<T, F>
     where
         T: Send + 'static,
@@ -218,7 +230,7 @@ impl AccountStateDir {
         let waiting = self.store.0.clone().map(|folder| {
             let (answer, answered) = oneshot::channel();
             let job = PendingJob::Read(Box::new(move |folder: &Folder| {
-                // Who asked may have given up.
+                // The caller may have stopped waiting.
                 if !answer.is_closed() {
                     let _ = answer.send(work(folder));
                 }
@@ -229,7 +241,7 @@ impl AccountStateDir {
         async move { waiting?.await }
     }
 
-    /// Reads what was kept of this; what cannot be used is logged.
+    /// Reads a state file; an unusable one is logged.
     fn look<T: DeserializeOwned>(&self, folder: &Folder, item: &StateFile) -> Stored<T> {
         let read = folder
             .read(&self.folder, &item.file())
@@ -248,13 +260,13 @@ impl AccountStateDir {
         }
     }
 
-    /// Says that a file is not used, and why.
+    /// Logs that a file is ignored, and why.
     fn ignored(&self, folder: &Folder, item: &StateFile, problem: &str) {
         let file = folder.path.join(&self.folder).join(item.file());
         tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
     }
 
-    /// Reads a file of this item. The error follows the file's name in a sentence.
+    /// Parses a state file. The error completes a sentence that begins with the file's name.
     pub fn parse<T: DeserializeOwned>(
         &self,
         item: &StateFile,
@@ -281,7 +293,7 @@ impl AccountStateDir {
             .and_then(|content| content.strip_suffix(b"\n"))
             .filter(|content| format.crc32 == Some(crc32fast::hash(content)))
             .ok_or("is damaged or only half written: its checksum is another one")?;
-        // One spelling for each header: what differs is about something else.
+        // A header has exactly one serialized form, so a different one is about another subject.
         let expected = serde_json::to_vec(&self.header(item, content));
         if expected.ok().as_deref() != Some(header) {
             return Err("belongs to another account, host or target".to_owned());
@@ -290,7 +302,7 @@ impl AccountStateDir {
             .map_err(|error| format!("holds something else than expected: {error}"))
     }
 
-    /// Writes this, soon, on a thread for such things. A failure is logged and counted.
+    /// Queues a write on a worker thread. A failure is logged and counted.
     pub fn write(&self, item: StateFile, content: impl Serialize + Send + 'static) {
         let Some(folder) = &self.store.0 else { return };
         let (this, key) = (self.clone(), FileKey::Write(item.file()));
@@ -298,7 +310,7 @@ impl AccountStateDir {
         folder.later(&self.folder, key, job);
     }
 
-    /// The lines of the file.
+    /// Serializes the two lines of a state file.
     pub(crate) fn lines(
         &self,
         item: &StateFile,
@@ -313,7 +325,7 @@ impl AccountStateDir {
         Ok(lines)
     }
 
-    /// Removes what is kept of targets other than these.
+    /// Removes the state of all targets except these.
     pub fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let Some(folder) = &self.store.0 else { return };
         let kept = ids
@@ -324,7 +336,7 @@ impl AccountStateDir {
 }
 
 impl StateFile {
-    /// The name of its file.
+    /// Returns the file name.
     fn file(&self) -> String {
         match self {
             Self::Pace => "pace.json".to_owned(),
@@ -334,7 +346,7 @@ impl StateFile {
     }
 }
 
-/// Whether this program wrote the file, in whatever format.
+/// Returns whether this program wrote the file, in any version of the format.
 fn is_ours(file: File) -> bool {
     let mut header = String::new();
     let read = BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header);
@@ -345,7 +357,7 @@ fn folder_name(system: &str, account: &str) -> String {
     format!("{system}.{}", piece(account))
 }
 
-/// A text as a piece of a file's name. One that had to be cut tells by a hash what it was.
+/// Escapes a text as a part of a file name. A text that must be cut gets a hash of the whole.
 fn piece(text: &str) -> String {
     let mut piece = utf8_percent_encode(text, PLAIN).to_string();
     if piece.len() > LONGEST_PIECE {

@@ -1,4 +1,4 @@
-//! What a supervisor such as systemd is told: that the program serves, that its loop turns, that it ends.
+//! Notifications to a service manager such as systemd: ready, watchdog, stopping.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,23 +11,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::BlockingPool;
 
-/// How long a word to the supervisor may take.
+/// Deadline for sending one notification.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
-/// Tells the supervisor that this process is ready, with a line for people; from then on that it is alive, twice in
-/// the time that the supervisor gives; and once `shutdown` is cancelled, that it is ending, after which `told` is
-/// cancelled. Goes on until it is dropped. Where `NOTIFY_SOCKET` is not set, nobody is told.
+/// Sends notifications to the service manager until it is dropped.
 ///
-/// Await it on the loop that does all the work, not on a thread of its own: a loop that hangs must tick no more.
+/// First it sends that the process is ready, with a status text. Then it sends two watchdog
+/// notifications in each watchdog timeout. Once `shutdown` is cancelled, it sends that the process
+/// is stopping, and then cancels `told`. Without `NOTIFY_SOCKET` nothing is sent.
+///
+/// Await it on the event loop that does all the work, not on its own thread. The watchdog
+/// notifications must stop if that event loop hangs.
 pub async fn serving(shutdown: &CancellationToken, told: &CancellationToken) -> Infallible {
     tell(vec![NotifyState::Ready, NotifyState::Status("serving")]).await;
-    // Zero has no half to tick in.
+    // A timeout of zero cannot be halved.
     let watchdog = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
     shutdown.run_until_cancelled(stay_alive(watchdog)).await;
     let status = NotifyState::Status("letting answers in flight end");
     tell(vec![NotifyState::Stopping, status]).await;
     told.cancel();
-    // For as long as that takes.
+    // The watchdog notifications continue for as long as the shutdown takes.
     stay_alive(watchdog).await
 }
 
@@ -36,7 +39,7 @@ async fn stay_alive(watchdog: Option<Duration>) -> Infallible {
         return std::future::pending().await;
     };
     let mut ticks = interval(timeout / 2);
-    // After a hang one word is enough.
+    // After a hang, one notification is enough.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -44,7 +47,10 @@ async fn stay_alive(watchdog: Option<Duration>) -> Infallible {
     }
 }
 
-/// A supervisor that does not read what it is told fills its socket, and the next word waits for it.
+/// Sends a notification from a pool thread.
+///
+/// If the service manager does not read its socket, the socket fills up, and the next notification
+/// blocks.
 async fn tell(states: Vec<NotifyState<'static>>) {
     static SUPERVISOR: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(1));
     let told = SUPERVISOR.run(TELL_WITHIN, move || sd_notify::notify(&states));

@@ -1,7 +1,7 @@
-//! What the rest of the program knows of any system: how to ask one for its targets and listings.
+//! Interface to vendor APIs: how a system lists its targets and their connections.
 //!
-//! A third system is one new file here and the line that names it, one field in the configuration's raw
-//! form and one line where its accounts are taken over (both in `config.rs`); see
+//! Another system needs one new file here and the line that declares it. In `config.rs` it needs
+//! one field in the raw configuration, and one line that checks its accounts. See
 //! `docs/adding-a-system.md`.
 
 pub mod account;
@@ -24,116 +24,135 @@ use crate::settings::Validator;
 use account::{AccountConfig, PollConfig};
 use http::{Client, Quota, beside_the_loop};
 
-/// What never changes about a system.
+/// Constants of a system.
 #[derive(Debug)]
 pub struct System {
     /// The `system` label, and the key in the configuration.
     pub name: &'static str,
-    /// Pairs of type and status that are counted even at 0. A system without statuses has empty ones.
+    /// Pairs of type and status that are exported even at 0.
+    ///
+    /// The status is empty if the system has no statuses.
     pub zero_series: &'static [(&'static str, &'static str)],
-    /// The status that means well; `None` where the system has no statuses.
+    /// Status that means connected; `None` if the system has no statuses.
     pub healthy_status: Option<&'static str>,
-    /// The header in which the vendor tells the id of a request.
+    /// Name of the response header with the vendor's request id.
     pub request_id_header: &'static str,
-    /// What an answer's headers say of the quota, at the date of the answer.
+    /// Reads the quotas from the headers of a response; the second argument is its date.
     pub quotas: fn(&HeaderMap, Timestamp) -> Vec<Quota>,
 }
 
-/// The requests that a vendor publishes as allowed; `None` where it says nothing.
+/// Request limits that a vendor publishes; `None` where it publishes none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishedLimits {
-    /// Which tenants these are the limits of, and where that is known from.
+    /// Tenants that the limits apply to, and how that was determined.
     pub of: &'static str,
-    /// Requests in a minute.
+    /// Requests per minute.
     pub minute: Option<u64>,
-    /// Requests in an hour.
+    /// Requests per hour.
     pub hour: Option<u64>,
-    /// Requests in a day.
+    /// Requests per day.
     pub day: Option<u64>,
 }
 
-/// More targets than any account has: a longer list of a vendor's is refused.
+/// Maximum number of targets in a vendor's list.
+///
+/// No account has more, so a longer list is rejected.
 const MOST_TARGETS: usize = 10_000;
 
 /// A target that the vendor lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveredTarget {
-    /// What identifies it to the vendor.
+    /// Id of the target at the vendor.
     pub id: String,
-    /// What people call it, if the vendor says so.
+    /// Display name, if the vendor reports one.
     pub name: Option<String>,
 }
 
-/// Ends a listing after its last page: beside the event loop, since a long one is put in order.
+/// Completes a listing after its last page.
+///
+/// A long listing is sorted off the event loop.
 async fn finish(builder: ListingBuilder) -> Result<Listing, PollError> {
     let (endpoint, long) = (builder.endpoint(), builder.rows_taken() > LONG);
     beside_the_loop(endpoint, long, || builder.finish()).await
 }
 
-/// One account of a system, as its own keys in the configuration spell it.
+/// One account of a system, as the configuration file describes it.
 pub trait AccountSettings: DeserializeOwned {
-    /// The system that it belongs to.
+    /// System of the account.
     const SYSTEM: &'static System;
 
-    /// Checks one account; tells the checker every problem, and gives `None` if there was any that it
-    /// cannot do without.
+    /// Checks the account, and reports every problem to `check`.
+    ///
+    /// Returns `None` if a problem leaves no usable account.
     fn check(self, check: &mut Validator<'_>, poll: &PollConfig) -> Option<AccountConfig>;
 }
 
-/// How an account is reached, once it is checked.
+/// Connector of an account whose configuration was checked.
 pub trait Connect: std::fmt::Debug + Send + Sync {
-    /// Begins to use the account through this client.
+    /// Creates the source, which sends its requests with `client`.
     fn connect(&self, client: Client) -> Box<dyn Source>;
 
-    /// What the vendor allows this account.
+    /// Returns the limits that the vendor publishes for this account.
     fn limits(&self) -> PublishedLimits;
 
-    /// Requests for tokens that the account makes in a day.
+    /// Returns the number of requests for tokens per day.
     fn tokens_per_day(&self) -> u64 {
         0
     }
 }
 
-/// One account of a system. A source lists; it never sleeps, retries, logs or caches a listing: the
-/// poller decides when, and the client paces. Whatever no listing needs is a background job.
+/// One account at a vendor.
+///
+/// A source lists. It never sleeps, retries, logs or caches a listing. The poller decides when to
+/// poll, and the client enforces the rate limit. Requests that no listing needs are background
+/// jobs.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Lists all connections of one target, every page, or fails.
+    /// Lists all connections of one target, from all pages, or fails.
     async fn list(&self, target: &str) -> Result<Listing, PollError>;
 
-    /// Lists the targets of the account, or the names of those that are configured. Not called where the
-    /// configuration names all there is to know.
+    /// Lists the targets of the account, or the names of the configured targets.
+    ///
+    /// It is not called if the configuration leaves nothing to discover.
     async fn discover(&self) -> Result<Vec<DiscoveredTarget>, PollError> {
         Ok(Vec::new())
     }
 
-    /// What is asked of each target beside its listings, by the words of the `endpoint` label.
+    /// Returns the background jobs of each target, by their values of the `endpoint` label.
     fn jobs(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Runs one of these jobs for a target, with a client that is [in the background](Client::in_background). Returns when to run it
-    /// again; `None`: not with this credential. One that failed is run again with back-off.
+    /// Runs one of these jobs for a target.
+    ///
+    /// Its client must be [in the background](Client::in_background). Returns the time until the
+    /// next run, or `None` if the job does not run again with this credential. A failed job runs
+    /// again with back-off.
     async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
         let _ = (job, target);
         Ok(None)
     }
 
-    /// Tells one credential from another, for a target: by it the poller sees that a refused one was
-    /// changed. `None` where it cannot be read.
+    /// Returns a fingerprint of the target's credential; `None` if it cannot be read.
+    ///
+    /// With it, the poller detects that a rejected credential was replaced.
     async fn credential(&self, target: &str) -> Option<u64>;
 
-    /// The `expect` entry of the configuration that this row of the target is there for; `None` where there can be
-    /// none.
+    /// Returns the `expect` entry of the configuration that this row would satisfy.
+    ///
+    /// Returns `None` if the row cannot satisfy any entry.
     fn matches_expected<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str>;
 
-    /// What [`discover`](Self::discover) learned and [`list`](Self::list) needs, for the state folder: no
-    /// credential.
+    /// Exports what [`discover`](Self::discover) learned and [`list`](Self::list) needs.
+    ///
+    /// It is saved in the state directory, and contains no credential.
     fn export_state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes back what [`export_state`](Self::export_state) gave before a restart. What it does not understand, it lets be.
+    /// Restores what [`export_state`](Self::export_state) returned before a restart.
+    ///
+    /// Content that cannot be read is ignored.
     fn import_state(&self, memory: serde_json::Value) {
         drop(memory);
     }

@@ -1,4 +1,4 @@
-//! HTTP: routes, limits, drain.
+//! The HTTP server: its routes, its limits and its graceful shutdown.
 
 mod auth;
 mod client_connection;
@@ -35,32 +35,36 @@ use config::{Checks, WebConfig};
 use http_sd::ServiceDiscovery;
 use slots::{Slot, SlotHolder, Slots};
 
-/// Where Prometheus is told what to scrape.
+/// Path of HTTP service discovery.
 const DISCOVERY: &str = "/sd";
 
-/// Where a reload is asked for.
+/// Path that requests a reload.
 const RELOAD: &str = "/-/reload";
 
-/// What a client may ask of us.
+/// Limits and deadlines of the server.
 #[derive(Debug, Clone)]
 pub struct ServerLimits {
-    /// Answers in flight; a newcomer gets the place of one that stalls, or 503.
+    /// Maximum number of responses in flight. A further request takes the slot of a stalled
+    /// response, or gets 503.
     pub requests: usize,
-    /// For a place among the answers in flight.
+    /// Longest wait for a response slot.
     pub place: Duration,
-    /// Connections; a newcomer gets the place of one that is idle or stalls.
+    /// Maximum number of connections. A further one takes the slot of an idle or stalled one.
     pub connections: usize,
-    /// For a TLS handshake.
+    /// Deadline of a TLS handshake.
     pub handshake: Duration,
-    /// From the beginning of a connection, or the end of its handshake, to the end of the first request's
-    /// headers: whoever connects is about to ask.
+    /// Deadline of the first request's headers, counted from the start of the connection or the end
+    /// of its TLS handshake. Shorter than `header`, because a client that connects is about to send
+    /// a request.
     pub first_header: Duration,
-    /// From an idle connection to the end of a request's headers. Longer than people scrape, so that a
-    /// scraper keeps its connection; and short enough that one who never asks does not keep his.
+    /// Deadline of a request's headers on an idle connection. Longer than common scrape intervals,
+    /// so that Prometheus keeps its connection. Short enough to close a connection that is never
+    /// used.
     pub header: Duration,
-    /// For an answer to leave, once the client does not take it as fast as we have it.
+    /// Time to send a whole response, counted from the first write that has to wait for the client.
+    /// Over HTTP/2 each response also has this time from its request on.
     pub write: Duration,
-    /// For answers in flight, once the process is told to end.
+    /// Time for responses in flight after shutdown begins.
     pub drain: Duration,
 }
 
@@ -74,13 +78,13 @@ impl Default for ServerLimits {
             first_header: Duration::from_secs(10),
             header: Duration::from_mins(2),
             write: Duration::from_mins(1),
-            // The process ends within 5 s, whatever it waits for.
+            // The process must end within 5 s of SIGTERM.
             drain: Duration::from_millis(4_500),
         }
     }
 }
 
-/// Answers requests from the inventory.
+/// HTTP server that serves the inventory.
 #[derive(Debug)]
 pub struct Server {
     inventory: Arc<Inventory>,
@@ -94,7 +98,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of this inventory. Without a `reload`, asking for one is refused.
+    /// Creates a server of this inventory.
+    ///
+    /// Without `reload`, a request for a reload gets 403.
     #[must_use]
     pub fn new(
         inventory: Arc<Inventory>,
@@ -116,7 +122,9 @@ impl Server {
         }
     }
 
-    /// Serves until `shutdown`, then lets answers in flight end.
+    /// Serves until `shutdown` is cancelled, then waits for responses in flight.
+    ///
+    /// That wait is at most [`ServerLimits::drain`].
     pub async fn serve(self, listeners: Vec<TcpListener>, shutdown: CancellationToken) {
         let server = Arc::new(self);
         let connections = Slots::new(server.limits.connections);
@@ -132,8 +140,9 @@ impl Server {
         accepting.join_all().await;
     }
 
-    /// Answers one request that was let in. Nothing here waits but a reload and for a place: all else that is served is
-    /// already there.
+    /// Returns the response to a request that passed access control.
+    ///
+    /// Only a reload and a free response slot are awaited. All other content is already in memory.
     async fn answer(&self, request: &Request<Incoming>, path: &str) -> HttpResponse {
         let allowed: &[Method] = match path {
             RELOAD => &[Method::POST, Method::PUT],
@@ -151,7 +160,7 @@ impl Server {
             _ if !allowed.contains(request.method()) => response::not_allowed(allowed),
             "/-/healthy" => text(StatusCode::OK, "connections-exporter is healthy.\n"),
             "/-/ready" => self.ready(),
-            // Not among the answers in flight: one that waits for a slow disk keeps no scrape out.
+            // A reload takes no response slot, so one that waits for a slow disk blocks no scrape.
             RELOAD => self.reload(request).await,
             _ => match self.place().await {
                 Some(place) if path == self.about.telemetry_path => self.metrics(request, place),
@@ -170,10 +179,13 @@ impl Server {
         }
     }
 
-    /// A place among the answers in flight. It is held by what sends the answer: when it goes to another one, that ends.
+    /// Waits for a response slot; `None` after [`ServerLimits::place`].
+    ///
+    /// The holder of the slot is the sender of the response. Eviction cancels the sender, which
+    /// ends the response.
     async fn place(&self) -> Option<Slot> {
         let holder = SlotHolder::new(deadline::sender());
-        // Busy from the beginning: an answer is never idle.
+        // A response counts as busy from its beginning, and is never idle.
         holder.begin();
         let place = self.in_flight.take(holder.into());
         timeout(self.limits.place, place).await.ok()
@@ -237,12 +249,12 @@ impl Server {
 
     fn discovery(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
         let discovery = ServiceDiscovery {
-            // Whoever scrapes comes by a connection of its own, under the settings that hold now.
+            // Prometheus scrapes over a connection of its own, which uses the current TLS settings.
             tls: self.web_config.current().tls.is_some(),
             telemetry_path: &self.about.telemetry_path,
         };
         let Some(names) = self.inventory.names() else {
-            // Prometheus keeps the targets that it knows; a part of the list would end the others.
+            // Prometheus keeps its targets on an error. A partial list would remove the others.
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The accounts are not all there yet.\n",
@@ -266,7 +278,10 @@ impl Server {
     }
 }
 
-/// Checks a path for the page. It stands in a link, and must not hide another route.
+/// Validates the path of the metrics page.
+///
+/// The path appears in a link, and it must not hide another route. The error describes the expected
+/// form.
 pub fn telemetry_path(path: &str) -> Result<String, String> {
     let plain = path
         .bytes()

@@ -1,4 +1,4 @@
-//! Files: read off the event loop, each within five seconds, one read of each path at a time.
+//! File reads off the event loop, each within five seconds, with one read per path at a time.
 
 #![expect(
     clippy::disallowed_methods,
@@ -24,38 +24,38 @@ use tokio::time::timeout;
 use super::permissions::warn_of_readers;
 use super::{BlockingPool, compute};
 
-/// How long a file may take to be read.
+/// Deadline for reading a file.
 pub const READ_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a file is to this program: how much of it is read, and which threads may hang in it.
+/// Kind of a file, which determines its size limit and its thread pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
-    /// The configuration, or the web configuration.
+    /// The configuration file or the web configuration file.
     Configuration,
-    /// A certificate, its key, or an authority.
+    /// A certificate, its private key, or a CA certificate.
     Certificate,
-    /// A credential of ours.
+    /// A credential of this program.
     Secret,
 }
 
-/// Why a file was not read, as the end of a sentence that begins with its name.
+/// Reason why a file was not read. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// It hangs, or too many others do.
+    /// The read hangs, or no thread was free because too many other reads hang.
     #[error("was not read within {} s", READ_WITHIN.as_secs())]
     TimedOut,
-    /// There is a folder of this name.
+    /// The path is a directory.
     #[error("is a folder: name the file in it")]
     Folder,
-    /// It is larger than any file of its kind.
+    /// The file is larger than the limit of its kind, in bytes.
     #[error("holds more than {}", Size(*.0))]
     TooLarge(u64),
-    /// Something else, in the system's words.
+    /// Any other error, in the text of the operating system.
     #[error("cannot be read: {0}")]
     Other(String),
 }
 
-/// A number of bytes, in units that people use.
+/// Number of bytes, displayed in KiB or MiB.
 struct Size(u64);
 
 impl fmt::Display for Size {
@@ -77,11 +77,11 @@ impl From<io::Error> for FileError {
 }
 
 impl FileKind {
-    /// The most bytes that a file of this kind may hold.
+    /// Returns the maximum size of a file of this kind, in bytes.
     const fn limit(self) -> u64 {
         match self {
             Self::Configuration => 64 * 1024 * 1024,
-            // A bundle of every public authority has a quarter of that.
+            // A bundle of all public CAs takes a quarter of that.
             Self::Certificate => 1024 * 1024,
             Self::Secret => 64 * 1024,
         }
@@ -99,7 +99,7 @@ impl FileKind {
     }
 }
 
-/// Reads a file. A path in which an earlier read still hangs is not read a second time.
+/// Reads a file. A path on which an earlier read still hangs is not read a second time.
 pub async fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
     let (file, limit) = (path.to_owned(), kind.limit());
     READS
@@ -114,23 +114,25 @@ pub async fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
         .unwrap_or(Err(FileError::TimedOut))
 }
 
-/// Reads a file of at most so many bytes, on this thread.
+/// Reads a file of at most `limit` bytes on the current thread.
 ///
-/// A FIFO is given this long to deliver. A disk may take longer, so that this is for threads that may hang.
+/// A FIFO must deliver within `within`. A disk may take longer, so call this only on threads that
+/// may hang.
 fn read_now(path: &Path, limit: u64, within: Duration) -> Result<Vec<u8>, FileError> {
     let deadline = Instant::now() + within;
-    // A FIFO is opened also if nobody writes to it yet, and a terminal does not become ours.
+    // With NONBLOCK, opening a FIFO does not wait for a writer. With NOCTTY, a terminal does not
+    // become the controlling terminal of this process.
     let flags = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits();
     let opened = File::options()
         .read(true)
         .custom_flags(flags.cast_signed())
         .open(path);
     let mut file = match opened {
-        // Somebody has a lease on it and has to give it up first.
+        // Another process holds a lease on the file, and must release it first.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => File::open(path)?,
         opened => opened?,
     };
-    // Of a FIFO the end is not the end before somebody has opened it to write.
+    // A FIFO reports end of file until a process has opened it for writing.
     let mut begun = file.metadata()?.is_file();
     let mut content = Vec::new();
     loop {
@@ -147,7 +149,7 @@ fn read_now(path: &Path, limit: u64, within: Duration) -> Result<Vec<u8>, FileEr
         let mut ready = [PollFd::new(&file, PollFlags::IN)];
         match poll(&mut ready, Some(&left)) {
             Ok(0) => return Err(FileError::TimedOut),
-            // A signal came.
+            // Interrupted by a signal.
             Err(rustix::io::Errno::INTR) => continue,
             polled => drop(polled.map_err(io::Error::from)?),
         }
@@ -157,14 +159,14 @@ fn read_now(path: &Path, limit: u64, within: Duration) -> Result<Vec<u8>, FileEr
 
 static READS: LazyLock<OneEach> = LazyLock::new(OneEach::default);
 
-/// Work on paths, of which each waits for the one before it on the same path.
+/// Serializes work on each path: a job waits for the one before it on the same path.
 #[derive(Default)]
 struct OneEach(Mutex<HashMap<PathBuf, Weak<PathLock>>>);
 
-/// Who works on a path now.
+/// Lock of one path.
 struct PathLock {
     free: Arc<Semaphore>,
-    /// When that began.
+    /// Start of the work in progress.
     began: Mutex<Option<Instant>>,
 }
 
@@ -183,8 +185,10 @@ impl OneEach {
         turn
     }
 
-    /// Does this on a thread of the pool. `None` if it is not done in time: at once, if what is under way on the path
-    /// is over its time already, since such work would only take a thread more.
+    /// Runs `work` on a thread of the pool. Returns `None` if it is not done within `within`.
+    ///
+    /// Returns `None` at once if the work in progress on the path has already exceeded its
+    /// deadline. One more job would only block one more thread.
     async fn run<T: Send + 'static>(
         &self,
         pool: &BlockingPool,
@@ -214,9 +218,10 @@ impl OneEach {
     }
 }
 
-/// The files that a configuration names, for a check of it that does not read any itself.
+/// Files that a configuration names, for a check that reads no file itself.
 ///
-/// What is asked for and not known yet is noted, and the check is made again once all of it was read; see [`with_files`].
+/// A request for a file that is not loaded yet is recorded. The check runs again once all recorded
+/// files are loaded; see [`with_files`].
 #[derive(Default)]
 pub struct Files(Mutex<ReadFiles>);
 
@@ -229,7 +234,7 @@ struct ReadFiles {
 }
 
 impl Files {
-    /// What the file holds.
+    /// Returns the content of a file, or an error if it is not loaded yet.
     pub fn read(&self, kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
         let mut known = self.0.lock();
         let file = (kind, path.to_owned());
@@ -240,7 +245,7 @@ impl Files {
         })
     }
 
-    /// Whether there is anything of this name.
+    /// Returns whether the path exists; `false` if that is not determined yet.
     pub fn exists(&self, path: &Path) -> bool {
         let mut known = self.0.lock();
         let exists = known.existing.get(path).copied();
@@ -250,7 +255,7 @@ impl Files {
         })
     }
 
-    /// Reads what was asked for, all at the same time. `false` if nothing was.
+    /// Loads all recorded files concurrently. Returns `false` if none was recorded.
     async fn read_wanted(&self) -> bool {
         let (wanted, wanted_existing) = {
             let mut known = self.0.lock();
@@ -282,12 +287,12 @@ async fn exists(path: &Path) -> bool {
     look(path).await == Some(true)
 }
 
-/// Whether there is surely nothing of this name.
+/// Returns whether nothing exists at the path; `false` if the lookup times out.
 pub async fn is_missing(path: &Path) -> bool {
     look(path).await == Some(false)
 }
 
-/// Whether there is anything of this name; `None` if that is not known in time.
+/// Returns whether the path exists; `None` if the lookup times out.
 async fn look(path: &Path) -> Option<bool> {
     static LOOKS: LazyLock<(BlockingPool, OneEach)> =
         LazyLock::new(|| (BlockingPool::new(4), OneEach::default()));
@@ -298,8 +303,9 @@ async fn look(path: &Path) -> Option<bool> {
         .await
 }
 
-/// Checks something until every file that the check asks for was read: the first time without any, so the check must have
-/// no effects.
+/// Repeats a check until every file that it requests is loaded.
+///
+/// The first run has no files, so the check must not have side effects.
 pub async fn with_files<T: Send + 'static>(
     check: impl Fn(&Files) -> T + Send + Sync + 'static,
 ) -> T {

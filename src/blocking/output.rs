@@ -1,5 +1,7 @@
-//! What this process says: standard error through a bounded queue and a thread of its own, so that a pipe that nobody
-//! reads holds up only that thread.
+//! Standard output and standard error of the process.
+//!
+//! Standard error has a bounded queue and its own thread. A pipe that is not read blocks only that
+//! thread.
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,16 +20,15 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written: some MB at most.
+/// Capacity of the queue in lines, which is a few MB at most.
 const WAITING: usize = 8192;
 
-/// How long a panic waits for what it says to be written.
+/// Time that a panic waits for its message to be written.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Standard error.
 static STDERR: LazyLock<Lines> = LazyLock::new(|| Lines::start(WAITING, io::stderr()));
 
-/// Lines on their way to a stream.
+/// Queue of lines for a stream, written by a thread.
 #[derive(Debug, Clone)]
 struct Lines(Arc<StreamState>);
 
@@ -35,9 +36,9 @@ struct Lines(Arc<StreamState>);
 struct StreamState {
     queue: Mutex<LineQueue>,
     most: usize,
-    /// Told when there is something to write.
+    /// Notified when there is a line to write.
     wake: Condvar,
-    /// Told when everything is written.
+    /// Notified when all lines are written.
     idle: Condvar,
 }
 
@@ -49,7 +50,7 @@ struct LineQueue {
 }
 
 impl Lines {
-    /// Begins to write to this stream.
+    /// Starts the thread that writes to `stream`.
     fn start(most: usize, mut stream: impl Write + Send + 'static) -> Self {
         let shared = Arc::new(StreamState {
             queue: Mutex::default(),
@@ -59,18 +60,18 @@ impl Lines {
         });
         let here = shared.clone();
         let thread = thread::Builder::new().name("stderr".to_owned());
-        // Without a thread the queue fills up, and what comes then is dropped.
+        // Without a thread the queue fills up, and later lines are dropped.
         let _ = thread.spawn(move || {
             loop {
                 let line = here.next();
-                // Who was to read it may be gone; that is no reason to end.
+                // The reader may be gone, which is no reason to end.
                 let _ = stream.write_all(&line);
             }
         });
         Self(shared)
     }
 
-    /// Writes this later. It is dropped, and counted, if too much is waiting.
+    /// Queues a line. It is dropped and counted if the queue is full.
     fn push(&self, line: &[u8]) {
         let mut queue = self.0.queue.lock();
         if queue.lines.len() >= self.0.most {
@@ -81,7 +82,7 @@ impl Lines {
         self.0.wake.notify_one();
     }
 
-    /// Writes this if nothing else is on its way.
+    /// Queues a line if no other line is waiting or being written.
     fn push_if_idle(&self, line: &[u8]) {
         let idle = {
             let queue = self.0.queue.lock();
@@ -92,7 +93,8 @@ impl Lines {
         }
     }
 
-    /// Writes this after all that is waiting, and waits for that, but not longer than this.
+    /// Writes `last` after all waiting lines, and waits for it: for at most `within`, if that is
+    /// given.
     fn finish(&self, last: &[u8], within: Option<Duration>) {
         let mut queue = self.0.queue.lock();
         if !last.is_empty() {
@@ -108,7 +110,7 @@ impl Lines {
 }
 
 impl StreamState {
-    /// The next line; the one before it is written.
+    /// Marks the previous line as written, and waits for the next one.
     fn next(&self) -> Vec<u8> {
         let mut queue = self.queue.lock();
         queue.writing = false;
@@ -123,7 +125,9 @@ impl StreamState {
     }
 }
 
-/// Where log lines go: to standard error, if somebody reads it. A line is dropped, and counted, if too many wait for that.
+/// Writer for log lines, which queues them for standard error.
+///
+/// A line is dropped and counted if the queue is full.
 #[derive(Debug, Clone, Copy)]
 pub struct LogWriter;
 
@@ -146,42 +150,43 @@ impl MakeWriter<'_> for LogWriter {
     }
 }
 
-/// Log lines that were dropped, since nobody read standard error in time.
+/// Number of log lines dropped because standard error was not read in time.
 #[must_use]
 pub fn dropped_log_lines() -> u64 {
     STDERR.0.queue.lock().dropped
 }
 
-/// Whether somebody looks at standard error while the program runs.
+/// Returns whether standard error is a terminal.
 #[must_use]
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether standard error is a terminal that shows colours.
+/// Returns whether standard error is a terminal that shows colours.
 #[must_use]
 pub fn has_colours() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Shows how far something is, on standard error; not at all while that is busy.
+/// Shows progress on standard error, unless other lines are waiting or being written.
 pub fn progress(text: &str) {
     STDERR.push_if_idle(text.as_bytes());
 }
 
-/// Writes a line to standard error, as if it were a line of the log.
+/// Writes a line to standard error through the queue, in order with the log lines.
 pub fn tell(line: &str) {
     STDERR.push(line.as_bytes());
 }
 
-/// Writes to standard error after all log lines, and waits until it is written, but not longer than this.
+/// Writes to standard error after all log lines, and waits for it: for at most `within`, if given.
 pub fn finish(text: &str, within: Option<Duration>) {
     STDERR.finish(text.as_bytes(), within);
 }
 
-/// Writes to standard output, without colours where that is no terminal, and waits for it.
+/// Writes to standard output, and waits until it is written.
 ///
-/// Who has read enough, such as `head`, may go. Not for the event loop: see [`print_beside`].
+/// Colours are removed if standard output is not a terminal. A closed pipe is not an error, because
+/// a reader such as `head` may stop early. This blocks: on the event loop use [`print_beside`].
 pub fn print(text: &str) -> io::Result<()> {
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -189,7 +194,9 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes to standard output on a thread, while other things go on. What is returned ends when it is written.
+/// Writes to standard output on a blocking thread.
+///
+/// The returned handle completes when the text is written.
 #[must_use]
 pub fn print_beside(text: String) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_blocking(move || {
@@ -199,7 +206,9 @@ pub fn print_beside(text: String) -> tokio::task::JoinHandle<()> {
     })
 }
 
-/// Lets a panic say what it says by way of the same queue: one that hangs in a full pipe would neither abort nor go on.
+/// Writes panic messages through the queue of standard error.
+///
+/// A panic that blocks on a full pipe would neither abort the process nor let it continue.
 pub fn report_panics() {
     panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let thread = thread::current();
@@ -219,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream that takes each line only when it is told to.
+    /// Stream that accepts one write per message on a channel.
     struct Slow(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Slow {

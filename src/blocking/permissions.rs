@@ -1,4 +1,4 @@
-//! Secret files that others on the machine may read.
+//! Warnings about secret files that other users of the machine may read.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,21 +12,23 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-/// The permission bits of everybody but owner and group.
+/// Permission bits of all users except owner and group.
 const OTHERS: u32 = 0o007;
-/// Of these, to pass through a folder.
+/// The bit of these that allows traversing a directory.
 const PASS: u32 = 0o001;
 
-/// Where Docker and Podman put secrets into a container.
+/// Directory in which Docker and Podman mount secrets.
 const CONTAINER_SECRETS: &str = "/run/secrets";
-/// What Kubernetes keeps in a folder that it mounts a Secret on.
+/// Entry that Kubernetes creates in a directory on which it mounts a Secret.
 const KUBERNETES_MARK: &str = "..data";
 
-/// The files that were warned of and are still open to others.
+/// Files that were warned about and are still open to others.
 static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Warns once of a secret file that is open to others: of a new file again, and of one that was closed
-/// and opened again. It may block as long as reading the file may.
+/// Warns once about a secret file that is open to others.
+///
+/// It warns again about a new file, and about one that was closed to others in between. It may
+/// block as long as reading the file may.
 pub(super) fn warn_of_readers(path: &Path) {
     let Ok(file) = path.metadata() else { return };
     if !is_open(path, &file) {
@@ -40,8 +42,10 @@ pub(super) fn warn_of_readers(path: &Path) {
     }
 }
 
-/// Whether others may read or change the file, and reach it. A group is somebody's decision. So is what a
-/// container is given: there the modes are open by default, and the container is the border.
+/// Returns whether others may read or change the file, and reach it.
+///
+/// Group permissions are accepted as a deliberate choice. So are the modes of secrets mounted into
+/// a container: they are open by default, and the container is the security boundary.
 fn is_open(path: &Path, file: &Metadata) -> bool {
     if file.mode() & OTHERS & !PASS == 0 {
         return false;
@@ -50,7 +54,7 @@ fn is_open(path: &Path, file: &Metadata) -> bool {
         || path
             .parent()
             .is_some_and(|folder| folder.join(KUBERNETES_MARK).exists());
-    // Links are followed: what counts is where the file is.
+    // Links are resolved first, because the permissions of the actual location count.
     let Ok(whole) = path.canonicalize() else {
         return false;
     };
@@ -71,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_open_if_others_may_read_it_and_reach_it_and_no_orchestrator_put_it_there() {
-        // Whose parents everybody may pass through.
+        // A directory with parents that all users may traverse.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let file = folder.path().join("secret");
         fs::write(&file, "t").unwrap();

@@ -1,4 +1,5 @@
-//! The JSON Schema of the configuration, for editors: what its types say, and the rules between keys.
+//! The JSON Schema of the configuration for editors, made from its types and the rules between
+//! keys.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -8,13 +9,13 @@ use super::RawConfig;
 use crate::settings::schema::rule;
 pub(super) use crate::settings::schema::shown;
 
-/// The schema, in the draft that editors' YAML servers know best.
+/// Returns the schema in draft 07, the draft that the YAML servers of editors support best.
 pub(crate) fn schema() -> Value {
     let generator = SchemaSettings::draft07().into_generator();
     generator.into_root_schema_for::<RawConfig>().to_value()
 }
 
-/// There is something to poll.
+/// Requires at least one account.
 pub(super) fn some_account(schema: &mut Schema) {
     let keys = schema.ensure_object()["properties"].as_object().unwrap();
     let lists = keys.iter().filter(|(_, of)| of.get("items").is_some());

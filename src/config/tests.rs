@@ -1,4 +1,4 @@
-//! What a configuration means once it is read; what is refused stands in `tests/fixtures/config/bad`.
+//! Tests of accepted configurations; refused ones are in `tests/fixtures/config/bad`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::*;
 
-/// A tenant with these lines in it.
+/// Returns a configuration with one Zuora tenant that contains these lines.
 fn tenant(lines: &str) -> String {
     format!(
         "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    client_secret_file: secret\n{lines}"
     )
 }
 
-/// A subdomain whose one integration has these lines.
+/// Returns a configuration with one ZIS subdomain whose only integration contains these lines.
 fn integration(lines: &str) -> String {
     format!(
         "zis:\n  - account: a\n    subdomain: acme\n    integrations:\n      - name: n\n{lines}"
@@ -74,7 +74,7 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
             "zuora[0].entities[100000].name: is the name of an earlier entity: each needs its own",
         ]
     );
-    // Compared each with each they would take many minutes.
+    // Comparing every pair would take many minutes.
     assert!(
         begun.elapsed() < Duration::from_mins(2),
         "{:?}",

@@ -1,4 +1,4 @@
-//! The text of a family in one fragment, and how text is deflated so that it can stand anywhere on a page.
+//! Blocks: the text of one family in one fragment, compressed so that it fits anywhere on a page.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,13 +7,17 @@ use std::thread::LocalKey;
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// From so many bytes on, a block is deflated when it is rendered; smaller ones are sent, and deflated, together.
+/// Blocks of at least this many bytes are compressed when they are rendered.
+///
+/// Smaller blocks are sent and compressed together.
 const LARGE: usize = 4 * 1024;
 
 thread_local! {
-    /// Blocks are deflated once and sent often. Making a compressor costs more than most blocks, so it is kept.
+    /// Compressor for blocks, which are compressed once and sent often.
+    ///
+    /// It is kept, because creating one costs more than compressing most blocks.
     static BLOCKS: Deflater = deflater(4);
-    /// For what is deflated at each scrape.
+    /// Compressor for text that is compressed on every scrape.
     static ONCE: Deflater = deflater(1);
 }
 
@@ -23,11 +27,12 @@ fn deflater(level: u32) -> Deflater {
     RefCell::new(Compress::new(Compression::new(level), false))
 }
 
-/// The text of a family in one fragment, or what heads it; copies share it.
+/// Text of one family in one fragment, or of a family header. Clones share the text.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     rendered: Arc<Rendered>,
-    /// Beside it: a page that is put together looks at each block, and into few.
+    /// Size of the text, kept outside the `Arc`: building a page checks the size of every block,
+    /// but reads few of them.
     bytes: usize,
 }
 
@@ -35,14 +40,15 @@ pub(super) struct Block {
 struct Rendered {
     text: Bytes,
     series: u64,
-    /// Of a large block.
+    /// `None` for a small block.
     deflated: Option<Deflated>,
 }
 
 impl Block {
     pub(super) fn new(text: String) -> Self {
         let series = series(&text);
-        // It grew as it was written: a page must not hold what is left of its last doubling.
+        // Boxing drops the spare capacity of the string, which grew by doubling. A cached page
+        // would keep it.
         let text = Bytes::from(text.into_boxed_str().into_boxed_bytes());
         let bytes = text.len();
         let deflated = (bytes >= LARGE).then(|| Deflated::new(&text));
@@ -70,22 +76,22 @@ impl Block {
         self.rendered.series
     }
 
-    /// None of a small block.
+    /// Returns the compressed text; `None` for a small block.
     pub(super) fn deflated(&self) -> Option<Deflated> {
         self.rendered.deflated.clone()
     }
 
-    /// No other block has it as long as there is a copy of this one.
+    /// Returns an id that no other block has while a clone of this block exists.
     pub(super) fn id(&self) -> usize {
         Arc::as_ptr(&self.rendered).addr()
     }
 }
 
-/// Text, deflated.
+/// Compressed text and the checksum of the uncompressed text.
 #[derive(Debug, Clone)]
 pub(super) struct Deflated {
     pub(super) bytes: Bytes,
-    /// Of the text.
+    /// Checksum of the uncompressed text.
     pub(super) crc: crc32fast::Hasher,
 }
 
@@ -94,7 +100,7 @@ impl Deflated {
         Self::by(text, &BLOCKS)
     }
 
-    /// Text that is sent once: in less time, to more bytes.
+    /// Compresses text that is sent only once: faster, but to more bytes.
     pub(super) fn once(text: &[u8]) -> Self {
         Self::by(text, &ONCE)
     }
@@ -109,12 +115,14 @@ impl Deflated {
     }
 }
 
-/// How many lines are samples.
+/// Returns the number of sample lines.
 pub(super) fn series(text: &str) -> u64 {
     text.lines().filter(|line| !line.starts_with('#')).count() as u64
 }
 
-/// Deflates what is kept into blocks that end with a full flush; public for benchmarks.
+/// Compresses text that is cached, into deflate blocks that end with a full flush.
+///
+/// Public for benchmarks.
 #[doc(hidden)]
 #[must_use]
 pub fn deflate(text: &[u8]) -> Vec<u8> {
@@ -133,7 +141,7 @@ fn deflate_with(text: &[u8], compress: &mut Compress) -> Vec<u8> {
     loop {
         let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
         let status = compress.compress_vec(&text[read..], &mut out, FlushCompress::Full);
-        // With room left in the output, all of the input is in it and flushed.
+        // Spare capacity in the output means that all of the input is compressed and flushed.
         if matches!(
             status,
             Ok(Status::Ok | Status::BufError | Status::StreamEnd)

@@ -1,4 +1,4 @@
-//! Some of a page, as it is sent.
+//! Writer that collects the chunks of a page, plain or gzip.
 
 use bytes::Bytes;
 
@@ -6,19 +6,21 @@ use super::Encoding;
 use super::block::Deflated;
 use super::page::Page;
 
-/// Chunks shorter than this are copied together into chunks of [`JOINED`] bytes: to send one costs more than such a copy.
+/// Chunks shorter than this are copied into chunks of up to [`JOINED`] bytes.
+///
+/// Sending a chunk costs more than such a copy.
 const SMALL: usize = 4 * 1024;
 
-/// See [`SMALL`].
+/// Largest size of joined chunks, in bytes; see [`SMALL`].
 const JOINED: usize = 16 * 1024;
 
-/// Some of a page, as it is sent; a copy shares its bytes.
+/// Part of a page as it is sent. Clones share its chunks.
 #[derive(Debug, Clone)]
 pub(super) struct BodyWriter {
     pub(super) encoding: Encoding,
     sent: Page,
     small: Vec<u8>,
-    /// Of the text, where it is deflated.
+    /// Checksum of the uncompressed text; used for gzip only.
     crc: crc32fast::Hasher,
 }
 
@@ -32,15 +34,16 @@ impl BodyWriter {
         }
     }
 
-    /// Adds what stands at the beginning of a page.
+    /// Writes the start of a page: the gzip header, if any.
     pub(super) fn begin(&mut self) {
         if self.encoding == Encoding::Gzip {
-            // Deflate, no flags, no time, no hint, unknown system: RFC 1952, 2.3.
+            // Deflate, no flags, no modification time, no extra flags, unknown system: RFC 1952,
+            // section 2.3.
             self.push(Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]));
         }
     }
 
-    /// Adds text, which is deflated so if it has to be.
+    /// Appends text, compressed with `deflate` if the encoding requires it.
     pub(super) fn text(
         &mut self,
         text: Bytes,
@@ -59,7 +62,9 @@ impl BodyWriter {
         }
     }
 
-    /// Adds what another one has, which is joined and has no beginning.
+    /// Appends the content of another writer.
+    ///
+    /// Its small chunks must be joined, and it must not contain the start of a page.
     pub(super) fn add(&mut self, other: &Self) {
         self.sent.series += other.sent.series;
         self.sent.plain_bytes += other.sent.plain_bytes;
@@ -85,7 +90,7 @@ impl BodyWriter {
         }
     }
 
-    /// Makes one of the small chunks so far.
+    /// Joins the small chunks so far into one chunk.
     pub(super) fn join(&mut self) {
         if !self.small.is_empty() {
             let joined = std::mem::take(&mut self.small).into_boxed_slice();
@@ -93,10 +98,10 @@ impl BodyWriter {
         }
     }
 
-    /// Adds what stands at the end of a page.
+    /// Writes the end of a page, the gzip trailer if any, and returns the page.
     pub(super) fn end(mut self) -> Page {
         if self.encoding == Encoding::Gzip {
-            // An empty final block, then CRC-32 and length of all that was deflated.
+            // An empty final block, then the CRC-32 and the length of the uncompressed text.
             let mut end = vec![0x03, 0x00];
             end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
             let [a, b, c, d, ..] = self.sent.plain_bytes.to_le_bytes();

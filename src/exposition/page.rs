@@ -1,4 +1,4 @@
-//! Pages: blocks one after another, and a tail that is new at each scrape.
+//! Pages: blocks one after another, then a tail that is rendered on every scrape.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -14,20 +14,20 @@ use super::segment::{SegmentCache, SegmentWriter};
 use super::{Countdown, Encoding, Fragment, HEADS, encode};
 use crate::metrics::COUNTDOWN;
 
-/// A page, ready to be sent.
+/// Page that is ready to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// The bytes.
+    /// Chunks of the body, in order.
     pub chunks: VecDeque<Bytes>,
-    /// How many bytes these are.
+    /// Size of the chunks, in bytes.
     pub bytes: u64,
-    /// How many bytes it is without encoding: what scrapers limit.
+    /// Size without content encoding, in bytes: the value that scrapers limit.
     pub plain_bytes: u64,
-    /// How many series they show.
+    /// Number of series.
     pub series: u64,
 }
 
-/// Puts a page together. A copy of one that has no tail yet shares its bytes.
+/// Builder of a page. Clones share its chunks until a tail is added.
 #[derive(Debug, Clone)]
 pub(crate) struct PageBuilder {
     body: BodyWriter,
@@ -36,7 +36,7 @@ pub(crate) struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// Begins an empty page.
+    /// Creates an empty page.
     #[must_use]
     pub(crate) fn new(encoding: Encoding) -> Self {
         let mut body = BodyWriter::new(encoding);
@@ -48,8 +48,10 @@ impl PageBuilder {
         }
     }
 
-    /// Adds the families of all fragments: each family once, with the samples of every fragment. Of the pieces of an
-    /// earlier page, those that are the same are taken again, and all are kept for the next one.
+    /// Adds the families of all fragments: each family once, with the samples of every fragment.
+    ///
+    /// Unchanged segments of the previous page are taken from `pieces`, which then holds those of
+    /// this page.
     pub(crate) fn fragments<'a>(
         &'a mut self,
         fragments: &[&'a Fragment],
@@ -76,14 +78,14 @@ impl PageBuilder {
         self.body.join();
     }
 
-    /// Notes what counts down on this page.
+    /// Sets the countdowns of this page.
     pub(crate) fn countdowns(&mut self, targets: impl Iterator<Item = Countdown>) {
         self.countdowns = targets.filter(|target| !target.dates.is_empty()).collect();
     }
 
-    /// Adds what counts down, as of now.
+    /// Appends the countdown samples, with the seconds left at `now`.
     pub(crate) fn count_down(&mut self, now: Timestamp) {
-        /// Digits of the seconds of 300 years, a sign and the line's end.
+        /// Ten digits for the seconds of 300 years, a sign and the line end.
         const VALUE: usize = 12;
         if self.countdowns.is_empty() {
             return;
@@ -91,24 +93,25 @@ impl PageBuilder {
         let header = HEADS[COUNTDOWN].block.text();
         let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
         let whole: usize = self.countdowns.iter().map(length).sum();
-        // A tail that grows is copied, and what it leaves is zeroed.
+        // Reserved at once: a string that grows is copied, and the allocator zeroes the memory it
+        // frees.
         self.tail.reserve(header.len() + whole);
         self.tail.push_str(&String::from_utf8_lossy(header));
         for target in self.countdowns.iter() {
             for (line, date) in target.lines.lines().zip(&*target.dates) {
                 let left = date.as_millisecond() - now.as_millisecond();
-                // Writing to a String cannot fail.
+                // Writing to a `String` cannot fail.
                 let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
             }
         }
     }
 
-    /// Adds families that are gathered at the scrape.
+    /// Appends families that are gathered at scrape time.
     pub(crate) fn live(&mut self, families: &[MetricFamily]) {
         self.tail.push_str(&encode(families));
     }
 
-    /// Ends the page.
+    /// Returns the finished page.
     #[must_use]
     pub(crate) fn finish(mut self) -> Page {
         let series = series(&self.tail);

@@ -1,20 +1,24 @@
-//! Blocks that follow each other on a page, taken together: one by one, small ones deflate badly, and each costs a scrape
-//! more than its bytes.
+//! Segments: runs of consecutive blocks that are compressed together and cached.
+//!
+//! Compressed one by one, small blocks compress badly, and each costs a scrape more than its bytes.
 
 use std::collections::HashMap;
 
 use super::block::{Block, Deflated};
 use super::body::BodyWriter;
 
-/// A piece ends where its small blocks have so many bytes.
+/// A segment ends once its small blocks have this many bytes.
 const ENOUGH: usize = 16 * 1024;
 
-/// And behind the blocks of so many fragments, so that a text that grows moves the ends of few other pieces. A fragment
-/// that comes or goes moves all behind it.
+/// A segment also ends after the blocks of this many fragments.
+///
+/// A block that grows then moves the ends of few other segments. Adding or removing a fragment
+/// moves all segments after it.
 const TOGETHER: usize = 32;
 
-/// The pieces of a page, each by its first block, kept for the next page: a piece is made again only if a block of it is
-/// another one.
+/// Segments of the last page by their first block, for reuse by the next page.
+///
+/// A segment is built again only if one of its blocks was replaced.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentCache(HashMap<usize, Segment>);
 
@@ -24,16 +28,16 @@ struct Segment {
     body: BodyWriter,
 }
 
-/// Adds blocks to a page, in pieces.
+/// Writes blocks to a page in segments.
 pub(super) struct SegmentWriter<'a> {
     page: &'a mut BodyWriter,
-    /// None for a page that no other one follows.
+    /// Cache for the next page; `None` for a page that is built only once.
     kept: Option<&'a mut SegmentCache>,
     before: SegmentCache,
     open: Vec<&'a Block>,
-    /// Of small blocks.
+    /// Size of the small blocks in `open`, in bytes.
     bytes: usize,
-    /// Of which [`TOGETHER`] fragments the last block was.
+    /// Index of the group of [`TOGETHER`] fragments that the last block belongs to.
     neighbours: usize,
 }
 
@@ -49,7 +53,7 @@ impl<'a> SegmentWriter<'a> {
         }
     }
 
-    /// A block of the fragment that has this place among all of them.
+    /// Adds a block of the fragment with this index among all fragments of the page.
     pub(super) fn block_of(&mut self, fragment: usize, block: &'a Block) {
         if self.neighbours != fragment / TOGETHER {
             self.neighbours = fragment / TOGETHER;
@@ -68,7 +72,7 @@ impl<'a> SegmentWriter<'a> {
         }
     }
 
-    /// Ends the piece.
+    /// Ends the current segment. It is taken from the cache if its blocks have not changed.
     pub(super) fn end(&mut self) {
         let Some(first) = self.open.first().map(|block| block.id()) else {
             return;

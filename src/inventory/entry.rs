@@ -1,4 +1,4 @@
-//! What is kept of an account and of its targets, rendered when it changes.
+//! State of an account and of its targets, rendered when it changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +13,26 @@ use crate::model::error::PollError;
 use crate::model::state::TargetState;
 use crate::vendors::System;
 
-/// One account's part of the inventory.
+/// State of one account.
 #[derive(Debug)]
 pub(super) struct AccountEntry {
     pub(super) system: &'static System,
     pub(super) metrics: Arc<AccountMetrics>,
-    /// These, rendered, and their revision then.
+    /// Fragment of `metrics`, rendered at `revision`.
     pub(super) counted: Fragment,
     pub(super) revision: Option<u64>,
-    /// `None` until it is known which there are.
+    /// Targets by id; `None` until the account has set its targets.
     pub(super) targets: Option<BTreeMap<String, TargetEntry>>,
-    /// How the last discovery failed.
+    /// Error of the last discovery; `None` if it succeeded.
     pub(super) undiscovered: Option<PollError>,
-    /// The end of the last pause, as it is rendered with the targets.
+    /// End of the account's last pause when the targets were last rendered.
     pub(super) paused_until: Option<Timestamp>,
 }
 
 impl AccountEntry {
-    /// Renders what is counted of the account, if that has changed, and says whether it has. A pause changes when its targets
-    /// are polled next.
+    /// Renders the account's metrics if they have changed, and returns whether they have.
+    ///
+    /// A new pause also renders the targets' freshness again, because it moves their next poll.
     pub(super) fn count(&mut self, now: Timestamp) -> bool {
         let revision = Some(self.metrics.revision(now));
         let changed = self.revision != revision;
@@ -50,8 +51,9 @@ impl AccountEntry {
         changed
     }
 
-    /// Whether it had its first attempt, good or bad: each of its targets was polled or restored, or it was asked in vain
-    /// which there are.
+    /// Returns whether the account has had its first attempt, successful or not.
+    ///
+    /// Either each target was polled or restored, or the discovery of the targets failed.
     pub(super) fn is_attempted(&self) -> bool {
         match self.targets {
             Some(_) => self.unattempted().next().is_none(),
@@ -59,7 +61,7 @@ impl AccountEntry {
         }
     }
 
-    /// The targets that were never polled.
+    /// Returns the targets that were never polled.
     pub(super) fn unattempted(&self) -> impl Iterator<Item = &TargetEntry> {
         let targets = self.targets();
         targets.filter(|target| target.state.last_attempt.is_none())
@@ -70,7 +72,9 @@ impl AccountEntry {
     }
 }
 
-/// What is shown of one target: its state, rendered. To copy it costs little: what is rendered is shared.
+/// State of one target, and the fragments rendered from it.
+///
+/// Cloning is cheap, because clones share the fragments.
 #[derive(Debug, Clone)]
 pub(super) struct TargetEntry {
     pub(super) label: String,
@@ -100,7 +104,9 @@ impl TargetEntry {
         shown
     }
 
-    /// Renders how far the listing can be believed; while the account is paused, its next poll comes no sooner than the end.
+    /// Renders the freshness of the target.
+    ///
+    /// While the account is paused, the next poll is not before the end of the pause.
     pub(super) fn render_freshness(
         &mut self,
         system: &System,
@@ -129,7 +135,7 @@ impl TargetEntry {
         };
     }
 
-    /// Whether this state has a listing that is not the one that is shown.
+    /// Returns whether `state` has a different listing from the rendered one.
     pub(super) fn has_another(&self, state: &TargetState) -> bool {
         match (&self.state.held, &state.held) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
@@ -138,7 +144,7 @@ impl TargetEntry {
         }
     }
 
-    /// Takes a new state; the listing is rendered again only if there is a new one.
+    /// Sets a new state. The listing is rendered again only if it was replaced.
     pub(super) fn update(
         &mut self,
         system: &System,

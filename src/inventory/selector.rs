@@ -1,26 +1,26 @@
-//! Which part of the page is asked for, by the labels of what it shows.
+//! Selection of a part of the page by label values, as requested in a URL query.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sanitize::ForLog;
 
-/// Alternatives for the value of one label; none of them leaves it open.
+/// Accepted values of one label; empty if the label is not restricted.
 type LabelValues = BTreeSet<String>;
 
-/// A part of the page. [`default`](Self::default) is the whole.
+/// Part of the page. [`default`](Self::default) selects the whole page.
 ///
-/// The parts of all accounts, each by its system and its name, and [`Own`](Self::Own) are together the whole page, and no two
-/// of them have a series in common. Whatever comes to the page has to keep this.
+/// The parts of all accounts, each by its system and name, and [`Exporter`](Self::Exporter) add up
+/// to the whole page. No two of them share a series. Every new metric has to keep this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// What is of no account: the process, and what all accounts share.
+    /// Series that belong to no account: the process, and what all accounts share.
     Exporter,
-    /// What carries each of the labels that are narrowed, with one of its values.
+    /// Series that have each restricted label with one of its accepted values.
     Of(LabelFilter),
 }
 
-/// Values of the labels that say whose a series is.
+/// Accepted values of the labels `system`, `account` and `target`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelFilter {
     system: LabelValues,
@@ -35,8 +35,10 @@ impl Default for Selector {
 }
 
 impl Selector {
-    /// Reads the query of a URL, as HTML forms and Go write it. Fails with a sentence: whatever is not understood would
-    /// else widen the part, and a scraper of many parts would store everything many times.
+    /// Parses the query of a URL, encoded as HTML forms and Go encode it.
+    ///
+    /// The error is a sentence. An unknown parameter is an error: ignored, it would widen the part,
+    /// and a scraper of many parts would store everything many times.
     pub fn parse(query: &str) -> Result<Self, String> {
         let (mut own, mut labels) = (false, LabelFilter::default());
         let pairs: Vec<(String, String)> =
@@ -67,18 +69,20 @@ impl Selector {
         }
     }
 
-    /// Whether it is the whole page.
+    /// Returns whether this is the whole page.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether it has what carries none of the labels.
+    /// Returns whether series without any of the three labels are selected.
     pub(super) fn has_process(&self) -> bool {
         *self == Self::Exporter || self.is_whole()
     }
 
-    /// The systems of which it has what carries no other label, if it is narrowed to systems alone.
+    /// Returns the selected systems; `None` if accounts or targets are restricted.
+    ///
+    /// Series that have only the `system` label belong to these systems.
     pub(super) fn systems(&self) -> Option<&LabelValues> {
         match self {
             Self::Of(LabelFilter {
@@ -90,17 +94,17 @@ impl Selector {
         }
     }
 
-    /// Whether it has what accounts show that is of no target.
+    /// Returns whether series of accounts are selected that have no `target` label.
     pub(super) fn has_accounts(&self) -> bool {
         matches!(self, Self::Of(labels) if labels.target.is_empty())
     }
 
-    /// Whether it has what a target of this label shows, if it has its account.
+    /// Returns whether a target with this label is selected, if its account is.
     pub(super) fn has_target(&self, label: &str) -> bool {
         matches!(self, Self::Of(LabelFilter { target, .. }) if target.is_empty() || target.contains(label))
     }
 
-    /// Does this with what is kept of each account that it has something of.
+    /// Calls the closure with the value of each selected account.
     pub(super) fn each_account<T, K>(
         &self,
         systems: &mut BTreeMap<K, BTreeMap<String, T>>,
@@ -115,7 +119,7 @@ impl Selector {
         }
     }
 
-    /// What is kept of the accounts that it has something of, found without a look at the others.
+    /// Returns the values of the selected accounts, without iterating over the others.
     pub(super) fn accounts<'a, T, K>(
         &'a self,
         systems: &'a BTreeMap<K, BTreeMap<String, T>>,
@@ -137,7 +141,7 @@ impl Selector {
     }
 }
 
-/// The same, to change.
+/// Calls the closure with the values of these names, or with all values if `names` is empty.
 fn each<K, V>(map: &mut BTreeMap<K, V>, names: &LabelValues, mut with: impl FnMut(&mut V))
 where
     K: Borrow<str> + Ord,
@@ -151,7 +155,7 @@ where
     }
 }
 
-/// The values of these names; of all, if there are none.
+/// Returns the values of these names, or all values if `names` is empty.
 fn named<'a, K, V>(
     map: &'a BTreeMap<K, V>,
     names: &'a LabelValues,

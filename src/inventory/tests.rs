@@ -1,4 +1,4 @@
-//! Any listings, published in any order, read back from the page by a strict parser.
+//! Tests that any listings, published in any order, can be read back from the page.
 
 pub(crate) mod parts;
 
@@ -26,11 +26,13 @@ static SYSTEM: System = System {
 
 type Labels = BTreeMap<String, String>;
 type Families = BTreeMap<String, Vec<(Labels, f64)>>;
-/// Name and labels.
+/// Metric name and labels.
 type Series = (String, Labels);
 
-/// Reads the text format as its specification has it: each family once, its two header lines first, all of
-/// its samples together, no series twice, every escape known, every value a number.
+/// Parses the text format as strictly as its specification defines it.
+///
+/// Each family occurs once, starts with its two header lines, and has all of its samples together.
+/// No series occurs twice, every escape is defined, and every value is a number.
 fn parse(page: &str) -> (Families, BTreeSet<Series>) {
     let mut families = Families::new();
     let mut family = String::new();
@@ -93,7 +95,7 @@ fn parse(page: &str) -> (Families, BTreeSet<Series>) {
     (families, series)
 }
 
-/// The text up to the closing quote, and what follows it.
+/// Returns the text up to the closing quote, and the text after it.
 fn unescape(value: &str) -> (String, &str) {
     let mut text = String::new();
     let mut chars = value.char_indices();
@@ -167,7 +169,7 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     let (inventory, account) = inventory();
     let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
     let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
-    // Of both encodings, each of which is put together for itself.
+    // Pages in both encodings, because each is built separately.
     let look = || {
         let mut gzip = String::new();
         let page = inventory.page(Encoding::Gzip);
@@ -256,7 +258,7 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
         inventory.page(Encoding::Plain).chunks
     };
     let (before, after) = (publish(1), publish(2));
-    // The listing is long, and stands alone.
+    // The listing's block is large, so it is a chunk of its own.
     let same = |chunk: &&Bytes| after.iter().any(|other| other.as_ptr() == chunk.as_ptr());
     let same: usize = before.iter().filter(same).map(Bytes::len).sum();
     assert!(same > 10_000, "{same}");
@@ -301,12 +303,12 @@ proptest! {
         let _time = runtime.enter();
         let (inventory, account) = inventory();
         let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
-        // Labels are made unique before they come here.
+        // Callers of the inventory make labels unique.
         let labels: BTreeMap<_, _> = names.iter().map(|(id, name)| (id.clone(), format!("{name}{id}"))).collect();
         account.set_targets(&labels, |_| start.clone());
         let mut last = BTreeMap::new();
         for (id, rows) in published {
-            // Put together before, a page must still show what comes after it.
+            // A page that was built earlier must not hide what is published after it.
             let _ = inventory.page(Encoding::Plain);
             let mut builder = ListingBuilder::new("list", 1000, 1000);
             builder.add_page(rows, true).unwrap();

@@ -1,4 +1,4 @@
-//! What the exporter counts of one account: what it costs the vendor, and what the vendor says.
+//! Metrics of one account: its requests to the vendor, and what the vendor reports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,9 @@ use crate::model::error::{PollError, Reason};
 use crate::model::listing::UnknownValues;
 use crate::vendors::http::{Quota, RequestLimiter};
 
-/// The counters of one account, with its labels. Gone with the account, so no series stays behind.
+/// Metrics of one account, with its labels.
+///
+/// They are dropped with the account, so no series is left behind.
 #[derive(Debug)]
 pub struct AccountMetrics {
     system: &'static str,
@@ -36,7 +38,7 @@ pub struct AccountMetrics {
     quota_remaining: GaugeVec,
     quota_reset: GaugeVec,
     paused_until: Gauge,
-    /// The end of the last pause; the gauge is 0 once it is past.
+    /// End of the last pause, kept when it is past; the gauge is 0 then.
     pause_ends: Mutex<Option<Timestamp>>,
     planned: Gauge,
     credential_expiry: GaugeVec,
@@ -45,15 +47,17 @@ pub struct AccountMetrics {
     discovery_last_success: GaugeVec,
     unknown_values: IntCounterVec,
     duplicates: IntCounter,
-    /// Moves with every value, so that a page is rendered anew only for what has changed.
+    /// Incremented with every change, so that only changed metrics are rendered again.
     revision: AtomicU64,
-    /// Pause and budget as of the last look: they also change by themselves.
+    /// Pause and budget at the last call of `revision`; both also change with time.
     seen: Mutex<(Option<Timestamp>, (f64, f64))>,
 }
 
 impl AccountMetrics {
-    /// Begins to count. The budget shown is that of `pace`; `durations` is the histogram that all accounts
-    /// of the process share.
+    /// Creates the metrics of an account.
+    ///
+    /// The budget shown is that of `limiter`. `durations` is the histogram that all accounts of the
+    /// process share.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub fn new(
@@ -173,12 +177,14 @@ impl AccountMetrics {
         }
     }
 
-    /// Says that something is about to change: before the next page, since all of this runs on one thread.
+    /// Marks the metrics as changed.
+    ///
+    /// It is called before the change, but no page is rendered in between: both run on one thread.
     fn bump_revision(&self) {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Differs from the one before if anything that [`AccountMetrics::gather`] gives does.
+    /// Returns a number that changes whenever the result of [`AccountMetrics::gather`] does.
     #[must_use]
     pub fn revision(&self, now: Timestamp) -> u64 {
         let as_of_now = (self.pause(now), self.limiter.per_second());
@@ -190,13 +196,13 @@ impl AccountMetrics {
         self.revision.load(Ordering::Relaxed)
     }
 
-    /// The labels `system` and `account`.
+    /// Returns the values of the labels `system` and `account`.
     #[must_use]
     pub fn account(&self) -> (&'static str, &str) {
         (self.system, &self.account)
     }
 
-    /// Counts a request that was sent; without an answer there is no status.
+    /// Counts a request that was sent; `status` is `None` if no response was received.
     pub fn requested(&self, endpoint: &'static str, status: Option<u16>, took: Duration) {
         self.bump_revision();
         let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
@@ -206,13 +212,13 @@ impl AccountMetrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts the time that a request waited before it was sent.
+    /// Adds the time that a request waited before it was sent.
     pub fn waited(&self, time: Duration) {
         self.bump_revision();
         self.wait.inc_by(time.as_secs_f64());
     }
 
-    /// Counts a 429.
+    /// Counts a response with status 429.
     pub fn rate_limited(&self) {
         self.bump_revision();
         self.rate_limited.inc();
@@ -224,13 +230,13 @@ impl AccountMetrics {
         self.errors.with_label_values(&[error.reason.label()]).inc();
     }
 
-    /// Counts what a listing had that no document knows, and what it had twice.
+    /// Counts undocumented values and duplicate rows of a listing.
     pub fn listed(&self, listing: &crate::model::listing::Listing) {
         self.unknown(&listing.unknown);
         self.duplicates.inc_by(listing.duplicates);
     }
 
-    /// Counts what an answer had that no document knows.
+    /// Counts undocumented values of a response.
     pub fn unknown(&self, values: &UnknownValues) {
         self.bump_revision();
         for (field, count) in values {
@@ -240,19 +246,19 @@ impl AccountMetrics {
         }
     }
 
-    /// Notes when the running pause ends.
+    /// Sets the end of the running pause.
     pub fn paused_until(&self, until: Timestamp) {
         self.bump_revision();
         *self.pause_ends.lock() = Some(until);
     }
 
-    /// Notes what the schedule needs, in requests a second.
+    /// Sets the requests per second that the schedule needs.
     pub fn planned(&self, requests_per_second: f64) {
         self.bump_revision();
         self.planned.set(requests_per_second);
     }
 
-    /// Notes what the vendor says of its quota.
+    /// Sets the quota that the vendor reported for one window.
     pub fn quota(&self, quota: &Quota, now: Timestamp) {
         self.bump_revision();
         let set = |gauge: &GaugeVec, value: Option<f64>| {
@@ -271,7 +277,7 @@ impl AccountMetrics {
         );
     }
 
-    /// Notes when a token of ours expires, and whether it is replaced without anybody's doing.
+    /// Sets when a token of the exporter expires, and whether the exporter renews it by itself.
     pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
         self.bump_revision();
         self.credential_expiry
@@ -282,29 +288,29 @@ impl AccountMetrics {
             .set(f64::from(u8::from(renewable)));
     }
 
-    /// Forgets a token of ours that is not used any more.
+    /// Removes a token that the exporter no longer uses.
     pub fn credential_gone(&self, credential: &str) {
         self.bump_revision();
-        // An error says that there was none.
+        // The error only means that this label has no sample.
         let _ = self.credential_expiry.remove_label_values(&[credential]);
         let _ = self.credential_renewable.remove_label_values(&[credential]);
     }
 
-    /// Forgets all tokens of ours: others will be made.
+    /// Removes all tokens of the exporter, because new ones will be requested.
     pub fn credentials_gone(&self) {
         self.bump_revision();
         self.credential_expiry.reset();
         self.credential_renewable.reset();
     }
 
-    /// Forgets the discoveries: the configuration names the targets now.
+    /// Removes the discovery metrics after a change of the discovery mode.
     pub fn not_discovered(&self) {
         self.bump_revision();
         self.discovery_up.reset();
         self.discovery_last_success.reset();
     }
 
-    /// Notes whether the last discovery succeeded, and when one last did.
+    /// Sets whether the last discovery succeeded, and when the last successful one was.
     pub fn discovered(&self, success: bool, last_success: Option<Timestamp>) {
         self.bump_revision();
         self.discovery_up
@@ -317,18 +323,18 @@ impl AccountMetrics {
         }
     }
 
-    /// When the last pause ends or ended.
+    /// Returns the end of the last pause, past or not; `None` without any pause so far.
     #[must_use]
     pub fn pause_ends(&self) -> Option<Timestamp> {
         *self.pause_ends.lock()
     }
 
-    /// When the running pause ends; `None` when not paused.
+    /// Returns the end of the running pause; `None` if not paused.
     fn pause(&self, now: Timestamp) -> Option<Timestamp> {
         self.pause_ends.lock().filter(|ends| *ends > now)
     }
 
-    /// How budget and quota are used.
+    /// Returns the use of budget and quota at `now`.
     #[must_use]
     pub fn usage(&self, now: Timestamp) -> Usage {
         let (configured, effective) = self.limiter.per_second();
@@ -352,7 +358,7 @@ impl AccountMetrics {
         }
     }
 
-    /// Everything, as of now.
+    /// Returns all metrics of the account at `now`.
     #[must_use]
     pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.paused_until.set(self.pause(now).map_or(0.0, seconds));
@@ -364,7 +370,7 @@ impl AccountMetrics {
     }
 }
 
-/// The value of each gauge of a family, by that of the label that its account does not set.
+/// Returns the values of a gauge family by its label other than `system` and `account`.
 pub(super) fn values(family: &GaugeVec) -> BTreeMap<String, f64> {
     let families = family.collect();
     let samples = families.iter().flat_map(MetricFamily::get_metric);
@@ -378,8 +384,9 @@ pub(super) fn values(family: &GaugeVec) -> BTreeMap<String, f64> {
     samples.map(value).collect()
 }
 
-/// Makes a collector and registers it. Both fail only for a wrong or repeated name, that is for a mistake
-/// in this module, which every test would meet.
+/// Unwraps a new collector and registers it.
+///
+/// Panics only for an invalid or repeated name: a mistake in this module that every test would hit.
 pub(super) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,
     made: prometheus::Result<C>,

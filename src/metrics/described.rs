@@ -1,4 +1,4 @@
-//! Every metric that there is, as its collector describes it: what `docs/metrics.md` is made from.
+//! Descriptions of every metric as its collector reports them: the source of `docs/metrics.md`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::model::state::TargetState;
 use crate::vendors::http::RequestLimiter;
 use crate::vendors::{AccountSettings as _, zuora};
 
-/// One metric.
+/// Description of one metric.
 pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) kind: MetricType,
@@ -25,11 +25,13 @@ pub(crate) struct Described {
 }
 
 thread_local! {
-    /// What was registered in this thread. A registry keeps silent about a vector without samples, and about labels.
+    /// Metrics registered in this thread.
+    ///
+    /// A registry does not report vectors without samples, nor the names of labels.
     static NOTED: RefCell<Vec<Described>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes a collector that is being registered.
+/// Records a collector that is being registered.
 pub(super) fn register_name(collector: &impl Collector) {
     let families = collector.collect();
     for desc in collector.desc() {
@@ -52,7 +54,7 @@ pub(super) fn register_name(collector: &impl Collector) {
     }
 }
 
-/// The metrics of a process with one account, which has not begun to poll.
+/// Creates the metrics of a process with one account that has not started to poll.
 fn fresh() -> (ExporterMetrics, AccountMetrics) {
     let own = ExporterMetrics::new(Timestamp::UNIX_EPOCH);
     let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
@@ -60,7 +62,7 @@ fn fresh() -> (ExporterMetrics, AccountMetrics) {
     (own, account)
 }
 
-/// All metrics, in the order in which they are defined.
+/// Returns all metrics in the order of their definition.
 pub(crate) fn all() -> Vec<Described> {
     NOTED.take();
     fresh();
@@ -78,7 +80,9 @@ pub(crate) fn all() -> Vec<Described> {
     of_targets.chain(NOTED.take()).collect()
 }
 
-/// What is on the page before anything was polled: there each label whose values are fixed has them all.
+/// Returns the families of a page before the first poll.
+///
+/// Each label with a fixed set of values has all of them from the start.
 pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let (own, account) = fresh();
     let state = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
@@ -99,7 +103,7 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     families
 }
 
-/// By metric and label, the values in these families.
+/// Returns the label values of these families, by metric and label name.
 pub(crate) fn values(families: &[MetricFamily]) -> BTreeMap<(&str, &str), BTreeSet<String>> {
     let mut values: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for family in families {

@@ -1,4 +1,4 @@
-//! What the exporter says of itself.
+//! Metrics of the exporter process itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,10 +15,12 @@ use super::account::{register, values};
 use crate::blocking::output::dropped_log_lines;
 use crate::clock::seconds;
 
-/// A page that was not asked for in this time is none that is scraped: somebody looked.
+/// The page size is removed if no whole page was requested for this long.
+///
+/// The last request then came from a person, not from a scraper.
 const PAGE_SCRAPED: Duration = Duration::from_mins(15);
 
-/// From a fast answer to the 120 s after which Zuora gives up.
+/// Buckets in seconds, from a fast response to the 120 s after which Zuora ends a request.
 const DURATION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
 /// The metrics of the process.
@@ -40,7 +42,7 @@ pub struct ExporterMetrics {
     shards: Gauge,
 }
 
-/// How the configuration file was read last, and when it was last taken up.
+/// Result of the last load of the configuration file, and when it was last applied.
 #[derive(Debug)]
 struct ReloadMetrics {
     successful: Gauge,
@@ -48,17 +50,17 @@ struct ReloadMetrics {
     last: Mutex<LastReload>,
 }
 
-/// How the last reading of the configuration file ended.
+/// Result of the last load of the configuration file.
 #[derive(Debug, Clone, Copy)]
 pub struct LastReload {
-    /// Whether it was taken up.
+    /// Whether the file was applied.
     pub successful: bool,
-    /// When one last was: at the start, or at a reload.
+    /// When a configuration was last applied, at start or by a reload.
     pub taken_up: Timestamp,
 }
 
 impl ExporterMetrics {
-    /// Begins to count; `loaded` is when the configuration was taken up.
+    /// Creates the metrics; `loaded` is when the configuration was applied.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a list, of one metric after another")]
     pub fn new(loaded: Timestamp) -> Self {
@@ -148,7 +150,8 @@ impl ExporterMetrics {
             "Tasks that are alive: one for each account, target and client, and few others.",
         );
         #[cfg(target_os = "linux")]
-        // Registered once, so it cannot be refused; without it the page would lack only these.
+        // Registered only once, so it cannot fail. If it did, only the process metrics would be
+        // missing.
         let _ = registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ));
@@ -169,13 +172,14 @@ impl ExporterMetrics {
         }
     }
 
-    /// Notes which of so many shards this process is.
+    /// Sets the index of this process and the number of shards.
     pub fn sharded(&self, index: u32, total: u32) {
         self.shard_index.set(f64::from(index));
         self.shards.set(f64::from(total));
     }
 
-    /// Notes that the configuration file was read again: when it was taken up, or that it was not.
+    /// Sets the result of a reload: when the configuration file was applied, or `None` if it was
+    /// not.
     pub fn reloaded(&self, taken_up: Option<Timestamp>) {
         let ReloadMetrics {
             successful,
@@ -191,43 +195,45 @@ impl ExporterMetrics {
         }
     }
 
-    /// When it began.
+    /// Returns when the exporter started.
     #[must_use]
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// How the configuration file was read last.
+    /// Returns the result of the last load of the configuration file.
     #[must_use]
     pub fn last_reload(&self) -> LastReload {
         *self.configuration.last.lock()
     }
 
-    /// Whether the web configuration file was taken up when it was last read.
+    /// Returns whether the web configuration file was applied when it was last read.
     #[must_use]
     pub fn is_web_config_taken_up(&self) -> bool {
         self.web_configuration.get() > 0.0
     }
 
-    /// Whether the web configuration file was taken up when it was read again, as a gauge for who reads it.
+    /// Returns the gauge of the web configuration file, for the code that reads the file.
     #[must_use]
     pub fn web_config_gauge(&self) -> Gauge {
         self.web_configuration.clone()
     }
 
-    /// Counts what of the state folder could not be written.
+    /// Returns the counter of failed writes to the state directory.
     #[must_use]
     pub fn state_write_failures(&self) -> IntCounter {
         self.state_write_failures.clone()
     }
 
-    /// The histogram of request durations, which all accounts share: it has no label for them.
+    /// Returns the histogram of request durations, which has no account label and is shared by all.
     #[must_use]
     pub fn durations(&self) -> HistogramVec {
         self.durations.clone()
     }
 
-    /// Notes the size of a whole page by its encoding: as it was sent, and without any, which is what scrapers limit.
+    /// Sets the size of a whole page, by encoding, and its number of series.
+    ///
+    /// The sizes are those of the page as sent and without encoding, which is what scrapers limit.
     pub fn served(&self, sizes: [(&str, u64); 2], series: u64) {
         *self.page_served.lock() = Some(Instant::now());
         for (encoding, bytes) in sizes {
@@ -240,14 +246,14 @@ impl ExporterMetrics {
             .set(series as f64);
     }
 
-    /// Series of the page that was served last, and bytes of the last one of each encoding.
+    /// Returns the series of the last served page, and the last size by encoding, in bytes.
     #[must_use]
     pub fn page(&self) -> (Option<f64>, BTreeMap<String, f64>) {
         let series = values(&self.page_series).into_values().next();
         (series, values(&self.page_bytes))
     }
 
-    /// Everything of the process, as of now.
+    /// Returns all metrics of the process as of now.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
         let served = self.page_served.lock();
@@ -263,7 +269,9 @@ impl ExporterMetrics {
         self.registry.gather()
     }
 
-    /// The request durations of these systems: the only thing of the process that has a label of theirs.
+    /// Returns the request durations of these systems.
+    ///
+    /// No other metric of the process has a `system` label.
     #[must_use]
     pub fn durations_of(&self, systems: &BTreeSet<String>) -> Vec<MetricFamily> {
         let mut families = self.durations.collect();

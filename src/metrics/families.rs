@@ -1,4 +1,4 @@
-//! What is known of a target, as metric families: rendered at the end of a poll, never on a scrape.
+//! Metric families of a target, rendered at the end of a poll and never on a scrape.
 
 use std::time::Duration;
 
@@ -10,31 +10,32 @@ use crate::model::listing::{Facts, Row, fast_eq};
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
-/// Name, help and type of a family.
+/// Name, help text, type and labels of a family.
 #[derive(Debug)]
 pub struct FamilyDescription {
-    /// The metric's name.
+    /// Name of the metric.
     pub name: &'static str,
-    /// One sentence.
+    /// Help text: one sentence.
     pub help: &'static str,
     /// Counter or gauge.
     pub kind: MetricType,
-    /// The names of its labels.
+    /// Names of the labels.
     pub labels: &'static [&'static str],
 }
 
-/// The place of a family in [`ALL`], and how many labels it has beside those that all have: the compiler sees to it that
-/// each sample has a value for each.
+/// Index of a family in [`ALL`], and the number of its labels besides the three common ones.
+///
+/// With it, the compiler checks that each sample has a value for each label.
 #[derive(Debug)]
 struct Family<const N: usize>(usize);
 
-/// One table of all families that are rendered per target, in the order of the page.
+/// Declares all families that are rendered per target, in page order.
 macro_rules! families {
     ($($id:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "one index for each family below, by its own name")]
         enum Index { $($id),* }
         $(static $id: Family<{ <[&str]>::len(&[$($label),*]) }> = Family(Index::$id as usize);)*
-        /// Every family that is rendered per target, in the order of the page.
+        /// Families that are rendered per target, in page order.
         pub static ALL: &[FamilyDescription] = &[$(FamilyDescription { name: $name, help: $help, kind: MetricType::$kind, labels: &["system", "account", "target", $($label),*] }),*];
     };
 }
@@ -85,11 +86,11 @@ families! {
         "Polls of the target, by outcome.";
 }
 
-/// The place in [`ALL`] of the family whose values are computed at the scrape.
+/// Index in [`ALL`] of the family whose values are computed at scrape time.
 pub const COUNTDOWN: usize = Index::TOKEN_EXPIRES_IN as usize;
 
 impl FamilyDescription {
-    /// The family with these samples.
+    /// Returns the family with these samples.
     #[must_use]
     pub fn family(&self, samples: Vec<Metric>) -> MetricFamily {
         let mut family = MetricFamily::default();
@@ -101,15 +102,17 @@ impl FamilyDescription {
     }
 }
 
-/// Takes families, each with its place in [`ALL`], as they are filled.
+/// Callback for filled families, each with its index in [`ALL`].
 pub type Sink<'a> = &'a mut dyn FnMut(usize, &MetricFamily);
 
-/// Families of one target on the way. The samples of one batch are written over those of the one before: most of their
-/// labels are the same, and owning each of them anew costs more than their text.
+/// Families of one target while they are filled.
+///
+/// The samples of a batch overwrite those of the previous one. Most of their labels are equal, and
+/// allocating each label again costs more than writing its text.
 struct Samples<'a> {
-    /// The values of the labels that all families begin with.
+    /// Values of the labels that all families start with: `system`, `account` and `target`.
     common: [&'a str; 3],
-    /// Each family, and how many of its samples are of this batch.
+    /// Each family, with the number of its samples that belong to this batch.
     families: Vec<(MetricFamily, usize)>,
 }
 
@@ -159,7 +162,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// Shows the families that have samples, which are over then.
+    /// Passes the families that have samples to `show`, and ends the batch.
     fn flush(&mut self, show: Sink<'_>) {
         for (index, (family, filled)) in self.families.iter_mut().enumerate() {
             if *filled > 0 {
@@ -170,7 +173,7 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// A sample with these labels, of which only the first have values.
+/// Returns a sample with these labels, of which only the first three have values.
 fn sample(labels: &[&str], values: [&str; 3]) -> Metric {
     let values = values.into_iter().chain(std::iter::repeat(""));
     let pairs = labels.iter().zip(values).map(|(name, value)| {
@@ -182,11 +185,13 @@ fn sample(labels: &[&str], values: [&str; 3]) -> Metric {
     Metric::from_label(pairs.collect())
 }
 
-/// So many connections become samples before these become text: a long listing's samples would be far larger than its text,
-/// and leave the processor's caches.
+/// Number of connections in a batch: they become samples, which then become text.
+///
+/// All samples of a long listing would be far larger than its text, and would not fit into the
+/// processor's caches.
 const BATCH: usize = 32;
 
-/// What a target's listing shows, family by family, and each again for each batch of connections.
+/// Passes the families of a target's listing to `show`, once per batch of connections.
 pub fn listing(system: &System, account: &str, target: &str, held: &LastListing, show: Sink<'_>) {
     let mut samples = Samples::new(system, account, target);
     let mut counts: Vec<_> = system
@@ -266,7 +271,7 @@ fn info(connection: Row<'_>) -> [&str; 11] {
     ]
 }
 
-/// The samples of the countdown family, batch by batch; the scrape puts their values in.
+/// Passes the countdown family to `show`, batch by batch. The scrape fills in the values.
 pub fn token_expires_in(
     system: &System,
     account: &str,
@@ -285,7 +290,9 @@ pub fn token_expires_in(
     samples.flush(show);
 }
 
-/// How far a target's listing can be believed, family by family; `paused_until` is the end of the account's last pause.
+/// Passes the freshness families of a target to `show`.
+///
+/// `paused_until` is the end of the account's last pause.
 pub fn freshness(
     system: &System,
     account: &str,

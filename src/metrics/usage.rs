@@ -1,31 +1,31 @@
-//! How budgets and quotas are used, for people.
+//! Use of budgets and quotas, as shown to operators.
 
 use jiff::Timestamp;
 
-/// How an account's budget and the vendor's quota are used, as of one date.
+/// Use of an account's budget and of the vendor's quota at one date.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Usage {
-    /// The budget as configured, in requests a second.
+    /// Configured budget, in requests per second.
     pub configured: f64,
-    /// The budget as it is now.
+    /// Current budget, in requests per second.
     pub effective: f64,
-    /// What the schedule needs of it.
+    /// Requests per second that the schedule needs.
     pub planned: f64,
-    /// When the running pause ends; `None` when not paused.
+    /// End of the running pause; `None` if not paused.
     pub paused_until: Option<Timestamp>,
-    /// What the vendor last said of each window.
+    /// Last quota that the vendor reported for each window.
     pub quotas: Vec<WindowUsage>,
 }
 
-/// What the vendor last said of one window of its quota, in requests.
+/// Last quota that the vendor reported for one window, in requests.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WindowUsage {
-    /// The `window` label.
+    /// Value of the `window` label.
     pub window: String,
-    /// What it allows.
+    /// Requests that the window allows.
     pub limit: Option<f64>,
-    /// What is left.
+    /// Requests that are left.
     pub remaining: Option<f64>,
-    /// When it is whole again, in seconds since 1970.
+    /// When the quota is full again, as a Unix timestamp in seconds.
     pub reset: Option<f64>,
 }

@@ -1,4 +1,6 @@
-//! Why a poll failed, as data: a reason from a fixed list, and what an operator needs to ask the vendor.
+//! Errors of failed polls, as data.
+//!
+//! A [`PollError`] has a reason from a fixed list, and what an operator needs to ask the vendor.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,44 +9,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::CurrentSecret;
 
-/// The one word that says why a poll failed; the `reason` label.
+/// Reason of a failed poll: the value of the `reason` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No connection, or one that ended before the answer did.
+    /// No connection, or a connection that ended before the response did.
     Unreachable,
-    /// The certificate or the handshake was not acceptable.
+    /// The certificate or the TLS handshake was not acceptable.
     Tls,
-    /// No complete answer within `request_timeout`.
+    /// No complete response within `request_timeout`.
     Timeout,
-    /// The credential was refused.
+    /// The vendor rejected the credential.
     Unauthorized,
     /// The token belongs to another integration, or the integration does not exist.
     IntegrationMismatch,
-    /// The credential was accepted and is not allowed to do this.
+    /// The credential is valid, but lacks the permission.
     Forbidden,
-    /// What was asked for is not there.
+    /// The requested resource does not exist.
     NotFound,
     /// Too many requests.
     RateLimited,
-    /// The vendor failed.
+    /// The vendor reported a server error.
     ServerError,
-    /// A status that no vendor's document knows.
+    /// A status that no vendor documents.
     UnexpectedStatus,
-    /// The vendor answered that it will not: Zuora's `success: false`.
+    /// The vendor refused the request in the response body: Zuora's `success: false`.
     Refused,
-    /// The body was not what the vendor documents.
+    /// The body is not what the vendor documents.
     Decode,
-    /// More bytes or more connections than we take.
+    /// More bytes or more connections than the exporter accepts.
     TooLarge,
     /// Paging made no progress.
     Pagination,
-    /// Our own credential could not be read.
+    /// The exporter's own credential could not be read.
     Credential,
 }
 
 impl Reason {
-    /// Every reason, in the order of `docs`; each is on the page at 0 from the start.
+    /// Every reason, in the order of the documentation.
+    ///
+    /// Each one is exported at 0 from the start.
     pub const ALL: [Self; 15] = [
         Self::Unreachable,
         Self::Tls,
@@ -63,7 +67,7 @@ impl Reason {
         Self::Credential,
     ];
 
-    /// The value of the `reason` label.
+    /// Returns the value of the `reason` label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -85,8 +89,10 @@ impl Reason {
         }
     }
 
-    /// Whether the vendor refused our credential, and will again until somebody changes something: asking
-    /// as often as before would only look like an attack.
+    /// Returns whether the vendor rejected the credential.
+    ///
+    /// That does not change until an operator does something. Polling at the usual rate would only
+    /// look like an attack.
     #[must_use]
     pub const fn is_refused_credential(self) -> bool {
         matches!(
@@ -95,13 +101,17 @@ impl Reason {
         )
     }
 
-    /// Whether the vendor refused, for whatever reason of its own: with time alone that does not change.
+    /// Returns whether the vendor refused the request, for any reason of its own.
+    ///
+    /// Time alone does not end such a refusal.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
         self.is_refused_credential() || matches!(self, Self::NotFound | Self::Refused)
     }
 
-    /// Whether it may pass by itself. Anything else stays as it is until somebody changes something.
+    /// Returns whether the failure may end by itself.
+    ///
+    /// Any other failure lasts until an operator does something.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         match self {
@@ -123,7 +133,7 @@ impl Reason {
         }
     }
 
-    /// What an operator can do about it.
+    /// Returns what an operator can do about it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
@@ -166,29 +176,30 @@ impl Reason {
     }
 }
 
-/// A failed poll or a failed discovery. Holds nothing of a vendor's text but codes and a request id of
-/// harmless characters.
+/// Error of a failed poll or a failed discovery.
+///
+/// Its only text from the vendor is error codes and a request id of harmless characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollError {
-    /// Why.
+    /// Reason of the failure.
     pub reason: Reason,
-    /// The call that failed, as in the `endpoint` label.
+    /// Name of the failed call, as in the `endpoint` label.
     pub endpoint: Cow<'static, str>,
-    /// The HTTP status, where there was an answer.
+    /// HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// The vendor's own error codes.
+    /// Error codes of the vendor.
     pub codes: Vec<String>,
-    /// The vendor's id of the request, to give to its support.
+    /// Request id of the vendor, for its support.
     pub request_id: Option<String>,
-    /// What happened, in our own words.
+    /// What happened, in the exporter's own words.
     pub detail: String,
-    /// What to do about it, where that is more than the reason tells.
+    /// What to do about it, if that is more specific than [`Reason::remedy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Box<str>>,
 }
 
 impl PollError {
-    /// An error of which only the reason and our own sentence are known.
+    /// Creates an error that has only a reason and the exporter's own sentence.
     pub fn new(reason: Reason, endpoint: &'static str, detail: impl Into<String>) -> Self {
         Self {
             reason,
@@ -201,8 +212,10 @@ impl PollError {
         }
     }
 
-    /// The error of a call that was made with this secret: one that was refused may have been replaced in the file that
-    /// cannot be read.
+    /// Converts the error of a call that was made with `secret`.
+    ///
+    /// A rejected credential becomes [`Reason::Credential`] if its file could not be read in time,
+    /// because the file may hold a new credential.
     #[must_use]
     pub fn made_with(self, secret: &CurrentSecret) -> Self {
         match secret.outdated() {
@@ -215,20 +228,22 @@ impl PollError {
         }
     }
 
-    /// Whether the vendor refused our credential: also the one that was read last from a file that hangs.
+    /// Returns whether the vendor rejected the credential.
+    ///
+    /// This includes a credential that is the last one read from a file that hangs.
     #[must_use]
     pub fn is_refused_credential(&self) -> bool {
         self.reason.is_refused_credential()
             || (self.reason == Reason::Credential && self.status.is_some())
     }
 
-    /// Whether the vendor refused, for whatever reason of its own.
+    /// Returns whether the vendor refused the request, for any reason of its own.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.reason.is_refusal() || self.is_refused_credential()
     }
 
-    /// What an operator can do about it.
+    /// Returns what an operator can do about it.
     #[must_use]
     pub fn remedy(&self) -> &str {
         self.remedy

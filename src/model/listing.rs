@@ -1,4 +1,4 @@
-//! Connections, and listings that are complete or do not exist.
+//! Connections, and listings of them that are complete or do not exist.
 
 mod texts;
 
@@ -13,20 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::model::error::{PollError, Reason};
 use texts::{Interner, Reorder, TextId, Texts};
 
-/// Values that no document of the vendor's knows, counted by field.
+/// Number of values that the vendor does not document, by field.
 pub type UnknownValues = BTreeMap<&'static str, u64>;
 
-/// The text of a value.
+/// Text of a JSON value, decoded lossily.
 #[derive(Debug)]
 pub struct LossyText<'a> {
-    /// With U+FFFD in place of whatever is no character.
+    /// The text, with U+FFFD for everything that is not a character.
     pub text: Cow<'a, str>,
-    /// If there was any, a hash of what stood there.
+    /// Hash of the original text, if anything was replaced.
     pub replaced: Option<u32>,
 }
 
 impl<'a> LossyText<'a> {
-    /// What is shown of a fact; a text of which something was replaced is counted.
+    /// Returns the text of a fact, and counts it as unknown if anything was replaced.
     pub fn shown(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if self.replaced.is_some() {
             *unknown.entry(field).or_default() += 1;
@@ -35,34 +35,35 @@ impl<'a> LossyText<'a> {
     }
 }
 
-/// One row that a target's listing returned. Holds no secret, and no person's name.
+/// One connection of a target, as the vendor lists it.
 ///
-/// A source makes it of texts of its own, or of its answer's; a [`Listing`] shows it as a [`Row`].
+/// It holds no secret and no name of a person. A source creates it from owned text or from text of
+/// the response. A [`Listing`] returns it as a [`Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Connection<T = Box<str>> {
     /// The `connection` label: the id (Zuora) or the name (ZIS).
     pub id: T,
-    /// The `connection_type` label, one of the system's own words or `other`.
+    /// The `connection_type` label: a documented type of the system, or `other`.
     pub kind: &'static str,
-    /// The `status` label; empty where the system has no statuses.
+    /// The `status` label; empty if the system has no statuses.
     pub status: &'static str,
-    /// The facts that `saas_connection_info` shows.
+    /// Facts that are labels of `saas_connection_info`.
     pub facts: Facts<T>,
-    /// When the stored access token expires, where the vendor says so.
+    /// Expiry of the stored access token, if the vendor reports it.
     pub expiry: Option<Timestamp>,
-    /// Whether a refresh token is stored with it; only where that is a question.
+    /// Whether a refresh token is stored; `None` if the type does not use one.
     pub renewable: Option<bool>,
-    /// When it was made, where the vendor says so.
+    /// Time of creation, if the vendor reports it.
     pub created: Option<Timestamp>,
-    /// When it was changed last, where the vendor says so.
+    /// Time of the last change, if the vendor reports it.
     pub updated: Option<Timestamp>,
 }
 
-/// A connection of a listing that is held.
+/// A connection that is borrowed from a [`Listing`].
 pub type Row<'a> = Connection<&'a str>;
 
 impl<T> Connection<T> {
-    /// The same with each of its texts made into something else.
+    /// Converts all texts of the connection.
     fn map<'a, U>(&'a self, mut text: impl FnMut(&'a T) -> U) -> Connection<U> {
         let Facts {
             uuid,
@@ -97,15 +98,16 @@ impl<T> Connection<T> {
 }
 
 impl<'a> Row<'a> {
-    /// What makes it the same connection in the next listing: a name is not promised to be unique
-    /// across types.
+    /// Returns what identifies the connection in the next listing.
+    ///
+    /// The name alone does not: no vendor promises that it is unique across types.
     #[must_use]
     pub fn identity(&self) -> (&'a str, &'static str) {
         (self.id, self.kind)
     }
 }
 
-/// Labels of `saas_connection_info`; what a system lacks stays empty.
+/// Labels of `saas_connection_info`; empty where the system has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "each field is the label of the same name")]
@@ -120,26 +122,30 @@ pub struct Facts<T = Box<str>> {
     pub permission_scope: T,
 }
 
-/// All connections of one target from one poll. Made only by [`ListingBuilder::finish`], after the last page.
+/// All connections of one target from one poll.
 ///
-/// It is held for as long as its target is known: two blocks of memory, in which each text stands once.
+/// Only [`ListingBuilder::finish`] creates it, after the last page. It stays in memory as long as
+/// its target exists, so it is compact. Its rows, texts and text offsets are one memory block each,
+/// and each text is stored once.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     connections: Box<[Connection<TextId>]>,
     texts: Texts,
-    /// How many pages it took.
+    /// Number of pages in the vendor's listing.
     pub pages: u32,
-    /// Rows dropped because a later row had the same identity.
+    /// Number of rows that were dropped because a later row had the same identity.
     pub duplicates: u64,
-    /// Values of the vendor's that no document knows, counted by field.
+    /// Number of values that the vendor does not document, by field.
     pub unknown: UnknownValues,
 }
 
-/// What is done with a listing of more connections takes long enough to be done beside the event loop.
+/// Maximum number of connections that are processed on the event loop.
+///
+/// Processing a longer listing takes long enough to run on a worker thread.
 pub const LONG: usize = 1000;
 
 impl Listing {
-    /// The connections, ordered by identity.
+    /// Returns the connections, ordered by identity.
     #[must_use]
     pub fn connections(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
         self.connections.iter().map(|packed| self.row(packed))
@@ -149,7 +155,7 @@ impl Listing {
         packed.map(|text| self.texts.get(*text))
     }
 
-    /// The connection with this identity.
+    /// Returns the connection with this identity.
     #[must_use]
     pub fn find(&self, identity: (&str, &str)) -> Option<Row<'_>> {
         let identity_of = |packed: &Connection<TextId>| (self.texts.get(packed.id), packed.kind);
@@ -160,7 +166,7 @@ impl Listing {
     }
 }
 
-/// The connections of two listings in the order of both, those with one identity together.
+/// Merges two listings in order, and pairs the connections with the same identity.
 pub fn side_by_side<'a>(
     before: &'a Listing,
     now: &'a Listing,
@@ -179,29 +185,30 @@ pub fn side_by_side<'a>(
     })
 }
 
-/// A listing on the way: pages go in, and it ends complete or as an error.
+/// Builder of a listing: pages are added, and it ends complete or with an error.
 #[derive(Debug)]
 pub struct ListingBuilder {
     endpoint: &'static str,
     max_connections: usize,
     max_pages: u32,
     rows: Vec<Connection<TextId>>,
-    /// Where the row of an identity is.
+    /// Index in `rows` by identity.
     places: HashMap<(TextId, &'static str), usize>,
     texts: Interner,
-    /// By each name of which something was replaced, the hash of what stood there.
+    /// Hash of the first original text, by each name in which something was replaced.
     replaced: HashMap<String, u32>,
-    /// Rows of all pages, and rows and connections as of the end of the last one.
+    /// Number of rows on all pages so far.
     taken: usize,
+    /// Number of rows and of connections at the end of the last complete page.
     earlier: (usize, usize),
     done: Listing,
 }
 
 impl ListingBuilder {
-    /// Begins a listing of at most `max_connections`, on pages of at most `page_size` rows.
+    /// Creates a builder for at most `max_connections`, on pages of at most `page_size` rows.
     ///
-    /// The pages are capped at twice what full pages would need, and two: enough for a vendor whose
-    /// pages are not full, and an end for one whose paging has none.
+    /// The number of pages is limited to twice the number of full pages, plus two. That is enough
+    /// for a vendor whose pages are not full, and it ends paging that would never end.
     #[must_use]
     pub fn new(endpoint: &'static str, max_connections: usize, page_size: usize) -> Self {
         let max_pages =
@@ -220,8 +227,9 @@ impl ListingBuilder {
         }
     }
 
-    /// Takes one page, and says whether it brought a row that was not there before; as [`row`](Self::row) and
-    /// [`end_page`](Self::end_page).
+    /// Adds one page, and returns whether it had a connection that was not there before.
+    ///
+    /// The errors are those of [`row`](Self::row) and [`end_page`](Self::end_page).
     pub fn add_page<T: AsRef<str>>(
         &mut self,
         rows: Vec<Connection<T>>,
@@ -233,11 +241,13 @@ impl ListingBuilder {
         self.end_page(last)
     }
 
-    /// Takes one row of a page. More rows than `max_connections`, on one page or on all without those that repeat others:
-    /// `too_large`.
+    /// Adds one row to the current page.
+    ///
+    /// Fails with `too_large` if the page has more rows than `max_connections`, or all pages have
+    /// more distinct connections than that.
     pub fn row<T: AsRef<str>>(&mut self, row: &Connection<T>) -> Result<(), PollError> {
-        // Cut before anything else is done with it, so that two rows with one label are one connection, and a
-        // vendor's 100 kB name is not kept.
+        // Truncated first, so that two rows with the same labels are one connection, and a 100 kB
+        // name of a vendor is not stored.
         let row = row.map(|text| self.texts.intern(&cut(text.as_ref())));
         self.taken += 1;
         match self.places.entry((row.id, row.kind)) {
@@ -257,28 +267,28 @@ impl ListingBuilder {
         Ok(())
     }
 
-    /// The call that it is made by.
+    /// Returns the name of the listing's call, as in the `endpoint` label.
     #[must_use]
     pub fn endpoint(&self) -> &'static str {
         self.endpoint
     }
 
-    /// How many rows the page under way has so far.
+    /// Returns the number of rows on the current page so far.
     #[must_use]
     pub fn rows_on_page(&self) -> usize {
         self.taken - self.earlier.0
     }
 
-    /// How many rows there were so far, on all pages.
+    /// Returns the number of rows on all pages so far.
     #[must_use]
     pub fn rows_taken(&self) -> usize {
         self.taken
     }
 
-    /// Ends the page under way, and says whether it brought a row that was not there before.
+    /// Ends the current page, and returns whether it had a connection that was not there before.
     ///
-    /// `last` is what the vendor says of the page. One that brings nothing new and is not the last is no
-    /// progress: `pagination`.
+    /// `last` is whether the vendor says that this page is the last one. Fails with `pagination` if
+    /// the page is not the last one and has nothing new, or reaches the maximum number of pages.
     pub fn end_page(&mut self, last: bool) -> Result<bool, PollError> {
         self.done.pages += 1;
         let progress = self.rows.len() > self.earlier.1;
@@ -292,8 +302,10 @@ impl ListingBuilder {
         Ok(progress)
     }
 
-    /// A row's name as it is shown. Two that differ only in what was replaced in them stay two; such a name is counted
-    /// under this field.
+    /// Returns a row's name as it is exported.
+    ///
+    /// Names that differ only in replaced characters stay different: later ones end with a hash. A
+    /// name with replaced characters is counted under `field`.
     pub fn name<'a>(&mut self, field: &'static str, name: LossyText<'a>) -> Cow<'a, str> {
         let replaced = name.replaced;
         let text = name.shown(field, &mut self.done.unknown);
@@ -308,12 +320,12 @@ impl ListingBuilder {
         }
     }
 
-    /// What no document of the vendor's knows, as far as it was counted.
+    /// Returns the counts of values that the vendor does not document.
     pub fn unknown_values(&mut self) -> &mut UnknownValues {
         &mut self.done.unknown
     }
 
-    /// The error of a paging that does not move: `what` follows "page N".
+    /// Returns the error of paging without progress; `what` follows "page N".
     #[must_use]
     pub fn no_progress(&self, what: &str) -> PollError {
         PollError::new(
@@ -323,12 +335,12 @@ impl ListingBuilder {
         )
     }
 
-    /// Counts a value of the vendor's that no document knows.
+    /// Counts a value that the vendor does not document.
     pub fn unknown(&mut self, field: &'static str) {
         *self.done.unknown.entry(field).or_default() += 1;
     }
 
-    /// Ends the listing after its last page.
+    /// Completes the listing after its last page.
     #[must_use]
     pub fn finish(mut self) -> Listing {
         drop(self.places);
@@ -346,17 +358,21 @@ impl ListingBuilder {
     }
 }
 
-/// Whether two texts are the same. Where many are empty it is faster than `==`: the C library's comparison reads even
-/// nothing by a masked load, and one at an address that is none, as an empty text's, takes some processors a microsecond.
+/// Returns whether two texts are equal; faster than `==` if many are empty.
+///
+/// The C library compares even zero bytes with a masked load. The address of an empty text is
+/// dangling, and a masked load from such an address takes a microsecond on some processors.
 #[must_use]
 pub fn fast_eq(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 
-/// The most bytes of a label's value.
+/// Maximum length of a label value, in bytes.
 const LONGEST_LABEL: usize = 256;
 
-/// A text as a label: one that is too long is cut at a character's end and tells by a hash what it was.
+/// Returns a text as a label value.
+///
+/// A text that is too long is cut between two characters, and ends with a hash of the whole text.
 #[must_use]
 pub fn cut(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_LABEL {

@@ -1,4 +1,4 @@
-//! What is known of one target: its last listing, and how far that can be believed.
+//! State of one target: its last listing, its freshness, and the outcome of its polls.
 
 mod snapshot;
 
@@ -13,62 +13,66 @@ use crate::model::error::PollError;
 use crate::model::listing::{Listing, Row, fast_eq, side_by_side};
 pub use snapshot::StateSnapshot;
 
-/// What a poller publishes. A value that is not known has no sample.
+/// State of a target that its poller publishes.
+///
+/// A value that is not available has no sample.
 #[derive(Debug, Clone)]
 pub struct TargetState {
-    /// How often the target is polled.
+    /// Interval between two polls of the target.
     pub interval: Duration,
-    /// When the next poll is due.
+    /// Time at which the next poll is due.
     pub next_poll: Timestamp,
-    /// The last poll; `None` before the first.
+    /// Outcome of the last poll; `None` before the first one.
     pub last_attempt: Option<PollOutcome>,
-    /// How long the longest of the last polls took: each that is shorter takes a tenth of it away.
+    /// Duration of the longest recent poll.
+    ///
+    /// Each shorter poll reduces it by a tenth.
     pub longest_poll: Duration,
-    /// The end of the last poll that gave a listing.
+    /// End of the last successful poll.
     pub last_success: Option<Timestamp>,
-    /// Polls that failed since the last one that did not.
+    /// Number of failed polls since the last successful one.
     pub consecutive_failures: u32,
-    /// The end of the first of these.
+    /// End of the first of these failed polls.
     pub failing_since: Option<Timestamp>,
-    /// Polls that gave a listing.
+    /// Number of successful polls.
     pub successes: u64,
-    /// Polls that failed.
+    /// Number of failed polls.
     pub failures: u64,
-    /// Differences between listings, since the start.
+    /// Number of differences between listings since the start.
     pub changes: ChangeCounts,
     /// The last complete listing.
     pub held: Option<Arc<LastListing>>,
-    /// Whether that listing comes from the state folder.
+    /// Whether the last listing comes from the state directory.
     pub restored: bool,
 }
 
-/// A poll that is over.
+/// Outcome of a finished poll.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PollOutcome {
-    /// When it ended.
+    /// End of the poll.
     pub at: Timestamp,
-    /// How long it took.
+    /// Duration of the poll.
     pub duration: Duration,
-    /// How it failed; `None` if it did not.
+    /// Error of the poll; `None` if it succeeded.
     pub error: Option<PollError>,
 }
 
-/// A complete listing and what was seen of its connections over time.
+/// The last complete listing, and what was observed of its connections over time.
 #[derive(Debug)]
 pub struct LastListing {
     /// The listing.
     pub listing: Listing,
-    /// How often each connection's expiry moved forward, in the listing's order.
+    /// How often each connection's expiry moved forward, in the order of the listing.
     pub renewals: Vec<u64>,
-    /// Each `expect` entry of the configuration, and whether it is there.
+    /// Each `expect` entry of the configuration, and whether it is satisfied.
     pub expected: Vec<(String, bool)>,
-    /// When the listing was complete.
+    /// Time at which the listing was complete.
     pub completed_at: Instant,
-    /// How old it may become before it is not shown any more.
+    /// Age from which the listing is no longer exported.
     pub stale_after: Duration,
 }
 
-/// How many differences between listings were seen, by kind.
+/// Number of differences between listings, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each field is the value of the label `change`")]
 pub struct ChangeCounts {
@@ -80,16 +84,16 @@ pub struct ChangeCounts {
 /// One difference between two listings.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConnectionChange<'a> {
-    /// The connection was not there before.
+    /// A connection that was not listed before.
     Added(Row<'a>),
-    /// The connection is not there any more.
+    /// A connection that is no longer listed.
     Removed(Row<'a>),
-    /// The status changed from the first to that of the second.
+    /// The status before the change, and the connection after it.
     Status(&'static str, Row<'a>),
 }
 
 impl TargetState {
-    /// Nothing known yet.
+    /// Creates the state of a target that has not been polled.
     #[must_use]
     pub fn new(interval: Duration, next_poll: Timestamp) -> Self {
         Self {
@@ -108,20 +112,20 @@ impl TargetState {
         }
     }
 
-    /// When the next poll is due of an account whose last pause ends then.
+    /// Returns when the next poll is due, given the end of the account's last pause.
     #[must_use]
     pub fn next_poll_after(&self, pause_ends: Option<Timestamp>) -> Timestamp {
         pause_ends.map_or(self.next_poll, |ends| self.next_poll.max(ends))
     }
 
-    /// Notes how long a poll took.
+    /// Records the duration of a poll.
     pub fn took(&mut self, duration: Duration) {
         self.longest_poll = duration.max(self.longest_poll.mul_f64(0.9));
     }
 }
 
 impl LastListing {
-    /// A listing, after the one that was held before it.
+    /// Creates the state of a listing, and continues the renewal counts of the one before it.
     #[must_use]
     pub fn new(
         listing: Listing,
@@ -139,7 +143,7 @@ impl LastListing {
         }
     }
 
-    /// The same listing, of which this is expected, and which may become so old.
+    /// Returns the same listing with other expected connections and another maximum age.
     #[must_use]
     pub fn again(&self, expected: Vec<(String, bool)>, stale_after: Duration) -> Self {
         Self {
@@ -151,13 +155,13 @@ impl LastListing {
         }
     }
 
-    /// From when on it is not shown any more.
+    /// Returns the time from which the listing is no longer exported.
     #[must_use]
     pub fn stale_from(&self) -> Option<Instant> {
         self.completed_at.checked_add(self.stale_after)
     }
 
-    /// Whether it is shown.
+    /// Returns whether the listing is still exported.
     #[must_use]
     pub fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.completed_at) < self.stale_after
@@ -165,7 +169,7 @@ impl LastListing {
 }
 
 impl ChangeCounts {
-    /// Counts these differences too.
+    /// Adds these differences to the counts.
     pub fn count(&mut self, changes: &[ConnectionChange<'_>]) {
         for change in changes {
             match change {
@@ -178,7 +182,7 @@ impl ChangeCounts {
 }
 
 impl<'a> ConnectionChange<'a> {
-    /// The value of the `change` label.
+    /// Returns the value of the `change` label.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -188,7 +192,9 @@ impl<'a> ConnectionChange<'a> {
         }
     }
 
-    /// The connection that changed, and its status before and after; empty where there is none.
+    /// Returns the connection, and its status before and after the change.
+    ///
+    /// A status that does not exist is empty.
     #[must_use]
     pub fn values(&self) -> (Row<'a>, &'static str, &'static str) {
         match *self {
@@ -199,7 +205,7 @@ impl<'a> ConnectionChange<'a> {
     }
 }
 
-/// The differences between two listings.
+/// Returns the differences between two listings.
 #[must_use]
 pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<ConnectionChange<'a>> {
     let change = |pair: (Option<Row<'a>>, Option<Row<'a>>)| match pair {
@@ -213,7 +219,7 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<ConnectionChang
     side_by_side(before, now).filter_map(change).collect()
 }
 
-/// How often each connection's expiry moved forward, given the counts of the listing before.
+/// Returns how often each connection's expiry moved forward, continuing the counts of `before`.
 fn renewals(before: Option<&LastListing>, now: &Listing) -> Vec<u64> {
     let Some(before) = before else {
         return vec![0; now.connections().len()];

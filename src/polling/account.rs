@@ -1,4 +1,4 @@
-//! One account: which targets it has, and a poller for each.
+//! One account: discovery of its targets, and a poller for each.
 
 mod labels;
 mod recorder;
@@ -35,17 +35,19 @@ use restart::DiscoveryState;
 #[cfg(any(test, fuzzing))]
 pub(crate) use restart::time_left;
 
-/// How often the vendor is asked which targets there are, and how they are called.
+/// Time between two discoveries of targets and their names.
 const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Names that are asked for have this long before the first listings are shown without them, and what their requests (one for
-/// a token, one for the names) wait for the budget: ordinary answers come sooner.
+/// Time that first listings wait for the names of their targets, if these are requested.
+///
+/// Ordinary responses arrive sooner. The wait of two requests for the budget is added: one request
+/// for a token, one for the names.
 const NAMES_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a discovery gave, and the credential that it was asked with.
+/// Result of a discovery, after the credential that it used.
 type Discovered = (Option<u64>, Result<Vec<DiscoveredTarget>, PollError>);
 
-/// An account that is ready to be polled.
+/// Account that is ready to be polled.
 pub struct Account {
     config: AccountConfig,
     schedule: Arc<Schedule>,
@@ -56,10 +58,11 @@ pub struct Account {
     state_dir: AccountStateDir,
     clock: Clock,
     known: DiscoveryState,
-    /// From when on the first polls are spread, until they are.
+    /// Start of the spread of first polls; `None` once they are scheduled.
     first: Option<Instant>,
-    /// Discoveries since one succeeded that failed in a way that will not pass by itself, and the credential of the last.
+    /// Failed discoveries since the last success that count towards the back-off.
     hopeless: u32,
+    /// Credential of the last of these discoveries.
     refused_credential: Option<u64>,
     failed_discoveries: RepeatedFailure,
     max_connections: usize,
@@ -68,14 +71,14 @@ pub struct Account {
     jobs: Option<AbortOnDropHandle<()>>,
 }
 
-/// The poller of one target.
+/// Poller of one target.
 struct RunningPoller {
     task: AbortHandle,
     reloaded: Arc<Notify>,
 }
 
 impl Account {
-    /// Makes the account's client and gives it its place in the inventory. Reads no file.
+    /// Creates the account's client, and adds the account to the inventory. Reads no file.
     pub fn open(
         transport: Arc<dyn Transport>,
         config: AccountConfig,
@@ -161,7 +164,7 @@ impl Account {
         self.setup.lock().source.clone()
     }
 
-    /// Runs the background jobs of the source, and no longer those of another one.
+    /// Starts the background jobs of the current source, and stops those of the previous one.
     fn run_jobs(&mut self) {
         let jobs = self.setup.lock().jobs.clone();
         let run = async move { jobs.run().await };
@@ -169,8 +172,9 @@ impl Account {
         self.jobs = some.then(|| AbortOnDropHandle::new(tokio::spawn(run)));
     }
 
-    /// Asks for targets once an hour, first when it is due, polls each of them, and takes up what a reload changes. Ends
-    /// only by being dropped.
+    /// Discovers targets once an hour, polls each of them, and applies reloads.
+    ///
+    /// `due` is the time of the first discovery. Ends only by being dropped.
     pub async fn run(
         mut self,
         mut due: Option<Instant>,
@@ -180,7 +184,7 @@ impl Account {
         let mut discovery = Box::pin(self.discovery(due));
         loop {
             tokio::select! {
-                // In one order, so that a test can have the same month twice.
+                // A fixed order makes tests reproducible.
                 biased;
                 (credential, result) = &mut discovery => {
                     due = Some(self.discovered(credential, result).await);
@@ -190,7 +194,7 @@ impl Account {
                 Some(change) = changes.recv() => {
                     let another_source = change.transport.is_some();
                     let next = self.apply(change, due).await;
-                    // One under way with the same source goes on: it was due.
+                    // With the same source and due time, a discovery in flight continues.
                     if another_source || next != due {
                         due = next;
                         discovery = Box::pin(self.discovery(due));
@@ -200,16 +204,18 @@ impl Account {
         }
     }
 
-    /// Begins to poll what is known already, which is in the inventory afterwards, and says when the first discovery is due;
-    /// never, where there is nothing to discover.
+    /// Restores the saved state, and starts to poll the targets it contains.
+    ///
+    /// The inventory shows these targets afterwards. Returns when the first discovery is due;
+    /// `None` if nothing is to be discovered.
     pub async fn start(&mut self) -> Option<Instant> {
         self.resume().await;
         if self.config.discovery == DiscoveryMode::Never {
             self.poll(self.config.targets.clone()).await;
             return None;
         }
-        // The first poll comes after the first answer, whatever that is: so a name that can be had is there
-        // from the first listing on, and no target changes its label at each start.
+        // First polls start after the first discovery, even if it fails. If names are available,
+        // the first listing already has them, and no target changes its label at each start.
         let now = Instant::now();
         let Some(wait) = self.restore().await else {
             return Some(now + self.schedule.phase(""));
@@ -218,8 +224,9 @@ impl Account {
         Some(now + wait)
     }
 
-    /// Ends when the first listings of configured targets have waited long enough for their names, which are due to be asked
-    /// for; never, if they do not wait.
+    /// Completes once the first listings of configured targets have waited long enough for names.
+    ///
+    /// `due` is when the names are requested. Never completes if no listing waits.
     fn names_overdue(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
         let waits = self.config.discovery == DiscoveryMode::Names
             && self.first.is_some()
@@ -236,7 +243,7 @@ impl Account {
         }
     }
 
-    /// Polls the targets that are known.
+    /// Polls the configured targets, or those that the vendor listed last.
     async fn poll_known(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
             DiscoveryMode::Targets => self
@@ -247,14 +254,16 @@ impl Account {
                 .collect(),
             DiscoveryMode::Names | DiscoveryMode::Never => self.config.targets.clone(),
         };
-        // A list that was never had is not an empty one.
+        // An empty list means that the vendor never listed its targets, not that none exist.
         if !targets.is_empty() {
             self.poll(targets).await;
         }
     }
 
-    /// Waits until a discovery is due, after a hopeless one at each interval also for another credential to try, and asks
-    /// the vendor.
+    /// Waits until a discovery is due, and runs it.
+    ///
+    /// During a back-off, the credential is checked at each interval. If it has changed, the
+    /// discovery runs at once.
     fn discovery(&self, due: Option<Instant>) -> impl Future<Output = Discovered> + use<> {
         let (source, schedule) = (self.source(), self.schedule.clone());
         let refused = (self.hopeless > 0).then_some(self.refused_credential);
@@ -275,7 +284,9 @@ impl Account {
         }
     }
 
-    /// A failure that may pass is asked again with the next polls, others less and less often, up to an hour.
+    /// Returns the time from one discovery to the next.
+    ///
+    /// A failure that may pass is retried at the poll interval, others with back-off up to an hour.
     fn discover_again_after(&self, found: bool) -> Duration {
         if found {
             DISCOVERY_INTERVAL
@@ -286,8 +297,9 @@ impl Account {
         }
     }
 
-    /// Takes a discovery's result over, and says when the next one is due. A failure or an empty list is logged and
-    /// counted, and changes nothing.
+    /// Applies the result of a discovery, and returns when the next one is due.
+    ///
+    /// A failure or an empty list is logged and counted, but changes no target.
     async fn discovered(
         &mut self,
         credential: Option<u64>,
@@ -325,12 +337,13 @@ impl Account {
         if up || self.config.discovery == DiscoveryMode::Names {
             self.poll_known().await;
         }
-        // After the targets are shown: without any, this means that there is nothing to wait for.
+        // Set after the targets are shown: an error without targets means that none are to be
+        // waited for.
         self.inventory.discovered(error);
         Instant::now() + wait
     }
 
-    /// Notes what was found.
+    /// Stores the result of a successful discovery.
     fn found(&mut self, found: Vec<DiscoveredTarget>) {
         let follows = self.config.discovery == DiscoveryMode::Targets;
         self.hopeless = 0;
@@ -352,7 +365,7 @@ impl Account {
         }
     }
 
-    /// Counts a failure, and logs it, once an hour while it goes on.
+    /// Counts a failure, and logs it: once an hour while it lasts.
     fn not_found(&mut self, credential: Option<u64>, error: &PollError) {
         self.metrics.failed(error);
         let cost = match self.config.discovery {
@@ -364,7 +377,7 @@ impl Account {
                 "targets without a configured name show their last known name or their id"
             }
         };
-        // Names are not worth asking for with each poll, whatever is wrong.
+        // Names are not worth a request at each poll interval, whatever the error is.
         if !error.reason.may_pass() || self.config.discovery == DiscoveryMode::Names {
             self.hopeless += 1;
             self.refused_credential = credential;
@@ -386,10 +399,10 @@ impl Account {
         }
     }
 
-    /// Starts pollers for new targets, ends those of targets that are gone, and shows all of them.
+    /// Starts pollers for new targets, stops those of removed targets, and shows all targets.
     ///
-    /// First polls are spread from the start on, those of targets found later from now on; what is past by now is due
-    /// now.
+    /// First polls are spread from the account's start, those of targets found later from now. A
+    /// first poll that would be in the past is due now.
     async fn poll(&mut self, targets: Vec<TargetConfig>) {
         let reference = self.first.take().unwrap_or_else(Instant::now);
         self.schedule
@@ -412,7 +425,7 @@ impl Account {
             tracing::info!(system, account, more, "more targets are gone");
         }
         self.setup.lock().jobs.keep_targets(&targets);
-        // After the last write of those that are gone.
+        // Done after the last write of the removed targets.
         self.state_dir
             .keep_targets(targets.iter().map(|target| target.id.as_str()));
         let new: Vec<_> = targets
@@ -433,7 +446,7 @@ impl Account {
         let labels = labels(&targets, &self.known.names);
         self.inventory
             .set_targets(&labels, |id| begun[id].0.clone());
-        // The set keeps what has ended until it is asked for it.
+        // A `JoinSet` keeps finished tasks until they are joined.
         while self.pollers.try_join_next().is_some() {}
         for target in targets {
             let id = target.id.clone();

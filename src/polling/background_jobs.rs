@@ -1,4 +1,4 @@
-//! The background jobs of an account: what is asked beside its listings, and no listing waits for.
+//! Background jobs of an account: requests outside its listings, which delay no listing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use crate::sanitize::ForLog;
 use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
 
-/// A job that failed for a reason that does not pass by itself is run again after this.
+/// Time until a job is retried after a failure that does not pass by itself.
 const RUN_AGAIN: Duration = Duration::from_hours(1);
 
-/// The jobs of one source, each with a time of its own, one at a time.
+/// Jobs of one source, each with its own due time. They run one at a time.
 pub struct BackgroundJobs {
     source: Arc<dyn Source>,
     schedule: Arc<Schedule>,
     metrics: Arc<AccountMetrics>,
     planned: Mutex<BTreeMap<JobKey, Planned>>,
-    /// Told when a job is due earlier than was known.
+    /// Notified when a job was scheduled that may be due before all others.
     changed: Notify,
 }
 
-/// The job, and its target.
+/// Name of the job, and id of its target.
 type JobKey = (&'static str, String);
 
 #[derive(Debug)]
 struct Planned {
-    /// The one that it is run with; another one makes it another job.
+    /// Credential of the listing that scheduled the job. Another credential makes it another job.
     credential: Option<u64>,
-    /// When it is run next; `None`: it is done.
+    /// When the job runs next; `None` if it is done.
     due: Option<Instant>,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
 }
 
 impl BackgroundJobs {
-    /// No jobs yet: each begins with a listing of its target.
+    /// Creates an empty set of jobs: each job is scheduled by a listing of its target.
     #[must_use]
     pub fn new(
         source: Arc<dyn Source>,
@@ -58,9 +58,10 @@ impl BackgroundJobs {
         }
     }
 
-    /// Notes that a target was listed with this credential, so that its jobs may be worth running: an interval from now,
-    /// and after a change of the credential at once. So a process that is restarted again and again makes no requests but
-    /// for its listings.
+    /// Schedules the jobs of a target that was listed with this credential.
+    ///
+    /// A new job is due after one interval, and at once after a change of the credential. A process
+    /// in a crash loop therefore makes no requests except for its listings.
     pub fn listed(&self, target: &str, credential: Option<u64>) {
         let now = Instant::now();
         let mut planned = self.planned.lock();
@@ -81,7 +82,7 @@ impl BackgroundJobs {
         }
     }
 
-    /// Forgets the jobs of other targets than these.
+    /// Removes the jobs of all targets except these.
     pub fn keep_targets(&self, targets: &[TargetConfig]) {
         let kept: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
         self.planned
@@ -97,7 +98,7 @@ impl BackgroundJobs {
             match next {
                 None => changed.await,
                 Some((due, _)) if due > Instant::now() => {
-                    // Whichever comes first, the next one is looked for again.
+                    // In both cases, the next job is looked up again.
                     let _ = timeout_at(due, changed).await;
                 }
                 Some((_, key)) => self.work(&key).await,
@@ -105,7 +106,7 @@ impl BackgroundJobs {
         }
     }
 
-    /// The job that is due first.
+    /// Returns the job that is due first.
     fn next(&self) -> Option<(Instant, JobKey)> {
         let planned = self.planned.lock();
         let due = planned
@@ -121,7 +122,7 @@ impl BackgroundJobs {
         let result = self.source.run_job(key.0, &key.1).await;
         let mut planned = self.planned.lock();
         if credential(&planned) != begun_with {
-            // Meanwhile it became another job, or none.
+            // The job was rescheduled with another credential, or removed, while it ran.
             return;
         }
         let Some(job) = planned.get_mut(key) else {
@@ -146,7 +147,8 @@ impl BackgroundJobs {
         };
     }
 
-    /// No warning: the listing is there, and what the job would have told has no sample.
+    /// Logs a failure, but not as a warning: the listing exists, and only the job's metrics are
+    /// missing.
     fn log(&self, (job, target): &JobKey, failures: u32, error: &PollError) {
         let (system, account) = self.metrics.account();
         let target = ForLog(target).to_string();

@@ -1,4 +1,5 @@
-//! When a target is polled; publishes its [`TargetState`]; logs once.
+//! Poller of one target: it decides when to poll, publishes a [`TargetState`], and logs each
+//! failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,44 +25,44 @@ use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
 use crate::vendors::http::beside_the_loop;
 
-/// So long before it would become too old, a listing is kept for its successor.
+/// A listing is extended this long before it becomes stale, if its successor is in flight.
 const KEEP_EARLY: Duration = Duration::from_millis(500);
 
-/// Polls one target for as long as it is a target.
+/// Polls one target for as long as the target exists.
 pub struct Poller {
-    /// What identifies the target to the vendor.
+    /// Id of the target at the vendor.
     pub id: String,
-    /// Who lists it, and what is expected of it; another one after a reload.
+    /// Source of the target and its expected connections; replaced by a reload.
     pub setup: SharedSetup,
-    /// Told after a reload.
+    /// Notified after a reload.
     pub reloaded: Arc<Notify>,
-    /// Where its state is published.
+    /// Handle through which the state is published.
     pub inventory: AccountHandle,
-    /// Where its state outlives the process.
+    /// Directory in which the state is saved.
     pub state_dir: AccountStateDir,
-    /// What the account counts.
+    /// Metrics of the account.
     pub metrics: Arc<AccountMetrics>,
-    /// What date it is.
+    /// Clock for dates.
     pub clock: Clock,
-    /// How often it is polled, and how old its listing may become.
+    /// Interval of polls, and maximum age of a listing.
     pub schedule: Arc<Schedule>,
 }
 
-/// The setup as of now, which an account and its pollers share.
+/// Current setup, which an account and its pollers share.
 pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
 
-/// Who lists the targets of an account, and what the configuration says of them.
+/// Source of an account, and the connections that its configuration expects.
 pub struct Setup {
-    /// Who lists them.
+    /// Source that lists the targets.
     pub source: Arc<dyn Source>,
-    /// What it is asked beside the listings.
+    /// Background jobs of that source.
     pub jobs: Arc<BackgroundJobs>,
-    /// What must be among the connections of each target that the configuration expects something of.
+    /// Expected connections by target id, without targets that have none.
     expect: BTreeMap<String, Vec<String>>,
 }
 
 impl Setup {
-    /// A setup for targets of which the configuration says this.
+    /// Creates the setup for these targets of the configuration.
     #[must_use]
     pub fn new(
         source: Arc<dyn Source>,
@@ -77,7 +78,7 @@ impl Setup {
         }
     }
 
-    /// What the configuration expects of a target, and whether the listing has it.
+    /// Returns each expected connection of a target, and whether the listing contains it.
     #[must_use]
     pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
         let Some(expect) = self.expect.get(id) else {
@@ -96,7 +97,9 @@ impl Setup {
     }
 }
 
-/// Refusals in a row: polls are skipped until a date, or until there is another credential to try.
+/// Back-off after consecutive refusals.
+///
+/// Polls are skipped until a point in time, or until the credential changes.
 struct RefusedBackoff {
     count: u32,
     until: Instant,
@@ -104,16 +107,19 @@ struct RefusedBackoff {
 }
 
 impl Poller {
-    /// Polls at `first`, and then at every whole interval after it, but for those at which the poll before is
-    /// still under way; begins with what is known already. Ends only by being dropped, which loses nothing: a state is published in one step.
+    /// Polls at `first` and at every whole interval after it, except while the previous poll is in
+    /// flight.
+    ///
+    /// `state` is the initial state, which may have been restored. Ends only by being dropped,
+    /// which loses nothing, because a state is published in one step.
     pub async fn run(self, first: Instant, mut state: TargetState) {
         let mut refused = None;
         let mut last = None;
         let mut due = first;
         loop {
-            // A poll under way ends as it began; what changed meanwhile is seen here, after it.
+            // A poll in flight finishes with its old setup. A reload is seen here, after that poll.
             if timeout_at(due, self.reloaded.notified()).await.is_ok() {
-                // A reload is what somebody does who mended the cause of a refusal.
+                // A reload after a refusal often means that its cause was fixed.
                 let replan = refused.take().is_some() || self.schedule.interval() != state.interval;
                 if replan {
                     due = self.replanned(last, due);
@@ -132,7 +138,8 @@ impl Poller {
                 continue;
             }
             let begun = Instant::now();
-            // Before the poll: one that changes while the poll waits for its turn is another one after it.
+            // Read before the poll: a credential that changes while the poll waits for the rate
+            // limiter counts as another one afterwards.
             let source = self.source();
             let credential = source.credential(&self.id).await;
             let held = state.held.clone();
@@ -165,9 +172,11 @@ impl Poller {
         }
     }
 
-    /// Lists the target. The listing that is held stays on the page while its successor is under way, for three intervals
-    /// more at most: a vendor that became slow must leave no hole, and one that never answers must not keep it there. How
-    /// old it may become is as configured where that is.
+    /// Lists the target, and keeps the last listing on the page meanwhile, for three more intervals
+    /// at most.
+    ///
+    /// A vendor that became slow must not leave a gap. One that never responds must not keep the
+    /// listing on the page. A configured `stale_after` is not extended.
     async fn list(
         &self,
         source: &dyn Source,
@@ -183,7 +192,8 @@ impl Poller {
             if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
                 return result;
             }
-            // Not again and again where a restart comes in between.
+            // Computed without the previous extension: extensions must not add up over repeated
+            // restarts.
             let stale_after = self.stale_after(state) + self.schedule.interval() * 3;
             let stale_after = stale_after.max(held.stale_after);
             state.held = Some(Arc::new(held.again(held.expected.clone(), stale_after)));
@@ -200,8 +210,10 @@ impl Poller {
         self.setup().source.clone()
     }
 
-    /// Shows the state, and writes it once there was a poll, after a failure, too, at the price of writing the listing
-    /// again: the next process must know when the next poll is due.
+    /// Publishes the state, and saves it once the target was polled.
+    ///
+    /// It is saved after a failure too, at the cost of writing the listing again: the next process
+    /// must have the time of the next poll.
     async fn publish(&self, state: &TargetState) {
         self.inventory.publish_any(&self.id, state.clone()).await;
         if state.last_attempt.is_some() {
@@ -210,20 +222,24 @@ impl Poller {
         }
     }
 
-    /// When the next poll is due after a reload that changes how often: whole intervals after the last one, or before
-    /// the first one that was planned.
+    /// Returns when the next poll is due after a reload that changes the interval.
+    ///
+    /// That is whole intervals after the last poll or, without one, before the planned first poll.
     fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
         let (now, interval) = (Instant::now(), self.schedule.interval());
         if let Some(last) = last {
             return self.schedule.next(last, now);
         }
         let wait = due.saturating_duration_since(now).as_nanos() % interval.as_nanos();
-        // Less than an interval, which is no more than a year.
+        // The value fits: it is less than an interval, and an interval is at most a year.
         now + Duration::from_nanos(u64::try_from(wait).unwrap_or_default())
     }
 
-    /// What a reload, or a poll that took long, changes of the listing that is held: what is expected of it, how old it may
-    /// become. What follows from the interval is only lengthened: the next poll may be planned by the earlier one.
+    /// Returns the listing with other expectations or another maximum age; `None` if nothing
+    /// changed.
+    ///
+    /// A reload changes both, and a long poll the maximum age. An age that follows from the
+    /// interval only grows, because the next poll may have been planned by the old interval.
     fn reconfigured(&self, state: &TargetState) -> Option<Arc<LastListing>> {
         let held = state.held.as_ref()?;
         let expected = self.setup().expected(&self.id, &held.listing);
@@ -238,7 +254,9 @@ impl Poller {
         self.schedule.stale_after(state.longest_poll)
     }
 
-    /// A refused credential is as wrong an interval later; another one is worth a try at once.
+    /// Returns whether the poll at `due` is skipped.
+    ///
+    /// A refused credential is still wrong an interval later, but another one is tried at once.
     async fn is_held_back(&self, refused: Option<&RefusedBackoff>, due: Instant) -> bool {
         match refused.filter(|refused| due < refused.until) {
             Some(refused) => self.source().credential(&self.id).await == refused.credential,
@@ -246,7 +264,9 @@ impl Poller {
         }
     }
 
-    /// Counts refusals until a poll succeeds; waits are counted from when the poll was due.
+    /// Returns the back-off after a poll: refusals are counted until a poll succeeds.
+    ///
+    /// Waits are counted from when the poll was due.
     fn refused(
         &self,
         before: Option<RefusedBackoff>,
@@ -270,7 +290,7 @@ impl Poller {
         })
     }
 
-    /// The first planned time at which it is not held back.
+    /// Returns the first planned time at which the poll is not skipped.
     fn next_poll(&self, due: Instant, refused: Option<&RefusedBackoff>) -> Instant {
         match refused {
             Some(refused) if due < refused.until => self
@@ -284,7 +304,7 @@ impl Poller {
         self.clock.now() + instant.saturating_duration_since(Instant::now())
     }
 
-    /// Takes a listing over. What compares it with the one before is done beside the event loop if it is long.
+    /// Stores a listing. A long one is compared with the previous one off the event loop.
     async fn succeeded(&self, state: &mut TargetState, listing: Listing) -> Result<(), PollError> {
         self.metrics.listed(&listing);
         let (system, account) = self.metrics.account();
@@ -358,7 +378,9 @@ impl Poller {
     }
 }
 
-/// Names what changed, changes of status first; of very many, the rest is only counted.
+/// Logs the changed connections, status changes first.
+///
+/// Only the first [`MOST_NAMES`] are named; the rest are counted.
 fn log(metrics: &AccountMetrics, target: &str, changes: &[ConnectionChange<'_>]) {
     let (system, account) = metrics.account();
     let (statuses, others): (Vec<_>, Vec<_>) = changes

@@ -1,4 +1,4 @@
-//! The configuration, read again on request: all of it is taken up, or nothing.
+//! Reload of the configuration on request: it is applied whole or not at all.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,24 +14,26 @@ use crate::polling::request_estimate::RequestEstimate;
 use crate::polling::supervisor::{ReloadSummary, Supervisor};
 use crate::settings::ConfigErrors;
 
-/// Requests that may wait for the next reading.
+/// Number of requests that may wait for the next reload.
 const WAITING: usize = 16;
 
-/// What reads the configuration.
+/// Function that reads the configuration.
 type LoadConfig = Box<dyn Fn() -> BoxFuture<'static, Result<Config, ConfigErrors>> + Send + Sync>;
 
-/// What became of a reload. Each of the two files is taken up as a whole, or not at all, and neither waits for the
-/// other to be good.
+/// Result of a reload.
+///
+/// Each of the two files is applied whole or not at all, and an error in one does not affect the
+/// other.
 #[derive(Debug, Clone)]
 pub struct ReloadOutcome {
-    /// What changed, or why nothing did: a line for each problem.
+    /// What changed, or why nothing changed, with one line for each problem.
     pub configuration: Result<ReloadSummary, String>,
-    /// Why the web configuration was not taken up.
+    /// Why the web configuration was not applied.
     pub web: Result<(), String>,
 }
 
 impl ReloadOutcome {
-    /// Whether all that was read was taken up.
+    /// Returns whether both files were applied.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.configuration.is_ok() && self.web.is_ok()
@@ -77,18 +79,18 @@ impl fmt::Display for ReloadOutcome {
     }
 }
 
-/// The configuration that a daemon begins with, and how to read it again.
+/// Initial configuration of a daemon, and the function that reads it again.
 pub struct Configuration {
     config: Config,
     load: LoadConfig,
     requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
 }
 
-/// Reads the web configuration again; what is wrong with it changes nothing.
+/// Function that reads the web configuration again. An invalid one changes nothing.
 pub type ReloadWebConfig =
     Box<dyn Fn() -> BoxFuture<'static, Result<(), ConfigErrors>> + Send + Sync>;
 
-/// Asks for a reload.
+/// Handle that requests a reload.
 #[derive(Debug, Clone)]
 pub struct ReloadHandle(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
 
@@ -116,12 +118,14 @@ impl Configuration {
         Ok((configuration, ReloadHandle(reload)))
     }
 
-    /// How many accounts there are.
+    /// Returns the number of accounts.
     pub(crate) fn accounts(&self) -> usize {
         self.config.accounts.len()
     }
 
-    /// Begins to poll; accounts come up as their state is read. Fails if the platform's certificates cannot be loaded.
+    /// Starts to poll. Each account appears once its state was read.
+    ///
+    /// Fails if the platform's certificates cannot be loaded.
     pub(crate) async fn begin(
         self,
         mut accounts: Supervisor,
@@ -143,7 +147,7 @@ impl Configuration {
     }
 }
 
-/// Takes up one reload after another.
+/// Serves reload requests one after another.
 pub(crate) struct ReloadLoop {
     accounts: Supervisor,
     web_config: ReloadWebConfig,
@@ -154,10 +158,13 @@ pub(crate) struct ReloadLoop {
 }
 
 impl ReloadLoop {
-    /// Serves requests until nobody can make one any more; then the accounts go on. Ends only by being dropped.
+    /// Serves requests until no handle is left; after that, the accounts continue.
+    ///
+    /// Ends only by being dropped.
     pub(crate) async fn run(mut self) -> Infallible {
         while let Some(first) = self.requests.recv().await {
-            // Those who wait already are served by the same reading, which is later than each of them asked.
+            // Requests that are already queued share this reload, because it starts after all of
+            // them.
             let mut asked = vec![first];
             while let Ok(answer) = self.requests.try_recv() {
                 asked.push(answer);
@@ -165,7 +172,7 @@ impl ReloadLoop {
             let outcome = self.reload().await;
             outcome.log();
             for answer in asked {
-                // Who asked may have gone away.
+                // The requester may have gone away.
                 let _ = answer.send(outcome.clone());
             }
         }
@@ -196,7 +203,7 @@ impl ReloadLoop {
     }
 }
 
-/// Warns of secrets that cannot be read yet, and of a plan that breaks a quota.
+/// Logs secrets that cannot be read yet, and warnings of the request estimates.
 fn warn(config: &Config) {
     for problem in config.hanging.to_string().lines() {
         tracing::warn!(
@@ -217,8 +224,9 @@ fn warn(config: &Config) {
 }
 
 impl ReloadHandle {
-    /// Asks for the configuration to be read again, and waits until it is taken up, or is not. `None` if too many wait
-    /// already, or the process is ending.
+    /// Requests a reload, and waits for its result.
+    ///
+    /// `None` if too many requests are waiting, or if the process is stopping.
     pub async fn request(&self) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
         self.0.try_send(answer).ok()?;

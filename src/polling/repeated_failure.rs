@@ -1,4 +1,4 @@
-//! When a failure that goes on is logged again.
+//! Limit on how often a failure that continues is logged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,22 @@ use tokio::time::Instant;
 
 use crate::model::error::Reason;
 
-/// How often a failure that goes on is logged.
+/// Time between two log lines for one reason.
 const LOG_AGAIN: Duration = Duration::from_hours(1);
 
-/// Failures in a row of something that is tried again and again.
+/// Consecutive failures of an operation that is retried.
 #[derive(Debug, Default)]
 pub(super) struct RepeatedFailure {
     failures: u64,
-    /// When each reason was logged last.
+    /// When each reason was last logged.
     logged: BTreeMap<Reason, Instant>,
 }
 
 impl RepeatedFailure {
-    /// Counts a failure. `Some` with the number in a row if it is to be logged: once an hour for each reason.
+    /// Counts a failure.
+    ///
+    /// Returns the number of consecutive failures if this one is to be logged: once an hour for
+    /// each reason.
     pub(super) fn failed(&mut self, reason: Reason) -> Option<u64> {
         let now = Instant::now();
         self.failures += 1;
@@ -31,7 +34,7 @@ impl RepeatedFailure {
         Some(self.failures)
     }
 
-    /// Ends the row, and returns how many failures it had.
+    /// Resets the count, and returns it.
     pub(super) fn succeeded(&mut self) -> u64 {
         std::mem::take(self).failures
     }

@@ -1,4 +1,4 @@
-//! What a configuration will ask of the vendors, before it does.
+//! Estimate of the requests that a configuration makes, compared with the budget and the limits.
 
 use std::fmt;
 
@@ -8,7 +8,9 @@ use crate::vendors::account::AccountConfig;
 
 const MINUTES_PER_DAY: f64 = 1440.0;
 
-/// The requests of one account, with one page for each listing: how many there are is known only later.
+/// Estimated requests of one account.
+///
+/// Each listing counts as one page, because the number of pages is available only later.
 #[derive(Debug)]
 pub struct RequestEstimate<'a> {
     account: &'a AccountConfig,
@@ -16,7 +18,7 @@ pub struct RequestEstimate<'a> {
 }
 
 impl<'a> RequestEstimate<'a> {
-    /// The plan of an account.
+    /// Creates the estimate of an account.
     #[must_use]
     pub fn of(account: &'a AccountConfig) -> Self {
         let polls = account.targets.len().max(1) as f64 * 86_400.0 / account.interval.as_secs_f64();
@@ -26,7 +28,7 @@ impl<'a> RequestEstimate<'a> {
         }
     }
 
-    /// What the operator should change.
+    /// Returns warnings about settings that the operator should change.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let limits = self.account.connect.limits();
@@ -51,8 +53,9 @@ impl<'a> RequestEstimate<'a> {
         warnings
     }
 
-    /// That the budget does not bear the plan, if it does not; the daemon says so itself once it knows the
-    /// number of pages.
+    /// Returns a warning if the estimate exceeds the budget.
+    ///
+    /// The daemon logs its own warning once it has the number of pages.
     fn over_budget(&self) -> Option<String> {
         let budget = f64::from(self.account.requests_per_minute.get());
         let needed = self.per_day / MINUTES_PER_DAY;
@@ -85,7 +88,8 @@ impl fmt::Display for RequestEstimate<'_> {
             connect,
             ..
         } = self.account;
-        // As people write it: 10m. Only one of more than a thousand years would be cut.
+        // In the usual notation, such as 10m. Only an interval of more than a thousand years is
+        // capped.
         let interval = format!(
             "{:#}",
             SignedDuration::try_from(*interval).unwrap_or(SignedDuration::MAX)
@@ -118,7 +122,7 @@ impl fmt::Display for RequestEstimate<'_> {
     }
 }
 
-/// Two digits at least, and never less than it is.
+/// Returns the number rounded up: below ten to one decimal, otherwise to an integer.
 fn rounded(number: f64) -> String {
     if number < 10.0 {
         format!("{:.1}", (number * 10.0).ceil() / 10.0)

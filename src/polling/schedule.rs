@@ -1,4 +1,4 @@
-//! When the targets of an account are polled: spread at the start, and no more often than its budget bears.
+//! Schedule of an account: the spread of first polls, and the interval that the budget allows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::metrics::AccountMetrics;
 use crate::vendors::account::{AccountConfig, PollConfig};
 
-/// After refusals, nothing is asked for less often than this.
+/// Longest wait after refusals, unless the poll interval is longer.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// The schedule of one account, which its pollers share.
+/// Schedule of one account, which its pollers share.
 #[derive(Debug)]
 pub struct Schedule {
     identity: String,
@@ -24,22 +24,23 @@ pub struct Schedule {
 #[derive(Debug)]
 struct Load {
     configured: Configured,
-    /// By target, the pages of its last listing.
+    /// Pages of each target's last listing, by target id.
     pages: BTreeMap<String, u32>,
-    /// All of them together: looked at with each poll of each target.
+    /// Sum of `pages`, kept because every poll of every target needs it.
     all_pages: u64,
-    /// Whether it was said that the budget does not bear them.
+    /// Whether a warning was logged that the listings exceed the budget.
     warned: bool,
 }
 
-/// What the configuration wishes.
+/// Values that the configuration sets.
 #[derive(Debug)]
 struct Configured {
     interval: Duration,
     first_poll_within: Duration,
     stale_after: Option<Duration>,
-    /// Requests a second: the budget, and what of it is spent on other things than listings.
+    /// Budget, in requests per second.
     budget: f64,
+    /// Requests per second that are not for listings.
     besides: f64,
 }
 
@@ -56,7 +57,7 @@ impl Configured {
 }
 
 impl Schedule {
-    /// The schedule of an account without targets.
+    /// Creates the schedule of an account without targets.
     #[must_use]
     pub fn new(account: &AccountConfig, poll: &PollConfig, metrics: Arc<AccountMetrics>) -> Self {
         let plan = Load {
@@ -72,7 +73,7 @@ impl Schedule {
         }
     }
 
-    /// From now on, as this configuration says.
+    /// Applies another configuration.
     pub fn configure(&self, account: &AccountConfig, poll: &PollConfig) {
         self.plan().configured = Configured::new(account, poll);
     }
@@ -81,8 +82,10 @@ impl Schedule {
         self.plan.lock()
     }
 
-    /// Where in the spread of first polls a target has its place: the same at each start, and another one
-    /// for each target. The empty id is the account's own discovery.
+    /// Returns the place of a target in the spread of first polls.
+    ///
+    /// It is the same at each start, and differs between targets. The empty id stands for the
+    /// account's own discovery.
     #[must_use]
     pub fn phase(&self, id: &str) -> Duration {
         let hash = crc32fast::hash(format!("{}/{id}", self.identity).as_bytes());
@@ -90,7 +93,7 @@ impl Schedule {
         within.mul_f64(f64::from(hash) / f64::from(u32::MAX))
     }
 
-    /// Sets which targets there are. A new one is taken to need one page.
+    /// Sets the targets. A new target counts as one page.
     pub fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let mut plan = self.plan();
         let pages: BTreeMap<_, _> = ids
@@ -101,7 +104,7 @@ impl Schedule {
         self.update_metrics(&mut plan);
     }
 
-    /// Notes how many pages a target's listing took.
+    /// Records the number of pages of a target's listing.
     pub fn record_pages(&self, id: &str, pages: u32) {
         let mut plan = self.plan();
         if let Some(known) = plan.pages.get_mut(id) {
@@ -111,7 +114,7 @@ impl Schedule {
         }
     }
 
-    /// Tells the account's metrics what the schedule needs, and once the operator that it is too much.
+    /// Updates the planned requests in the metrics, and logs once if they exceed the budget.
     fn update_metrics(&self, plan: &mut Load) {
         self.metrics
             .planned(plan.listings() + plan.configured.besides);
@@ -131,37 +134,43 @@ impl Schedule {
         plan.warned = stretch > 1.0;
     }
 
-    /// How often each target is polled: the configured interval, stretched to what the budget bears.
+    /// Returns the interval of polls: the configured one, stretched to what the budget allows.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.plan().interval()
     }
 
-    /// How old a listing may become before it is dropped: as configured, or three intervals and what the target's longest
-    /// poll took. Without that, one that takes longer than three intervals would come too late each time.
+    /// Returns the maximum age of a listing: the configured one, or three intervals and the longest
+    /// poll.
+    ///
+    /// Without the longest poll, a target whose polls take more than three intervals would lose
+    /// each listing before the next one arrives.
     #[must_use]
     pub fn stale_after(&self, longest_poll: Duration) -> Duration {
         let configured = self.configured_stale_after();
         configured.unwrap_or_else(|| self.interval() * 3 + longest_poll)
     }
 
-    /// What the configuration says of that.
+    /// Returns the configured maximum age of a listing.
     #[must_use]
     pub fn configured_stale_after(&self) -> Option<Duration> {
         self.plan().configured.stale_after
     }
 
-    /// The next planned time after `now`: whole intervals after the last, start to start, so an overrun
-    /// skips.
+    /// Returns the next planned time after `now`: whole intervals after the last one.
+    ///
+    /// Intervals are counted from start to start, so a poll that takes longer skips some.
     #[must_use]
     pub fn next(&self, last: Instant, now: Instant) -> Instant {
         let interval = self.interval();
         let past = now.saturating_duration_since(last).as_nanos() / interval.as_nanos();
-        // Only an interval of a second over more than a century would not fit.
+        // Only an interval of one second over more than a century would not fit.
         last + interval * u32::try_from(past + 1).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait after so many refusals or failures in a row: twice the interval, four times, up to an hour.
+    /// Returns the wait after this many consecutive refusals or failures.
+    ///
+    /// It is twice the interval, then four times, and so on up to an hour.
     #[must_use]
     pub fn after_refusals(&self, refusals: u32) -> Duration {
         let doubled = self.interval().saturating_mul(1 << refusals.min(16));
@@ -170,7 +179,7 @@ impl Schedule {
 }
 
 impl Load {
-    /// Requests a second for listings, at the configured interval.
+    /// Returns the requests per second for listings, at the configured interval.
     fn listings(&self) -> f64 {
         self.all_pages as f64 / self.configured.interval.as_secs_f64()
     }
@@ -179,7 +188,7 @@ impl Load {
         let Configured {
             budget, besides, ..
         } = self.configured;
-        // A budget that tokens alone would use up leaves a tenth for what they are for.
+        // If tokens alone would use up the budget, a tenth of it remains for listings.
         let left = (budget - besides).max(budget / 10.0);
         (self.listings() / left).max(1.0)
     }

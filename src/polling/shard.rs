@@ -1,5 +1,6 @@
-//! Which accounts are this process' part: each account belongs to one shard, and a shard that is added takes its part
-//! from all others alike.
+//! Sharding: which accounts this process polls.
+//!
+//! Each account belongs to one shard. A new shard takes an equal share from each of the others.
 
 use std::num::NonZeroU32;
 
@@ -8,19 +9,19 @@ use sha2::{Digest as _, Sha256};
 
 use crate::vendors::account::AccountConfig;
 
-/// One of so many processes with the same configuration.
+/// One of several processes with the same configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: u32,
     total: NonZeroU32,
 }
 
-/// `--shard.index`.
+/// Value of `--shard.index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShardIndex {
     /// The ordinal at the end of the host name.
     Auto,
-    /// This one, from 0.
+    /// This index, from 0.
     At(u32),
 }
 
@@ -49,8 +50,9 @@ impl Default for Shard {
 }
 
 impl Shard {
-    /// The shard of this index, which is looked for in the host's name if it is not given. Fails if there is none in
-    /// it, or if it is not below `total`.
+    /// Creates a shard with this index, or with the one in the host name.
+    ///
+    /// Fails if the host name has none, or if the index is not below `total`.
     pub fn new(index: ShardIndex, total: NonZeroU32, host: &str) -> anyhow::Result<Self> {
         let index = match index {
             ShardIndex::At(index) => index,
@@ -64,33 +66,34 @@ impl Shard {
         Ok(Self { index, total })
     }
 
-    /// From 0.
+    /// Returns the index, from 0.
     #[must_use]
     pub fn index(self) -> u32 {
         self.index
     }
 
-    /// How many there are.
+    /// Returns the number of shards.
     #[must_use]
     pub fn total(self) -> u32 {
         self.total.get()
     }
 
-    /// Whether the account is of this shard.
+    /// Returns whether the account belongs to this shard.
     #[must_use]
     pub fn owns(self, account: &AccountConfig) -> bool {
         self.index == owner(account.system.name, &account.name, self.total)
     }
 }
 
-/// The index of an account's shard, by rendezvous hashing: that of the greatest hash with it.
+/// Returns the index of an account's shard, by rendezvous hashing: the index with the greatest
+/// hash.
 #[must_use]
 pub fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
     let weight = |index: &u32| Sha256::digest(format!("{system}\0{account}\0{index}"));
     (0..total.get()).max_by_key(weight).unwrap_or(0)
 }
 
-/// The name of this machine, or of this pod.
+/// Returns the name of this machine or pod.
 #[must_use]
 pub fn host_name() -> String {
     rustix::system::uname()
@@ -99,7 +102,7 @@ pub fn host_name() -> String {
         .into_owned()
 }
 
-/// The number after the last hyphen of the first part of a host's name.
+/// Returns the number after the last hyphen in the first part of a host name.
 fn ordinal(host: &str) -> Option<u32> {
     let name = host.split('.').next()?;
     name.rsplit_once('-')?.1.parse().ok()

@@ -1,4 +1,4 @@
-//! Every account that is polled: begun, changed and ended as the configuration says.
+//! Supervisor of all accounts: it starts, changes and stops them as the configuration says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::state_dir::StateDir;
 use crate::vendors::account::{AccountConfig, PollConfig};
 use crate::vendors::http::{Network, Networks};
 
-/// The accounts of a configuration, over the network; they end when this is dropped.
+/// Accounts of a configuration, with their HTTP clients. They stop when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
     inventory: Arc<Inventory>,
@@ -28,14 +28,18 @@ pub struct Supervisor {
     networks: Arc<Networks>,
     poll: PollConfig,
     running: BTreeMap<AccountKey, RunningAccount>,
-    /// Makes clients.
+    /// Thread that makes the HTTP clients.
     making: BlockingPool,
 }
 
-/// All clients of a configuration are made in this time: seconds, unless certificates cannot be read.
+/// Deadline for making all clients of a configuration.
+///
+/// It takes seconds, unless certificates cannot be read.
 const MAKING: Duration = Duration::from_mins(1);
 
-/// System and name. Another base URL is another account: what is known of one tenant is not true of the next.
+/// System and name of an account.
+///
+/// With another base URL, it is another account: the state of one tenant does not apply to another.
 type AccountKey = (&'static str, String);
 
 #[derive(Debug)]
@@ -45,32 +49,35 @@ struct RunningAccount {
     task: AbortOnDropHandle<()>,
 }
 
-/// What is to be done with an account of a new configuration; all of it that can fail is done.
+/// Action for an account of a new configuration. Every step that can fail was done before.
 enum Action {
-    /// In place of one with another base URL, or anew.
+    /// Starts an account; with `replaces`, in place of one with another base URL.
     Begin { network: Network, replaces: bool },
-    /// With another client, if what the source is made from changed; `same`, if nothing did.
+    /// Changes a running account; with `same`, nothing has changed.
+    ///
+    /// It gets a new client if anything changed that the source is made from.
     Change {
         network: Option<Network>,
         same: bool,
     },
 }
 
-/// Accounts that were started or changed, until the inventory shows it.
+/// Accounts that were started or changed, until the inventory shows them.
 #[derive(Debug)]
 pub struct Applied(Vec<oneshot::Receiver<()>>);
 
 impl Applied {
-    /// Waits until the inventory shows all of it.
+    /// Waits until the inventory shows all of them.
     pub async fn wait(self) {
         for shown in self.0 {
-            // Dropped, not sent: so this is always an error, and always the end of it.
+            // Always an error, and no failure: the sender signals by being dropped, and sends
+            // nothing.
             let _ = shown.await;
         }
     }
 }
 
-/// How many accounts a configuration changed.
+/// Number of accounts that a reload added, changed and so on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words say it")]
 pub struct ReloadSummary {
@@ -82,7 +89,7 @@ pub struct ReloadSummary {
 }
 
 impl Supervisor {
-    /// No accounts yet.
+    /// Creates a supervisor without accounts.
     #[must_use]
     pub fn new(inventory: Arc<Inventory>, state_dir: StateDir, clock: Clock) -> Self {
         Self {
@@ -96,7 +103,7 @@ impl Supervisor {
         }
     }
 
-    /// Makes what a start would make of the accounts, and fails as it would.
+    /// Makes the HTTP clients as a start would, and returns the same errors.
     pub async fn check(config: &Config) -> anyhow::Result<()> {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
         let making = BlockingPool::new(1);
@@ -107,18 +114,21 @@ impl Supervisor {
             .context("making the HTTP clients of the accounts")?
     }
 
-    /// Makes this configuration the one that is polled: all of it, or nothing if the platform's certificates cannot
-    /// be loaded. What did not change goes on as it was.
+    /// Applies a configuration whole, or not at all if the HTTP clients cannot be made.
     ///
-    /// New accounts have their place in the inventory afterwards, and begin once their state is read; what is returned
-    /// says when the inventory shows all of it.
+    /// Making them fails, for example, if the platform's certificates cannot be loaded. Accounts
+    /// that did not change are not affected.
+    ///
+    /// The inventory has new accounts afterwards; each starts once its state was read.
+    /// [`Applied::wait`] waits until the inventory shows all changes.
     pub async fn apply(&mut self, config: Config) -> anyhow::Result<(ReloadSummary, Applied)> {
         self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
         let other_source = other_source.filter(|account| !self.has_source(account, &poll));
         let other_source: Vec<_> = other_source.cloned().collect();
-        // A client takes a millisecond to make, there may be thousands, and the first reads certificates.
+        // A client takes a millisecond to make, thousands may be needed, and the first reads
+        // certificates.
         let maker = self.networks.clone();
         let networks = self
             .making
@@ -157,13 +167,13 @@ impl Supervisor {
         Ok((difference, Applied(under_way)))
     }
 
-    /// The account as it runs, if it is the same one.
+    /// Returns the running account's configuration; `None` if it has another base URL.
     fn running(&self, account: &AccountConfig) -> Option<&AccountConfig> {
         let running = self.running.get(&key(account))?;
         Some(&running.config).filter(|before| before.base_url == account.base_url)
     }
 
-    /// Whether the account runs with the source that this would make.
+    /// Returns whether the account runs with the same source that this configuration would make.
     fn has_source(&self, account: &AccountConfig, poll: &PollConfig) -> bool {
         self.running(account).is_some_and(|before| {
             before.written == account.written
@@ -172,7 +182,7 @@ impl Supervisor {
         })
     }
 
-    /// Finds out what is to be done with an account, given its client where it needs another one.
+    /// Returns the action for an account; `network` is its new client, if it needs one.
     fn step(&self, account: &AccountConfig, poll: &PollConfig, network: Option<Network>) -> Action {
         match (self.running(account), network) {
             (None, Some(network)) => Action::Begin {
@@ -191,7 +201,9 @@ impl Supervisor {
         }
     }
 
-    /// Ends the accounts that do not stay, and takes them off the inventory. Returns how many are gone for good.
+    /// Stops the accounts that do not stay, and removes them from the inventory.
+    ///
+    /// Returns the number of those that have no successor.
     async fn end_all_except(
         &mut self,
         steps: &BTreeMap<AccountKey, (AccountConfig, Action)>,
@@ -213,8 +225,10 @@ impl Supervisor {
         gone.iter().filter(|key| !steps.contains_key(*key)).count()
     }
 
-    /// Begins to poll an account; what is returned ends when the inventory shows what is kept of it. A disk that hangs
-    /// holds up only that.
+    /// Starts to poll an account. The returned channel closes when the inventory shows its saved
+    /// state.
+    ///
+    /// A disk that hangs delays only that account.
     fn begin(
         &mut self,
         config: AccountConfig,
@@ -245,7 +259,7 @@ impl Supervisor {
         ends
     }
 
-    /// Tells an account; what is returned ends when the inventory shows it.
+    /// Sends a change to an account. The returned channel closes when the inventory shows it.
     async fn change(
         &mut self,
         config: AccountConfig,
@@ -261,7 +275,7 @@ impl Supervisor {
                 transport: network.map(|network| Arc::new(network) as _),
                 done,
             };
-            // An account ends only with us.
+            // Cannot fail: an account ends only with its supervisor.
             let _ = running.changes.send(change).await;
         }
         ends

@@ -1,4 +1,4 @@
-//! What the check of a file says its problems through.
+//! Checks of values against their position in the configuration, and reports of errors.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use super::tree::Node;
 use super::{ConfigErrors, EnvName, FileName, Secret, Text};
 use crate::blocking::files::{FileError, FileKind, Files};
 
-/// Checks what stands at one place of the configuration.
+/// Checks the values at one path of the configuration.
 pub struct Validator<'a> {
     folder: &'a Path,
     files: &'a Files,
     env: &'a dyn Fn(&str) -> Option<String>,
     path: String,
-    /// What stands here, or the nearest that stands around it.
+    /// Node at this path, or the nearest node above it.
     node: &'a Node,
     problems: &'a mut ConfigErrors,
 }
@@ -37,7 +37,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// The checker of what stands below here, under a key such as `entities[2]`.
+    /// Returns a validator for a path below this one, under a key such as `entities[2]`.
     pub fn at(&mut self, key: impl AsRef<str>) -> Validator<'_> {
         let path = self.place(key.as_ref());
         Validator {
@@ -59,7 +59,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Says what is wrong with a key here; the empty key is this place itself.
+    /// Reports an error of a key at this path; the empty key is the path itself.
     pub fn problem(&mut self, key: &str, what: impl Into<String>) {
         let path = self.place(key);
         let node = self.node;
@@ -67,12 +67,12 @@ impl<'a> Validator<'a> {
         self.problems.add_at(at, &path, what);
     }
 
-    /// Whether there is no problem with the whole file.
+    /// Returns whether the file has no errors so far.
     pub(crate) fn is_content(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// An entry of a list, which cannot be empty.
+    /// Returns the entry of a list, and reports an empty one.
     pub fn entry<T>(&mut self, entry: Option<T>) -> Option<T> {
         if entry.is_none() && !self.problems.has(&self.path) {
             self.problem("", "an empty entry: remove it, or fill it in");
@@ -80,7 +80,7 @@ impl<'a> Validator<'a> {
         entry
     }
 
-    /// A key that cannot be left out.
+    /// Returns the value of a required key, and reports a missing one.
     pub fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
             self.missing(&[key], "");
@@ -88,8 +88,10 @@ impl<'a> Validator<'a> {
         value
     }
 
-    /// Says that the first of these keys is missing, and how it is given, unless what stood at one of them was wrong and
-    /// was reported when it was read.
+    /// Reports that the first of these keys is missing; `how` describes how to set it.
+    ///
+    /// Nothing is reported if one of the keys has a wrong value, because that was reported when it
+    /// was read. A null value is reported as such.
     pub fn missing(&mut self, keys: &[&str], how: &str) {
         if keys.iter().any(|key| self.problems.has(&self.place(key))) {
             return;
@@ -109,7 +111,10 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// A secret that is given by exactly one of `{key}_file` and `{key}_env`, and can be read now, or may be later.
+    /// Returns the secret given by exactly one of `{key}_file` and `{key}_env`.
+    ///
+    /// The secret must be readable now. The exception is a file that hangs: it may be readable
+    /// later.
     pub fn secret(
         &mut self,
         key: &str,
@@ -142,7 +147,8 @@ impl<'a> Validator<'a> {
             }
             (None, Some(EnvName(name))) => {
                 let value = (self.env)(&name);
-                // As in a file, one line end is not part of it: `echo` writes it, and Kubernetes hands it on.
+                // As in a file, one trailing newline is not part of the value. `echo` writes it,
+                // and Kubernetes passes it on.
                 let value = value.as_deref().map(|text| {
                     let text = text.strip_suffix('\n').unwrap_or(text);
                     text.strip_suffix('\r').unwrap_or(text)
@@ -176,7 +182,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// A client's id, which is no secret and may stand in the file itself.
+    /// Returns a client id, which is not secret and may also be in the configuration file itself.
     pub fn client_id(
         &mut self,
         id: Option<Text>,
@@ -203,8 +209,9 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Reads a file, whose name begins at the folder of the configuration, by `parse`; `None` if it cannot be used, which
-    /// was told.
+    /// Reads a file with `parse`; its name is relative to the directory of the configuration.
+    ///
+    /// Returns `None` if the file cannot be used, which is reported.
     pub fn file<T>(
         &mut self,
         key: &str,
@@ -219,15 +226,18 @@ impl<'a> Validator<'a> {
             .ok()
     }
 
-    /// Where a file is that the configuration names.
+    /// Returns the path of a file that the configuration names.
     #[must_use]
     pub fn path(&self, FileName(name): &FileName) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The name of a secret's file, if it is surely a path: somebody may have put the secret itself there.
+    /// Returns the name of a secret's file for messages, or a substitute if it may not be a path.
+    ///
+    /// A user may have entered the secret itself in place of the path.
     pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
-        // Of an absolute path the first folder is looked at: a secret may begin with a slash, too.
+        // The first directory of an absolute path is checked too, because a secret may begin with a
+        // slash.
         let (root, path) = match name.strip_prefix('/') {
             Some(path) => (Path::new("/"), path),
             None => (self.folder, name),
@@ -240,7 +250,9 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// A list of which each entry is different; `read` gives what an entry means, or what is allowed.
+    /// Returns the entries of a list, and reports duplicates.
+    ///
+    /// `read` returns the meaning of an entry, or the text that says what is allowed.
     pub fn unique(
         &mut self,
         key: &str,

@@ -1,9 +1,11 @@
-//! What somebody who typed an unknown key may have meant.
+//! Suggestions for unknown keys.
 
-/// The known key that is nearest to one that was typed, if it is near enough that the typed one is surely no
-/// secret: two letters differ, or all of its words are words of the known key.
+/// Returns the known key nearest to a typed one, if the typed one is certainly not a secret.
+///
+/// It is certainly not a secret if at most two letters differ, fewer in a short key, or if all of
+/// its words occur in the known key.
 pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
-    // A longer one is not compared: that takes the product of both lengths.
+    // A longer key is not compared: the cost is the product of both lengths.
     if typed.chars().count() > 64 {
         return None;
     }
@@ -21,20 +23,20 @@ pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
     near.min_by_key(|(far, _)| *far).map(|(_, known)| known)
 }
 
-/// Without what people mix up in keys: case, hyphens, and what cannot be seen.
+/// Normalizes what users confuse in keys: case, separators and invisible characters.
 fn plain(key: &str) -> String {
     let visible = key.chars().filter(|c| !is_invisible(*c));
     let plain = visible.map(|c| if matches!(c, '-' | '.' | ' ') { '_' } else { c });
     plain.flat_map(char::to_lowercase).collect()
 }
 
-/// Whether each word of `some` is a word of `all`, in the same order.
+/// Returns whether each word of `some` is a word of `all`, in the same order.
 fn has_words(all: &str, some: &str) -> bool {
     let mut words = all.split('_');
     some.split('_').all(|one| words.any(|word| word == one))
 }
 
-/// A key as a message shows it: what cannot be seen is spelled out.
+/// Returns a key as messages show it, with invisible characters spelled out.
 pub(super) fn visible(key: &str) -> String {
     let shown = key.chars().map(|c| {
         if is_invisible(c) {
@@ -46,8 +48,10 @@ pub(super) fn visible(key: &str) -> String {
     shown.collect()
 }
 
-/// Whether nothing, or only a gap, is seen of a character: controls, spaces that are none of ASCII's, and marks that
-/// direct or join.
+/// Returns whether a character is displayed as nothing or as a gap.
+///
+/// These are control characters, spaces other than the ASCII space, and marks that set the
+/// direction or join characters.
 pub(super) fn is_invisible(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')

@@ -1,5 +1,6 @@
-//! Certificates in PEM (RFC 7468), read strictly: what a tolerant reader passes over is a certificate that is missed
-//! much later.
+//! Strict parser for certificates in PEM (RFC 7468).
+//!
+//! A tolerant parser skips a broken block, and the missing certificate is noticed only much later.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -8,17 +9,19 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// The certificates in PEM; whole blocks of other kinds are passed over, and so is text between blocks. The error is
-/// the end of a sentence that begins with the file's name, and quotes nothing but the kinds of blocks.
+/// Returns the certificates of a PEM file.
+///
+/// Complete blocks of other kinds and text between blocks are skipped. The error completes a
+/// sentence that begins with the file's name. It quotes only the kinds of blocks.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    // DER is a SEQUENCE whose length takes two bytes.
+    // DER begins with a SEQUENCE whose length takes two bytes.
     if pem.starts_with(&[0x30, 0x82]) {
         return Err(
             "holds no certificate in PEM form, it may be DER: openssl x509 -inform DER converts it"
                 .to_owned(),
         );
     }
-    // Editors of another system put a mark before the first line.
+    // Some editors put a byte order mark before the first line.
     let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
     let mut list = Vec::new();
     let mut other = None;
@@ -45,7 +48,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     }
 }
 
-/// A block, with the line of its beginning, from 1.
+/// PEM block, with the number of its first line, counted from 1.
 struct PemBlock<'a> {
     kind: &'a str,
     line: usize,
@@ -59,7 +62,7 @@ fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
     for (line, bytes) in pem.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let (line, start) = (line + 1, from);
         from += bytes.len();
-        // What is no text is no boundary.
+        // A line that is not UTF-8 cannot be a boundary.
         let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
         if !text.contains(BEGIN) && !text.contains(END) {
             continue;

@@ -1,14 +1,15 @@
-//! What is wrong with a file: each problem with its place, one line each.
+//! Configuration errors: each has a position and is one line.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use crate::sanitize::OneLine;
 
-/// Of more problems only the number is told: by then something is wrong with what wrote the file.
+/// Maximum number of errors shown; of the others only the number is shown. With so many, the fault
+/// is probably in the program that wrote the file.
 const MOST_SHOWN: usize = 100;
 
-/// A place in a text: its line and column, both counted from 1, the column in characters.
+/// Position in a text: line and column, both counted from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Position {
@@ -17,7 +18,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The first character.
+    /// Position of the first character.
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 }
 
@@ -27,36 +28,36 @@ impl fmt::Display for Position {
     }
 }
 
-/// One thing that is wrong with a file.
+/// One error in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it stands; `None` where the file could not be read at all.
+    /// Position of the error; `None` if the file could not be read at all.
     pub at: Option<Position>,
-    /// The key, such as `zuora[0].entities[2].id`; empty for the whole file.
+    /// Path of the key, such as `zuora[0].entities[2].id`; empty for the whole file.
     pub path: String,
-    /// What is wrong, and what is allowed. Never quotes what may be a secret.
+    /// What is wrong, and what is allowed. It never quotes a value that may be a secret.
     pub what: String,
 }
 
-/// Everything that is wrong with a file: one line each, in the order of the file.
+/// All errors of a configuration file, one per line, in the order of the file.
 ///
 /// The alternate form (`{:#}`) has colours for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: String,
     list: Vec<ConfigError>,
-    /// How many are not in the list.
+    /// Number of errors that are not in the list.
     more: usize,
-    /// The paths about which something was said, so that nothing is said that only follows from it.
+    /// Paths with a reported error, so that errors that only follow from it are not reported.
     told: HashSet<String>,
-    /// Those of another file.
+    /// Errors of another file.
     others: Option<Box<ConfigErrors>>,
-    /// Those that do not keep the file from being used: secrets whose files could not be read in time.
+    /// Errors that do not prevent use of the file: secret files that could not be read in time.
     hanging: Option<Box<ConfigErrors>>,
 }
 
 impl ConfigErrors {
-    /// No problems yet with the file of this name.
+    /// Creates an empty list of errors for the file of this name.
     #[must_use]
     pub fn new(file: impl Into<String>) -> Self {
         Self {
@@ -69,7 +70,7 @@ impl ConfigErrors {
         }
     }
 
-    /// Adds one that does not keep the file from being used.
+    /// Adds an error that does not prevent use of the file.
     pub(super) fn add_hanging(
         &mut self,
         at: impl FnOnce() -> Option<Position>,
@@ -81,13 +82,13 @@ impl ConfigErrors {
         hanging.add_at(at, path, what);
     }
 
-    /// Takes out what does not keep the file from being used.
+    /// Removes and returns the errors that do not prevent use of the file.
     pub(crate) fn take_hanging(&mut self) -> Self {
         let hanging = self.hanging.take().map(|hanging| *hanging);
         hanging.unwrap_or_else(|| Self::new(self.file.clone()))
     }
 
-    /// All of them, where the file cannot be used anyway.
+    /// Merges all errors into one list, for a file that cannot be used anyway.
     pub(crate) fn with_hanging(mut self) -> Self {
         let hanging = self.take_hanging();
         self.more += hanging.more;
@@ -95,12 +96,12 @@ impl ConfigErrors {
         self
     }
 
-    /// Adds one that has no place in the text.
+    /// Adds an error without a position.
     pub fn add(&mut self, path: &str, what: impl Into<String>) {
         self.add_at(|| None, path, what);
     }
 
-    /// Adds one. Its place is asked for only if it will be shown.
+    /// Adds an error. `at` is called only if the error will be shown.
     pub(crate) fn add_at(
         &mut self,
         at: impl FnOnce() -> Option<Position>,
@@ -119,25 +120,26 @@ impl ConfigErrors {
         });
     }
 
-    /// Adds those of another file.
+    /// Adds the errors of another file.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.others = Some(Box::new(others));
         self
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no errors that prevent use of the file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Notes that a path is spoken for: what was said of another one explains why nothing is here.
+    /// Marks a path as explained by an error of another path, so that it is not reported as
+    /// missing.
     pub(super) fn explain(&mut self, path: String) {
         self.told.insert(path);
     }
 
-    /// Whether something was said about this path.
+    /// Returns whether an error of this path was reported or is explained.
     pub(super) fn has(&self, path: &str) -> bool {
         self.told.contains(path)
     }

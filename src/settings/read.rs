@@ -1,7 +1,7 @@
-//! A tree -> raw structures, in one pass that tells every mismatch and every unknown key with its place.
+//! Deserializes a tree of nodes in one pass, and reports every mismatch and unknown key.
 //!
-//! serde stops at its first error. So a field that is read by [`given`], and an entry of a list that is read by
-//! [`given_list`], catches its own: it counts as left out then, and what was wrong is told.
+//! serde stops at its first error. Therefore a field read by [`given`], and a list entry read by
+//! [`given_list`], reports its own error and then counts as absent.
 
 use std::cell::RefCell;
 use std::fmt::{self, Display};
@@ -18,7 +18,7 @@ use super::near::{is_invisible, nearest, visible};
 use super::problems::{ConfigErrors, Position};
 use super::tree::{Entry, Node, NodeKind};
 
-/// Reads `T`. What is wrong is told, and counts as left out.
+/// Reads `T`. A wrong value is reported and counts as absent.
 pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut ConfigErrors) -> T {
     let told = RefCell::new(problems);
     let reader = Reader {
@@ -26,37 +26,39 @@ pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut Co
         path: &Path::Root,
         problems: &told,
     };
-    // What fails was told by then.
+    // The errors were reported by then.
     given(reader).ok().flatten().unwrap_or_default()
 }
 
-/// Reads a field that may be left out, or be wrong: `deserialize_with` for an `Option`.
+/// Reads an optional field; a wrong value is reported and counts as absent.
+///
+/// Use it as `deserialize_with` of an `Option`.
 pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     deserializer.deserialize_newtype_struct(GIVEN, Caught(PhantomData))
 }
 
-/// The same for one that is left out, too, if nothing stands between its quotes.
+/// Like [`given`], but an empty string also counts as absent.
 pub(crate) fn filled<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     deserializer.deserialize_newtype_struct(FILLED, Caught(PhantomData))
 }
 
-/// The same for a list, of which each entry may be empty or wrong.
+/// Like [`given`], for a list of which each entry may be empty or wrong.
 pub(crate) fn given_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<Option<T>>>, D::Error> {
     Ok(given(deserializer)?.map(entries))
 }
 
-/// The entries of such a list.
+/// Returns the entries of a list, in which `None` is an empty or wrong one.
 pub(crate) fn entries<T>(list: Vec<Each<T>>) -> Vec<Option<T>> {
     list.into_iter().map(|Each(entry)| entry).collect()
 }
 
-/// An entry of a list, which may be empty or wrong.
+/// Entry of a list; `None` if it is empty or wrong.
 pub(crate) struct Each<T>(Option<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Each<T> {
@@ -65,7 +67,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Each<T> {
     }
 }
 
-/// Reads text by `from_text`, or else a mapping.
+/// Reads text with `from_text`, or a mapping as `T`.
 pub(crate) fn text_or<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
@@ -97,12 +99,12 @@ pub(crate) fn text_or<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_newtype_struct(TEXT_OR, visitor)
 }
 
-// By these names a `Reader` knows who asks.
+// `Reader` recognizes the functions above by these names.
 const GIVEN: &str = "connections_exporter::given";
 const FILLED: &str = "connections_exporter::filled";
 const TEXT_OR: &str = "connections_exporter::text_or";
 
-/// Takes one value of a list, or none.
+/// Visitor of a sequence of one value or none.
 struct Caught<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Caught<T> {
@@ -117,11 +119,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Caught<T> {
     }
 }
 
-/// Why a value cannot be read. Never quotes it.
+/// Reason why a value cannot be read. It never quotes the value.
 #[derive(Debug)]
 struct Mismatch {
     what: String,
-    /// Where, once that is known.
+    /// Position and path, once they are known.
     at: Option<(Position, String)>,
 }
 
@@ -150,7 +152,7 @@ impl de::Error for Mismatch {
     }
 }
 
-/// What serde's own types expect, for people.
+/// Returns the wording for users of what serde's own types expect.
 fn in_words(expected: &str) -> &str {
     match expected {
         "a sequence" => "a list",
@@ -162,7 +164,9 @@ fn in_words(expected: &str) -> &str {
     }
 }
 
-/// The keys and indices that lead to a value. A key that nobody knows may be a secret, so it has its index here.
+/// Keys and indices that lead to a value.
+///
+/// An unknown key may be a secret, so it is represented by its index.
 #[derive(Clone, Copy)]
 enum Path<'a> {
     Root,
@@ -181,7 +185,7 @@ impl Display for Path<'_> {
     }
 }
 
-/// One value of the tree, to be read.
+/// Deserializer of one node of the tree.
 #[derive(Clone, Copy)]
 struct Reader<'a, 'p> {
     node: &'a Node,
@@ -194,7 +198,7 @@ impl<'a> Reader<'a, '_> {
         self.problems.borrow_mut().add_at(|| Some(at), path, what);
     }
 
-    /// Adds to a mismatch where it is, unless that is known more closely.
+    /// Adds the position of this node to a mismatch that has no more precise one.
     fn locate(&self, mut mismatch: Mismatch) -> Mismatch {
         mismatch
             .at
@@ -202,7 +206,7 @@ impl<'a> Reader<'a, '_> {
         mismatch
     }
 
-    /// Reads the value into what `seed` makes.
+    /// Reads the value with `seed`.
     fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mismatch> {
         seed.deserialize(self)
             .map_err(|mismatch| self.locate(mismatch))
@@ -226,7 +230,8 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
-    /// Tells that a key is there twice. One that nobody knows is not named, since it may be a secret.
+    /// Reports a key that occurs more than once. An unknown key is not named, since it may be a
+    /// secret.
     fn tell_again(&self, entry: &Entry, known: Option<&'static [&'static str]>) {
         let known = known.is_some_and(|known| known.contains(&entry.key.as_str()));
         let path = if known {
@@ -244,15 +249,17 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// Tells an unknown key; `empty` is the key before it that has no value.
+    /// Reports an unknown key. `empty` is the key before it, if that key has no value.
     fn tell_unknown(&self, entry: &Entry, known: &'static [&'static str], empty: Option<&str>) {
         let typed = entry.key.as_str();
-        // Somebody forgot the space behind the colon, or took another sign for it.
+        // The space after the colon may be missing, or another character may be in place of the
+        // colon.
         let (key, joined) = match typed.split_once([':', '=', ' ']) {
             Some((key, _)) => (key.trim(), true),
             None => (typed, false),
         };
-        // A secret is given by its file or a variable, and never itself.
+        // A secret is given by a file or an environment variable, never in the configuration
+        // itself.
         let secrets = known.iter().filter_map(|key| key.strip_suffix("_file"));
         let secrets: Vec<_> = secrets
             .filter(|key| {
@@ -337,7 +344,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         }
     }
 
-    /// Any scalar as it is written.
+    /// Reads any scalar as it is written.
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match &self.node.kind {
             NodeKind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_str(text),
@@ -387,7 +394,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
     }
 }
 
-/// A list of the one value, or of none if it is wrong, which is told.
+/// Sequence of the one value, or empty if the value is absent or wrong. A wrong one is reported.
 struct Tried<'a, 'p>(Option<Reader<'a, 'p>>);
 
 impl<'de> SeqAccess<'de> for Tried<'_, '_> {
@@ -411,7 +418,7 @@ impl<'de> SeqAccess<'de> for Tried<'_, '_> {
     }
 }
 
-/// The entries of a list.
+/// Access to the entries of a list.
 struct EntryAccess<'a, 'p> {
     reader: Reader<'a, 'p>,
     entries: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
@@ -441,7 +448,7 @@ impl<'de> SeqAccess<'de> for EntryAccess<'_, '_> {
     }
 }
 
-/// The keys of a mapping; if it is a structure, those that it knows.
+/// Access to the entries of a mapping; those of a structure are limited to its known keys.
 struct KeyAccess<'a, 'p> {
     reader: Reader<'a, 'p>,
     entries: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
@@ -468,7 +475,7 @@ impl<'de> MapAccess<'de> for KeyAccess<'_, '_> {
                     self.next = Some((index, entry));
                     let key = match known {
                         Some(_) => Value::String(entry.key.clone()),
-                        // Here a number is another key than its text.
+                        // Without a structure, the key `1` differs from the key `"1"`.
                         None => entry.name(),
                     };
                     let key = seed.deserialize(key.into_deserializer());

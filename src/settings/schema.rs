@@ -6,12 +6,12 @@ use jiff::SignedDuration;
 use schemars::Schema;
 use serde_json::{Value, json};
 
-/// A duration as people write it.
+/// Formats a duration in the notation of the configuration file.
 pub(crate) fn shown(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap())
 }
 
-/// Of these keys exactly one is there, and has a value.
+/// Requires exactly one of these keys, with a value.
 pub(crate) fn exactly_one(keys: &'static [&'static str]) -> impl FnMut(&mut Schema) {
     move |schema| {
         for key in keys {
@@ -22,14 +22,14 @@ pub(crate) fn exactly_one(keys: &'static [&'static str]) -> impl FnMut(&mut Sche
     }
 }
 
-/// Adds a rule to those that all have to hold.
+/// Adds a rule to `allOf`, the rules that must all hold.
 pub(crate) fn rule(schema: &mut Schema, rule: Value) {
     let rules = schema.ensure_object().entry("allOf");
     let rules = rules.or_insert_with(|| json!([]));
     rules.as_array_mut().unwrap().push(rule);
 }
 
-/// Takes back that the key may be there without a value.
+/// Removes `null` from the allowed values of a key.
 pub(crate) fn not_null(schema: &mut Schema, key: &str) {
     let property = &mut schema.ensure_object()["properties"][key];
     if let Some(types) = property.get_mut("type") {

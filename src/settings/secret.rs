@@ -1,4 +1,4 @@
-//! Credentials of ours: where they are kept, and how they are read.
+//! Credentials of this program: where they are kept, and how they are read.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
@@ -12,51 +12,56 @@ use tokio::time::timeout;
 use crate::blocking::files;
 use crate::blocking::files::{FileError, FileKind, READ_WITHIN};
 
-/// How long a file that hung is waited for: a poll needs several reads, and only the first one is worth five seconds.
+/// Deadline for reading a file that hung before. A poll needs several reads, and only the first one
+/// may take five seconds.
 const WHILE_IT_HANGS: Duration = Duration::from_millis(250);
 
-/// Where a secret is. A file is read at each use, so that a rotated one needs no restart; an environment
-/// variable cannot change while the process runs, so its value is taken once.
+/// Source of a secret.
+///
+/// A file is read at each use, so that a rotated secret needs no restart. An environment variable
+/// cannot change while the process runs, so its value is read once.
 #[derive(Debug, Clone)]
 pub enum Secret {
-    /// In a file.
+    /// File that holds the secret.
     File(Arc<SecretFile>),
-    /// In memory, from an environment variable.
+    /// Value in memory, from an environment variable.
     Value(SecretString),
 }
 
-/// A file that holds a secret.
+/// File that holds a secret.
 #[derive(Debug)]
 pub struct SecretFile {
     path: PathBuf,
-    /// How it is called in messages.
+    /// Name of the file in messages.
     place: String,
     last: Mutex<LastRead>,
 }
 
-/// What is known of the file from earlier reads.
+/// Result of earlier reads of the file.
 #[derive(Debug, Default)]
 struct LastRead {
     value: Option<SecretString>,
     hangs: bool,
 }
 
-/// A secret as of now.
+/// Current value of a secret.
 #[derive(Debug)]
 pub struct CurrentSecret {
-    /// The secret.
+    /// The value.
     pub value: SecretString,
-    /// Why it is the one that was read last, if its file could not be read in time.
+    /// Reason why the value is from an earlier read; set if the file could not be read in time.
     outdated: Option<String>,
 }
 
-/// Why a secret cannot be had, as the end of a sentence. Never holds the secret.
+/// Reason why a secret cannot be read, as the end of a sentence. It never contains the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SecretError(String);
 
 impl CurrentSecret {
-    /// Why it is the value that was read last, if its file could not be read in time: the beginning of a sentence.
+    /// Returns the beginning of a sentence that says why the value is from an earlier read.
+    ///
+    /// It is `None` unless the file could not be read in time.
     #[must_use]
     pub fn outdated(&self) -> Option<&str> {
         self.outdated.as_deref()
@@ -64,8 +69,9 @@ impl CurrentSecret {
 }
 
 impl Secret {
-    /// A secret in this file, which is called so in messages, and what it held when the configuration was checked,
-    /// unless it hung.
+    /// Creates a secret that is read from a file; `place` names the file in messages.
+    ///
+    /// `value` is the content when the configuration was checked, and `None` if the file hung then.
     pub(super) fn in_file(
         path: PathBuf,
         place: String,
@@ -76,7 +82,9 @@ impl Secret {
         Self::File(Arc::new(SecretFile { path, place, last }))
     }
 
-    /// Reads it. One trailing newline is not part of it. While its file hangs, it is what was read last.
+    /// Returns the current value, without one trailing newline.
+    ///
+    /// While the file hangs, this is the value that was read last.
     pub async fn read(&self) -> Result<CurrentSecret, SecretError> {
         match self {
             Self::Value(value) => Ok(CurrentSecret {
@@ -87,19 +95,21 @@ impl Secret {
         }
     }
 
-    /// Tells this secret from another one, as long as the process lives; `None` if it cannot be read.
+    /// Returns a hash to compare this secret with others; `None` if it cannot be read.
+    ///
+    /// The hash is valid only as long as the process lives.
     pub async fn fingerprint(&self) -> Option<u64> {
         static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Some(KEYS.hash_one(self.read().await.ok()?.value.expose_secret()))
     }
 
-    /// The same of two that belong together.
+    /// Returns one hash of two secrets that belong together.
     pub async fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
-        // The one half turned, so that equal halves do not cancel out.
+        // One hash is rotated, so that two equal secrets do not cancel out.
         Some(one.fingerprint().await? ^ other.fingerprint().await?.rotate_left(1))
     }
 
-    /// Where it is, to begin a sentence with.
+    /// Returns the location of the secret, as the beginning of a sentence.
     #[must_use]
     pub fn place(&self) -> &str {
         match self {
@@ -108,7 +118,7 @@ impl Secret {
         }
     }
 
-    /// Takes the value of an environment variable.
+    /// Creates a secret from the value of an environment variable.
     pub(super) fn from_value(value: &str) -> Result<Self, SecretError> {
         usable(value).map(Self::Value)
     }
@@ -148,7 +158,7 @@ impl SecretFile {
     }
 }
 
-/// The secret that a file holds.
+/// Returns the secret that a file contains.
 pub(super) fn from_file(content: Result<Vec<u8>, FileError>) -> Result<SecretString, SecretError> {
     let content = content.map_err(|error| {
         SecretError(match error {
@@ -161,7 +171,7 @@ pub(super) fn from_file(content: Result<Vec<u8>, FileError>) -> Result<SecretStr
     usable(text.strip_suffix('\r').unwrap_or(text))
 }
 
-/// A credential goes into a header or a form: visible ASCII.
+/// Accepts visible ASCII only, since a credential is sent in a header or a form.
 fn usable(text: &str) -> Result<SecretString, SecretError> {
     if text.is_empty() {
         return Err(SecretError("is empty".to_owned()));

@@ -1,6 +1,7 @@
-//! YAML text -> a tree that knows the place of each of its values, so that a problem found later has one.
+//! YAML text to a tree of nodes with positions, so that later errors can be located.
 //!
-//! `saphyr-parser` finds the structure, since `serde_yaml` keeps no places; what a scalar means, `serde_yaml` says.
+//! `saphyr-parser` finds the structure, since `serde_yaml` keeps no positions. `serde_yaml`
+//! interprets the scalars.
 
 mod syntax;
 
@@ -12,21 +13,22 @@ use serde_yaml::{Mapping, Value};
 use super::problems::{ConfigErrors, Position};
 pub(crate) use syntax::decode;
 
-/// Lists and mappings in each other. A configuration needs seven.
+/// Maximum depth of nested lists and mappings. A configuration needs seven.
 const DEEPEST: usize = 32;
 
-/// What the aliases of a file may repeat, in bytes. It bounds what a small file can become.
+/// Maximum size of what the aliases of a file repeat, in bytes. It limits the expansion of a small
+/// file.
 const MOST_REPEATED: usize = 1024 * 1024;
 
-/// What a value takes beside its text, roughly.
+/// Approximate size of a value without its text, in bytes.
 const COST: usize = 64;
 
-/// A value, and where it stands. One that an alias repeats stands at its anchor.
+/// Value with its position. A value repeated by an alias has the position of its anchor.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(super) at: Position,
     pub(super) kind: NodeKind,
-    /// Bytes, and levels, with all that is in it.
+    /// Size in bytes and height in levels, including all nodes below.
     size: usize,
     height: usize,
 }
@@ -35,30 +37,31 @@ pub(crate) struct Node {
 pub(super) enum NodeKind {
     Scalar {
         text: String,
-        /// Written without quotes, so that it may be something else than text.
+        /// Whether it is written without quotes, so that it may be a value other than text.
         plain: bool,
     },
     List(Vec<Node>),
     Mapping(Vec<Entry>),
-    /// What is no value of ours, and why. Told by who reads it, who knows its path.
+    /// Unusable value, with the reason. The reader reports it, because only the reader knows its
+    /// path.
     Wrong(&'static str),
 }
 
-/// A key with its value.
+/// Key with its value.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) plain: bool,
     pub(super) at: Position,
     pub(super) value: Node,
-    /// Where the same key stands again.
+    /// Positions at which the same key occurs again.
     pub(super) again: Vec<Position>,
 }
 
 impl Node {
-    /// Reads a text. `None` if it has no structure, which was told then.
+    /// Parses a text. Returns `None` if it is not valid YAML, which is reported.
     pub(crate) fn parse(text: &str, problems: &mut ConfigErrors) -> Option<Self> {
-        // A byte order mark is no part of the text.
+        // A byte order mark is not part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         build(text)
             .map_err(|(at, what)| problems.add_at(|| Some(at), "", what))
@@ -82,7 +85,7 @@ impl Node {
         }
     }
 
-    /// What a scalar means; `None` for a list or a mapping.
+    /// Returns the value of a scalar; `None` for a list or a mapping.
     pub(super) fn scalar(&self) -> Option<Value> {
         match &self.kind {
             NodeKind::Scalar { text, plain: true } => Some(resolve(text)),
@@ -91,12 +94,12 @@ impl Node {
         }
     }
 
-    /// Whether there is no value.
+    /// Returns whether the value is null.
     pub(super) fn is_null(&self) -> bool {
         matches!(self.scalar(), Some(Value::Null))
     }
 
-    /// Whether nothing is written in place of the value, or empty quotes.
+    /// Returns whether the value is not written at all, or is an empty string.
     pub(super) fn is_blank(&self) -> bool {
         matches!(&self.kind, NodeKind::Scalar { text, .. } if text.is_empty())
     }
@@ -116,7 +119,7 @@ impl Node {
         }
     }
 
-    /// What stands under a key, such as `entities`, `entities[2]` or `[2]`.
+    /// Returns the node under a key such as `entities`, `entities[2]` or `[2]`.
     pub(crate) fn below(&self, key: &str) -> Option<&Self> {
         if let Some(entry) = self.get(key) {
             return Some(&entry.value);
@@ -129,8 +132,14 @@ impl Node {
         list.index(index.parse().ok()?)
     }
 
-    /// Where a problem with a key is shown: at its value; at the key, if nothing is there; at one of the keys that it
-    /// can be given by (`{key}_file`); else here.
+    /// Returns the position that is shown for an error of a key.
+    ///
+    /// It is the first of these that exists:
+    ///
+    /// - the value of the key, or the key itself if its value is blank
+    /// - the same of a key that begins with `{key}_`, such as `{key}_file`
+    /// - the entry of a list that the key names
+    /// - this node
     pub(super) fn place(&self, key: &str) -> Position {
         let entry = self.get(key).or_else(|| {
             let NodeKind::Mapping(entries) = &self.kind else {
@@ -149,7 +158,7 @@ impl Node {
         }
     }
 
-    /// The value without its places.
+    /// Returns the value without its positions.
     pub(crate) fn to_value(&self) -> Value {
         match &self.kind {
             NodeKind::Scalar { .. } => self.scalar().unwrap_or_default(),
@@ -165,7 +174,7 @@ impl Node {
 }
 
 impl Entry {
-    /// What the key means.
+    /// Returns the key as a value: a plain key `7` is a number.
     pub(super) fn name(&self) -> Value {
         if self.plain {
             resolve(&self.key)
@@ -181,19 +190,19 @@ fn sum(below: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
     })
 }
 
-/// What `serde_yaml` takes a plain scalar for.
+/// Interprets a plain scalar as `serde_yaml` does.
 fn resolve(text: &str) -> Value {
     let begins = text.starts_with(|c: char| c.is_ascii_digit() || "+-.~nNtTfF".contains(c));
     if text.is_empty() {
         return Value::Null;
     }
-    // Only these begin what is not text, and `---` alone would be read as a document.
+    // A scalar that begins otherwise is text. `---` alone would be read as a document.
     if !begins || text.starts_with("--") || text.len() > 400 {
         return Value::String(text.to_owned());
     }
     match serde_yaml::from_str(text) {
         Ok(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => value,
-        // An integer that is too large for serde_yaml is a number all the same.
+        // An integer that is too large for serde_yaml is still a number.
         Err(_) => text.parse::<f64>().map_or_else(
             |_| Value::String(text.to_owned()),
             |number| Value::Number(number.into()),
@@ -202,7 +211,7 @@ fn resolve(text: &str) -> Value {
     }
 }
 
-/// A list or a mapping of which the end was not seen yet.
+/// List or mapping whose end was not read yet.
 struct Open {
     at: Position,
     anchor: usize,
@@ -219,7 +228,7 @@ enum Children {
 const TAG: &str = "a tag, which begins with !, means nothing here: remove it, or put quotes around a value that begins so";
 const KEY: &str = "a key must be text: put quotes around a value that begins with { or [, or fill in the template";
 
-/// What ends the reading: where, and why.
+/// Error that ends parsing: its position and its text.
 type Fatal = (Position, String);
 
 fn position(mark: &Marker) -> Position {
@@ -361,7 +370,7 @@ impl Children {
     }
 }
 
-/// Each key once: the first holds.
+/// Keeps the first of several equal keys.
 fn distinct(entries: Vec<Entry>) -> Vec<Entry> {
     let mut places: HashMap<String, usize> = HashMap::with_capacity(entries.len());
     let mut distinct: Vec<Entry> = Vec::with_capacity(entries.len());
@@ -376,8 +385,10 @@ fn distinct(entries: Vec<Entry>) -> Vec<Entry> {
     distinct
 }
 
-/// With the keys of the mappings under the merge key `<<`, as far as the mapping has not its own: those of an earlier
-/// one before those of a later one.
+/// Adds the keys of the mappings under the merge key `<<`.
+///
+/// Own keys take precedence over merged ones, and those of an earlier mapping over those of a later
+/// one.
 fn merged(mut entries: Vec<Entry>) -> Result<Vec<Entry>, &'static str> {
     let merge = |entry: &Entry| entry.plain && entry.key == "<<";
     let Some(place) = entries.iter().position(merge) else {

@@ -1,4 +1,4 @@
-//! Scalars of the configuration that are more than text, each with the sentence for what is allowed.
+//! Scalar types of the configuration, each with a message that says what is allowed.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,17 +11,20 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
-/// No duration of a configuration is longer; so sums of dates and durations cannot overflow.
+/// Longest duration in a configuration. It ensures that sums of dates and durations do not
+/// overflow.
 const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 366);
 
-/// Budgets that can be configured, in requests a minute.
+/// Range of request budgets, in requests per minute.
 const RATES: RangeInclusive<u64> = 1..=1_000_000;
 
-/// Numbers of things that can be configured.
+/// Range of counts.
 const COUNTS: RangeInclusive<u64> = 1..=10_000_000;
 
-/// Defines a value that is read from one scalar by `$parse`; `$schema` is what an editor can say of it
-/// without us, and never refuses what the documentation allows.
+/// Defines a type that `$parse` reads from one scalar.
+///
+/// `$schema` is what an editor can check without this program. It never refuses what the
+/// documentation allows.
 macro_rules! scalar {
     ($(#[$doc:meta])* $name:ident($inner:ty), $schema:tt, $parse:expr) => {
         $(#[$doc])*
@@ -53,7 +56,7 @@ macro_rules! scalar {
 }
 
 scalar!(
-    /// A length of time with its unit: `30s`, `5m`, `1h30m`, `1d`. Nothing needs none.
+    /// Duration with a unit: `30s`, `5m`, `1h30m`, `1d`. Zero needs no unit.
     Period(Duration),
     { "type": "string", "pattern": "^([0-9]+w ?)?([0-9]+d ?)?([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$", "minLength": 2 },
     |value| {
@@ -62,7 +65,7 @@ scalar!(
             return Ok(Duration::ZERO);
         }
         let span: Span = value.as_str().and_then(|text| text.parse().ok()).ok_or(allowed)?;
-        // A day has 24 hours here; months and years have no length.
+        // A day has 24 hours here; months and years have no fixed length.
         let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| allowed)?;
         let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a negative one"))?;
         if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a year")) } else { Ok(duration) }
@@ -70,7 +73,7 @@ scalar!(
 );
 
 scalar!(
-    /// A budget in requests a minute.
+    /// Request budget in requests per minute.
     Rate(NonZeroU32),
     { "type": "integer", "minimum": RATES.start(), "maximum": RATES.end() },
     |value| {
@@ -80,7 +83,7 @@ scalar!(
 );
 
 scalar!(
-    /// A number of things.
+    /// Count.
     Count(usize),
     { "type": "integer", "minimum": COUNTS.start(), "maximum": COUNTS.end() },
     |value| {
@@ -90,7 +93,7 @@ scalar!(
 );
 
 scalar!(
-    /// Text for a label or a vendor: not empty, one line.
+    /// Text for a label or a vendor: one line, not empty.
     Text(String),
     { "type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", "maxLength": 256 },
     |value| {
@@ -105,14 +108,14 @@ scalar!(
 );
 
 scalar!(
-    /// Scheme, host and port of a vendor.
+    /// Base URL of a vendor: scheme, host and port.
     BaseUrl(Url),
     { "type": "string", "pattern": "^(https://[^/?#@\\s]+|http://(localhost|127(\\.[0-9]+){3}|\\[::1\\])(:[0-9]+)?)/?$" },
     |value| base_url(value.as_str().ok_or("expected a URL such as https://rest.zuora.com")?)
 );
 
 scalar!(
-    /// The name of a file. Never shown by a message of ours before it is known not to be a secret.
+    /// Name of a file. Messages show it only after a check that it is not a secret.
     FileName(String),
     { "type": "string", "minLength": 1 },
     |value| {
@@ -128,7 +131,7 @@ scalar!(
 );
 
 scalar!(
-    /// The name of an environment variable.
+    /// Name of an environment variable.
     EnvName(String),
     { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
     |value| {
@@ -145,7 +148,7 @@ fn whole_number(allowed: &RangeInclusive<u64>) -> String {
     format!("expected a whole number from {least} to {most}")
 }
 
-/// Accepts text that can be a label: 1 to 256 bytes, no control characters.
+/// Accepts text that can be a label value: 1 to 256 bytes without control characters.
 fn plain_name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
         return Err("expected text of 1 to 256 bytes without control characters".to_owned());
@@ -153,7 +156,9 @@ fn plain_name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a vendor's base URL: `https`, or `http` for a loopback host; no user, path or query.
+/// Parses a vendor's base URL.
+///
+/// It must be `https`, or `http` for a loopback host. A user, path, query or fragment is refused.
 pub fn base_url(text: &str) -> Result<Url, String> {
     if !text.contains("://") {
         return Err("expected https:// and a host, such as https://rest.zuora.com".to_owned());

@@ -1,7 +1,8 @@
-//! The folder itself: its lock, the threads that work on it, and files that are replaced as a whole.
+//! The directory of the state files: its lock, its worker threads, and atomic replacement of files.
 //!
-//! Below the state folder everything is reached by descriptors of folders, and no symbolic link is
-//! followed: who may write there could lead us elsewhere by one.
+//! Everything below the state directory is opened relative to a directory descriptor, and symbolic
+//! links are not followed. A link made by another user with write access could otherwise redirect
+//! reads and writes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -26,83 +27,88 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::is_ours;
 
-/// Files on their way, which a process that was killed leaves behind.
+/// Prefix and suffix of temporary files. A process that is killed during a write leaves one behind.
 const UNFINISHED: (&str, &str) = (".connections-exporter-", ".tmp");
-/// Held by the process that uses the folder.
+/// File that the process locks while it uses the directory.
 const LOCK: &str = "lock";
-/// The most threads that work on the folder: most of the time of a small file is a wait for the disk,
-/// which takes several files at once as fast as one.
+/// Maximum number of worker threads.
+///
+/// Writing a small file is mostly waiting for the disk, which processes several files at once as
+/// fast as one.
 const WORKERS: usize = 8;
-/// There is a thread for so many descriptors that the process may have: each has some open at a time.
+/// One worker thread is allowed per this many file descriptors of the process limit, because each
+/// worker has some open at a time.
 const DESCRIPTORS: u64 = 32;
-/// A disk that does not move for so long is not waited for.
+/// Time without progress after which callers stop waiting for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The name under which the queue has what concerns the state folder itself.
+/// Key of the queue for jobs that concern the state directory itself.
 const ITSELF: &str = "";
 
-/// The folder, and what is still to be done in it.
+/// State directory with its pending jobs.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     failures: IntCounter,
-    /// How many threads may work on it.
+    /// Maximum number of worker threads.
     workers: usize,
     queue: Mutex<WriteQueue>,
-    /// Told when nothing is left to do.
+    /// Notified when no jobs are left.
     idle: Notify,
-    /// `None` until it is opened, and after it was lost. The disk can hold up whoever has this, so
-    /// only the threads that work on the folder lock it.
+    /// `None` until the directory is opened, and after it was lost.
+    ///
+    /// The disk can block the holder of this lock, so only worker threads take it.
     root: Mutex<Option<Arc<Root>>>,
 }
 
-/// The folder as it was opened.
+/// The opened directory.
 #[derive(Debug)]
 struct Root {
     folder: File,
-    /// Released by the system at the end of the process, however that comes; or why it cannot be had.
+    /// The lock, or the error of taking it. The kernel releases the lock when the process ends,
+    /// even if it is killed.
     lock: io::Result<File>,
 }
 
-/// Why the folder is not ours.
+/// Reason why the directory cannot be used.
 enum LockError {
     NotAFolder,
     InUse,
     Io(io::Error),
 }
 
-/// What is to be done, by the name of the account's folder.
+/// Pending jobs by the name of the account's directory.
 ///
-/// One thread at a time works for an account, in the order in which things were first asked for.
-/// Of writes of one file only the last counts, so a slow disk cannot make this grow.
+/// One worker at a time runs the jobs of an account, in the order in which they were first queued.
+/// Of several writes of one file only the last is kept, so a slow disk cannot make the queue grow.
 #[derive(Debug, Default)]
 struct WriteQueue {
     accounts: BTreeMap<String, Work>,
-    /// Accounts with something to do that no thread works for.
+    /// Accounts with pending jobs and no worker.
     ready: VecDeque<String>,
     workers: usize,
-    /// For how many accounts something is under way, and when it last began or ended for one.
+    /// Number of accounts with a job in progress, and when such a job last began or ended.
     busy: usize,
     moved: Option<Instant>,
-    /// Since when the folder is being opened; nothing else is done before that.
+    /// Start of opening the directory. No job runs before that is done.
     opening: Option<Instant>,
-    /// The accounts that stay, by the names of their folders.
+    /// Accounts to keep, by the names of their directories.
     kept: BTreeSet<String>,
-    /// Files, by account, that could not be written when last tried.
+    /// Files whose last write failed, each with its account's directory.
     failing: BTreeSet<(String, String)>,
-    /// Whether somebody gave up waiting, and nothing was done since.
+    /// Whether a caller stopped waiting, and no job has ended since.
     hanging: bool,
 }
 
-/// What is to be done for one account.
+/// Pending jobs of one account.
 #[derive(Debug, Default)]
 struct Work {
     order: VecDeque<FileKey>,
     jobs: BTreeMap<FileKey, PendingJob>,
-    /// Since when a thread is at one of them.
+    /// Start of the job in progress.
     since: Option<Instant>,
 }
 
-/// Of what only the last wish counts.
+/// Key of a pending job. A new job replaces a pending one with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FileKey {
     Read(String),
@@ -110,17 +116,18 @@ pub(super) enum FileKey {
     Sweep,
 }
 
-/// One thing to do.
+/// One pending job.
 pub(super) enum PendingJob {
-    /// Does this.
+    /// Runs the closure.
     Read(Box<dyn FnOnce(&Folder) + Send>),
-    /// Makes the two lines of the file.
+    /// Writes the two lines that the closure serializes.
     Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
-    /// Removes our files from the account's folder, but for these.
+    /// Removes this program's files from the account's directory, except these.
     Sweep(BTreeSet<String>),
-    /// Removes our files from the account's folder, and the folder, unless the account came back.
+    /// Removes this program's files and the account's directory, unless the account is configured
+    /// again.
     Remove,
-    /// Has the folders of accounts that do not stay removed.
+    /// Queues the removal of directories of accounts that are not kept.
     SweepFolders,
 }
 
@@ -148,8 +155,10 @@ impl Folder {
         }
     }
 
-    /// Makes the folder if need be, and locks it. A disk that hangs is waited for so long; then what is
-    /// to be done waits for it, and nobody else does.
+    /// Creates the directory if it is missing, and locks it.
+    ///
+    /// Waits at most [`PATIENCE`] for a disk that hangs. After that, the jobs wait for the
+    /// directory, and the caller goes on.
     pub(super) async fn open(self: &Arc<Self>) -> anyhow::Result<()> {
         self.queue.lock().opening = Some(Instant::now());
         let (done, opened) = oneshot::channel();
@@ -161,7 +170,7 @@ impl Folder {
             folder.start_workers(&mut queue);
             drop(queue);
             folder.idle.notify_one();
-            // Who was refused after the deadline is told so by each write that fails.
+            // If the deadline has passed, a refusal is visible only in the writes that fail later.
             let _ = done.send(result);
         });
         let path = self.path.display();
@@ -171,13 +180,13 @@ impl Folder {
                 "--state.dir={path}: another process uses this folder: end it, or choose another one"
             ),
             Err(_) => self.hangs(),
-            // A sender that is dropped: the process ends.
+            // Opened, or the sender was dropped because the process ends.
             Ok(_) => {}
         }
         Ok(())
     }
 
-    /// Opens the folder for the first time.
+    /// Opens the directory for the first time.
     fn begin(&self) -> Result<(), LockError> {
         let mut held = self.root.lock();
         let problem = match take(&self.path) {
@@ -196,8 +205,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Warns if others could put files there. Kubernetes' `fsGroup` lets a group write, and says by the
-    /// set-group-ID bit that this is meant.
+    /// Warns if others may write to the directory.
+    ///
+    /// Kubernetes' `fsGroup` allows a group to write. The set-group-ID bit marks that as intended.
     fn warn_of_mode(&self, folder: &File) {
         let Ok(mode) = folder.metadata().map(|metadata| metadata.mode() & 0o7777) else {
             return;
@@ -211,8 +221,10 @@ impl Folder {
         }
     }
 
-    /// The folder, with its lock: where it was removed or replaced, made and locked anew. Without the
-    /// lock another process could use it, too.
+    /// Returns the directory with its lock.
+    ///
+    /// A directory that was removed or replaced is created and locked again. Without the lock,
+    /// another process could use it at the same time.
     fn root(&self) -> io::Result<Arc<Root>> {
         let mut held = self.root.lock();
         let before = match held.take() {
@@ -237,7 +249,7 @@ impl Folder {
         Ok(held.insert(Arc::new(root)).clone())
     }
 
-    /// Does this on a thread for such things, so that a hanging disk holds up only them.
+    /// Queues a job for a worker thread, so that a hanging disk blocks only the workers.
     pub(super) fn later(self: &Arc<Self>, account: &str, key: FileKey, job: PendingJob) {
         let mut queue = self.queue.lock();
         queue.push(account, key, job);
@@ -289,8 +301,9 @@ impl Folder {
         }
     }
 
-    /// Waits for an answer that a job of the account's will send, for as long as the disk moves. `None`
-    /// if it does not.
+    /// Waits for the result of a job of the account, as long as the disk makes progress.
+    ///
+    /// Returns `None` if it makes none.
     pub(super) async fn answer<T>(
         self: Arc<Self>,
         account: String,
@@ -308,7 +321,7 @@ impl Folder {
         }
     }
 
-    /// Waits until all that was wished for is done, or could not be.
+    /// Waits until every job has succeeded or failed.
     pub(super) async fn flush(&self) {
         loop {
             {
@@ -321,7 +334,7 @@ impl Folder {
         }
     }
 
-    /// Says once that the disk hangs.
+    /// Logs and counts once that the disk hangs.
     fn hangs(&self) {
         if !std::mem::replace(&mut self.queue.lock().hanging, true) {
             self.failures.inc();
@@ -333,10 +346,10 @@ impl Folder {
         }
     }
 
-    /// From now on only these accounts stay.
+    /// Sets the accounts to keep, and queues the removal of all others.
     pub(super) fn keep_accounts(self: &Arc<Self>, kept: BTreeSet<String>) {
         {
-            // The accounts that are gone write no more; what they still wished for would come back.
+            // A write that is still pending for a removed account would create its files again.
             let mut queue = self.queue.lock();
             for (account, work) in &mut queue.accounts {
                 if account != ITSELF && !kept.contains(account) {
@@ -349,7 +362,7 @@ impl Folder {
         self.later(ITSELF, FileKey::Sweep, PendingJob::SweepFolders);
     }
 
-    /// From now on only these files of an account stay.
+    /// Sets the files of an account to keep, and queues the removal of all others.
     pub(super) fn keep_files(self: &Arc<Self>, account: &str, kept: BTreeSet<String>) {
         {
             let mut queue = self.queue.lock();
@@ -367,12 +380,14 @@ impl Folder {
         self.later(account, FileKey::Sweep, PendingJob::Sweep(kept));
     }
 
-    /// Opens a file of an account. It is one that can be read without waiting for anybody but the disk.
+    /// Opens a file of an account. It is a regular file, so that a read waits only for the disk.
     pub(super) fn read(&self, account: &str, file: &str) -> io::Result<File> {
         open_file(&account_folder(&*self.root()?, account, false)?, file)
     }
 
-    /// Logs once when writing begins to fail, and once when it works again.
+    /// Replaces a file. Failures are counted.
+    ///
+    /// It logs once when writes begin to fail, and once when all files can be written again.
     pub(super) fn write(&self, account: &str, file: &str, lines: serde_json::Result<Vec<u8>>) {
         let result = lines.map_err(io::Error::from).and_then(|lines| {
             let folder = account_folder(&*self.root()?, account, true)?;
@@ -396,13 +411,14 @@ impl Folder {
         }
     }
 
-    /// Notes that a file is not on the disk when it should be.
+    /// Counts a file that is not on the disk although it should be.
     pub(super) fn failed(&self) {
         self.failures.inc();
     }
 
-    /// Removes our files of an account, and what a process left that was killed in the middle of a
-    /// write, but for these. Returns how many.
+    /// Removes this program's files of an account, except `kept`. Returns the number removed.
+    ///
+    /// Temporary files of a process that was killed during a write are removed too.
     fn sweep(&self, account: &str, kept: &BTreeSet<String>) -> usize {
         let folder = self
             .root()
@@ -428,7 +444,7 @@ impl Folder {
         if self.sweep(account, &BTreeSet::new()) > 0
             && let Ok(root) = self.root()
         {
-            // Refused where something else is left in it.
+            // This fails if the directory contains other files.
             let _ = unlinkat(&root.folder, account, AtFlags::REMOVEDIR);
         }
     }
@@ -438,7 +454,7 @@ impl Folder {
         for (name, kind) in entries(&root.folder) {
             let may_be_one = matches!(kind, FileType::Directory | FileType::Unknown);
             if may_be_one && !self.queue.lock().kept.contains(&name) {
-                // After what is being written there.
+                // The removal waits for the write in progress there.
                 self.later(&name, FileKey::Sweep, PendingJob::Remove);
             }
         }
@@ -467,7 +483,7 @@ impl WriteQueue {
         }
     }
 
-    /// What to do next, which is under way from now on.
+    /// Returns the next job, and marks it as in progress.
     fn next(&mut self) -> Option<(String, FileKey, PendingJob)> {
         loop {
             let account = self.ready.pop_front()?;
@@ -475,7 +491,7 @@ impl WriteQueue {
                 continue;
             };
             while let Some(key) = work.order.pop_front() {
-                // What is not wished for any more has kept its place only.
+                // A cancelled job leaves only its key in `order`.
                 if let Some(job) = work.jobs.remove(&key) {
                     work.since = Some(Instant::now());
                     self.busy += 1;
@@ -487,7 +503,8 @@ impl WriteQueue {
         }
     }
 
-    /// Notes that what was under way for an account is done, and says whether somebody had given up.
+    /// Marks the job in progress for an account as done. Returns whether a caller had stopped
+    /// waiting.
     fn done(&mut self, account: &str) -> bool {
         self.busy -= 1;
         self.moved = Some(Instant::now());
@@ -502,11 +519,12 @@ impl WriteQueue {
         std::mem::take(&mut self.hanging)
     }
 
-    /// Until when to wait for something of this account, where so many threads may work: a slow disk is waited for,
-    /// one that hangs is not.
+    /// Returns when to stop waiting for a job of this account, with at most `workers` threads.
+    ///
+    /// A slow disk makes progress and is waited for. A disk that hangs is not.
     fn patience_ends(&self, account: &str, workers: usize) -> Instant {
         let own = || self.accounts.get(account)?.since;
-        // While one is free, the account's turn comes now.
+        // While a worker is free, it takes the account's job at once.
         let last = || self.moved.filter(|_| self.busy >= workers);
         let since = self.opening.or_else(own).or_else(last);
         since.unwrap_or_else(Instant::now) + PATIENCE
@@ -514,7 +532,7 @@ impl WriteQueue {
 }
 
 impl Root {
-    /// Whether what is at this path is still what was locked.
+    /// Returns whether the lock file at this path is still the one that was locked.
     fn is_ours(&self, path: &Path) -> io::Result<bool> {
         let Ok(lock) = &self.lock else {
             return Ok(false);
@@ -530,13 +548,13 @@ impl Root {
     }
 }
 
-/// How many threads may work on the folder.
+/// Returns the number of worker threads for the limit of file descriptors.
 fn workers() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors / DESCRIPTORS).map_or(WORKERS, |share| share.clamp(1, WORKERS))
 }
 
-/// Opens the folder, which is made if need be, and its lock.
+/// Opens the directory and its lock file; both are created if missing.
 fn take(path: &Path) -> Result<Root, LockError> {
     if let Err(error) = make_folder(path) {
         let there = fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
@@ -561,7 +579,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens what has this name in a folder, but never what a symbolic link leads to.
+/// Opens an entry of a directory. A symbolic link is an error.
 fn open_at(folder: &File, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
     let opened = openat(
         folder,
@@ -579,7 +597,7 @@ fn open_at(folder: &File, name: &str, flags: OFlags, mode: Mode) -> io::Result<F
     })
 }
 
-/// The folder of an account; with `make` it is made where it is missing.
+/// Opens the directory of an account; with `make`, a missing one is created.
 fn account_folder(root: &Root, account: &str, make: bool) -> io::Result<File> {
     let open = || {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -595,7 +613,7 @@ fn account_folder(root: &Root, account: &str, make: bool) -> io::Result<File> {
     }
 }
 
-/// Opens a file to read. A FIFO or a device in its place would be waited for.
+/// Opens a file for reading. A FIFO or a device is refused, because a read could wait for it.
 fn open_file(folder: &File, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let file = open_at(folder, name, flags, Mode::empty())?;
@@ -606,10 +624,10 @@ fn open_file(folder: &File, name: &str) -> io::Result<File> {
     }
 }
 
-/// Replaces a file as a whole: whoever reads it, whenever, finds the earlier content or this one.
+/// Replaces a file atomically: at any time, a reader finds the earlier content or the new one.
 fn replace(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
     let unfinished = format!("{}{:016x}{}", UNFINISHED.0, fastrand::u64(..), UNFINISHED.1);
-    // For nobody else to read.
+    // Only the owner may read it.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mut file = open_at(folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -621,7 +639,7 @@ fn replace(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
     folder.sync_all()
 }
 
-/// Name and kind of what is in a folder; nothing, if it cannot be read.
+/// Returns name and type of all entries of a directory; none if it cannot be read.
 fn entries(folder: &File) -> impl Iterator<Item = (String, FileType)> {
     let entries = Dir::read_from(folder).into_iter().flatten();
     entries.filter_map(|entry| {

@@ -1,4 +1,4 @@
-//! Files that are what they should be, and files that are not.
+//! Tests of valid, damaged and foreign files in the state directory.
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,7 +22,7 @@ async fn account(folder: &Path) -> AccountStateDir {
         .account("zis", "acme", "https://acme.test/")
 }
 
-/// Writes this, and waits until it is done.
+/// Writes a file, and waits until that is done.
 async fn write(
     store: &AccountStateDir,
     item: &StateFile,
@@ -165,7 +165,7 @@ async fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let count = failures();
     let store = StateDir::open(folder.path(), count.clone()).await.unwrap();
-    // A file where the account's folder should be.
+    // A file in place of the account's directory.
     let in_the_way = folder.path().join("zis.acme");
     fs::write(&in_the_way, "somebody's").unwrap();
     let store = store.account("zis", "acme", "h");
@@ -257,7 +257,7 @@ async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bo
     let free = account("free");
     free.write(target("t"), [1]);
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
-    // It gives up, though the disk moves for others.
+    // The wait ends, although the disk makes progress for other accounts.
     let gives_up = held.read_or_write(StateFile::Pace, 1).await;
     assert_eq!((gives_up, hung.await), (Stored::Unusable, None));
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));

@@ -1,4 +1,4 @@
-//! An account of any system, as the configuration says: how it is reached, what is polled of it, and how often.
+//! Configuration of an account of any system: its connector, its targets and its intervals.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,24 +15,28 @@ use crate::blocking::files::FileKind;
 use crate::settings::pem::certificates;
 use crate::settings::{FileName, Period, Rate, Text, Validator};
 
-/// No target is listed more often.
+/// Minimum interval between two polls of a target.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The budget of an account that has none of its own.
+/// Rate limit of an account that configures none, in requests per minute.
 pub const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
 
-/// The key `poll`, with its defaults filled in.
+/// The key `poll` of the configuration, with its defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollConfig {
-    /// How often each target is listed.
+    /// Interval between two polls of a target.
     pub interval: Duration,
-    /// First polls are spread over this; no account spreads them over more than its interval.
+    /// Period over which first polls are spread.
+    ///
+    /// An account spreads them over its interval, if that is shorter.
     pub first_poll_within: Duration,
-    /// For one HTTP request, headers and body.
+    /// Timeout of one HTTP request, from headers to the end of the body.
     pub request_timeout: Duration,
-    /// An older listing is dropped from the page; `None`: three intervals of the target and its longest poll.
+    /// Age from which a listing is no longer exported.
+    ///
+    /// `None` means three intervals of the target plus its longest poll.
     pub stale_after: Option<Duration>,
-    /// The most connections that one target may have.
+    /// Maximum number of connections of one target.
     pub max_connections: usize,
 }
 
@@ -51,38 +55,43 @@ impl Default for PollConfig {
 /// One tenant or subdomain: the unit of rate limits and of HTTP clients.
 #[derive(Debug, Clone)]
 pub struct AccountConfig {
-    /// The system that it belongs to.
+    /// System of the account.
     pub system: &'static System,
     /// The `account` label, unique within the system.
     pub name: String,
     /// Scheme, host and port of every request.
     pub base_url: Url,
-    /// The budget.
+    /// Rate limit of the account.
     pub requests_per_minute: NonZeroU32,
-    /// How often each of its targets is listed.
+    /// Interval between two polls of a target.
     pub interval: Duration,
-    /// How old a listing may become before it is dropped from the page; `None`: three intervals and the longest poll.
+    /// Age from which a listing is no longer exported.
+    ///
+    /// `None` means three intervals of the target plus its longest poll.
     pub stale_after: Option<Duration>,
-    /// Certificates to trust beside the platform's.
+    /// Certificates to trust in addition to the platform's.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// The file that they were read from, which is looked at again.
+    /// File with these certificates, which is checked for changes.
     pub ca_file: Option<PathBuf>,
-    /// The targets that the file names.
+    /// Targets that the configuration file names.
     pub targets: Vec<TargetConfig>,
-    /// What the vendor is asked about its targets.
+    /// What is requested from the vendor about the targets.
     pub discovery: DiscoveryMode,
-    /// How it is reached.
+    /// Creates the source of the account.
     pub connect: Arc<dyn Connect>,
-    /// What the file says of it.
+    /// Fingerprint of the account's entry in the configuration file.
     pub written: SourceFingerprint,
 }
 
-/// What the file says of an account, to tell whether a source made from it would be another one. The keys that
-/// change only how often it is asked, or what is expected of it, are left out.
+/// Parts of an account's configuration that its source is created from.
+///
+/// If they differ after a reload, the account needs a new source. Keys that change only the request
+/// rate or the expected connections are left out.
 #[derive(Clone, PartialEq, Default)]
 pub struct SourceFingerprint {
-    /// Its entry in the file.
+    /// Entry of the account in the file, without these keys.
     pub(crate) entry: Value,
+    /// Content of `ca_file`.
     ca: Vec<u8>,
 }
 
@@ -93,13 +102,13 @@ impl fmt::Debug for SourceFingerprint {
 }
 
 impl AccountConfig {
-    /// First polls of this account are spread over this.
+    /// Returns the period over which first polls of this account are spread.
     #[must_use]
     pub fn first_poll_within(&self, poll: &PollConfig) -> Duration {
         poll.first_poll_within.min(self.interval)
     }
 
-    /// Requests for tokens and for lists of targets, in a day.
+    /// Returns the number of requests for tokens and target lists per day.
     #[must_use]
     pub fn besides_listings_per_day(&self) -> f64 {
         let discoveries = match self.discovery {
@@ -113,16 +122,16 @@ impl AccountConfig {
 /// One entity or one integration: the unit of polling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
-    /// What identifies it to the vendor.
+    /// Id of the target at the vendor.
     pub id: String,
-    /// The configured `target` label.
+    /// The `target` label, if it is configured.
     pub name: Option<String>,
-    /// What must be among its connections.
+    /// Connections that must exist.
     pub expect: Vec<String>,
 }
 
 impl TargetConfig {
-    /// One that the vendor listed, of which the configuration says nothing.
+    /// Creates a target that the vendor listed and the configuration does not mention.
     #[must_use]
     pub fn found(id: &str) -> Self {
         Self {
@@ -133,18 +142,18 @@ impl TargetConfig {
     }
 }
 
-/// What the vendor is asked about an account's targets, once an hour.
+/// What is requested from the vendor about an account's targets, once an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscoveryMode {
     /// Nothing.
     Never,
-    /// Their names.
+    /// The names of the targets.
     Names,
-    /// Which there are.
+    /// The list of targets.
     Targets,
 }
 
-/// The keys that every account has, whatever its system.
+/// Keys that the accounts of every system have.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each field is the key of the same name")]
 pub struct CommonSettings {
@@ -155,9 +164,9 @@ pub struct CommonSettings {
 }
 
 impl CommonSettings {
-    /// Puts an account together from what every system has and what this one checked itself.
+    /// Combines these keys with the parts that the system has checked itself.
     ///
-    /// `None` if one of the parts is missing, each of which was reported.
+    /// Returns `None` if a part is missing. Each missing part has been reported.
     pub fn account(
         self,
         check: &mut Validator<'_>,

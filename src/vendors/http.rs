@@ -1,4 +1,4 @@
-//! One account's HTTP: pace, pauses, headers, answers -> values or [`PollError`].
+//! HTTP client of one account: rate limit, pauses, headers, and responses or [`PollError`]s.
 
 mod body;
 mod dns;
@@ -35,19 +35,26 @@ use crate::sanitize::harmless;
 use crate::vendors::System;
 use crate::vendors::account::{AccountConfig, PollConfig};
 
-/// The most bytes of one answer, after gzip: far more than a full page of either vendor's.
+/// Maximum size of a response body in bytes, after decompression.
+///
+/// It is far more than a full page of either vendor.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
-/// The most bytes of an error's body, and how long it may take: it tells codes, and the status tells the rest.
+/// Maximum size of an error body, in bytes.
+///
+/// The body only adds vendor codes; the status is enough for the rest.
 const LARGEST_ERROR: usize = 64 * 1024;
+/// Maximum time to read an error body.
 const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends the requests of one account, one place for its limiter, its headers and its metrics.
+/// Sends the requests of one account.
+///
+/// It is the only place that applies the account's rate limiter, headers and metrics.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
     base_url: Url,
     system: &'static System,
-    /// Its name, for the log.
+    /// Name of the account, for the log.
     account: Arc<str>,
     limiter: Arc<RequestLimiter>,
     observer: Arc<dyn ClientObserver>,
@@ -57,7 +64,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes the client of an account.
+    /// Creates the client of an account.
     #[must_use]
     pub fn new(
         transport: Arc<dyn Transport>,
@@ -80,7 +87,9 @@ impl Client {
         }
     }
 
-    /// The same client for requests that no listing waits for: each lets those go first that wait for the budget.
+    /// Returns this client for requests that no listing waits for.
+    ///
+    /// Each of them yields to other requests that wait for the rate limiter.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self {
@@ -89,30 +98,30 @@ impl Client {
         }
     }
 
-    /// The most connections that a listing may have.
+    /// Returns the maximum number of connections in a listing.
     #[must_use]
     pub fn max_connections(&self) -> usize {
         self.max_connections
     }
 
-    /// Who is told what happens.
+    /// Returns the observer of this client's requests.
     #[must_use]
     pub fn observer(&self) -> &dyn ClientObserver {
         &*self.observer
     }
 
-    /// What date it is.
+    /// Returns the wall clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Begins a GET of a path on the account's own host.
+    /// Starts a GET request for a path on the account's host.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.transport.begin(Method::GET, self.url(path))
     }
 
-    /// Begins a POST to a path on the account's own host.
+    /// Starts a POST request for a path on the account's host.
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.transport.begin(Method::POST, self.url(path))
     }
@@ -123,7 +132,9 @@ impl Client {
         url
     }
 
-    /// Sends the request, and once more if it may be repeated: each time in the account's turn.
+    /// Sends the request, and once more if it may be repeated.
+    ///
+    /// Each attempt waits for the rate limiter.
     async fn exchange(
         &self,
         endpoint: &'static str,
@@ -137,10 +148,10 @@ impl Client {
         .map_err(|(_, error)| error)
     }
 
-    /// Waits for the account's turn, sends, and takes the whole answer, whatever its status. A failure says whether
-    /// the request may be repeated.
+    /// Waits for a permit, sends the request, and reads the response, for any status.
     ///
-    /// A 429, and a 503 that says when to come back, pause the account.
+    /// A 429 pauses the account, and so does a 503 with a time for the next request. The error
+    /// includes whether the request may be repeated.
     async fn attempt(
         &self,
         endpoint: &'static str,
@@ -166,7 +177,9 @@ impl Client {
         result
     }
 
-    /// Takes the body, up to its cap. What is wrong with that of an error costs its codes, and nothing else.
+    /// Reads the body, up to its maximum size.
+    ///
+    /// A problem with the body of an error costs the vendor's codes, and nothing else.
     async fn take(
         &self,
         endpoint: &'static str,
@@ -243,7 +256,9 @@ impl Client {
         }
     }
 
-    /// Says that the account pauses, and for how long it was asked to: no pause is longer than an hour.
+    /// Reports a pause of the account, and the pause that the vendor requested.
+    ///
+    /// The latter can be longer: no pause exceeds one hour.
     fn paused(&self, wait: Duration, asked: Option<Duration>, why: &str) {
         let now = self.clock.now();
         self.observer.paused(now + wait, self.limiter.snapshot(now));
@@ -257,7 +272,9 @@ impl Client {
         );
     }
 
-    /// Sends a request whose good answer is a 200 or a 201; `refusal` reads the vendor's error bodies.
+    /// Sends a request that succeeds with status 200 or 201.
+    ///
+    /// `refusal` reads the vendor's error bodies.
     pub async fn send(
         &self,
         endpoint: &'static str,
@@ -284,7 +301,7 @@ impl Client {
     }
 }
 
-/// An answer, and what is to be said of it if it is a page for people.
+/// A response, and its error text if it is an HTML page.
 struct Received {
     answer: VendorResponse,
     page: Option<String>,

@@ -1,9 +1,11 @@
-//! A vendor's JSON, read where it stands. A value is a part of the body until its text is asked for, so the size of what
-//! is built is never the vendor's choice.
+//! JSON of a vendor, read from slices of the body.
 //!
-//! Facts are lenient: a value of another type than documented is read as far as that makes sense, counted, and costs
-//! nothing else. Identities are strict: names, ids and whatever tells that there is more are of the documented type, or
-//! the answer is refused.
+//! A value is a slice of the body until its text is needed, so the vendor does not decide how much
+//! memory is allocated.
+//!
+//! Facts are lenient: a value of an undocumented type is read as far as possible and counted, and
+//! has no other effect. Identities are strict: names, ids and paging fields have the documented
+//! type, or the response is rejected.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -14,27 +16,31 @@ use serde_json::value::RawValue;
 use crate::model::error::PollError;
 use crate::model::listing::{LossyText, UnknownValues};
 
-/// Bytes that are no UTF-8 and are replaced, before the body counts as something else than text.
+/// Maximum number of invalid UTF-8 bytes in a body; a body with more is not text.
 const MOST_REPLACED: usize = 100_000;
 
-/// A text with escapes is unescaped up to about here. Longer ones are cut much earlier wherever they are shown.
+/// Approximate length up to which a text with escapes is unescaped, in bytes.
+///
+/// Longer texts are cut much earlier wherever they are exported.
 const LONGEST_UNESCAPED: usize = 1 << 20;
 
-/// What an answer has whose value is of another type.
+/// Text of a [`Misfit::Shape`] for a value that is not an object.
 pub const NO_OBJECT: &str = "something else than an object";
 
-/// What an answer has in which nothing tells which of two values holds.
+/// Text of a [`Misfit::Shape`] for an object with two values of one key.
+///
+/// No document defines which of the two is valid.
 pub const KEY_TWICE: &str = "one key twice in an object";
 
-/// The values of the keys that were asked for, in their order.
+/// Values of the requested keys, in their order.
 pub type Fields<'a, const N: usize> = Result<[Option<Value<'a>>; N], Misfit>;
 
-/// Why an answer that is JSON cannot be used.
+/// Error of a response that is JSON but cannot be used.
 #[derive(Debug)]
 pub enum Misfit {
-    /// What the answer has, or lacks: the end of a sentence that begins with "the answer has".
+    /// What the response has or lacks: the end of a sentence that begins with "the answer has".
     Shape(&'static str),
-    /// An error of its own.
+    /// A complete error.
     Error(PollError),
 }
 
@@ -50,8 +56,10 @@ impl From<PollError> for Misfit {
     }
 }
 
-/// A body as text. A byte that is no UTF-8 becomes the escape of a lone surrogate (`\udce9`, as in Python's
-/// `surrogateescape`), so that texts which differ in nothing else stay different until they are shown.
+/// Returns the body as text; `None` if it is not text.
+///
+/// A byte that is not UTF-8 becomes the escape of a lone surrogate (`\udce9`, as in Python's
+/// `surrogateescape`). Texts that differ only in such bytes stay different until they are exported.
 #[must_use]
 pub fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
@@ -66,61 +74,67 @@ pub fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
     for chunk in body.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, r"\udc{byte:02x}");
         }
     }
     Some(text.into())
 }
 
-/// A value, as it stands in the body: its syntax is right, what it is has not been looked at.
+/// A JSON value as a slice of the body, whose type has not been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a>(&'a str);
 
 impl<'a> Value<'a> {
-    /// The value that a text consists of.
+    /// Checks the syntax of a text that is one JSON value.
     pub fn parse(text: &'a str) -> serde_json::Result<Self> {
         serde_json::from_str::<&RawValue>(text).map(|value| Self(value.get()))
     }
 
-    /// The value that a text begins with, which may be cut off before its end.
+    /// Takes the value at the start of a text, which may be cut off before the value ends.
+    ///
+    /// The syntax is not checked.
     #[must_use]
     pub fn cut_off(text: &'a str) -> Self {
         Self(text.trim_ascii())
     }
 
-    /// Whether it is `null`, which means the same as nothing.
+    /// Returns whether it is `null`, which is the same as a missing value.
     #[must_use]
     pub fn is_null(self) -> bool {
         self.0.len() == 4 && self.0 == "null"
     }
 
-    /// Whether it is an object.
+    /// Returns whether it is an object.
     #[must_use]
     pub fn is_object(self) -> bool {
         self.0.starts_with('{')
     }
 
-    /// Whether it is a text that is not empty, which is not looked at.
+    /// Returns whether it is a text that is not empty, without reading it.
     #[must_use]
     pub fn is_some_text(self) -> bool {
         self.0.starts_with('"') && self.0.len() > 2
     }
 
-    /// The values of a list; `None` if it is none. Of a text that was cut off: those before its end.
+    /// Returns the values of an array; `None` if it is not an array.
+    ///
+    /// For a text that was cut off, these are the values before the cut.
     #[must_use]
     pub fn items(self) -> Option<Values<'a>> {
         Values::after('[', self.0)
     }
 
-    /// Keys and values of an object, one after another; `None` if it is none.
+    /// Returns the keys and values of an object, alternating; `None` if it is not an object.
     #[must_use]
     pub fn members(self) -> Option<Values<'a>> {
         Values::after('{', self.0)
     }
 
-    /// The values of these keys, `null` being none. Which of two values of one key holds is nowhere told: such an object
-    /// is refused.
+    /// Returns the values of these keys; `null` counts as missing.
+    ///
+    /// An object with two values of one of the keys is rejected, because it is undefined which is
+    /// valid.
     pub fn fields<const N: usize>(self, keys: [&str; N]) -> Fields<'a, N> {
         let fields = Values {
             text: self.0,
@@ -130,13 +144,13 @@ impl<'a> Value<'a> {
         fields.unwrap_or(Err(NO_OBJECT.into()))
     }
 
-    /// Whether it is this text.
+    /// Returns whether it is this text.
     #[must_use]
     pub fn is(self, text: &str) -> bool {
         self.position(&[text]).is_some()
     }
 
-    /// Which of these texts it is.
+    /// Returns the index of the text that it is equal to.
     #[must_use]
     pub fn position(self, texts: &[&str]) -> Option<usize> {
         let raw = self.raw_text()?.as_bytes();
@@ -152,7 +166,7 @@ impl<'a> Value<'a> {
         texts.iter().position(|known| *known == text)
     }
 
-    /// What stands between its quotation marks, if it is a text.
+    /// Returns what is between the quotation marks of a text, with its escapes.
     fn raw_text(self) -> Option<&'a str> {
         let bytes = self.0.as_bytes();
         let quoted = bytes.len() >= 2 && bytes[0] == b'"' && bytes[bytes.len() - 1] == b'"';
@@ -162,7 +176,7 @@ impl<'a> Value<'a> {
         Some(&self.0[1..bytes.len() - 1])
     }
 
-    /// Its text, if it is one.
+    /// Returns the text; `None` if the value is not a text.
     #[must_use]
     pub fn text(self) -> Option<LossyText<'a>> {
         let raw = self.raw_text()?;
@@ -175,7 +189,9 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A fact: its text, if it is one; otherwise whatever comes closest to that, counted.
+    /// Returns a fact as text.
+    ///
+    /// A value of another type is counted, and converted to the closest text.
     pub fn fact(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if let Some(text) = self.text() {
             return text.shown(field, unknown);
@@ -184,7 +200,7 @@ impl<'a> Value<'a> {
         self.nearest()
     }
 
-    /// What comes closest to a text: the digits of a number, `true`, the texts of a list.
+    /// Returns the closest text: the digits of a number, `true`, the texts of an array.
     fn nearest(self) -> Cow<'a, str> {
         let Some(items) = self.items() else {
             return if self.is_object() { "" } else { self.0 }.into();
@@ -202,7 +218,9 @@ impl<'a> Value<'a> {
         words.into()
     }
 
-    /// A fact that is a number; one that stands in quotes is counted, and read all the same.
+    /// Returns a fact that is a number.
+    ///
+    /// A number in quotation marks is counted, and read all the same.
     pub fn number<T: std::str::FromStr>(
         self,
         field: &'static str,
@@ -216,7 +234,7 @@ impl<'a> Value<'a> {
         self.text()?.text.trim().parse().ok()
     }
 
-    /// Whether it is true; `None` if it is something else than true or false. In quotes it means the same.
+    /// Returns a boolean, with or without quotation marks; `None` for anything else.
     #[must_use]
     pub fn flag(self) -> Option<bool> {
         match self.0.trim_matches('"') {
@@ -227,7 +245,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Values that stand one after another, up to the end of their list or object.
+/// Iterator over consecutive values, up to the end of their array or object.
 #[derive(Debug)]
 pub struct Values<'a> {
     text: &'a str,
@@ -235,15 +253,15 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Those behind the bracket that a text begins with; `None` if it begins with something else.
+    /// Starts after the bracket that a text begins with; `None` if it begins otherwise.
     fn after(bracket: char, text: &'a str) -> Option<Self> {
         text.starts_with(bracket).then_some(Self { text, at: 1 })
     }
 
-    /// The values of these keys of the next value, which is passed over; `None` after the last one.
+    /// Returns these keys' values in the next value and moves past it; `None` after the last value.
     ///
-    /// Rows are read by this: it finds the end of an object as it reads it, where [`next`](Self::next) would look for the
-    /// end first.
+    /// Rows are read by this. It finds the end of an object while it reads it, whereas
+    /// [`next`](Self::next) would search for the end first.
     pub fn fields<const N: usize>(&mut self, keys: [&str; N]) -> Option<Fields<'a, N>> {
         self.skip_separators();
         if self.text.as_bytes().get(self.at) != Some(&b'{') {
@@ -267,7 +285,9 @@ impl<'a> Values<'a> {
         Some(Ok(fields))
     }
 
-    /// Goes on inside of the next value, if that is a list, up to [`leave`](Self::leave).
+    /// Continues inside the next value if that is an array, until [`leave`](Self::leave).
+    ///
+    /// Returns whether it is one.
     pub fn enter_list(&mut self) -> bool {
         self.skip_separators();
         let is_list = self.text.as_bytes().get(self.at) == Some(&b'[');
@@ -275,12 +295,12 @@ impl<'a> Values<'a> {
         is_list
     }
 
-    /// Goes past the bracket that ends what was entered.
+    /// Moves past the bracket that ends the current array or object.
     pub fn leave(&mut self) {
         self.at += 1;
     }
 
-    /// Where the syntax is right, these separate one value from the next.
+    /// Moves past what separates two values, if the syntax is valid.
     fn skip_separators(&mut self) {
         let bytes = self.text.as_bytes();
         while let Some(b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
@@ -301,10 +321,10 @@ impl<'a> Iterator for Values<'a> {
     }
 }
 
-/// The place after the value that begins here; `None` if it is cut off, or none begins here.
+/// Returns the offset after the value at `begin`; `None` if it is cut off or missing.
 ///
-/// The syntax of the whole is checked once, by [`Value::parse`]: here only the end of a value is looked for, since each
-/// level of an answer passes over those below it.
+/// [`Value::parse`] checks the syntax of the whole body once. Here, only the end of a value is
+/// searched for, because each level of a response passes over the levels below it.
 fn end_of_value(bytes: &[u8], begin: usize) -> Option<usize> {
     match bytes.get(begin)? {
         b'"' => end_of_text(bytes, begin),
@@ -318,7 +338,7 @@ fn end_of_value(bytes: &[u8], begin: usize) -> Option<usize> {
     }
 }
 
-/// The place after the quotation mark that ends the text which begins here.
+/// Returns the offset after the closing quotation mark of the text at `begin`.
 fn end_of_text(bytes: &[u8], begin: usize) -> Option<usize> {
     let mut at = begin + 1;
     loop {
@@ -326,12 +346,12 @@ fn end_of_text(bytes: &[u8], begin: usize) -> Option<usize> {
         if bytes[at] == b'"' {
             return Some(at + 1);
         }
-        // What is escaped ends nothing.
+        // An escaped character ends nothing.
         at += 2;
     }
 }
 
-/// The place after the list or object that begins here.
+/// Returns the offset after the array or object at `begin`.
 fn end_of_nested(bytes: &[u8], begin: usize) -> Option<usize> {
     let (mut at, mut depth) = (begin, 0_usize);
     loop {
@@ -351,7 +371,7 @@ fn end_of_nested(bytes: &[u8], begin: usize) -> Option<usize> {
     }
 }
 
-/// The text that stands between two quotation marks.
+/// Returns the text between two quotation marks without its escapes.
 fn unescape(raw: &str) -> Option<LossyText<'_>> {
     let mut kept = String::from('"');
     let mut rest = raw;
@@ -377,7 +397,7 @@ fn unescape(raw: &str) -> Option<LossyText<'_>> {
     let all = rest.floor_char_boundary(all);
     kept.push_str(&rest[..all]);
     if all < rest.len() {
-        // So that two of them stay two.
+        // Two texts that are cut stay different.
         let _ = write!(kept, "{:08x}", crc32fast::hash(raw.as_bytes()));
     }
     kept.push('"');

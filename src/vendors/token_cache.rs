@@ -1,5 +1,7 @@
-//! A token that we minted ourselves: kept until shortly before its end, replaced once it is refused, and
-//! asked for by one request however many wait for it.
+//! Cache of a token that the exporter obtains itself.
+//!
+//! The token is cached until shortly before its expiry, and replaced once it is rejected.
+//! Concurrent callers share one token request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +12,30 @@ use tokio::time::Instant;
 
 use crate::model::error::{PollError, Reason};
 
-/// How long before its end a token is replaced; half of its life, if that is shorter.
+/// Time before its expiry at which a token is renewed, at most half of its lifetime.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
-/// How long a renewal that failed is not tried again while the kept token still serves, and a credential that
-/// was refused, or answered by something that is no token, not at all.
+/// Time until a failed token request is repeated.
+///
+/// It applies to a renewal while the cached token is valid, to a rejected credential, and to a
+/// response without a token.
 const RENEW_AGAIN: Duration = Duration::from_mins(1);
-/// No token is taken to live shorter: it would be asked for at every request.
+/// Minimum lifetime of a token: a shorter one would be requested before every request.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
-/// A minted token, and what the vendor said beside it.
+/// A token, and other values of its response.
 #[derive(Debug)]
 pub struct Token<T> {
     /// The token.
     pub secret: SecretString,
-    /// What came with it.
+    /// Other values of the response.
     pub extra: T,
     minted: Instant,
     lifetime: Duration,
 }
 
 impl<T> Token<T> {
-    /// A token minted now, which lives this long.
+    /// Creates a token that was issued now.
     pub fn new(secret: SecretString, lifetime: Duration, extra: T) -> Self {
         Self {
             secret,
@@ -41,7 +45,7 @@ impl<T> Token<T> {
         }
     }
 
-    /// How long it lives, from its making.
+    /// Returns the time from issue to expiry.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
@@ -55,7 +59,7 @@ impl<T> Token<T> {
     }
 }
 
-/// Keeps one token.
+/// Cache of one token.
 #[derive(Debug)]
 pub struct TokenCache<T> {
     kept: Mutex<CachedToken<T>>,
@@ -64,11 +68,13 @@ pub struct TokenCache<T> {
 #[derive(Debug)]
 struct CachedToken<T> {
     token: Option<Arc<Token<T>>>,
-    /// What the kept token was minted from.
+    /// Fingerprint of the credential that the token was issued for.
     credential: Option<u64>,
-    /// When a token was refused that had just replaced a refused one: the next would be, too.
+    /// Time at which a token was rejected that had just replaced a rejected one.
+    ///
+    /// The next one would be rejected as well.
     futile: Option<Instant>,
-    /// The last failure, and the credential that it was of.
+    /// Last failed token request, and the credential that it used.
     failure: Option<TokenFailure>,
 }
 
@@ -93,7 +99,7 @@ impl<T> Default for TokenCache<T> {
 }
 
 impl<T> TokenCache<T> {
-    /// Calls with the kept token, and once more with a new one if that is refused.
+    /// Runs `call` with the cached token, and once more with a new one if that is rejected.
     pub async fn with<R, F, G>(
         &self,
         credential: Option<u64>,
@@ -128,8 +134,10 @@ impl<T> TokenCache<T> {
         }
     }
 
-    /// The kept token, or a new one if it is about to end. If there is no new one to be had, the kept one
-    /// serves until its end. `credential` tells what it would be minted from.
+    /// Returns the cached token, or a new one if it is about to expire.
+    ///
+    /// If the renewal fails, the cached token is used until it expires. `credential` is the
+    /// fingerprint of the credential for a new token.
     pub async fn get<F>(
         &self,
         credential: Option<u64>,
@@ -170,7 +178,7 @@ impl<T> TokenCache<T> {
         }
     }
 
-    /// A token other than this one, which the vendor refused.
+    /// Returns a token other than `refused`, which the vendor rejected.
     async fn replace<F>(
         &self,
         refused: &Arc<Token<T>>,
@@ -203,7 +211,7 @@ impl<T> CachedToken<T> {
         F: Future<Output = Result<Token<T>, PollError>>,
     {
         if let Some(failure) = &self.failure {
-            // Whoever waited while it failed shares the failure, instead of asking again.
+            // A caller that waited during the failure shares it, instead of requesting again.
             let shared = failure.at > asked;
             let refused = (failure.error.is_refused_credential()
                 || failure.error.reason == Reason::Decode)

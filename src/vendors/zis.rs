@@ -1,9 +1,10 @@
-//! Zendesk Integration Services: the connections of an integration,
-//! `GET /api/services/zis/integrations/{integration}/connections/all`.
+//! Zendesk Integration Services (ZIS): the connections of an integration.
 //!
-//! Sources: Zendesk's API reference ("All Connections", "Pagination", "Rate limits") as of 2026, and what
-//! users report from live accounts: the texts of a 401, which are no JSON; that a token belongs to one
-//! integration; that `after` can be there on the last page.
+//! The endpoint is `GET /api/services/zis/integrations/{integration}/connections/all`.
+//!
+//! Sources: Zendesk's API reference ("All Connections", "Pagination", "Rate limits") as of 2026,
+//! and reports of users from live accounts. Users report that the texts of a 401 are not JSON, that
+//! a token belongs to one integration, and that `after` can be present on the last page.
 
 mod admin;
 mod settings;
@@ -29,7 +30,7 @@ use stored::{CURRENT_TOKEN, Stored};
 
 const CONNECTIONS_ALL: &str = "connections_all";
 
-/// The vendor's maximum of `page[size]`.
+/// Vendor's maximum of `page[size]`.
 const PAGE_SIZE: u32 = 100;
 
 static ZIS: System = System {
@@ -45,8 +46,9 @@ static ZIS: System = System {
     quotas,
 };
 
-/// The window is a minute: of either family of headers, whichever is there. One that is used up and does
-/// not tell its end, ends within that minute.
+/// Reads the quota of the current minute, from either family of headers.
+///
+/// An exhausted quota without a reset time resets within that minute.
 fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
     let newer = ratelimit(headers, "60", date);
     let limit = newer
@@ -67,20 +69,20 @@ fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
     told.then_some(quota).into_iter().collect()
 }
 
-/// How an account is reached.
+/// Checked configuration of an account, from which its source is created.
 #[derive(Debug)]
 struct Access {
     tokens: Tokens,
-    /// How many integrations are listed, at least.
+    /// Lower bound of the number of integrations: the configured ones, or 1.
     targets: usize,
 }
 
-/// Where the token of an integration comes from.
+/// Origin of the integrations' tokens.
 #[derive(Debug)]
 enum Tokens {
     /// From a file or the environment, by integration.
     Stored(BTreeMap<String, Secret>),
-    /// Made with an administrator's client.
+    /// Obtained with an administrator's client.
     Minted(AdminClient),
 }
 
@@ -118,7 +120,7 @@ impl Connect for Access {
     }
 }
 
-/// One subdomain.
+/// Source of one subdomain.
 struct Zis {
     client: Client,
     credentials: Credentials,
@@ -216,7 +218,7 @@ impl Source for Zis {
         }
     }
 
-    /// The connection's name, whatever its type.
+    /// Returns the name of the connection, for every type.
     fn matches_expected<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
         Some(connection.id)
     }
@@ -252,7 +254,9 @@ impl Zis {
     }
 }
 
-/// Takes a page into the draft, and gives the cursor of the next one, if more was announced. Public for benchmarks.
+/// Adds a page to the listing builder, and returns the cursor of the next page, if any.
+///
+/// Public for benchmarks.
 #[doc(hidden)]
 pub fn read_page(
     answer: &VendorResponse,
@@ -261,10 +265,13 @@ pub fn read_page(
     answer.read(|page| wire::page(page, builder))
 }
 
-/// RFC 3339, with fractions or without. What a token that never expires shows is not documented: empty, any date before
-/// 1971 (such as Go's year 1), and any from the year 9000 on (such as the last day of 9999) are no date.
+/// Parses an RFC 3339 date, with or without a fraction of a second.
+///
+/// The vendor does not document the date of a token that never expires. An empty text is `None`. So
+/// is a date before 1971 (such as Go's year 1) or from the year 9000 on (such as the last day of
+/// 9999).
 fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
-    // The last of them, and those of five digits, cannot even be held.
+    // `Timestamp` cannot even hold the last day of 9999, nor years of five digits.
     if text.is_empty() || year(text).is_some_and(|year| !(1970..9000).contains(&year)) {
         return Ok(None);
     }
@@ -272,19 +279,21 @@ fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
     Ok((date.as_second() >= 31_536_000).then_some(date))
 }
 
-/// The year of what begins as a date does.
+/// Returns the year of a text that begins like a date.
 fn year(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let (year, rest) = text.split_once('-')?;
     let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
     let dates = two(rest.get(..2)?) && rest.get(2..3)? == "-" && two(rest.get(3..5)?);
     let digits = year.len() >= 4 && year.bytes().all(|b| b.is_ascii_digit());
-    // More digits than fit are a year that is far away.
+    // A year with more digits than fit is far away.
     (dates && digits).then(|| year.parse().unwrap_or(u64::MAX))
 }
 
-/// Reads an error body: JSON, or plain text. A token of another integration, and an integration that does
-/// not exist, give the same 401 "Authorization failed due to integration mismatch".
+/// Reads an error body: JSON, or plain text.
+///
+/// A token of another integration and an integration that does not exist cause the same 401:
+/// "Authorization failed due to integration mismatch".
 pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
     let start = &answer.body[..answer.body.len().min(1024)];
     let mismatch = String::from_utf8_lossy(start)

@@ -1,7 +1,7 @@
 //! Zuora Multi-entity: the connections of an entity, `GET /v1/entity-connections`.
 //!
-//! Sources: Zuora's API reference ("Multi-entity: List connections", "List entities", "Create an OAuth
-//! token", "Rate limits", "Error handling"), as of January 2026.
+//! Sources: Zuora's API reference ("Multi-entity: List connections", "List entities", "Create an
+//! OAuth token", "Rate limits", "Error handling"), as of January 2026.
 
 pub(crate) mod page;
 mod settings;
@@ -33,9 +33,9 @@ const OAUTH_TOKEN: &str = "oauth_token";
 const ENTITIES: &str = "entities";
 const ENTITY_CONNECTIONS: &str = "entity_connections";
 
-/// The vendor's maximum of `pageSize`.
+/// Vendor's maximum of `pageSize`.
 const PAGE_SIZE: u32 = 300;
-/// How long a token lives if the answer does not say so: less than the documented 3599 s.
+/// Lifetime of a token whose response has none: less than the documented 3599 s.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(30);
 
 static ZUORA: System = System {
@@ -53,8 +53,10 @@ static ZUORA: System = System {
     quotas,
 };
 
-/// The tenant's window that is closest to its end, and the requests at once. The token endpoint's own
-/// `X-RateLimit-…-minute` is the quota of an address, which others may share, and has no reset to wait for.
+/// Reads two quotas: the tenant's window that is closest to its end, and concurrent requests.
+///
+/// The token endpoint's own `X-RateLimit-…-minute` is not read. It is the quota of an IP address,
+/// which others may share, and it has no reset time to wait for.
 fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
     let concurrency = Quota {
         window: "concurrency",
@@ -69,13 +71,15 @@ fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
         .collect()
 }
 
-/// An entity id as it is compared and shown: 32 hexadecimal digits, without hyphens, in lower case.
+/// Returns an entity id as it is compared and exported; `None` if it is not one.
+///
+/// It has 32 hexadecimal digits in lower case, without hyphens.
 fn entity_id(text: &str) -> Option<String> {
     let id = normal(text);
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
-/// Ids come with hyphens and without; both mean the same.
+/// Removes hyphens and lowers the case: ids with and without hyphens mean the same.
 fn normal(id: &str) -> String {
     id.chars()
         .filter(|c| *c != '-')
@@ -83,7 +87,7 @@ fn normal(id: &str) -> String {
         .collect()
 }
 
-/// The documented form of the header `Zuora-Entity-Ids`: 8-4-4-4-12 digits.
+/// Returns an id in the documented form of the header `Zuora-Entity-Ids`: 8-4-4-4-12 digits.
 fn hyphenated(id: &str) -> String {
     let mut id = id.to_owned();
     for at in [20, 16, 12, 8] {
@@ -94,7 +98,7 @@ fn hyphenated(id: &str) -> String {
     id
 }
 
-/// Why none of the entities that the tenant lists is followed.
+/// Returns the error of a tenant whose listed entities are all unusable.
 fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
     let (reason, remedy) = if provisioned == 0 {
         (Reason::NotFound, "provision one")
@@ -108,14 +112,14 @@ fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
     PollError::new(reason, ENTITIES, detail)
 }
 
-/// How an account is reached.
+/// Checked configuration of an account, from which its source is created.
 #[derive(Debug)]
 struct Access {
     client_id: Secret,
     client_secret: Secret,
     follow: bool,
     names: BTreeMap<String, String>,
-    /// The one configured entity, if it is one.
+    /// The configured entity, if there is exactly one.
     only: Option<String>,
     host: String,
 }
@@ -147,7 +151,7 @@ impl Connect for Access {
             Some("rest.apisandbox" | "rest.sandbox.na" | "rest.sandbox.eu") => {
                 limits("API Sandbox", 2_500, 5_000, 10_000)
             }
-            // A Central Sandbox, at the same address, has the limits of Production.
+            // A Central Sandbox has the same host, but the limits of Production.
             Some("rest.test" | "rest.test.eu" | "rest.test.ap") => {
                 limits("Developer Sandbox", 12_500, 25_000, 50_000)
             }
@@ -161,32 +165,34 @@ impl Connect for Access {
         }
     }
 
-    /// A token lives 3599 s and is renewed 300 s before its end.
+    /// Returns 27: a token lives 3599 s, and is renewed 300 s before its expiry.
     fn tokens_per_day(&self) -> u64 {
         27
     }
 }
 
-/// What discovery learned and listings need.
+/// What discovery learned and listings need, for the state directory.
 #[derive(Serialize, Deserialize)]
 struct Memory {
     names: BTreeMap<String, String>,
     entity_without_header: Option<String>,
 }
 
-/// One tenant.
+/// Source of one tenant.
 struct Zuora {
     client: Client,
     client_id: Secret,
     client_secret: Secret,
     follow: bool,
     configured_names: Arc<BTreeMap<String, String>>,
-    /// What the tenant calls its entities.
+    /// The tenant's own names of its entities.
     names: Mutex<Arc<BTreeMap<String, String>>>,
     tokens: TokenCache<BTreeSet<String>>,
     only: Option<String>,
-    /// The one entity that is asked for without the header: the list of entities is refused, perhaps by a
-    /// tenant without Multi-entity, and the token reaches no other one.
+    /// The only entity, which is requested without the header `Zuora-Entity-Ids`.
+    ///
+    /// It is set if the list of entities was refused, perhaps by a tenant without Multi-entity, and
+    /// the token reaches no other entity.
     entity_without_header: Mutex<Option<String>>,
     asked: AtomicU64,
 }
@@ -313,7 +319,7 @@ impl Source for Zuora {
         Secret::pair_fingerprint(&self.client_id, &self.client_secret).await
     }
 
-    /// The entity at the other side of a connected row, in either direction.
+    /// Returns the entity on the other side of a connected row, in either direction.
     fn matches_expected<'a>(&self, target: &str, connection: Row<'a>) -> Option<&'a str> {
         let Facts {
             source_entity,
@@ -332,7 +338,7 @@ impl Source for Zuora {
 }
 
 impl Zuora {
-    /// Asks with the kept token, and once more with a new one if that is refused.
+    /// Sends a request with the cached token, and once more with a new one if that is rejected.
     async fn get(
         &self,
         endpoint: &'static str,
@@ -370,7 +376,9 @@ impl Zuora {
         judged.map(|()| answer)
     }
 
-    /// At most 64 characters, none of `: ; " '`; by it the vendor's support can tell our requests from others'.
+    /// Returns an id with which the vendor's support can find the exporter's requests.
+    ///
+    /// It has at most 64 characters, and none of `: ; " '`.
     fn track_id(&self) -> String {
         format!(
             "connections-exporter-{}",
@@ -378,7 +386,7 @@ impl Zuora {
         )
     }
 
-    /// Asks for a token: form-encoded, without an Authorization header.
+    /// Requests a token: form-encoded, without an `Authorization` header.
     async fn mint(&self) -> Result<Token<BTreeSet<String>>, PollError> {
         let read = async |secret: &Secret, what: &str| {
             let problem = |error| format!("{what}: {} {error}", secret.place());

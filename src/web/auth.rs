@@ -1,4 +1,4 @@
-//! Who is let in: the rate limit and passwords of the web configuration, before a request is looked at.
+//! Access control before routing: the rate limit and the users of the web configuration.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{Server, request};
 use crate::web::config::{Verdict, WebSettings};
 
 impl Server {
-    /// Answers one request, if it may come in.
+    /// Returns the response to a request, after access control.
     pub(super) async fn respond(
         &self,
         client: &Arc<ClientConnection>,
@@ -45,8 +45,11 @@ impl Server {
         answer
     }
 
-    /// The answer to a request that is not let in. Health never asks: whoever looks after the process has no
-    /// password, and must not end it because others ask much.
+    /// Returns the response to a refused request; `None` if the request may proceed.
+    ///
+    /// Health and readiness checks need no password and have no rate limit. The supervisor that
+    /// sends them has no password, and must not restart the process because other clients send many
+    /// requests.
     async fn refuse(
         &self,
         settings: &WebSettings,
@@ -106,7 +109,7 @@ impl Server {
     }
 }
 
-/// User and password of `Authorization: Basic` (RFC 7617).
+/// Parses user and password of `Authorization: Basic` (RFC 7617).
 fn credentials(headers: &HeaderMap) -> Option<(String, SecretSlice<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked(6)?;

@@ -1,4 +1,4 @@
-//! The client of one connection: where it is, what it asks, and whether it asks in good faith.
+//! State of one client connection: peer address, number of requests, abandoned responses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,16 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::slots::{Slot, SlotHolder};
 
-/// So many answers that a client abandons one after the other end its connection. Streams that are
-/// opened and reset cost the client next to nothing (CVE-2023-44487).
+/// Consecutive responses that a client may abandon before its connection is closed.
+///
+/// Streams that are opened and reset cost the client next to nothing (HTTP/2 rapid reset,
+/// CVE-2023-44487).
 const ABANDONED: u32 = 100;
 
-/// The client of one connection.
+/// Client of one connection, shared by the tasks of its requests.
 #[derive(Debug)]
 pub(super) struct ClientConnection {
-    /// Where it is.
+    /// Address of the peer.
     pub(super) address: IpAddr,
-    /// Its connection's hold on a place.
+    /// Holder of the connection's slot.
     pub(super) holder: Arc<SlotHolder>,
     requests: AtomicU64,
     abandoned: AtomicU32,
@@ -33,12 +35,12 @@ impl ClientConnection {
         }
     }
 
-    /// How many requests were read.
+    /// Returns the number of requests whose headers were read.
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
     }
 
-    /// The head of a request was read.
+    /// Records that the headers of a request were read, and tracks its response.
     pub(super) fn asks(self: &Arc<Self>) -> Answering {
         self.requests.fetch_add(1, Relaxed);
         self.holder.begin();
@@ -50,7 +52,9 @@ impl ClientConnection {
     }
 }
 
-/// An answer under way, from the head of its request to its last piece.
+/// Response in progress, from its request's headers to its last chunk.
+///
+/// A response that is dropped before `finish` counts as abandoned.
 #[derive(Debug)]
 pub(super) struct Answering {
     client: Arc<ClientConnection>,
@@ -59,12 +63,12 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// The answer has this place among those of its kind.
+    /// Keeps a response slot until the response ends.
     pub(super) fn hold(&mut self, place: Slot) {
         self.place = Some(place);
     }
 
-    /// The client took a piece.
+    /// Records progress: hyper took a chunk, so the client accepts data.
     pub(super) fn progress(&self) {
         self.client.holder.progress();
         if let Some(place) = &self.place {
@@ -72,7 +76,7 @@ impl Answering {
         }
     }
 
-    /// The last piece is on its way.
+    /// Records that hyper took the last chunk.
     pub(super) fn finish(mut self) {
         self.finished = true;
     }

@@ -1,4 +1,4 @@
-//! `--web.config.file`: TLS, passwords and headers of our own server, taken up again when they change.
+//! `--web.config.file`: TLS, users and headers of this server, reloaded when the files change.
 
 mod client_auth;
 mod files;
@@ -24,20 +24,22 @@ pub(crate) use password::{Checks, Verdict};
 pub use settings::WebSettings;
 pub use tls::Tls;
 
-/// How often the files are compared with what was read. Shorter than a health check is patient, so that one
-/// that comes between a new certificate and its being taken up waits for that.
+/// Time between two comparisons of the files with what was read.
+///
+/// Shorter than the timeout of a health probe. A probe that arrives after a certificate was
+/// replaced therefore waits until the new one is loaded.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// What holds for connections and requests now. Without a file: no TLS, no passwords.
+/// Current web configuration. Without a file: no TLS, no users.
 #[derive(Default)]
 pub struct WebConfig {
     file: Option<PathBuf>,
     current: RwLock<Arc<WebSettings>>,
-    /// Held while the files are read, so that two who reload do so one after the other.
+    /// Locked while files are read, so that concurrent reloads run one after another.
     last: Mutex<LastRead>,
 }
 
-/// The last reading.
+/// Result of the last read.
 #[derive(Default)]
 struct LastRead {
     seen: Seen,
@@ -53,7 +55,7 @@ impl fmt::Debug for WebConfig {
 }
 
 impl WebConfig {
-    /// Reads the file and what it names.
+    /// Reads the file and the files that it names.
     pub async fn load(file: &Path) -> Result<Self, ConfigErrors> {
         let (settings, seen) = WebSettings::read(file).await;
         Ok(Self {
@@ -66,14 +68,15 @@ impl WebConfig {
         })
     }
 
-    /// What holds now.
+    /// Returns the settings in force.
     #[must_use]
     pub fn current(&self) -> Arc<WebSettings> {
         self.current.read().clone()
     }
 
-    /// Reads the file and what it names again. What is wrong with them changes nothing but the metric: what held
-    /// before still does.
+    /// Reads the file and the files that it names again.
+    ///
+    /// Sets `gauge` to 1, or to 0 on configuration errors. The earlier settings then stay in force.
     pub async fn reload(&self, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let mut last = self.last.lock().await;
         self.apply(&mut last, gauge).await
@@ -99,8 +102,9 @@ impl WebConfig {
         Ok(())
     }
 
-    /// Compares the files with what was read, and takes up what changed. What is wrong is logged once, until something
-    /// else is, or it is mended.
+    /// Compares the files with the last read, and applies changes.
+    ///
+    /// Configuration errors are logged once, until the errors change or the files are corrected.
     async fn look(&self, gauge: &Gauge) {
         let mut last = self.last.lock().await;
         if last.seen.are_unchanged().await {
@@ -119,7 +123,7 @@ impl WebConfig {
         }
     }
 
-    /// Takes up what changes in the files, for as long as it is polled.
+    /// Applies changes of the files, for as long as the future is polled.
     pub async fn watch(self: Arc<Self>, gauge: Gauge) {
         while self.file.is_some() {
             sleep(LOOK).await;

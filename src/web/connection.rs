@@ -1,4 +1,4 @@
-//! Connections: accepted up to a number, served with deadlines, drained at the end.
+//! Client connections: accepted up to a limit, served with deadlines, closed gracefully.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,39 +23,48 @@ use super::slots::Slots;
 use super::{Server, ServerLimits};
 use crate::web::config::{Tls, WebSettings};
 
-/// How long to wait after an accept that failed, which is a lack of descriptors more often than not.
+/// Pause after a failed `accept`, which most often means that no file descriptor is free.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// That accepting fails is said no more often than this.
+/// Minimum time between two warnings about a failed `accept`.
 const WARN_AGAIN: Duration = Duration::from_mins(1);
 
-/// Answers that one HTTP/2 connection may have under way. Prometheus needs one, a browser some.
+/// Maximum number of concurrent streams of an HTTP/2 connection. Prometheus needs one, a browser a
+/// few.
 const STREAMS: u32 = 8;
 
-/// The most bytes of an answer that wait in the hands of HTTP/2, for each stream. What waits there has no place among the
-/// answers any more, so all connections together can have 128 MiB of it.
+/// Maximum number of bytes that hyper buffers for an HTTP/2 stream.
+///
+/// Buffered bytes no longer hold a response slot. 512 connections of 8 streams can buffer 128 MiB
+/// in total.
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// The most bytes of a request's body that HTTP/2 may send before somebody reads them, which nobody does: its least value.
+/// HTTP/2 flow-control window of a request's body, in bytes.
+///
+/// Bodies are never read, so this is the smallest window that a connection can have.
 const WINDOW: u32 = 65_535;
 
-/// Streams that the client resets before they are looked at, and those that we reset because of what it sends. More end the
-/// connection.
+/// Maximum number of reset streams before the connection is closed.
+///
+/// The limit applies separately to streams that the client resets before they are accepted, and to
+/// streams that the server resets because of an error of the client.
 const RESETS: usize = 20;
 
-/// The most bytes of a request's headers over HTTP/1.1. hyper's own limit is six times that, for each connection.
+/// Maximum size of a request's headers over HTTP/1.1, in bytes.
+///
+/// hyper's default is six times as much, for each connection.
 const HEADERS: usize = 64 * 1024;
 
-/// The most bytes of a request's headers over HTTP/2.
+/// Maximum size of a request's headers over HTTP/2, in bytes.
 const HEADER_LIST: u32 = 16 * 1024;
 
-/// What somebody is told who speaks HTTP where TLS is spoken.
+/// Response to plain HTTP on a TLS address.
 const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
 
-/// What somebody is told who begins with the preface of HTTP/2 where HTTP/1.1 is spoken.
+/// Response to the HTTP/2 preface on a connection that speaks HTTP/1.1.
 const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
 
-/// Accepts until `shutdown`, then gives answers in flight their time.
+/// Accepts connections until `shutdown` is cancelled, then waits for responses in flight.
 pub(super) async fn accept(
     server: Arc<Server>,
     listener: TcpListener,
@@ -80,14 +89,14 @@ pub(super) async fn accept(
             }
         };
         let client = Arc::new(ClientConnection::new(peer.ip().to_canonical()));
-        // Others wait in the kernel's queue meanwhile.
+        // While this waits, new connections queue in the kernel's backlog.
         let place = connections.take(client.holder.clone());
         let Some(place) = shutdown.run_until_cancelled(place).await else {
             break;
         };
         let connection = Box::pin(serve(server.clone(), stream, client, shutdown.clone()));
         open.spawn(async move {
-            // Without a goodbye, which could wait for the client.
+            // An evicted connection is dropped at once: a graceful close could wait for the client.
             place.holder.ended.run_until_cancelled(connection).await;
             drop(place);
         });
@@ -97,14 +106,16 @@ pub(super) async fn accept(
     let _ = timeout(server.limits.drain, open.wait()).await;
 }
 
-/// Serves one connection by the settings that hold when it comes, and until others do.
+/// Serves one connection under the settings that are current when it starts.
+///
+/// The connection ends once other settings replace these.
 async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
     client: Arc<ClientConnection>,
     shutdown: CancellationToken,
 ) {
-    // A page is sent in few large writes; waiting for more of it would only delay its end.
+    // A page is sent in few large writes, so Nagle's algorithm would only delay its end.
     let _ = stream.set_nodelay(true);
     let ServerLimits {
         handshake: allowed,
@@ -135,7 +146,7 @@ async fn serve(
     tokio::select! { () = serving => {}, () = first => {} }
 }
 
-/// Ends if the first request is not read in time.
+/// Completes if no request was read within `allowed`; otherwise never completes.
 async fn first_request(client: Arc<ClientConnection>, allowed: Duration) {
     sleep(allowed).await;
     if client.requests() > 0 {
@@ -145,7 +156,7 @@ async fn first_request(client: Arc<ClientConnection>, allowed: Duration) {
 
 type TlsStream<S> = tokio_rustls::server::TlsStream<S>;
 
-/// `None` if the two did not come to terms.
+/// Performs the TLS handshake; `None` if no TLS connection results.
 async fn handshake(
     server: &Server,
     tls: &Tls,
@@ -154,9 +165,9 @@ async fn handshake(
 ) -> Option<TlsStream<WriteDeadline<TcpStream>>> {
     let mut first = [0];
     stream.peek(&mut first).await.ok()?;
-    // A method of HTTP; TLS begins with byte 22.
+    // An HTTP request begins with a method in capitals, a TLS record with byte 22.
     if first[0].is_ascii_uppercase() {
-        // What is not read would end the connection before the answer is there.
+        // Closing a socket with unread data resets the connection, and the response could be lost.
         let _ = stream.read(&mut [0; 4096]).await;
         let _ = stream.write_all(NOT_TLS.as_bytes()).await;
         return None;
@@ -165,13 +176,14 @@ async fn handshake(
     match tls.acceptor().accept(stream).into_fallible().await {
         Ok(stream) => Some(stream),
         Err((error, mut stream)) => {
-            // A client that goes away is no event of ours.
+            // Only TLS errors are warnings: a client that disconnects is normal.
             let refused = error.get_ref().and_then(|error| error.downcast_ref());
             if let Some(refused) = refused {
                 server.refusals.log(client.address, refused);
             }
             tracing::debug!(%error, "no TLS connection came about");
-            // Closed before the client's last words are read, it would lose the alert that tells it why.
+            // Closing a socket with unread data resets the connection, and the TLS alert could be
+            // lost.
             let _ = stream.shutdown().await;
             while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
             None
@@ -192,17 +204,17 @@ async fn http1(
         ..
     } = server.limits;
     let mut http = http1::Builder::new();
-    // Without the timer, hyper's timeout for headers does nothing. It runs between requests, too.
+    // hyper ignores the header timeout without a timer. The timeout also runs between requests.
     http.max_buf_size(HEADERS);
     http.timer(TokioTimer::new()).header_read_timeout(idle);
-    // A client may close its side once it has asked.
+    // A client may half-close the connection after its request.
     http.half_close(true);
     let ended = client.holder.ended.clone();
     let service = service_fn(move |request| {
         let (server, client) = (server.clone(), client.clone());
         async move {
             let mut answer = server.respond(&client, request).await;
-            // Ended between two requests, it could meet one that is on its way.
+            // Closing between two requests could race with a request that is already on its way.
             if settings.retired.is_cancelled() {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(header::CONNECTION, close);
@@ -248,7 +260,7 @@ async fn http2(
     let end = async {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            // HTTP/2 tells the client which requests it must send again on another connection.
+            // HTTP/2 can end at any time: GOAWAY says which requests the client must send again.
             () = settings.retired.cancelled() => {}
             () = idle(&asked, header) => {}
         }
@@ -257,8 +269,9 @@ async fn http2(
     until(Pin::new(&mut connection), end, write).await;
 }
 
-/// Ends once nothing was asked for so long. Over HTTP/2 this stands for hyper's timeout for headers, and makes
-/// pings to find dead clients needless.
+/// Completes once no request has arrived for `allowed`.
+///
+/// Over HTTP/2 this replaces hyper's header timeout. It also makes keep-alive pings unnecessary.
 async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
     loop {
         let end = *asked.lock() + allowed;
@@ -269,7 +282,10 @@ async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
     }
 }
 
-/// Serves until the end, then what is under way then, for as long as one answer may take. Returns what ended it early.
+/// Serves until `end`, then shuts down gracefully.
+///
+/// `answers` limits the shutdown to the time that one response may take. Returns the error that
+/// ended the connection early, if any.
 async fn until<C>(
     mut connection: Pin<&mut C>,
     end: impl Future<Output = ()>,
@@ -285,7 +301,7 @@ where
             timeout(answers, connection).await
         }
     };
-    // A client that goes away, or is too slow, is no event of ours.
+    // A client that disconnects or is too slow is normal, so this is not a warning.
     let error = ended.ok()?.err()?;
     tracing::debug!(%error, "connection ended early");
     Some(error)

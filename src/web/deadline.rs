@@ -1,4 +1,4 @@
-//! How long an answer may take to leave, and how much a client may send without asking for one.
+//! Deadline for sending a response, and a limit on data that a client sends between requests.
 
 use std::io;
 use std::pin::Pin;
@@ -13,23 +13,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_connection::ClientConnection;
 
-/// The most bytes that a client may send between two requests: twice what a request's head may have. Pings, settings, resets,
-/// frames without content and bodies that nobody reads take our time, and ask nothing.
+/// Maximum number of bytes that a client may send between two requests.
+///
+/// This is twice the limit of a request's headers. Pings, settings, resets, empty frames and unread
+/// bodies cost CPU and request nothing.
 const UNASKED: u64 = 128 * 1024;
 
-/// It may send one byte more for so many that it is sent, since over HTTP/2 it must say what it took.
+/// Number of bytes sent to the client for each additional byte that it may send.
+///
+/// An HTTP/2 client must acknowledge the data that it receives.
 const ACKNOWLEDGED: u64 = 8;
 
 tokio::task_local! {
     static SENDER: CancellationToken;
 }
 
-/// What ends the sender of the answer that is being made here: a stream over HTTP/2, else the connection.
+/// Returns the token that ends the sender of the current response.
+///
+/// The sender is the stream over HTTP/2, and the connection over HTTP/1.1.
 pub(super) fn sender() -> CancellationToken {
     SENDER.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Makes answers whose sender is ended by this token.
+/// Runs `answers` with `end` as the token that ends their sender.
 pub(super) fn sent_by<F: Future>(
     end: CancellationToken,
     answers: F,
@@ -37,8 +43,10 @@ pub(super) fn sent_by<F: Future>(
     SENDER.scope(end, answers)
 }
 
-/// Gives each answer of an HTTP/2 connection its time. A client that grants no room for it lets no write wait, so
-/// [`WriteDeadline`] would not see it.
+/// Executor that limits the time of each response on an HTTP/2 connection.
+///
+/// A client that grants no flow-control window blocks no write, so [`WriteDeadline`] would not
+/// notice it.
 #[derive(Clone, Copy)]
 pub(super) struct AnswerDeadline(pub(super) Duration);
 
@@ -54,12 +62,14 @@ where
     }
 }
 
-/// Ends a connection whose client does not take an answer in time. The time is for the whole answer: one
-/// that takes a byte now and then would hold it for ever. Also ends one whose client sends much and asks nothing.
+/// Stream that fails if the client does not receive a response in time.
+///
+/// The deadline covers the whole response: a client that reads a byte now and then would otherwise
+/// hold it forever. The stream also fails if the client sends much data without a request.
 pub(super) struct WriteDeadline<S> {
     stream: S,
     client: Arc<ClientConnection>,
-    /// The requests that were read when these were counted anew.
+    /// Number of requests when `unasked` and `sent` were last reset.
     requests: u64,
     unasked: u64,
     sent: u64,
@@ -82,8 +92,10 @@ impl<S> WriteDeadline<S> {
         }
     }
 
-    /// Passes on the result of a write. Time runs from the first that has to wait until the client asks
-    /// for something else: a flush is no end, since hyper flushes a long answer in parts.
+    /// Returns the result of a write, or fails after the deadline.
+    ///
+    /// The deadline runs from the first write that has to wait, until the client sends data. A
+    /// flush does not stop it, because hyper flushes a long response in parts.
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -91,7 +103,7 @@ impl<S> WriteDeadline<S> {
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
             self.sent += bytes as u64;
-            // The end of an answer may be waiting here, long after it was handed over.
+            // The end of a response may still wait here, long after hyper took its last chunk.
             if self.waiting {
                 self.client.holder.progress();
             }
@@ -107,7 +119,7 @@ impl<S> WriteDeadline<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Counts what the client sent since its last request.
+    /// Counts bytes that the client sent since its last request; fails above the limit.
     fn count(&mut self, read: u64) -> io::Result<()> {
         let requests = self.client.requests();
         if requests != self.requests {

@@ -1,21 +1,22 @@
-//! How many files the process may have open, and how many of these are for clients.
+//! The limit of open files, and the share of it for client connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ServerLimits;
 
-/// More than this helps nobody; some containers allow a billion.
+/// Maximum limit to request. More is of no use, and some containers allow a billion.
 const MOST: u64 = 1 << 20;
 
-/// What the process has open anyway: its sockets and timers, and files of the configuration and of the
-/// state folder while they are read or written.
+/// Descriptors that are open in any case: sockets and timers, and files of the configuration and of
+/// the state directory while they are read or written.
 const RESERVED: u64 = 32;
 
-/// Below it, a scraper could not be served beside a health check.
+/// Minimum number of connections: one for a scraper and one for a health check.
 const LEAST_CONNECTIONS: usize = 2;
 
-/// Raises the soft limit of open files to the hard one, and gives what holds then. The soft one is low for
-/// programs that use `select`, which this one does not.
+/// Raises the soft limit of open files to the hard limit, and returns the limit in force.
+///
+/// The soft limit is low for programs that use `select`, which this one does not.
 pub(crate) fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let now = limit.current.unwrap_or(u64::MAX);
@@ -31,8 +32,10 @@ pub(crate) fn raise_descriptors() -> u64 {
 }
 
 impl ServerLimits {
-    /// Leaves room for everything else among so many descriptors: as many connections to vendors as to clients, and
-    /// files.
+    /// Lowers the number of connections to what the file descriptors allow.
+    ///
+    /// The remaining descriptors are for files, and for as many connections to vendors as to
+    /// clients.
     pub(crate) fn fit(&mut self, descriptors: u64) {
         let free = descriptors.saturating_sub(RESERVED) / 2;
         let fits = usize::try_from(free).unwrap_or(usize::MAX);

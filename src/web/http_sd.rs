@@ -1,5 +1,5 @@
-//! What Prometheus' HTTP service discovery is told: a target for each account and one for the exporter itself, which are
-//! together the whole page.
+//! Prometheus HTTP service discovery: a target for each account and one for the exporter itself,
+//! which together are the whole metrics page.
 
 use std::net::Ipv6Addr;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 
 use super::response;
 
-/// The longest name that DNS knows.
+/// Maximum length of a DNS name, in bytes.
 const LONGEST_NAME: usize = 253;
 
-/// How the page is reached.
+/// Scheme and path under which Prometheus scrapes the metrics page.
 pub(super) struct ServiceDiscovery<'a> {
-    /// Whether we speak TLS.
+    /// Whether the server speaks TLS.
     pub(super) tls: bool,
-    /// The path of the page.
+    /// Path of the metrics page.
     pub(super) telemetry_path: &'a str,
 }
 
-/// One of Prometheus' target groups.
+/// Target group in Prometheus' format.
 #[derive(Serialize)]
 struct TargetGroup<'a> {
     targets: [&'a str; 1],
     labels: TargetLabels<'a>,
 }
 
-/// A label `__param_x` becomes the parameter x of the scrape.
+/// Labels of a target. A label `__param_x` becomes the URL parameter `x` of the scrape.
 #[derive(Serialize)]
 struct TargetLabels<'a> {
     #[serde(rename = "__scheme__")]
@@ -45,7 +45,7 @@ enum TargetParams<'a> {
         system: &'a str,
         #[serde(rename = "__param_account")]
         account: &'a str,
-        /// Without it the `up` of all accounts would be one series.
+        /// Without it, the `up` of all accounts would be one series.
         instance: String,
     },
     Own {
@@ -55,7 +55,10 @@ enum TargetParams<'a> {
 }
 
 impl ServiceDiscovery<'_> {
-    /// The answer to a request, in JSON. Fails with a sentence if it does not name a host that could be scraped.
+    /// Returns all target groups as JSON.
+    ///
+    /// Fails with a sentence if the request has parameters, or names no host that Prometheus can
+    /// scrape.
     pub(super) fn groups<B>(
         &self,
         request: &Request<B>,
@@ -89,7 +92,7 @@ impl ServiceDiscovery<'_> {
     }
 }
 
-/// The host that was asked, with its port where it names one.
+/// Returns the host of a request, with its port if the request names one.
 fn host<B>(request: &Request<B>) -> Result<&str, String> {
     let named = request.headers().get_all(header::HOST).iter().count();
     let asked = response::asked(request).filter(|_| named <= 1);
@@ -100,7 +103,8 @@ fn host<B>(request: &Request<B>) -> Result<&str, String> {
     })
 }
 
-/// Whether it is `host` or `host:port` as Prometheus can scrape it. Names may have underscores, as Docker's do.
+/// Whether Prometheus can scrape this `host` or `host:port`. Names may contain underscores, as
+/// Docker's do.
 fn is_address(asked: &str) -> bool {
     let (host, port) = match asked.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),

@@ -1,4 +1,4 @@
-//! Addresses to listen on, spelled as Prometheus' exporters spell them.
+//! Listen addresses in the syntax of Prometheus exporters, and the sockets bound to them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,14 +8,15 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
-/// The port that is listened on if none is named.
+/// Default port, which error messages suggest.
 const PORT: u16 = 9932;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections in the kernel's backlog.
 const BACKLOG: i32 = 1024;
 
-/// Checks how an address to listen on is spelled, as far as that can be told without a resolver: the
-/// text itself, or what is wrong with it and what to write.
+/// Validates the syntax of a listen address, without resolving names.
+///
+/// Returns the text unchanged. The error says what is wrong and what to write instead.
 pub fn listen_address(text: &str) -> Result<String, String> {
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
@@ -45,13 +46,14 @@ pub fn listen_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// Binds `host:port`, or `:port` for every address of the machine, IPv6 and IPv4.
+/// Binds `host:port`, or `:port` for every IPv6 and IPv4 address of the machine.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     let mut problem = None;
     for address in resolve(address).await? {
         match listen(address) {
             Ok(listener) => return Ok(listener),
-            // A machine without IPv6 has IPv4; a port in use stays in use.
+            // The next address may work: a machine without IPv6 has IPv4. A port in use does not
+            // become free at the next address.
             Err(error) => {
                 let taken = error.kind() == io::ErrorKind::AddrInUse;
                 problem = Some(error);
@@ -97,7 +99,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        // Dual stack for [::], whatever the machine's default.
+        // `[::]` is dual-stack, whatever the default of the system.
         socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
     }
     socket.set_reuse_address(true)?;
@@ -106,7 +108,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// The sockets that systemd passes to this process.
+/// Returns the listening sockets that systemd passes to this process.
+///
+/// Fails if systemd passes none, or one that does not listen for TCP.
 pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
     let mut passed = ListenFd::from_env();
     if passed.len() == 0 {
@@ -134,13 +138,15 @@ pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Where somebody on this machine reaches a listen address: loopback for an unspecified one.
+/// Returns the address at which a local client reaches a listen address.
+///
+/// Loopback replaces an unspecified address.
 pub async fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
     let Some(mut reached) = resolve(address).await?.into_iter().next() else {
         bail!("{address} names no address: expected host:port or :port")
     };
     if reached.ip().is_unspecified() {
-        // IPv4 loopback reaches a dual-stack socket, and a machine without IPv6.
+        // IPv4 loopback also reaches a dual-stack socket, and works on a machine without IPv6.
         reached.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     Ok(reached)

@@ -1,4 +1,4 @@
-//! TLS connections that do not come about: one line of the log a minute, however many there are.
+//! Log of refused TLS connections: at most one line a minute.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use rustls::{AlertDescription, CertificateError, Error};
 use tokio::time::Instant;
 
-/// How often one is logged.
+/// Minimum time between two log lines.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// The connections that did not come about.
+/// Refused TLS connections, counted between two log lines.
 #[derive(Debug, Default)]
 pub(super) struct RefusedConnections(Mutex<RefusalLog>);
 
@@ -21,7 +21,9 @@ struct RefusalLog {
 }
 
 impl RefusedConnections {
-    /// Logs one, with how many were not logged before it.
+    /// Logs a refused connection, unless one was logged within the last minute.
+    ///
+    /// The line contains the number of connections that were refused since the previous line.
     pub(super) fn log(&self, client: IpAddr, error: &Error) {
         let Some(others) = self.due() else {
             return;
@@ -30,7 +32,8 @@ impl RefusedConnections {
         tracing::warn!(%client, reason, others, "a TLS connection was refused");
     }
 
-    /// How many were not logged since the last that was; `None` if this one is not to be, either.
+    /// Records a refused connection. Returns how many were not logged before it, or `None` if this
+    /// one is not logged either.
     fn due(&self) -> Option<u64> {
         let (mut log, now) = (self.0.lock(), Instant::now());
         if log.last.is_some_and(|last| now < last + INTERVAL) {
@@ -42,7 +45,8 @@ impl RefusedConnections {
     }
 }
 
-/// Why it did not come about, in words of ours: those of the library may hold what the client sent.
+/// Describes an error in fixed text, because rustls' own text may contain data that the client
+/// sent.
 fn reason(error: &Error) -> &'static str {
     match error {
         Error::NoCertificatesPresented => "the client shows no certificate",
@@ -69,8 +73,8 @@ fn reason(error: &Error) -> &'static str {
             CertificateError::UnhandledCriticalExtension => {
                 "the client's certificate has a critical extension that is not known here"
             }
-            // webpki's own errors have no variant here, and their type is not public. Such a certificate is looked up in
-            // the file before: it is not there.
+            // webpki's errors have no variant of their own here, and their type is not public. Such
+            // a certificate was looked up in `client_ca_file` before, and is not in it.
             CertificateError::Other(other)
                 if format!("{other:?}").contains("CaUsedAsEndEntity") =>
             {

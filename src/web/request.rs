@@ -1,4 +1,4 @@
-//! What a request must be like before anybody looks at what it asks (RFC 9110, RFC 9112).
+//! Checks of a request's form, before access control and routing (RFC 9110, RFC 9112).
 
 use std::net::Ipv6Addr;
 
@@ -8,10 +8,10 @@ use percent_encoding::percent_decode_str;
 
 use super::response::{self, HttpResponse, text};
 
-/// The most bytes of a request's target. RFC 9110, 4.1 asks for at least 8000.
+/// Maximum length of a request target, in bytes. RFC 9110, 4.1 asks for at least 8000.
 const TARGET: usize = 32 * 1024;
 
-/// The methods that HTTP has. Of any other one cannot say whether it is allowed.
+/// Standard HTTP methods. Any other is not recognized, and gets 501 instead of 405.
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
@@ -24,7 +24,7 @@ const METHODS: [Method; 9] = [
     Method::PATCH,
 ];
 
-/// The path that a request asks for, in its normal form; or the answer to a request that breaks the rules of HTTP.
+/// Returns the normalized path of a request, or the response to a malformed request.
 pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<HttpResponse>> {
     let refused = |status, sentence: &'static str| Err(Box::new(text(status, sentence)));
     let bad = |sentence| refused(StatusCode::BAD_REQUEST, sentence);
@@ -77,7 +77,7 @@ fn is_continue(value: &HeaderValue) -> bool {
         .all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// What is wrong with the host that a request names (RFC 9112, 3.2).
+/// Returns what is wrong with the `Host` header, if anything (RFC 9112, 3.2).
 fn host_problem<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -92,7 +92,7 @@ fn host_problem<B>(request: &Request<B>) -> Option<&'static str> {
     }
 }
 
-/// Whether it is `host` or `host:port` of RFC 3986, which may be empty.
+/// Whether the value is `host` or `host:port` of RFC 3986. Both parts may be empty.
 fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else {
         return false;
@@ -127,7 +127,7 @@ fn are_escapes_whole(text: &str) -> bool {
     })
 }
 
-/// What it stands for; `None` if that cannot be told.
+/// Decodes percent-encoding; `None` if an escape is malformed or the result is not UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
     if !are_escapes_whole(text) {
         return None;
@@ -136,10 +136,13 @@ fn percent_decode(text: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
-/// The normal form of a path (RFC 3986, 6.2.2): letters are not escaped, and there is no `.` or `..`. `//` stays, since
-/// it is another path than `/`. `None` if an escape is none.
+/// Normalizes a path (RFC 3986, 6.2.2): decodes escapes, and removes `.` and `..`.
+///
+/// `//` stays, because it is a different path from `/`. `None` if percent-encoding is malformed or
+/// does not decode to UTF-8.
 pub(super) fn normal(path: &str) -> Option<String> {
-    // Decoded as a whole, an escaped slash or question mark would seem to be one: with one, it is no path of ours anyway.
+    // Decoding an escaped slash would add a separator. No route contains an escaped slash, so such
+    // a path stays as it is.
     if path.to_ascii_lowercase().contains("%2f") {
         return percent_decode(path).map(|_| path.to_owned());
     }
@@ -156,7 +159,7 @@ pub(super) fn normal(path: &str) -> Option<String> {
                 if part == ".." {
                     parts.pop();
                 }
-                // It names a folder.
+                // A trailing `.` or `..` names a directory, so the path ends with a slash.
                 if is_last {
                     parts.push("");
                 }

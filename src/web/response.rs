@@ -1,4 +1,4 @@
-//! What is sent back: a status, headers, and a body in pieces.
+//! Responses: status, headers, and a body in chunks.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,30 +18,34 @@ use super::slots::Slot;
 use crate::exposition::{Encoding, Page};
 use crate::web::status::POLICY;
 
-/// An answer.
+/// Response of this server.
 pub(super) type HttpResponse = Response<ResponseBody>;
 
-/// The longest piece of a body. hyper takes a piece over as soon as the client has room for a byte of it, and with the
-/// last one the answer is done for us: no more than a piece may wait in its hands beyond our limits.
+/// Maximum size of a chunk, in bytes.
+///
+/// hyper takes a whole chunk as soon as the client accepts one byte, and the last chunk releases
+/// the response's slot. Small chunks limit what can wait in hyper after that.
 const PIECE: usize = 16 * 1024;
 
-/// How much of a body's end is copied. It may lie in the buffers of a connection after the place of the answer was given
-/// back; as a part of the page it would keep the whole page in memory.
+/// Number of bytes at the end of a body that are copied.
+///
+/// They may stay in a connection's buffers after the response has released its slot. As slices of
+/// the cached page, they would keep the whole page in memory.
 const TAIL: u64 = 64 * 1024;
 
-/// A body in pieces that are already there.
+/// Body whose chunks are already in memory.
 #[derive(Debug, Default)]
 pub(super) struct ResponseBody {
     chunks: VecDeque<Bytes>,
     left: u64,
-    /// Taken over by `answering`.
+    /// Moved to `answering` by `send`.
     place: Option<Slot>,
-    /// Over once the last piece is on its way.
+    /// Finished once hyper takes the last chunk.
     answering: Option<Answering>,
 }
 
 impl ResponseBody {
-    /// From here on the answer is under way until its last piece is.
+    /// Tracks the response until hyper takes its last chunk.
     pub(super) fn send(&mut self, mut answering: Answering) {
         if let Some(place) = self.place.take() {
             answering.hold(place);
@@ -118,12 +122,12 @@ fn whole(text: impl Into<Bytes>) -> ResponseBody {
     }
 }
 
-/// A sentence.
+/// Creates a plain-text response.
 pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> HttpResponse {
     answer(status, "text/plain; charset=utf-8", whole(sentence))
 }
 
-/// The answer to `OPTIONS *`: what this server can do at all.
+/// Creates the response to `OPTIONS *`: the methods of the whole server.
 pub(super) fn options() -> HttpResponse {
     let mut answer = text(StatusCode::OK, Bytes::new());
     let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
@@ -131,7 +135,7 @@ pub(super) fn options() -> HttpResponse {
     answer
 }
 
-/// The answer to a method that is not one of these.
+/// Creates a 405 response that lists the allowed methods.
 pub(super) fn not_allowed(allowed: &[Method]) -> HttpResponse {
     let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
     let mut answer = text(
@@ -144,7 +148,9 @@ pub(super) fn not_allowed(allowed: &[Method]) -> HttpResponse {
     answer
 }
 
-/// Host and port that were asked, as the client names them. HTTP/2 does so in the request's target.
+/// Returns host and port of a request, as the client wrote them.
+///
+/// HTTP/2 sends them in the request target, HTTP/1.1 in the `Host` header.
 pub(super) fn asked<B>(request: &Request<B>) -> Option<&[u8]> {
     let target = request.uri().authority();
     let target = target.map(|asked| asked.as_str().as_bytes());
@@ -152,7 +158,9 @@ pub(super) fn asked<B>(request: &Request<B>) -> Option<&[u8]> {
     target.or_else(|| header().map(HeaderValue::as_bytes))
 }
 
-/// Whether a browser asks on behalf of a page that is not ours: its origin has another host than was asked.
+/// Whether a browser sent the request from a page of another origin.
+///
+/// An origin is another one if it does not match the host and port of the request.
 pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
     let (headers, host) = (request.headers(), asked(request));
     let ours = |origin: &HeaderValue| {
@@ -165,7 +173,7 @@ pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
     !headers.get_all(header::ORIGIN).iter().all(ours)
 }
 
-/// A text that was made for this answer.
+/// Creates a response from text that was rendered for it.
 fn made(text: String, content_type: &'static str, encoding: Encoding, place: Slot) -> HttpResponse {
     let bytes = match encoding {
         Encoding::Plain => text.into(),
@@ -178,16 +186,18 @@ fn made(text: String, content_type: &'static str, encoding: Encoding, place: Slo
     encoded(answer(StatusCode::OK, content_type, body), encoding)
 }
 
-/// What Prometheus is to scrape.
+/// Creates the response of HTTP service discovery.
 pub(super) fn json(json: String, encoding: Encoding, place: Slot) -> HttpResponse {
     made(json, "application/json; charset=utf-8", encoding, place)
 }
 
-/// The status page. It is as of now, loads nothing, and is framed by nobody.
+/// Creates the response with the status page.
+///
+/// The page is never cached, loads nothing, and cannot be framed.
 pub(super) fn html(html: String, encoding: Encoding, place: Slot) -> HttpResponse {
     let mut answer = made(html, "text/html; charset=utf-8", encoding, place);
     let headers = answer.headers_mut();
-    // Hashes and words, which a header may hold.
+    // Never fails: the policy consists of hashes and keywords.
     if let Ok(policy) = HeaderValue::from_str(&POLICY) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
@@ -200,15 +210,15 @@ pub(super) fn html(html: String, encoding: Encoding, place: Slot) -> HttpRespons
     answer
 }
 
-/// One gzip member, made fast: it is sent once.
+/// Compresses to one gzip member at the fastest level, because the result is sent only once.
 fn gzip(text: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
-    // A Vec takes whatever is written to it.
+    // Writing to a `Vec` cannot fail.
     let _ = encoder.write_all(text);
     encoder.finish().unwrap_or_default().into()
 }
 
-/// The metrics.
+/// Creates the response with the metrics page.
 pub(super) fn page(page: Page, encoding: Encoding, place: Slot) -> HttpResponse {
     let body = ResponseBody {
         chunks: page.chunks,
@@ -220,7 +230,7 @@ pub(super) fn page(page: Page, encoding: Encoding, place: Slot) -> HttpResponse 
     encoded(answer(StatusCode::OK, content_type, body), encoding)
 }
 
-/// Says how the answer is encoded.
+/// Sets the headers of the content encoding.
 fn encoded(mut answer: HttpResponse, encoding: Encoding) -> HttpResponse {
     let headers = answer.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -230,7 +240,7 @@ fn encoded(mut answer: HttpResponse, encoding: Encoding) -> HttpResponse {
     answer
 }
 
-/// The encoding in which the client wants its answer.
+/// Selects the content encoding of a response.
 pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     if accepts_gzip(headers) {
         Encoding::Gzip
@@ -239,12 +249,13 @@ pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     }
 }
 
-/// The answer to a HEAD: the headers of the answer to a GET, and nothing after them.
+/// Returns the response to HEAD: the headers of the response to GET, without the body.
 pub(super) fn without_body(answer: HttpResponse) -> HttpResponse {
     answer.map(|_| ResponseBody::default())
 }
 
-/// Whether `Accept-Encoding` names gzip, or anything, and not with a weight of 0 (RFC 9110, 12.5.3).
+/// Whether `Accept-Encoding` allows gzip, by name or by `*`, with a weight above 0 (RFC 9110,
+/// 12.5.3).
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
     for item in headers
@@ -310,7 +321,7 @@ mod tests {
         let (ours, path) = (Some("https://a.test:9932"), "/-/reload");
         assert!(asked(path, Some("a.test:9932"), None));
         assert!(asked(path, Some("a.test:9932"), ours));
-        // As over HTTP/2.
+        // The authority in the target, as in HTTP/2.
         assert!(asked("https://a.test:9932/-/reload", None, ours));
         for origin in ["https://b.test:9932", "https://a.test", "null", ""] {
             assert!(!asked(path, Some("a.test:9932"), Some(origin)), "{origin}");

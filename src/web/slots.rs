@@ -1,5 +1,5 @@
-//! Limited numbers of places, for connections and for answers: when all are taken, a newcomer gets the
-//! place of the holder that has made no use of its own for longest.
+//! Limits on connections and responses: if all slots are taken, a newcomer evicts the holder that
+//! has been idle or stalled for longest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,34 +9,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// A busy holder that makes no progress for so long is stalled. Whoever takes a piece of an answer
-/// (16 KiB) in that time keeps its place, so at least 32 KiB/s: less than any link people scrape over.
+/// Time without progress after which a busy holder counts as stalled.
+///
+/// Taking one chunk of a response (16 KiB) is progress. Keeping a slot therefore needs 32 KiB/s,
+/// which is less than any link used for scraping.
 const STALLED: Duration = Duration::from_millis(500);
 
-/// A limited number of places.
+/// Limited number of slots.
 #[derive(Debug)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     held: Mutex<Vec<Arc<SlotHolder>>>,
 }
 
-/// Who has a place.
+/// Holder of a slot: a connection, or the sender of a response.
 #[derive(Debug)]
 pub(super) struct SlotHolder {
-    /// Cancelled when the place goes to somebody else.
+    /// Cancelled when the holder is evicted.
     pub(super) ended: CancellationToken,
     use_: Mutex<Use>,
 }
 
 #[derive(Debug)]
 struct Use {
-    /// What is under way; with nothing, the holder is idle.
+    /// Number of operations in progress; 0 if the holder is idle.
     busy: usize,
-    /// The last progress, or the beginning.
+    /// Time of creation, or of the last `begin`, `progress` or `finish`.
     since: Instant,
 }
 
-/// A place, given back when dropped.
+/// Slot in use, released when dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) holder: Arc<SlotHolder>,
@@ -45,7 +47,7 @@ pub(super) struct Slot {
 }
 
 impl SlotHolder {
-    /// One with nothing under way, ended by this token.
+    /// Creates an idle holder; eviction cancels `ended`.
     pub(super) fn new(ended: CancellationToken) -> Self {
         let since = Instant::now();
         Self {
@@ -54,19 +56,19 @@ impl SlotHolder {
         }
     }
 
-    /// Something begins.
+    /// Starts an operation.
     pub(super) fn begin(&self) {
         let mut use_ = self.use_.lock();
         use_.busy += 1;
         use_.since = Instant::now();
     }
 
-    /// What is under way makes progress.
+    /// Records progress of an operation.
     pub(super) fn progress(&self) {
         self.use_.lock().since = Instant::now();
     }
 
-    /// Something that began is over.
+    /// Finishes an operation.
     pub(super) fn finish(&self) {
         let mut use_ = self.use_.lock();
         use_.busy -= 1;
@@ -82,7 +84,7 @@ impl Slots {
         })
     }
 
-    /// Waits for a place, and if all are taken, for that of an idle or stalled holder.
+    /// Waits for a slot. If none is free, evicts an idle or stalled holder.
     pub(super) async fn take(self: &Arc<Self>, holder: Arc<SlotHolder>) -> Slot {
         let permit = self.permit().await;
         self.held.lock().push(holder.clone());
@@ -103,15 +105,16 @@ impl Slots {
             }
         };
         tokio::select! {
-            // First, so that newcomers are served in their order.
+            // Polled first, so that newcomers get slots in their order of arrival.
             biased;
             Ok(permit) = self.free.clone().acquire_owned() => permit,
             never = ended => never,
         }
     }
 
-    /// Ends the holder that has been idle for longest, or if none is idle, the one that has been stalled
-    /// for longest. Returns when to try again, if nobody gives its place back before.
+    /// Evicts the longest idle holder or, if none is idle, the longest stalled one.
+    ///
+    /// Returns the time of the next attempt, in case no slot is released before.
     fn end_one(&self) -> Instant {
         let held = self.held.lock();
         let oldest = held
@@ -158,7 +161,7 @@ mod tests {
         Arc::new(SlotHolder::new(CancellationToken::new()))
     }
 
-    /// Holders of all places of `places`, each a moment younger than the one before.
+    /// Takes `number` slots, each a moment later than the one before.
     async fn holders(places: &Arc<Slots>, number: usize) -> Vec<Slot> {
         let mut held = Vec::new();
         for _ in 0..number {

@@ -1,4 +1,4 @@
-//! The status page: what the inventory knows, for people. One file of HTML that loads nothing.
+//! The status page: the inventory as one HTML page for people, without external resources.
 
 mod format;
 mod lists;
@@ -23,8 +23,10 @@ const REVISION: &str = env!("BUILD_REVISION");
 const STYLE: &str = include_str!("status/page.css");
 const SCRIPT: &str = include_str!("status/page.js");
 
-/// The page's `Content-Security-Policy`. It allows the one style and the one script of the page by their hashes,
-/// so a text that became markup all the same could neither run nor load anything.
+/// The page's `Content-Security-Policy`.
+///
+/// It allows the page's one style and one script by their hashes. Text that became markup by
+/// mistake could neither run nor load anything.
 pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
@@ -34,12 +36,12 @@ pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What the page says beside what the inventory knows.
+/// Facts on the page that are not in the inventory.
 #[derive(Debug)]
 pub struct About {
-    /// The path of the metrics.
+    /// Path of the metrics page.
     pub telemetry_path: String,
-    /// The configuration file; `None` where the configuration comes from none.
+    /// Configuration file; `None` if the configuration comes from no file.
     pub config_file: Option<String>,
 }
 
@@ -56,20 +58,20 @@ struct StatusPage<'a> {
     own: Own<'a>,
 }
 
-/// The state of all targets in one look.
+/// Counts over all targets.
 struct Summary {
     targets: usize,
-    /// How many are of each state, the best first.
+    /// Number of targets in each state that occurs, best state first.
     of: Vec<(Health, Number)>,
-    /// Accounts whose targets were never listed.
+    /// Accounts whose targets are not discovered yet.
     unknown: usize,
-    /// Targets without a listing that is shown.
+    /// Targets without a listing, or with one that is too old.
     unlisted: usize,
     missing: usize,
     not_connected: usize,
 }
 
-/// What the exporter says of itself.
+/// State of the exporter itself.
 struct Own<'a> {
     started: Date,
     config_file: Option<format::Name<'a>>,
@@ -77,11 +79,13 @@ struct Own<'a> {
     web_config_taken_up: bool,
     taken_up: Date,
     series: Option<Number>,
-    /// Bytes of the last page of each encoding.
+    /// Size of the last page in each encoding.
     bytes: Vec<(&'static str, Bytes)>,
 }
 
-/// The page, as of now. What it shows is taken from the inventory in one look and rendered after it.
+/// Renders the page as of now.
+///
+/// Accounts and targets come from one snapshot of the inventory, which is rendered afterwards.
 pub fn render(inventory: &Inventory, about: &About) -> askama::Result<String> {
     let now = inventory.date();
     let seen = inventory.snapshot();
@@ -112,7 +116,7 @@ impl<'a> StatusPage<'a> {
 }
 
 impl Summary {
-    /// With how many connections need a look.
+    /// Counts the rows. `worries` is the number of connections that are missing or not connected.
     fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>], worries: usize) -> Self {
         let count = |health| targets.iter().filter(|row| row.health == health).count();
         let of = Health::ALL
@@ -157,7 +161,7 @@ impl Summary {
         Count(self.not_connected, "connection")
     }
 
-    /// For a tab that is not looked at.
+    /// Title of the page, which shows the state in a background tab.
     fn title(&self) -> String {
         let up = self.of.iter().find(|(health, _)| *health == Health::Up);
         let up = up.map_or(Number(0), |up| up.1);
@@ -197,7 +201,7 @@ impl<'a> Own<'a> {
         }
     }
 
-    /// Whether the configuration is still that of the start.
+    /// Whether the configuration in use is still the one read at start.
     fn is_first(&self) -> bool {
         self.reload.taken_up == self.started.at
     }

@@ -1,9 +1,9 @@
-//! Any part of any page has what carries its labels, and nothing else.
+//! Tests that a part of a page has the series with the selected labels, and no others.
 
 use super::*;
 use crate::vendors::{AccountSettings as _, zis, zuora};
 
-/// Accounts by system and name, each with the labels of its targets.
+/// Target labels of each account, by system and account name.
 pub(crate) type Kept = BTreeMap<(&'static str, String), BTreeSet<String>>;
 
 const SYSTEMS: [&System; 2] = [zis::ZisAccount::SYSTEM, zuora::ZuoraAccount::SYSTEM];
@@ -18,7 +18,9 @@ pub(crate) fn kept() -> impl Strategy<Value = Kept> {
     proptest::collection::btree_map((system, name()), targets, 0..6)
 }
 
-/// A inventory of these, each target with a connection and each account with a request; its whole page was served before.
+/// Creates an inventory with these accounts and targets.
+///
+/// Each target has a connection and each account a request. The whole page was served once.
 pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
     let inventory = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
@@ -33,7 +35,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
         );
         metrics.requested("oauth_token", Some(200), Duration::ZERO);
         let account = inventory.open(system, Arc::new(metrics));
-        // The order of the ids is not that of the labels.
+        // The order of the ids differs from that of the labels.
         let labels: BTreeMap<_, _> = labels
             .iter()
             .rev()
@@ -69,7 +71,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
     inventory
 }
 
-/// What a part shows, by a strict parser.
+/// Returns the series of a part, read by the strict parser.
 pub(crate) fn series(inventory: &Inventory, part: &Selector) -> BTreeSet<Series> {
     let page = inventory.part(part, Encoding::Plain);
     let (_, series) = parse(&text(&page));
@@ -77,7 +79,7 @@ pub(crate) fn series(inventory: &Inventory, part: &Selector) -> BTreeSet<Series>
     series
 }
 
-/// A query with alternatives for some labels, a few of which are there.
+/// Strategy for a query with alternatives for some labels, few of which exist.
 fn query() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let system = proptest::sample::select(vec!["zis", "zuora", "Zis", "zis "]);
     let system = system.prop_map(|system| ("system", system.to_owned()));

@@ -1,21 +1,21 @@
-//! Texts that stand once, however often they are named.
+//! Interned texts of a listing: each distinct text is stored once.
 
 use std::collections::HashMap;
 
-/// A text of one [`Texts`], by its number; 0 is the empty one.
+/// Id of a text in one [`Texts`]; 0 is the empty text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct TextId(u32);
 
-/// Different texts, one after another.
+/// Distinct texts, stored one after another.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Texts {
     all: Box<str>,
-    /// Where each ends, but for the empty one.
+    /// End offset of each text except the empty one.
     ends: Box<[usize]>,
 }
 
 impl Texts {
-    /// The text with this number.
+    /// Returns the text with this id.
     pub(super) fn get(&self, TextId(number): TextId) -> &str {
         let end = |number: usize| number.checked_sub(1).map_or(0, |at| self.ends[at]);
         let number = number as usize;
@@ -23,17 +23,19 @@ impl Texts {
     }
 }
 
-/// Texts on the way to another order. What is read one after another is to stand so: the processor fetches ahead.
+/// Copies the used texts in the order of their first use.
+///
+/// Texts that are read one after another are then adjacent, and the processor prefetches them.
 pub(super) struct Reorder<'a> {
     from: &'a Texts,
-    /// By its number before, the new one of each text that was named.
+    /// New id of each used text, by its old id.
     numbers: Vec<TextId>,
     all: String,
     ends: Vec<usize>,
 }
 
 impl<'a> Reorder<'a> {
-    /// Begins with none of these texts.
+    /// Starts without any used text.
     pub(super) fn new(from: &'a Texts) -> Self {
         Self {
             from,
@@ -43,7 +45,7 @@ impl<'a> Reorder<'a> {
         }
     }
 
-    /// The new number of a text, which is the next one if it was not named yet.
+    /// Returns the new id of a text, which is the next free id at its first use.
     pub(super) fn number(&mut self, text: TextId) -> TextId {
         let number = &mut self.numbers[text.0 as usize];
         if *number == TextId::default() && text != TextId::default() {
@@ -55,7 +57,7 @@ impl<'a> Reorder<'a> {
         *number
     }
 
-    /// The texts that were named.
+    /// Returns the used texts in that order.
     pub(super) fn finish(self) -> Texts {
         Texts {
             all: self.all.into(),
@@ -64,12 +66,12 @@ impl<'a> Reorder<'a> {
     }
 }
 
-/// Texts on the way.
+/// Assigns ids to distinct texts.
 #[derive(Debug, Default)]
 pub(super) struct Interner(HashMap<Box<str>, TextId>);
 
 impl Interner {
-    /// The number of this text.
+    /// Returns the id of this text.
     pub(super) fn intern(&mut self, text: &str) -> TextId {
         if text.is_empty() {
             return TextId::default();
@@ -82,7 +84,7 @@ impl Interner {
         TextId(new)
     }
 
-    /// All of them; numbers stay.
+    /// Returns all texts; their ids stay valid.
     pub(super) fn finish(self) -> Texts {
         let mut known: Vec<_> = self.0.into_iter().collect();
         known.sort_unstable_by_key(|(_, number)| number.0);

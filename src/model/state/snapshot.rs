@@ -1,4 +1,6 @@
-//! A state as it outlives the process. What counts since the start is not in it, nor is any credential.
+//! State of a target that survives the process.
+//!
+//! Counts since the start are not part of it, and no credential is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +11,33 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{LastListing, PollOutcome, TargetState};
 use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
 
-/// No poll is taken to have lasted longer, whatever a file says.
+/// Maximum duration of a poll that is accepted from a file.
 const LONGEST_POLL: Duration = Duration::from_hours(24);
 
-/// What is read from a file.
+/// State of a target, as it is read from a file.
 #[derive(Debug, Deserialize)]
 pub struct StateSnapshot {
-    /// When the next poll is due.
+    /// Time at which the next poll is due.
     pub next_poll: Timestamp,
-    /// The last poll.
+    /// Outcome of the last poll.
     pub last_attempt: PollOutcome,
-    /// The end of the last poll that gave a listing.
+    /// End of the last successful poll.
     pub last_success: Option<Timestamp>,
-    /// Polls that failed since.
+    /// Number of failed polls since then.
     pub consecutive_failures: u32,
-    /// The end of the first of these; files of an earlier version do not have it.
+    /// End of the first of these failed polls. Files of earlier versions do not have it.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
-    /// How long the longest of the last polls took; files of an earlier version do not have it.
+    /// Duration of the longest recent poll. Files of earlier versions do not have it.
     #[serde(default)]
     pub longest_poll: Option<Duration>,
-    /// How old the listing could become; files of an earlier version do not have it.
+    /// Maximum age of the listing. Files of earlier versions do not have it.
     #[serde(default)]
     pub stale_after: Option<Duration>,
     listing: Option<StoredListing<Vec<StoredConnection>>>,
 }
 
-/// The same, as it is written.
+/// State of a target, as it is written to a file.
 #[derive(Serialize)]
 struct StoredState<'a> {
     next_poll: Timestamp,
@@ -62,7 +64,7 @@ impl Serialize for Connections<'_> {
     }
 }
 
-/// A [`Connection`], before its type and status are known to be ones of the system's.
+/// A [`Connection`] whose type and status have not been checked.
 #[derive(Debug, Deserialize)]
 struct StoredConnection {
     id: Box<str>,
@@ -99,15 +101,19 @@ impl Serialize for TargetState {
 }
 
 impl StateSnapshot {
-    /// How long the longest of the last polls took, as far as that is known.
+    /// Returns the duration of the longest recent poll.
+    ///
+    /// If the file does not have it, this is the duration of the last poll.
     #[must_use]
     pub fn longest_poll(&self) -> Duration {
         let known = self.longest_poll.unwrap_or(self.last_attempt.duration);
         known.min(LONGEST_POLL)
     }
 
-    /// Takes the listing out, whose types and statuses are among those that the vendor documents, and which passes through the same gate as one that was polled. The error is a
-    /// sentence's end.
+    /// Takes the listing out, with the same checks as one that was polled.
+    ///
+    /// Its types and statuses must be documented by the vendor, `other` or empty. The error is the
+    /// end of a sentence.
     pub fn listing(
         &mut self,
         documented: &[(&'static str, &'static str)],
@@ -126,7 +132,7 @@ impl StateSnapshot {
             .add_page(rows, true)
             .map_err(|error| format!("holds {}", error.detail))?;
         let mut listing = builder.finish();
-        // Every page but the last brought a row.
+        // Every page except the last one had a new row.
         let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);
         listing.pages = pages.clamp(1, most.saturating_add(1));
         Ok(Some(listing))
@@ -153,7 +159,7 @@ impl StoredConnection {
 }
 
 impl TargetState {
-    /// The state that was kept, with this listing.
+    /// Returns this state with the values of `snapshot` and the listing `held`.
     #[must_use]
     pub fn restored(self, snapshot: StateSnapshot, held: Option<LastListing>) -> Self {
         Self {

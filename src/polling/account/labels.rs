@@ -1,12 +1,13 @@
-//! What targets are called on the page.
+//! Labels of targets, unique within an account.
 
 use std::collections::BTreeMap;
 
 use crate::model::listing::cut;
 use crate::vendors::account::TargetConfig;
 
-/// The label of each target by its id: the configured name, else the vendor's, else the id. A name that
-/// several targets share is followed by the id.
+/// Returns the label of each target by its id: the configured name, the vendor's name or the id.
+///
+/// The first of these that exists is used. A name that several targets share is followed by the id.
 pub(super) fn labels(
     targets: &[TargetConfig],
     names: &BTreeMap<String, String>,
@@ -35,7 +36,8 @@ pub(super) fn labels(
         if shared.is_empty() {
             return labels;
         }
-        // Ends: a label that got its id is shared again only with one that was called so from the start.
+        // The loop ends: a label with its id collides only with a name that had that form from the
+        // start.
         for id in shared {
             if let Some(label) = labels.get_mut(&id) {
                 *label = cut(&format!("{label} ({id})")).into();

@@ -1,4 +1,4 @@
-//! Counts an account's requests, and keeps its pauses in the state folder.
+//! Observer that counts an account's requests, and saves its pauses in the state directory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::model::listing::UnknownValues;
 use crate::state_dir::{AccountStateDir, StateFile};
 use crate::vendors::http::{ClientObserver, LimiterSnapshot, Quota};
 
-/// The observer of an account's clients.
+/// Observer of an account's clients.
 #[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) metrics: Arc<AccountMetrics>,

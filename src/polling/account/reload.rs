@@ -1,4 +1,4 @@
-//! What a reload changes of an account: a difference, not a restart.
+//! Reload of one account: it applies the differences, and does not restart the account.
 
 use std::sync::Arc;
 
@@ -13,26 +13,31 @@ use crate::vendors::Source;
 use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
 use crate::vendors::http::{Client, Transport};
 
-/// What a reload brings to an account.
+/// Change that a reload makes to an account.
 #[derive(Debug)]
 pub struct AccountChange {
-    /// What the file says of it now.
+    /// New configuration of the account.
     pub config: AccountConfig,
-    /// How all targets are polled now.
+    /// New poll settings, which all targets share.
     pub poll: PollConfig,
-    /// What carries its requests from now on; `None` where nothing that its source is made from changed, so that
-    /// it keeps its connections and its tokens.
+    /// New transport of its requests.
+    ///
+    /// `None` if nothing has changed that the source is made from: it then keeps its connections
+    /// and its tokens.
     pub transport: Option<Arc<dyn Transport>>,
     /// Dropped once the inventory shows the change.
     pub done: oneshot::Sender<()>,
 }
 
 impl Account {
-    /// Takes up another configuration, and says when the next discovery is due, given when it was.
+    /// Applies another configuration. Takes and returns when the next discovery is due.
     ///
-    /// Targets that stay keep their listing, counters and phase, the account its limiter and its pauses. Nothing is
-    /// asked for that was not due, but for lists of targets and names: those that nobody asked for before, or by another
-    /// credential.
+    /// Targets that stay keep their listing, counters and phase. The account keeps its rate limiter
+    /// and its pauses.
+    ///
+    /// Nothing is requested before it is due, except lists of targets and names: those that were
+    /// never requested, or only through another source. After refusals, the next discovery and the
+    /// next poll are due within one interval.
     pub(super) async fn apply(
         &mut self,
         change: AccountChange,
@@ -83,7 +88,8 @@ impl Account {
         due
     }
 
-    /// When the next discovery is due after a reload; never, where there is nothing to discover.
+    /// Returns when the next discovery is due after a reload; `None` if nothing is to be
+    /// discovered.
     fn rediscover(
         &mut self,
         before: DiscoveryMode,
@@ -100,29 +106,29 @@ impl Account {
             DiscoveryMode::Never => None,
             discovery if discovery != before => Some(now + self.schedule.phase("")),
             _ if self.first.is_some() => due,
-            // It may reach other targets.
+            // The new source may reach other targets.
             _ if another => due.map(|due| due.min(now + self.schedule.phase(""))),
             DiscoveryMode::Names if self.config.targets.iter().any(|t| !self.is_named(t)) => {
                 due.map(|due| due.min(now))
             }
-            // A reload is what somebody does who mended the cause of a refusal.
+            // A reload after a refusal often means that its cause was fixed.
             _ if refused => due.map(|due| due.min(now + self.schedule.interval())),
             _ => due,
         }
     }
 
-    /// Whether a target has its label without asking for its name.
+    /// Returns whether the label of a target is available without requesting its name.
     fn is_named(&self, target: &TargetConfig) -> bool {
         target.name.is_some()
             || self.known.names.contains_key(&target.id)
             || self.running.contains_key(&target.id)
     }
 
-    /// Shows the targets that the configuration names now, and polls them.
+    /// Shows the targets of the new configuration, and polls them.
     async fn show(&mut self, before: DiscoveryMode) {
         match self.config.discovery {
             DiscoveryMode::Never => self.poll(self.config.targets.clone()).await,
-            // Whatever comes first is the first discovery, and that shows all.
+            // The first discovery, or its deadline, will show all targets.
             _ if self.first.is_some() => {}
             DiscoveryMode::Names => {
                 let targets = self.config.targets.iter();
@@ -131,7 +137,8 @@ impl Account {
             }
             DiscoveryMode::Targets => {
                 if before != DiscoveryMode::Targets {
-                    // Until the vendor lists them, they are those that the configuration named.
+                    // Until the vendor lists its targets, they are those that the configuration
+                    // named.
                     self.known.found = self.running.keys().cloned().collect();
                 }
                 self.poll_known().await;

@@ -1,4 +1,4 @@
-//! What an account takes back from the state folder: its pace, its targets, and what was known of each.
+//! State that an account restores from the state directory: rate limiter, discovery and targets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,30 +14,31 @@ use crate::model::state::{LastListing, StateSnapshot, TargetState};
 use crate::state_dir::{StateFile, Stored};
 use crate::vendors::account::{DiscoveryMode, TargetConfig};
 
-/// What is known of the account's targets; outlives the process.
+/// Results of discoveries, which survive the process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct DiscoveryState {
-    /// The ids that were found last, where targets are followed.
+    /// Ids of the targets that were found last; empty unless the vendor lists the targets.
     pub(super) found: Vec<String>,
-    /// What the vendor last called each target.
+    /// Last name that the vendor gave each target, by id.
     pub(super) names: BTreeMap<String, String>,
     /// Whether the last discovery succeeded.
     pub(super) up: bool,
-    /// When one last did.
+    /// When the last successful discovery ended.
     pub(super) last_success: Option<Timestamp>,
-    /// When the last one ended.
+    /// When the last discovery ended.
     pub(super) last_attempt: Timestamp,
-    /// When the next one is due.
+    /// When the next discovery is due.
     pub(super) next: Timestamp,
-    /// What the source learned with it.
+    /// State that the source exported after the last discovery.
     pub(super) memory: serde_json::Value,
 }
 
-/// How long what was planned for `next` still waits after a restart; `None` if it is overdue, or if the clock was
-/// set back, so that nobody knows.
+/// Returns the time left after a restart until `next`.
 ///
-/// Never later than an interval after the last time, though refusals made it so: a restart is what somebody
-/// does who mended their cause.
+/// `None` if that is overdue, or if the clock was set back, which leaves the time unknown.
+///
+/// `next` is limited to one interval after `last`, even if refusals had moved it: a restart often
+/// means that their cause was fixed.
 pub(crate) fn time_left(
     date: Timestamp,
     last: Timestamp,
@@ -49,8 +50,10 @@ pub(crate) fn time_left(
 }
 
 impl Account {
-    /// Lets the pace go on where it was before a restart. Its file is there before the first request is: without it
-    /// the next process would not know that there was one. Where the disk does not answer, there may have been one.
+    /// Restores the state of the rate limiter.
+    ///
+    /// Its file is written before the first request: without it, the next process would not know
+    /// that one was made. If the disk does not respond, an earlier request is assumed.
     pub(super) async fn resume(&self) {
         let first = self.limiter.snapshot(self.clock.now());
         let snapshot = match self.state_dir.read_or_write(StateFile::Pace, first).await {
@@ -68,7 +71,9 @@ impl Account {
         }
     }
 
-    /// Takes back what was known before a restart, and gives the time until the next discovery.
+    /// Restores the results of discoveries, and returns the time until the next one.
+    ///
+    /// `None` without a saved state.
     pub(super) async fn restore(&mut self) -> Option<Duration> {
         self.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
         self.source().import_state(self.known.memory.clone());
@@ -83,7 +88,7 @@ impl Account {
         if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(up, last_success);
             if up && self.known.found.is_empty() {
-                // They were named by the configuration until now.
+                // Until now, the configuration named the targets.
                 return Some(at_once);
             }
         }
@@ -92,8 +97,9 @@ impl Account {
         Some(left.unwrap_or(at_once))
     }
 
-    /// What was known of these targets before a restart. A disk that hangs holds up nothing else, and this not for
-    /// long.
+    /// Reads the saved states of these targets.
+    ///
+    /// A disk that hangs delays only this account, and only up to a deadline.
     pub(super) async fn snapshots(
         &self,
         ids: Vec<String>,
@@ -106,7 +112,7 @@ impl Account {
                     Ok((snapshot, listing))
                 })
         };
-        // All of them are on their way before the first is waited for.
+        // All reads have started before the first is awaited.
         let reads: Vec<_> = ids.into_iter().map(read).collect();
         let mut snapshots = Vec::with_capacity(reads.len());
         for read in reads {
@@ -115,8 +121,9 @@ impl Account {
         snapshots
     }
 
-    /// The state that a target begins with, and when it is first polled: at its place in the spread, or when it
-    /// would have been due without a restart.
+    /// Returns the initial state of a target, and when it is first polled.
+    ///
+    /// That is at its place in the spread, or when it would have been due without a restart.
     pub(super) fn begin(
         &self,
         target: &TargetConfig,
@@ -137,14 +144,15 @@ impl Account {
         };
         let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
-            // At least as old as it could become before the restart, so that this makes no hole.
+            // At least as old as it could become before the restart, so that the restart leaves no
+            // gap.
             let least = self.schedule.stale_after(snapshot.longest_poll());
             let most = least + interval * 3;
             let stale_after = match self.schedule.configured_stale_after() {
                 Some(configured) => configured,
                 None => snapshot.stale_after.unwrap_or(least).clamp(least, most),
             };
-            // A date before the machine's start is as old as can be.
+            // No `Instant` precedes the machine's start, so an older listing counts as stale.
             let taken = now.checked_sub(until(taken, date));
             let (taken, stale_after) =
                 taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));

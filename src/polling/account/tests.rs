@@ -1,4 +1,4 @@
-//! An account with a source that is not there, under paused time.
+//! Tests of an account with a fake source, under paused time.
 
 mod discovery;
 mod jobs;
@@ -51,7 +51,7 @@ impl Connect for NoConnect {
     }
 }
 
-/// What the vendor would answer now, and when it was asked.
+/// Fake source: what it returns now, and the times at which it was called.
 #[derive(Default)]
 struct Fake {
     found: Mutex<Option<Vec<DiscoveredTarget>>>,
@@ -64,7 +64,7 @@ struct Fake {
     jobs: Mutex<BackgroundJobs>,
 }
 
-/// How the background job answers, and when it was run, for which target.
+/// Behaviour of the fake background job, and the target and time of each run.
 #[derive(Default)]
 struct BackgroundJobs {
     there: bool,
@@ -199,7 +199,7 @@ fn target(id: &str) -> TargetConfig {
     }
 }
 
-/// Polls every minute, first polls spread over `within`.
+/// Starts an account that polls every minute, with first polls spread over `within`.
 fn start(
     targets: Vec<TargetConfig>,
     discovery: DiscoveryMode,
@@ -231,7 +231,7 @@ fn start_with_budget(
     )
 }
 
-/// With what is kept in this store, at this date.
+/// Starts an account on this state directory and clock.
 fn start_on(
     state_dir: &StateDir,
     requests_per_minute: u32,
@@ -304,7 +304,7 @@ impl Rig {
         String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
     }
 
-    /// The value of the only sample whose line has all of these.
+    /// Returns the value of the only sample whose line contains all of these parts.
     fn value(&self, parts: &[&str]) -> Option<f64> {
         let page = self.page();
         let mut lines = page
@@ -315,7 +315,7 @@ impl Rig {
         line.rsplit(' ').next()?.parse().ok()
     }
 
-    /// How many accounts and targets are missing until it is ready.
+    /// Returns the number of accounts and of targets that readiness is waiting for.
     fn missing(&self) -> (usize, usize) {
         let missing = self.inventory.pending();
         missing.map_or((0, 0), |missing| (missing.accounts, missing.targets))
@@ -386,7 +386,7 @@ async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for
     assert_eq!(rig.value(&["polls_total{", "failure"]), Some(3.0));
 }
 
-/// The minutes, from the first poll on, at which a target was polled.
+/// Returns the minutes, counted from the first poll, at which a target was polled.
 fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
     let polls = rig.source.polls_of(id);
     polls
@@ -414,7 +414,7 @@ async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
     );
     sleep(MINUTE * 200).await;
     assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30, 62, 122, 182]);
-    // Another credential is tried at the next interval, and a success ends it.
+    // Another credential is tried at the next interval, and a success ends the back-off.
     *rig.source.credential.lock().unwrap() = Some(1);
     sleep(MINUTE).await;
     rig.source.lists(&["a"]);

@@ -1,4 +1,6 @@
-//! Bytes -> text, and sentences for what is no YAML. None of them quotes the text: it may hold a secret.
+//! Decoding of bytes to text, and messages for invalid YAML.
+//!
+//! The messages do not quote the text, because it may contain a secret.
 
 use saphyr_parser::ScanError;
 
@@ -15,7 +17,7 @@ pub(super) fn too_deep() -> String {
     format!("lists and mappings are nested deeper than {DEEPEST} levels, which no configuration is")
 }
 
-/// The text of a file. `None` if it has none, which was told then.
+/// Returns the text of a file. Returns `None` if it is not UTF-8, which is reported.
 pub(crate) fn decode(bytes: Vec<u8>, problems: &mut ConfigErrors) -> Option<String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         problems.add_at(
@@ -35,7 +37,7 @@ pub(crate) fn decode(bytes: Vec<u8>, problems: &mut ConfigErrors) -> Option<Stri
         .ok()
 }
 
-/// The place behind a text.
+/// Returns the position after the end of a text.
 fn end(text: &str) -> Position {
     let last = text.rsplit('\n').next().unwrap_or_default();
     Position {
@@ -44,7 +46,7 @@ fn end(text: &str) -> Position {
     }
 }
 
-/// Refuses what YAML does not allow in a text; a binary file ends here.
+/// Refuses control characters that YAML does not allow. A binary file is refused here.
 pub(super) fn printable(text: &str) -> Result<(), Fatal> {
     let control = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     match text.find(control) {
@@ -59,7 +61,10 @@ pub(super) fn printable(text: &str) -> Result<(), Fatal> {
     }
 }
 
-/// A sentence for what the parser met. Its own words are about its states, and most of these mistakes are others.
+/// Returns the position and the message of a parser error.
+///
+/// The parser's own text describes its internal state, and most of these mistakes have another
+/// cause.
 pub(super) fn explain(text: &str, error: &ScanError) -> Fatal {
     let at = position(error.marker());
     let lines: Vec<&str> = text.lines().collect();
@@ -136,8 +141,9 @@ pub(super) fn explain(text: &str, error: &ScanError) -> Fatal {
     (at, format!("not YAML that can be read: {info}"))
 }
 
-/// The first tab that indents the line with the error, or the next one that is not blank: the parser stops at
-/// either.
+/// Finds the first tab that indents the line with the error or the next line that is not blank.
+///
+/// The parser stops at either of these lines.
 fn tab(lines: &[&str], error: usize) -> Option<Position> {
     for (index, line) in lines.iter().enumerate().skip(error - 1) {
         let spaces = line.chars().take_while(|c| *c == ' ').count();
@@ -155,8 +161,9 @@ fn tab(lines: &[&str], error: usize) -> Option<Position> {
     None
 }
 
-/// The last line before this place that is neither blank nor a comment, without its indentation, and where that
-/// begins: a key without its colon is seen only on the next line.
+/// Returns the last line before a position that is neither blank nor a comment, and its start.
+///
+/// The indentation is removed. The parser reports a key without its colon only on the next line.
 fn line_before<'a>(lines: &[&'a str], at: Position) -> (Position, &'a str) {
     let before = lines.iter().enumerate().take(at.line - 1).rev();
     let mut written =

@@ -1,4 +1,4 @@
-//! What a text becomes, and where its values stand.
+//! Tests of the parsed tree and of the positions of its values.
 
 use std::fmt::Write as _;
 
@@ -59,11 +59,11 @@ fn a_value_stands_where_it_is_written() {
         ("a[0]", "2:5"),
         ("a[1]", "3:5"),
         ("k_file", "4:9"),
-        // Of one that is given in several ways, the way that was taken.
+        // A key that can be set in several ways has the position of the one that is used.
         ("k", "4:9"),
-        // Nothing is there but the key.
+        // Only the key is written.
         ("empty", "5:1"),
-        // The mapping that lacks it.
+        // The mapping without the key.
         ("missing", "1:1"),
     ] {
         assert_eq!(tree.place(key).to_string(), place, "{key}");

@@ -1,4 +1,4 @@
-//! The body of an answer: read up to a cap, and decompressed on the way.
+//! Response bodies: read up to a maximum size, and decompressed on the way.
 
 use std::io::{self, Write};
 
@@ -11,13 +11,17 @@ use super::TransportError;
 use crate::model::error::Reason;
 use crate::sanitize::harmless;
 
-/// So many bytes are decompressed before others may run: well below a millisecond.
+/// Number of decompressed bytes after which other tasks may run.
+///
+/// Decompressing them takes well below a millisecond.
 const YIELD_AFTER: usize = 256 * 1024;
 
 const NO_GZIP: &str = "the answer is not the gzip that it says it is";
 const NOT_WHOLE: &str = "the answer's gzip is broken or ends too early";
 
-/// Appends the body to `body`, at most up to `most` bytes. After a failure, `body` has what came before it.
+/// Appends the response body to `body`, up to `most` bytes.
+///
+/// After a failure, `body` has everything that was received before it.
 pub(super) async fn read(
     response: &mut Response,
     body: &mut Vec<u8>,
@@ -38,7 +42,7 @@ async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), Tran
     Ok(())
 }
 
-/// All members of the stream, one after another (RFC 1952, 2.2).
+/// Decompresses all members of the stream (RFC 1952, 2.2).
 async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), TransportError> {
     let mut decoder = MultiGzDecoder::new(body);
     let mut since_yield = 0;
@@ -46,9 +50,10 @@ async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), Transport
         let mut rest = &chunk[..];
         while !rest.is_empty() {
             let before = decoder.get_ref().body.len();
-            // One write decompresses no more than the decoder's buffer holds.
+            // One write decompresses at most one buffer of the decoder.
             match decoder.write(rest) {
-                // `write` finishes a member before it begins the next, so this is no progress at all.
+                // `write` finishes a member before it starts the next one, so 0 means no progress
+                // at all.
                 Ok(0) => return Err(broken(NO_GZIP)),
                 Ok(taken) => rest = &rest[taken..],
                 Err(error) => return Err(failed(decoder.get_ref(), &error, NO_GZIP)),
@@ -82,7 +87,7 @@ fn broken(what: &str) -> TransportError {
     TransportError::new(Reason::Decode, what)
 }
 
-/// How a body is encoded: as it is, or the one way that was asked for.
+/// Content coding of a body: none, or the one that the request accepts.
 #[derive(Debug, PartialEq, Eq)]
 enum Coding {
     Identity,
@@ -90,7 +95,7 @@ enum Coding {
 }
 
 impl Coding {
-    /// Fails for an encoding that `Accept-Encoding` did not ask for.
+    /// Reads the content coding, and fails if `Accept-Encoding` did not ask for it.
     fn of(headers: &HeaderMap) -> Result<Self, TransportError> {
         let values = headers.get_all(header::CONTENT_ENCODING);
         let codings: Vec<_> = values
@@ -119,7 +124,7 @@ impl Coding {
     }
 }
 
-/// Takes no more than so many bytes.
+/// Writer that appends to `body`, and fails once `body` has `most` bytes.
 #[derive(Debug)]
 struct Capped<'a> {
     body: &'a mut Vec<u8>,
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(failure.unwrap().detail, NO_GZIP);
     }
 
-    /// Other tasks run while it is decompressed.
+    /// Other tasks run during decompression.
     #[tokio::test]
     async fn a_bomb_does_not_hold_the_loop() {
         let bomb = zipped(&vec![0; 16 << 20]);

@@ -1,4 +1,6 @@
-//! Look-ups of host names, on threads of their own: one that hangs costs those who wait for that name.
+//! Host name look-ups on dedicated threads.
+//!
+//! A look-up that hangs delays only the requests that need that host.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,17 +16,23 @@ use tokio::time::timeout;
 
 use crate::blocking::{BlockingPool, addresses_of};
 
-/// Names that are looked up at once.
+/// Maximum number of concurrent look-ups.
 const THREADS: usize = 16;
-/// How long one waits for a look-up: less than for a connection, so that this is what is said.
+/// Time that a request waits for a look-up.
+///
+/// It is shorter than the connect timeout, so that the error names the look-up.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// A look-up keeps its thread until the system's resolver gives up, which it does by itself within minutes.
+/// Deadline of the look-up itself.
+///
+/// A look-up keeps its thread until the system's resolver gives up, which happens within minutes.
 const LONGEST: Duration = Duration::from_mins(10);
 
 type LookupResult = Result<Arc<[SocketAddr]>, LookupError>;
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
-/// Looks names up for all accounts: those that ask for a name which is being looked up share the answer.
+/// Resolver of all accounts.
+///
+/// Concurrent requests for one host share a look-up.
 #[derive(Clone)]
 pub(super) struct DnsResolver(Arc<ResolverState>);
 
@@ -34,7 +42,7 @@ struct ResolverState {
     under_way: Mutex<HashMap<String, watch::Sender<Option<LookupResult>>>>,
 }
 
-/// Why a name has no address, as a sentence.
+/// Error of a look-up, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LookupError(String);
 
@@ -72,14 +80,14 @@ impl DnsResolver {
         let answer = timeout(PATIENCE, answer.wait_for(Option::is_some)).await;
         match answer.map(|answer| answer.ok().and_then(|answer| answer.clone())) {
             Ok(Some(answer)) => answer,
-            // Not answered in time, or given up by the pool.
+            // It timed out, or the pool gave up.
             Ok(None) | Err(_) => Err(LookupError(format!(
                 "the name look-up of {host} did not answer within {PATIENCE:?}"
             ))),
         }
     }
 
-    /// The answer to the look-up that is under way, or to one that begins now.
+    /// Subscribes to the running look-up of a host, or to a new one.
     fn answer(&self, host: &str) -> watch::Receiver<Option<LookupResult>> {
         let mut under_way = self.0.under_way.lock();
         if let Some(known) = under_way.get(host) {
@@ -92,7 +100,8 @@ impl DnsResolver {
             let (shared, name) = (names.0.clone(), host.clone());
             let looked_up = names.0.pool.run(LONGEST, move || {
                 {
-                    // Whoever waited for a thread may have gone meanwhile. Who comes later begins anew.
+                    // While the look-up waited for a thread, all its requests may have given up. A
+                    // later request starts a new look-up.
                     let mut under_way = shared.under_way.lock();
                     if under_way.get(&name)?.receiver_count() == 0 {
                         under_way.remove(&name);
@@ -141,7 +150,7 @@ mod tests {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     static HELD: (StdMutex<bool>, Condvar) = (StdMutex::new(true), Condvar::new());
 
-    /// `held.…` hangs until it is released, `missing.…` is none.
+    /// `held.…` hangs until it is released, `missing.…` does not exist.
     fn lookup(host: &str) -> io::Result<Vec<SocketAddr>> {
         ASKED.fetch_add(1, Relaxed);
         if host.starts_with("held") {
@@ -156,20 +165,20 @@ mod tests {
         Ok(vec![([192, 0, 2, 1], 0).into()])
     }
 
-    /// In one test, since the look-up is a plain function that counts in a static.
+    /// This is one test, because the look-up is a plain function that counts in a static.
     #[tokio::test]
     async fn accounts_of_one_host_cost_one_look_up_and_one_that_hangs_holds_up_no_other() {
         let names = DnsResolver::new(lookup);
         let ask = |host: &str| names.clone().look_up(host.to_owned());
         tokio::time::pause();
-        // Half of them leave, which must not begin another look-up for the others.
+        // Half of them give up, which must not start another look-up for the rest.
         let leaving = (0..1000).map(|_| timeout(Duration::from_secs(1), ask("held.test")));
         let leaving = tokio::spawn(join_all(leaving));
         let staying = tokio::spawn(join_all((0..1000).map(|_| ask("held.test"))));
         while ASKED.load(Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
-        // A thread that runs keeps the paused clock from going on by itself.
+        // While a blocking thread runs, the paused clock does not advance by itself.
         tokio::time::advance(Duration::from_millis(1010)).await;
         assert!(leaving.await.unwrap().iter().all(Result::is_err));
         tokio::time::advance(PATIENCE).await;
@@ -191,7 +200,7 @@ mod tests {
         );
         *HELD.0.lock().unwrap() = false;
         HELD.1.notify_all();
-        // The one under way, or one after it.
+        // This uses the running look-up, or the one after it.
         ask("held.test").await.unwrap();
     }
 }

@@ -1,4 +1,6 @@
-//! Pages for people in place of the API's answers: what a firewall, a proxy or a load balancer in front of it says.
+//! Detects HTML pages in place of API responses.
+//!
+//! They come from a firewall, a proxy or a load balancer in front of the API.
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -6,7 +8,7 @@ use super::by_status;
 use crate::model::error::Reason;
 use crate::sanitize::harmless;
 
-/// Headers by which those who answer with pages find a request in their logs.
+/// Headers with the request id that firewalls, proxies and load balancers log.
 const REQUEST_IDS: [&str; 6] = [
     "cf-ray",
     "x-amz-cf-id",
@@ -16,8 +18,9 @@ const REQUEST_IDS: [&str; 6] = [
     "x-request-id",
 ];
 
-/// What is to be said of an answer that is a page; `None` if it is none. Neither vendor answers with pages: text that
-/// is no JSON is documented of ZIS, and markup is not.
+/// Returns the error text for an HTML page; `None` if the response is not one.
+///
+/// Neither vendor responds with HTML. ZIS documents text that is not JSON, but not markup.
 pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let said = headers
@@ -28,7 +31,7 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
         });
     let is_page = match body.trim_ascii_start().first() {
         Some(b'<') => true,
-        // JSON under a wrong name.
+        // JSON with a wrong content type.
         Some(b'{' | b'[') => false,
         _ => said,
     };
@@ -44,8 +47,9 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     })
 }
 
-/// What a page with this status means. Whatever refused the request, it was not the vendor who refused the
-/// credential.
+/// Returns the reason for an HTML page with this status.
+///
+/// A proxy or firewall refused the request, so the vendor did not reject the credential.
 pub(super) fn reason(status: StatusCode) -> Reason {
     match by_status(status) {
         Reason::Unauthorized | Reason::Forbidden => Reason::UnexpectedStatus,

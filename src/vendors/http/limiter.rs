@@ -1,4 +1,6 @@
-//! The one place that paces an account: its limiter, its pauses, and the order of those who wait.
+//! Rate limiter of an account: its rate, its pauses, and the order of waiting requests.
+//!
+//! Nothing else delays the requests of an account.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,24 +18,31 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::until;
 
-/// No pause is longer, whatever the vendor says: a date a year ahead would end the polling in silence.
+/// Maximum pause.
+///
+/// A date one year ahead in a vendor's response would otherwise silently end polling.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
-/// Requests of one account that are under way at once.
+/// Maximum number of requests in flight per account, without background requests.
 const MOST_IN_FLIGHT: usize = 4;
-/// How often to look whether a quota that is spoken for has become free.
+/// Interval of checks for a quota whose remaining requests are all in flight.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// After so long behind others, a request in the background waits in line with them: an account that uses its whole budget
-/// would else never send it.
+/// Time that a background request waits behind others.
+///
+/// After that it joins their queue. Otherwise an account that uses its whole rate would never send
+/// it.
 const LONGEST_BEHIND: Duration = Duration::from_mins(10);
-/// Requests a minute that a storm of 429 leaves.
+/// Minimum rate after repeated 429s, in requests per minute.
 const LOWEST_RATE: f64 = 1.0;
-/// After so long without a 429 the rate grows back, by this part of the configured one a minute.
+/// Time without a 429 after which the rate grows back.
 const GROW_AFTER: Duration = Duration::from_secs(30);
+/// Part of the configured rate that grows back per minute.
 const GROW_PER_MINUTE: f64 = 0.1;
 
-/// governor's clock over tokio's time, which tests can pause; its own `until_ready` cannot be paused.
+/// governor's clock over tokio's time, which tests can pause.
+///
+/// governor's own `until_ready` cannot be paused.
 #[derive(Debug, Clone)]
 struct TokioClock(Instant);
 
@@ -45,20 +54,22 @@ impl GovernorClock for TokioClock {
     }
 }
 
-/// Lets one request after another through, never more than the budget, and none during a pause.
+/// Grants one permit after another, at most at the configured rate, and none during a pause.
 #[derive(Debug)]
 pub struct RequestLimiter {
     clock: TokioClock,
     in_flight: Semaphore,
-    /// Held by whoever is next. tokio's mutex is first come, first served: so a target with hundreds of
-    /// pages takes turns with the others of its account.
+    /// Held by the request at the head of the queue.
+    ///
+    /// tokio's mutex is first come, first served. A target with hundreds of pages therefore
+    /// alternates with the others of its account.
     turn: tokio::sync::Mutex<()>,
-    /// How many wait in line. Requests in the background wait until nobody does.
+    /// Number of queued requests; background requests wait until it is 0.
     waiting: watch::Sender<usize>,
     budget: Mutex<Budget>,
 }
 
-/// A place in line.
+/// A place in the queue, which is left on drop.
 struct QueuePlace<'a>(&'a watch::Sender<usize>);
 
 impl<'a> QueuePlace<'a> {
@@ -76,43 +87,48 @@ impl Drop for QueuePlace<'_> {
 
 #[derive(Debug)]
 struct Budget {
-    /// Requests a minute.
+    /// Configured rate, in requests per minute.
     configured: f64,
     paused_until: Option<Instant>,
-    /// 429 answers in a row.
+    /// Number of consecutive 429s.
     refused: u32,
-    /// The rate that the last 429 left, and when that was.
+    /// Rate after the last 429, and the time of that 429.
     reduced: Option<(f64, Instant)>,
-    /// The limiter, and the rate that it is made for.
+    /// Limiter that grants the permits.
     limiter: Limiter,
+    /// Rate that `limiter` was created for, in requests per minute.
     rate: f64,
-    /// When the last request was let through: a limiter for another rate takes this over.
+    /// Time of the last permit. A limiter for another rate continues from it.
     last: Option<Instant>,
-    /// Requests that were let through and are not over.
+    /// Number of requests in flight.
     under_way: u64,
-    /// What is left of the vendor's quota, less what is under way, and when it is whole again.
+    /// Remaining quota of the vendor less the requests in flight, and the time of its reset.
     left: Option<(u64, Instant)>,
     random: fastrand::Rng,
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// What of a pace outlives the process: dates, since the clock that waits does not.
+/// State of a limiter that survives the process.
+///
+/// It has dates, because the monotonic clock does not survive the process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LimiterSnapshot {
     paused_until: Option<Timestamp>,
-    /// Requests a minute, and when a 429 left that.
+    /// Rate after the last 429 in requests per minute, and the time of that 429.
     reduced: Option<(f64, Timestamp)>,
-    /// 429 answers in a row.
+    /// Number of consecutive 429s.
     refused: u32,
 }
 
-/// A request that may be sent now; the place in flight is free again once this is dropped.
+/// Permission to send one request.
+///
+/// It must be held until the request ends. Dropping it frees the place in flight.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    /// How long it waited.
+    /// Time that the request waited.
     pub waited: Duration,
-    /// When it was let through.
+    /// Time at which the permit was granted.
     pub since: Instant,
     pace: &'a RequestLimiter,
     _in_flight: Option<SemaphorePermit<'a>>,
@@ -125,7 +141,9 @@ impl Drop for Permit<'_> {
 }
 
 impl RequestLimiter {
-    /// A pace of this many requests a minute, with no burst; `seed` draws the jitter.
+    /// Creates a limiter of this many requests per minute, without bursts.
+    ///
+    /// `seed` seeds the jitter.
     #[must_use]
     pub fn new(requests_per_minute: NonZeroU32, seed: u64) -> Self {
         let clock = TokioClock(Instant::now());
@@ -151,7 +169,9 @@ impl RequestLimiter {
         }
     }
 
-    /// From now on, this many requests a minute. What a 429 left of the budget grows back as before.
+    /// Changes the configured rate.
+    ///
+    /// A rate that a 429 reduced grows back as before.
     pub fn configure(&self, requests_per_minute: NonZeroU32) {
         self.budget().configured = f64::from(requests_per_minute.get());
     }
@@ -164,11 +184,11 @@ impl RequestLimiter {
     pub async fn acquire(&self) -> Permit<'_> {
         let begun = Instant::now();
         let _waits = QueuePlace::begin(&self.waiting);
-        // The place in flight first: one that had its turn and then waited would be sent too late, and
-        // the next one too soon after it. The semaphore is never closed.
+        // The place in flight comes first. A request that waited for one after the queue would be
+        // sent too late, and the next one too soon after it. The semaphore is never closed.
         let in_flight = self.in_flight.acquire().await.ok();
         let _turn = self.turn.lock().await;
-        // A pause can begin or grow, and the rate can change, while one waits.
+        // Meanwhile a pause can begin or grow, and the rate can change.
         while let Err(not_before) = self.try_now() {
             sleep_until(not_before).await;
         }
@@ -180,8 +200,10 @@ impl RequestLimiter {
         }
     }
 
-    /// Waits until a request may be sent and no other one waits for that. It takes no place in flight, so one that hangs keeps
-    /// no listing from being sent; an account has one such request at a time.
+    /// Waits until a request may be sent and no other request waits.
+    ///
+    /// It takes no place in flight, so that one that hangs delays no listing. An account has only
+    /// one such request at a time.
     pub async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
         let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
@@ -197,11 +219,11 @@ impl RequestLimiter {
         turn
     }
 
-    /// Lets a request through at a moment at which no other one waits.
+    /// Waits for a permit at a moment at which no other request waits.
     async fn alone(&self) {
         let mut waiting = self.waiting.subscribe();
         loop {
-            // The sender is ours, so it is never gone.
+            // The sender is in `self`, so it is not dropped and this cannot fail.
             let _ = waiting.wait_for(|waiting| *waiting == 0).await;
             match self.try_now() {
                 Ok(()) => return,
@@ -210,7 +232,7 @@ impl RequestLimiter {
         }
     }
 
-    /// Lets a request through now, or says when to ask again.
+    /// Lets a request through now, or returns the time to try again.
     fn try_now(&self) -> Result<(), Instant> {
         let now = Instant::now();
         let mut budget = self.budget();
@@ -231,7 +253,7 @@ impl RequestLimiter {
         }
         budget.left = budget.left.filter(|(_, whole_again)| *whole_again > now);
         if let Some((0, whole_again)) = budget.left {
-            // Those under way may come back with better news.
+            // The responses to requests in flight may report a larger quota.
             return Err(whole_again.min(now + LOOK_AGAIN));
         }
         match budget.limiter.check() {
@@ -252,15 +274,16 @@ impl RequestLimiter {
         }
     }
 
-    /// The budget in requests a second: as configured, and as it is now.
+    /// Returns the configured and the current rate, in requests per second.
     #[must_use]
     pub fn per_second(&self) -> (f64, f64) {
         let budget = self.budget();
         (budget.configured / 60.0, budget.rate(Instant::now) / 60.0)
     }
 
-    /// Notes what an answer, whose request is still under way, told of the vendor's quota. The others under
-    /// way are not in that number yet.
+    /// Records the vendor's quota from a response whose request still counts as in flight.
+    ///
+    /// The quota does not include the other requests in flight yet.
     pub fn quota_left(&self, remaining: u64, reset: Duration) {
         let mut budget = self.budget();
         let others = budget.under_way.saturating_sub(1);
@@ -270,14 +293,18 @@ impl RequestLimiter {
         ));
     }
 
-    /// Pauses the account for at least this long, and returns how long that is after the cap.
+    /// Pauses the account for at least `wait`, and returns how long that is after the cap.
     pub fn pause(&self, wait: Duration) -> Duration {
         self.budget().pause(wait)
     }
 
-    /// Pauses the account after a 429: for as long as the vendor said, else for a random part of a time
-    /// that doubles with each 429 in a row. And halves the rate, once for all who were under way with the
-    /// refused request, which was let through at `since`.
+    /// Pauses the account after a 429, halves its rate, and returns the length of the pause.
+    ///
+    /// The pause is what the vendor requests. Otherwise it is a random part of a time that doubles
+    /// with each consecutive 429.
+    ///
+    /// `since` is when the refused request got its permit. The rate is halved once for all requests
+    /// that were in flight with it.
     pub fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
@@ -297,7 +324,7 @@ impl RequestLimiter {
         budget.pause(wait)
     }
 
-    /// What outlives the process, as of this date.
+    /// Returns the state that survives the process, as of `date`.
     #[must_use]
     pub fn snapshot(&self, date: Timestamp) -> LimiterSnapshot {
         let now = Instant::now();
@@ -315,10 +342,10 @@ impl RequestLimiter {
         }
     }
 
-    /// Goes on where an earlier process ended, and returns how long the account is still paused.
+    /// Continues where an earlier process ended, and returns how long the account is still paused.
     ///
-    /// When that one sent its last request is not known: it may have been killed, and the date may have been
-    /// set since. So the first request waits for a whole period.
+    /// The first request waits for a whole period, because the time of the last one is unknown. The
+    /// earlier process may have been killed, and the date may have been set since.
     pub fn resume(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
@@ -342,14 +369,16 @@ impl RequestLimiter {
             .map_or(Duration::ZERO, |left| budget.pause(left))
     }
 
-    /// Notes an answer that was not a 429.
+    /// Records a response that is not a 429.
     pub fn reset_backoff(&self) {
         self.budget().refused = 0;
     }
 }
 
 impl Budget {
-    /// Requests a minute, as of now: what the last 429 left, and what grew back since.
+    /// Returns the current rate in requests per minute.
+    ///
+    /// It is the rate after the last 429, plus what has grown back since.
     fn rate(&self, now: impl FnOnce() -> Instant) -> f64 {
         let Some((left, at)) = self.reduced else {
             return self.configured;
@@ -375,10 +404,11 @@ fn period(rate: f64) -> Duration {
     Duration::from_secs_f64(60.0 / rate)
 }
 
-/// One request each period: `Quota::per_minute` would allow a burst of a whole minute, which is what a
-/// shared quota must not see.
+/// Creates a limiter of one request per period.
+///
+/// `Quota::per_minute` would allow a burst of a whole minute, which a shared quota must not see.
 fn limiter(rate: f64, clock: &TokioClock) -> Limiter {
-    // A rate is at least one a minute and at most a million, so the period is never 0.
+    // A rate is between one and a million per minute, so the period is never 0.
     let quota = Quota::with_period(period(rate)).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
     RateLimiter::direct_with_clock(quota.allow_burst(NonZeroU32::MIN), clock.clone())
 }

@@ -1,25 +1,29 @@
-//! The proxy between us and an account's host, as the environment names it.
+//! Proxy between the exporter and an account's host, from the environment.
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-/// A proxy that carries an account's requests.
+/// Proxy for the requests of an account.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy {
-    /// Where it is; holds its user and password.
+    /// URL of the proxy, with its user and password.
     url: Url,
 }
 
-/// The first of these that is set counts, also when it is empty, as curl has it.
+/// Variables that name the proxy; the first pair with a proxy is used.
+///
+/// In a pair, the first variable that is set is used, even if it is empty, as in curl.
 const FOR_HTTPS: [[&str; 2]; 2] = [["HTTPS_PROXY", "https_proxy"], ["ALL_PROXY", "all_proxy"]];
 const EXCLUDED: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 impl Proxy {
-    /// The proxy for this address; `None` where it is reached directly, as always over plain HTTP: that is for
-    /// loopback, and a proxy would carry the credential elsewhere in clear.
+    /// Returns the proxy for this URL; `None` for a direct connection.
     ///
-    /// Fails, without the value, if a variable holds no URL of a proxy.
+    /// Plain HTTP is always direct. It is for loopback, and a proxy would send the credential
+    /// elsewhere in clear text.
+    ///
+    /// Fails if a variable does not hold the URL of a proxy. The error does not contain the value.
     pub(super) fn of(
         base_url: &Url,
         env: &dyn Fn(&str) -> Option<String>,
@@ -32,7 +36,7 @@ impl Proxy {
             set.next().filter(|(_, value)| !value.is_empty())
         };
         let mut proxy = None;
-        // Also one that another comes before: whoever set it thinks that it counts.
+        // A variable that another one overrides is checked too: it was set to be used.
         for (name, value) in FOR_HTTPS.into_iter().filter_map(first) {
             let url = parse(&value).map_err(|problem| format!("{name} {problem}"))?;
             proxy.get_or_insert(url);
@@ -50,12 +54,12 @@ impl Proxy {
         Ok(concerns.then_some(Self { url }))
     }
 
-    /// What reqwest needs of it.
+    /// Returns the proxy as reqwest needs it.
     pub(super) fn rule(&self) -> reqwest::Result<reqwest::Proxy> {
         reqwest::Proxy::https(self.url.clone())
     }
 
-    /// Host and port: all of it that may be shown.
+    /// Returns host and port, the only parts of the URL that may be shown.
     pub(super) fn name(&self) -> String {
         format!(
             "{}:{}",
@@ -67,8 +71,9 @@ impl Proxy {
 
 const NONE: &str = "is no URL of a proxy: expected http://host:port, or unset it";
 
-/// `http://user:password@host:port`; without a scheme it is http. The error ends a sentence that begins with the
-/// variable.
+/// Parses `http://user:password@host:port`, where the scheme defaults to http.
+///
+/// The error ends a sentence that begins with the name of the variable.
 fn parse(value: &str) -> Result<Url, &'static str> {
     let value = value.trim();
     let url = if value.contains("://") {

@@ -1,33 +1,37 @@
-//! What a vendor's headers say of its quota.
+//! Quotas in the headers of a vendor's responses.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use jiff::Timestamp;
 
-/// One quota, as an answer tells it.
+/// One quota, as a response reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// The `window` label: its seconds, `concurrency`, or `unknown`.
     pub window: &'static str,
-    /// Requests in the window.
+    /// Number of requests in the window.
     pub limit: Option<u64>,
-    /// What is left of them.
+    /// Number of requests that remain.
     pub remaining: Option<u64>,
-    /// Until it is whole again.
+    /// Time until the quota resets.
     pub reset: Option<Duration>,
 }
 
-/// The number in a header.
+/// Returns the number in a header.
 #[must_use]
 pub fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// The `ratelimit-…` headers: a limit, or a list of limits of which the first is the window closest to its
-/// end and the others tell their seconds (`2250000, 50000;w=60, 2250000;w=3600`). `None` if they are not
-/// there; `window` is the one to take where the list does not tell, `date`
-/// that of the answer.
+/// Reads the `ratelimit-…` headers; `None` if they are missing.
+///
+/// `ratelimit-limit` is a limit or a list, such as `2250000, 50000;w=60, 2250000;w=3600`. The first
+/// item is the limit of the window that is closest to its end. The others have their window in
+/// seconds after `w=`.
+///
+/// `window` is the result's window if the list does not identify it. `date` is the date of the
+/// response.
 #[must_use]
 pub fn ratelimit(headers: &HeaderMap, window: &'static str, date: Timestamp) -> Option<Quota> {
     let list = headers

@@ -1,4 +1,4 @@
-//! An answer of a vendor's, and what may be taken out of it.
+//! A vendor's response, and how to read its JSON, error codes and tokens.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,59 +13,67 @@ use crate::sanitize::harmless;
 use crate::vendors::json;
 use crate::vendors::json::{Misfit, Value};
 
-/// A body of more bytes is read beside the event loop: a millisecond's work and more.
+/// Maximum size of a body that is read on the event loop, in bytes.
+///
+/// Reading a larger one takes a millisecond or more.
 const SHORT: usize = 64 * 1024;
 
-/// Where it is read, and how long that may take.
+/// Threads that read larger bodies.
 static READERS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(2));
+/// Deadline for reading a larger body.
 const READING: Duration = Duration::from_secs(30);
 
-/// Codes that are kept of an error body.
+/// Maximum number of codes from an error body.
 const MOST_CODES: usize = 8;
 
-/// Room for twice the entities that an account may have.
+/// Maximum length of a token's scope, in bytes.
+///
+/// It is enough for twice the entities that an account may have.
 const LONGEST_SCOPE: usize = 1 << 20;
 
-/// No token is taken to live longer, whatever its answer says.
+/// Maximum lifetime of a token, even if its response has a longer one.
 const LONGEST_LIFE: Duration = Duration::from_hours(48);
 
-/// An answer of the vendor's. Cannot be printed: its body can hold credentials.
+/// A vendor's response.
+///
+/// It does not implement `Debug`, because its body can hold credentials.
 pub struct VendorResponse {
-    /// The call, as in the `endpoint` label.
+    /// Name of the call, as in the `endpoint` label.
     pub endpoint: &'static str,
-    /// The HTTP status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// The vendor's id of the request.
+    /// Request id of the vendor.
     pub request_id: Option<String>,
-    /// The body, decompressed.
+    /// Decompressed body.
     pub body: Vec<u8>,
 }
 
-/// What a vendor's error body says, in our words.
+/// Meaning of a vendor's error body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct VendorError {
-    /// The reason, where the body knows better than the status.
+    /// Reason, if the body is more specific than the status.
     pub reason: Option<Reason>,
-    /// The vendor's codes.
+    /// Error codes of the vendor.
     pub codes: Vec<String>,
 }
 
-/// A token, as a vendor's answer gives it.
+/// A token from a vendor's response.
 #[derive(Debug)]
 pub struct NewToken {
     /// The token.
     pub secret: SecretString,
-    /// How long it lives.
+    /// Lifetime of the token.
     pub lifetime: Duration,
-    /// What it may be used for; empty where the answer does not say so.
+    /// Scope of the token; empty if the response has none.
     pub scope: String,
-    /// What no document of the vendor's knows.
+    /// Number of values that the vendor does not document, by field.
     pub unknown: UnknownValues,
 }
 
 impl VendorError {
-    /// The refusal of a token endpoint: a wrong client gets a 400 or a 401; how the body looks is not
-    /// documented by either vendor.
+    /// Reads an error of a token endpoint.
+    ///
+    /// A wrong client gets a 400 or a 401. Neither vendor documents the body.
     #[must_use]
     pub fn of_client(answer: &VendorResponse) -> Self {
         let refused = matches!(
@@ -80,7 +88,7 @@ impl VendorError {
 }
 
 impl VendorResponse {
-    /// An error that this answer led to, with what the vendor's support will ask for.
+    /// Adds this response's status and request id to an error, for the vendor's support.
     #[must_use]
     pub fn blame(&self, error: PollError) -> PollError {
         PollError {
@@ -90,7 +98,7 @@ impl VendorResponse {
         }
     }
 
-    /// The error that this answer amounts to.
+    /// Creates the error that this response stands for.
     #[must_use]
     pub fn error(
         &self,
@@ -102,10 +110,13 @@ impl VendorResponse {
         self.blame(PollError { codes, ..error })
     }
 
-    /// The token that this answer brought; `fields` finds it, the seconds that it lives, and what stands beside it.
+    /// Returns the token in this response.
     ///
-    /// A vendor may also refuse a client with a 200: one that names an error, or whose token is empty. What holds no token
-    /// at all, and no error, comes from somebody else.
+    /// `fields` returns the values of the token, its lifetime in seconds, and its scope. `unsaid`
+    /// is the lifetime if the response has none.
+    ///
+    /// A vendor may also reject a client with a 200 that names an error or has an empty token. A
+    /// response with neither a token nor an error does not come from the vendor.
     pub fn token(
         &self,
         unsaid: Duration,
@@ -159,9 +170,10 @@ impl VendorResponse {
         })
     }
 
-    /// The codes of an error body: `errors[].code`, `reasons[].code` and `error`, where they are harmless.
-    /// Nothing else of such a body leaves it: titles and messages can hold anything. What is beyond the first 64 KiB is
-    /// not looked at.
+    /// Returns the codes of an error body: `errors[].code`, `reasons[].code` and `error`.
+    ///
+    /// Codes must consist of harmless characters. Nothing else of the body is used, because titles
+    /// and messages can hold anything. Only the first 64 KiB are read.
     #[must_use]
     pub fn codes(&self) -> Vec<String> {
         let start = &self.body[..self.body.len().min(SHORT)];
@@ -183,7 +195,9 @@ impl VendorResponse {
         codes
     }
 
-    /// Reads the body as JSON. The error tells what is wrong, and nothing that stood there.
+    /// Reads the body as JSON.
+    ///
+    /// The error describes the problem without quoting the body.
     pub fn read<T>(
         &self,
         read: impl FnOnce(Value<'_>) -> Result<T, Misfit>,
@@ -208,7 +222,7 @@ impl VendorResponse {
         })
     }
 
-    /// Does something with the body: at once, or beside the event loop if the body is long.
+    /// Runs `work` on the response, off the event loop if the body is large.
     pub async fn with<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -233,8 +247,9 @@ fn code(value: Value<'_>) -> Option<String> {
     }
 }
 
-/// Does what may take long on a thread of its own. What it does is bounded: the deadline is for a machine that has no
-/// time for it.
+/// Runs `work`, on a worker thread if it may take `long`.
+///
+/// The work is bounded. The deadline is for a machine that has no CPU time for it.
 pub async fn beside_the_loop<T: Send + 'static>(
     endpoint: &'static str,
     long: bool,

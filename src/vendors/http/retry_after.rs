@@ -1,19 +1,20 @@
-//! When a vendor says to come back: `Retry-After` in seconds or as a date, else `ratelimit-reset`.
+//! Time at which a vendor allows the next request.
 //!
-//! A number too large for seconds is a date since 1970. Dates are compared with the answer's own `Date`, since the
-//! vendor's clock may be another than ours.
+//! It is in `Retry-After`, as seconds or as a date, or else in `ratelimit-reset`. A number that is
+//! too large for seconds is a date since 1970. Dates are compared with the response's own `Date`,
+//! because the vendor's clock may differ from the local one.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 
-/// More seconds than these, a year, are a date.
+/// Maximum number of seconds, one year; a larger number is a date.
 const LONGEST_WAIT: f64 = 31_536_000.0;
-/// A date of more seconds than these, in the year 5138, is one of milliseconds.
+/// Maximum date in seconds, in the year 5138; a larger number is in milliseconds.
 const LATEST_DATE: f64 = 1e11;
 
-/// The date of an answer: as it says itself, else ours.
+/// Returns the date of a response: its `Date` header, or else `ours`.
 #[must_use]
 pub(super) fn date(headers: &HeaderMap, ours: Timestamp) -> Timestamp {
     let date = headers
@@ -24,10 +25,10 @@ pub(super) fn date(headers: &HeaderMap, ours: Timestamp) -> Timestamp {
         .unwrap_or(ours)
 }
 
-/// How long to wait, by the first of the two headers that makes sense; `None` without one. `date` is that of the
-/// answer.
+/// Returns the wait from the first of the two headers that can be read; `None` without one.
 ///
-/// A date in the past, and an hour or more of either, are the caller's to judge.
+/// `date` is the date of the response. A date in the past results in zero. Waits of an hour or more
+/// are returned as they are, and the caller limits them.
 #[must_use]
 pub fn from_headers(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
     let text = |name: &str| {
@@ -41,14 +42,15 @@ pub fn from_headers(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
         .or_else(|| reset(headers, date))
 }
 
-/// `ratelimit-reset`, in seconds or as a date; `date` is that of the answer.
+/// Returns the wait from `ratelimit-reset`, in seconds or as a date; `date` is the response's.
 #[must_use]
 pub fn reset(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
     number(headers.get("ratelimit-reset")?.to_str().ok()?.trim(), date)
 }
 
-/// Whole or broken seconds, or a date as seconds or milliseconds since 1970; not more than a year, so that no
-/// arithmetic on it can overflow.
+/// Reads seconds with or without a fraction, or a date in seconds or milliseconds since 1970.
+///
+/// The result is at most a year, so that no arithmetic on it can overflow.
 fn number(text: &str, date: Timestamp) -> Option<Duration> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let number: f64 = plain.then(|| text.parse().ok())??;
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn dates_are_compared_with_the_answers_own() {
-        // Its clock is ten minutes ahead of ours.
+        // The vendor's clock is ten minutes ahead of the local one.
         let theirs = ("date", "Fri, 02 Jan 2026 03:14:05 GMT");
         for at in ["Fri, 02 Jan 2026 03:14:35 GMT", "1767323675"] {
             let waits = wait(&[theirs, ("retry-after", at)]);

@@ -1,4 +1,6 @@
-//! Why TLS failed, in sentences of ours, and what to do about it: the library's name its own types.
+//! TLS failures as sentences, with what to do about them.
+//!
+//! rustls's own messages contain the names of its types.
 
 use rustls::AlertDescription as Alert;
 use rustls::CertificateError as Bad;
@@ -15,7 +17,7 @@ const VERSIONS: &str =
 const PLAIN: &str = "check the scheme and the port of base_url";
 const ANY: &str = "check base_url, and what stands between: a proxy or a firewall can end TLS";
 
-/// What happened, and what an operator can do about it.
+/// Returns what happened, and what an operator can do about it.
 pub(crate) fn explain(error: &Error) -> (String, &'static str) {
     let (what, remedy) = match error {
         Error::InvalidCertificate(bad) => return certificate(bad),

@@ -1,4 +1,4 @@
-//! What carries requests to a vendor and answers back: the network.
+//! Transport of requests to a vendor over the network, and its errors.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,46 +23,55 @@ use super::trust::{Anchors, Trust};
 use crate::model::error::{PollError, Reason};
 use crate::vendors::account::{AccountConfig, PollConfig};
 
-/// How long a connection may take to be made; part of the request's own time, and less than all of it, so that
-/// who did not answer can be told.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time to connect, as a part of the request timeout.
+///
+/// It is less than 1, so that an error can tell a missing connection from a missing response.
 const PART_TO_CONNECT: f64 = 0.75;
-/// Shorter than the usual 60 s of load balancers and 75 s of nginx, after which they close a kept connection:
-/// perhaps just when it is used again.
+/// Idle time after which a pooled connection is closed.
+///
+/// Load balancers usually close one after 60 s and nginx after 75 s, perhaps just when it is used
+/// again.
 const KEPT_IDLE: Duration = Duration::from_secs(50);
-/// How often a peer is asked for a sign of life while an answer is awaited over HTTP/2, and how long it has for
-/// that; less where a request has less time.
+/// Interval of HTTP/2 pings while a response is pending, unless the request timeout is short.
 const PING_AFTER: Duration = Duration::from_secs(10);
+/// Time to acknowledge a ping, unless the request timeout is short.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections of one account that are remembered to have answered: more than requests that are under way at once.
+/// Number of connections per account that are remembered because they carried a response.
+///
+/// It is larger than the number of requests in flight.
 const REMEMBERED: usize = 16;
 
-/// Carries one request at a time to its end. The network, or what a test puts in its place.
+/// Sends one request at a time, over the network or to a fake in tests.
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Begins a request.
+    /// Starts a request.
     fn begin(&self, method: Method, url: Url) -> RequestBuilder;
 
-    /// Sends it, once, and waits for the head of its answer.
+    /// Sends the request once, and waits for the head of its response.
     async fn send(&self, request: RequestBuilder) -> Result<Response, TransportError>;
 }
 
-/// Why there was no answer, or only half of one, in our own words: reqwest's name the URL.
+/// Error of a request without a complete response.
+///
+/// The text is the exporter's own, because reqwest's errors contain the URL.
 #[derive(Debug, Clone)]
 pub struct TransportError {
-    /// Why.
+    /// Reason of the failure.
     pub reason: Reason,
     /// What happened.
     pub detail: String,
-    /// What to do about it, where that is more than the reason tells.
+    /// What to do about it, if that is more specific than [`Reason::remedy`].
     pub remedy: Option<&'static str>,
-    /// Whether the request may be sent once more: the vendor surely did nothing for it, or nothing that asking
-    /// again changes.
+    /// Whether the request may be sent once more.
+    ///
+    /// It may if the vendor certainly did not process it, or if sending it again changes nothing.
     pub repeatable: bool,
 }
 
 impl TransportError {
-    /// One of which no more is known.
+    /// Creates an error that has only a reason and a sentence.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
@@ -73,7 +82,7 @@ impl TransportError {
         }
     }
 
-    /// The error of the call that it happened to.
+    /// Converts this to the error of a call.
     #[must_use]
     pub fn blame(self, endpoint: &'static str) -> PollError {
         PollError {
@@ -83,7 +92,7 @@ impl TransportError {
     }
 }
 
-/// What all accounts share on their way to the vendors.
+/// Network resources that all accounts share.
 #[derive(Debug, Default)]
 pub struct Networks {
     trust: Arc<Trust>,
@@ -92,8 +101,10 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Makes an account's connections. Fails if the machine's certificates cannot be loaded, or if the environment
-    /// names a proxy that is none.
+    /// Creates the connections of an account.
+    ///
+    /// Fails if the machine's certificates cannot be loaded, or if the environment names an invalid
+    /// proxy.
     pub fn network(&self, account: &AccountConfig, poll: &PollConfig) -> anyhow::Result<Network> {
         let whose = || {
             format!(
@@ -121,7 +132,7 @@ impl Networks {
         })
     }
 
-    /// From now on looks whether certificates change, until this is dropped.
+    /// Starts checking the certificates for changes, until this is dropped.
     pub fn watch(&self) {
         self.watch.lock().get_or_insert_with(|| {
             AbortOnDropHandle::new(tokio::spawn(self.trust.clone().watch()))
@@ -129,14 +140,14 @@ impl Networks {
     }
 }
 
-/// One account's connections.
+/// Connections of one account.
 #[derive(Debug)]
 pub struct Network {
     settings: ClientSettings,
     made: Mutex<ActiveClient>,
 }
 
-/// What its client is made from.
+/// Settings of the account's HTTP client.
 #[derive(Debug)]
 struct ClientSettings {
     anchors: Arc<Anchors>,
@@ -146,14 +157,16 @@ struct ClientSettings {
     https_only: bool,
 }
 
-/// A client with its open connections, and how long it serves: until other certificates are trusted, or one of its
-/// connections fell silent. Requests that are under way with it go on.
+/// An HTTP client and its open connections.
+///
+/// It is replaced when other certificates are trusted, or when a request on one of its connections
+/// timed out. Its requests in flight continue.
 #[derive(Debug)]
 struct ActiveClient {
     client: reqwest::Client,
     generation: u64,
     silent: bool,
-    /// Our ends of the connections that have answered.
+    /// Local addresses of the connections that carried a response.
     answered: VecDeque<SocketAddr>,
 }
 
@@ -169,11 +182,11 @@ impl ActiveClient {
             .default_headers(headers)
             .user_agent(concat!("connections-exporter/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            // A request that the library sends again would pass the limiter by. One that was never sent, because
-            // its connection closed first, it may send by another.
+            // A retry by reqwest would bypass the rate limiter. A request that was never sent,
+            // because its connection closed first, may still be sent on another one by hyper-util.
             .retry(reqwest::retry::never())
             .referer(false)
-            // Decompressed by `body`: all members, up to a cap, and whatever the status.
+            // `body` decompresses: all members, up to a maximum size, for any status.
             .no_gzip()
             .timeout(settings.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(to_connect))
@@ -197,7 +210,7 @@ impl ActiveClient {
 }
 
 impl Network {
-    /// The client by which a request goes out now.
+    /// Returns the client for the next request.
     fn client(&self) -> reqwest::Client {
         let mut made = self.made.lock();
         if (made.silent || made.generation != self.settings.anchors.generation())
@@ -212,7 +225,7 @@ impl Network {
         let mut failure = TransportError::from(error);
         let mut made = self.made.lock();
         if error.is_timeout() && !error.is_connect() {
-            // Over HTTP/2 the next request would share the connection, and its silence.
+            // Over HTTP/2 the next request would share the silent connection.
             made.silent = true;
         }
         let kept = own_end(error).is_some_and(|own| made.answered.contains(&own));
@@ -232,7 +245,8 @@ impl Transport for Network {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, TransportError> {
-        // Not by the client that it began with: that may have been replaced while it waited for its turn.
+        // This may not be the client that started the request: it can be replaced during the wait
+        // for the rate limiter.
         let client = self.client();
         let request = request
             .build()
@@ -254,7 +268,7 @@ impl Transport for Network {
     }
 }
 
-/// Our end of the connection that the request went over.
+/// Returns the local address of the connection that carried the request.
 fn own_end(error: &reqwest::Error) -> Option<SocketAddr> {
     let mut extras = Extensions::new();
     find::<legacy::Error>(error)?
@@ -263,23 +277,26 @@ fn own_end(error: &reqwest::Error) -> Option<SocketAddr> {
     Some(extras.get::<HttpInfo>()?.local_addr())
 }
 
-/// Whether the vendor says, or it is certain, that nothing was done for the request (RFC 9113, 8.7).
+/// Returns whether the vendor certainly did not process the request (RFC 9113, 8.7).
 fn was_not_processed(error: &reqwest::Error) -> bool {
     if let Some(h2) = find::<h2::Error>(error) {
         let nothing_done = if h2.is_go_away() {
-            // Only for streams above the last that it names; those below are answered.
+            // GOAWAY means this only for streams above its last stream id; those below get a
+            // response.
             h2.reason() == Some(h2::Reason::NO_ERROR)
         } else {
             h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
         };
         return h2.is_remote() && nothing_done;
     }
-    // It was never given to the connection.
+    // The request was never passed to the connection.
     find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
 }
 
-/// Whether the connection ended before the answer began. Asking once more is what RFC 9110, 9.2.2, allows for
-/// requests that change nothing; over a new connection it would be a sign of something else.
+/// Returns whether the connection ended before the response began.
+///
+/// RFC 9110, 9.2.2, allows a retry of requests that change nothing. The caller retries only on a
+/// reused connection, because on a new one this is a sign of another problem.
 fn ended(error: &reqwest::Error) -> bool {
     if error.is_timeout() && find::<hyper::Error>(error).is_none() {
         return false;
@@ -295,12 +312,14 @@ fn ended(error: &reqwest::Error) -> bool {
         )
     };
     find::<hyper::Error>(error).is_some_and(|http| {
-        // `is_timeout` is what an unanswered ping is.
+        // hyper reports an unacknowledged ping as a timeout.
         http.is_incomplete_message() || http.is_timeout()
     }) || find::<io::Error>(error).is_some_and(lost)
 }
 
-/// What a failure on the way through a proxy is. hyper-util does not show the type of its error, only its words.
+/// Returns the error of a failure on the way through a proxy.
+///
+/// hyper-util does not export the type of its error, so its text is compared.
 fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> TransportError {
     const PROXY: &str =
         "check the proxy in HTTPS_PROXY or ALL_PROXY, or exclude the host by NO_PROXY";
@@ -325,7 +344,7 @@ fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> Tran
         Some("unexpected end of file" | "io error establishing tunnel") => {
             format!("the proxy {proxy} closed the connection and opened no tunnel")
         }
-        // Inside the tunnel it is the vendor.
+        // Inside the tunnel, TLS is that of the vendor.
         None if failure.reason == Reason::Tls => return failure,
         _ if error.is_timeout() => format!("no connection in time through the proxy {proxy}"),
         _ => format!("through the proxy {proxy}: {}", failure.detail),
@@ -396,7 +415,9 @@ impl From<&reqwest::Error> for TransportError {
     }
 }
 
-/// The first cause of this type; also inside of an `io::Error`, which hides what it holds from `source`.
+/// Returns the first cause of this type.
+///
+/// It also looks inside an `io::Error`, whose `source` skips the error that it holds.
 pub(crate) fn find<'a, E: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a E> {

@@ -1,4 +1,4 @@
-//! How servers prove who they are, read once for all accounts that trust the same, and again when it changes.
+//! Trusted certificates, read once for all accounts that trust the same ones, and again on changes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,40 +18,40 @@ use crate::blocking::{BlockingPool, DeadlineExceeded};
 use crate::settings::pem::certificates;
 use crate::vendors::account::AccountConfig;
 
-/// How often to look whether certificates changed, as with those of the server.
+/// Interval of checks for changed certificates.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Reading them takes milliseconds where nothing hangs.
+/// Deadline for reading certificates, which takes milliseconds if nothing hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself without: install ca-certificates, or set ca_file";
 
 type Certificates = Vec<CertificateDer<'static>>;
 
-/// How servers prove who they are: one for all accounts that trust the same certificates.
+/// Trusted certificates of all accounts, shared by those that trust the same ones.
 ///
-/// The machine's certificates take milliseconds to read and some hundred kB to hold, for each account if nobody
-/// shares them.
+/// The machine's certificates take milliseconds to read and some hundred kB of memory. Without
+/// sharing, every account would pay that.
 #[derive(Debug)]
 pub(super) struct Trust {
-    /// The machine's certificates, once they were needed.
+    /// Certificates of the machine, once an account needed them.
     machine: Mutex<Option<Arc<Certificates>>>,
-    /// By `ca_file`.
+    /// Trusted certificates by `ca_file`.
     anchors: Mutex<HashMap<Option<PathBuf>, Arc<Anchors>>>,
     pool: BlockingPool,
 }
 
-/// The certificates that some accounts trust.
+/// Certificates that some accounts trust.
 #[derive(Debug)]
 pub(super) struct Anchors(Mutex<TrustedRoots>);
 
 #[derive(Debug)]
 struct TrustedRoots {
-    /// Those of `ca_file`, beside the machine's.
+    /// Certificates of `ca_file`, in addition to the machine's.
     own: Certificates,
     settings: ClientConfig,
-    /// Counts the changes.
+    /// Number of changes.
     generation: u64,
-    /// Why the last look failed: said once.
+    /// Error of the last check, which is logged once.
     problem: Option<String>,
 }
 
@@ -66,21 +66,22 @@ impl Default for Trust {
 }
 
 impl Anchors {
-    /// What changes when other certificates are trusted.
+    /// Returns a number that changes with the trusted certificates.
     pub(super) fn generation(&self) -> u64 {
         self.0.lock().generation
     }
 
-    /// What connections are made with from now on, and its generation.
+    /// Returns the TLS configuration of new connections, and its generation.
     pub(super) fn settings(&self) -> (ClientConfig, u64) {
         let current = self.0.lock();
         let mut settings = current.settings.clone();
-        // An account talks to one host. Its sessions stay its own, and none is lost because there are many accounts.
+        // An account connects to one host. Its sessions stay separate, and none is evicted because
+        // there are many accounts.
         settings.resumption = Resumption::in_memory_sessions(1);
         (settings, current.generation)
     }
 
-    /// Takes other certificates over, if they are others.
+    /// Replaces the certificates; callers do so only if some changed.
     fn replace(&self, own: &Certificates, machine: &Certificates) -> Result<(), rustls::Error> {
         let settings = trusting(own, machine)?;
         let mut current = self.0.lock();
@@ -93,9 +94,10 @@ impl Anchors {
 }
 
 impl Trust {
-    /// What this account trusts. Fails if that is nothing, or if a certificate is none.
+    /// Returns what this account trusts.
     ///
-    /// Over plain HTTP nothing proves itself, so nothing is read for it.
+    /// Fails if that is nothing, or if a certificate is invalid. Plain HTTP needs no certificates,
+    /// so none are read for it.
     pub(super) fn of(&self, account: &AccountConfig) -> Result<Arc<Anchors>, String> {
         if account.base_url.scheme() != "https" {
             let settings = client_config(RootCertStore::empty()).map_err(|e| e.to_string())?;
@@ -108,7 +110,7 @@ impl Trust {
             .get_or_insert_with(|| Arc::new(of_machine()))
             .clone();
         let mut anchors = self.anchors.lock();
-        // Those of accounts that are gone.
+        // Certificates of accounts that no longer exist are dropped.
         anchors.retain(|_, anchors| Arc::strong_count(anchors) > 1);
         if let Some(known) = anchors.get(&account.ca_file) {
             if known.0.lock().own != *own {
@@ -122,7 +124,7 @@ impl Trust {
         Ok(made)
     }
 
-    /// Looks again and again whether certificates changed. Ends only by being dropped.
+    /// Checks again and again whether certificates changed, until it is dropped.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut hangs = false;
         loop {
@@ -149,7 +151,7 @@ impl Trust {
             .collect();
         let own = join_all(known.iter().map(|(file, _)| own(file.as_deref()))).await;
         let now = self.pool.run(PATIENCE, of_machine).await?;
-        // None at all is what a package shows that is being replaced.
+        // While its package is being replaced, the machine briefly has no certificates.
         let changed = !now.is_empty() && now != *machine;
         let machine = if changed {
             tracing::info!(
@@ -170,7 +172,9 @@ impl Trust {
 }
 
 impl Anchors {
-    /// Takes over what was read again; what cannot be used is logged once, and changes nothing.
+    /// Applies certificates that were read again.
+    ///
+    /// Certificates that cannot be used are logged once, and change nothing.
     fn update(
         &self,
         file: Option<&Path>,
@@ -216,7 +220,7 @@ impl Anchors {
     }
 }
 
-/// What the machine trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where its package puts them.
+/// Reads what the machine trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the system's location.
 fn of_machine() -> Certificates {
     rustls_native_certs::load_native_certs().certs
 }
@@ -242,7 +246,7 @@ fn trusting(own: &Certificates, machine: &Certificates) -> Result<ClientConfig, 
     for certificate in own {
         roots.add(certificate.clone())?;
     }
-    // Of hundreds, one that cannot be read is not worth the others.
+    // One certificate of hundreds that cannot be read must not cost the others.
     roots.add_parsable_certificates(machine.iter().cloned());
     if roots.is_empty() {
         return Err(rustls::Error::General(NONE.to_owned()));
@@ -250,7 +254,7 @@ fn trusting(own: &Certificates, machine: &Certificates) -> Result<ClientConfig, 
     client_config(roots)
 }
 
-/// What reqwest would make of its own for each client.
+/// Creates the TLS configuration that reqwest would create for each client.
 fn client_config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())

@@ -1,9 +1,9 @@
-//! Tokens for integrations, made from a confidential client of an administrator's: what a live account's
-//! users report to work without a person.
+//! Tokens of integrations, obtained with an administrator's confidential client.
 //!
-//! The client gets a token for itself (`POST /oauth/tokens`), with which the registry tells the numeric id
-//! of each integration's own client, and a token of that client is asked for (`POST /api/v2/oauth/tokens`):
-//! the only kind of token that may list the integration's connections.
+//! Users report from live accounts that this works unattended. `POST /oauth/tokens` returns a token
+//! of that client. With it, the registry returns the numeric id of each integration's own client,
+//! and `POST /api/v2/oauth/tokens` returns a token of the latter. Only this kind of token may list
+//! the integration's connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ const ADMIN_TOKEN: &str = "admin_token";
 const INTEGRATIONS: &str = "integrations";
 const INTEGRATION_TOKEN: &str = "integration_token";
 
-/// How long a token is asked to live, in seconds; the vendor takes 300 to 172800.
+/// Lifetime that is requested for a token, in seconds; the vendor accepts 300 to 172800.
 pub(super) const EXPIRES_IN: u64 = 7200;
-/// How long it lives if the answer does not say so (field).
+/// Lifetime of a token whose response has none, which users report from live accounts.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(30);
 
-/// The client, as the configuration names it.
+/// Administrator's client, as the configuration names it.
 #[derive(Debug, Clone)]
 pub(super) struct AdminClient {
     pub(super) id: Secret,
@@ -38,16 +38,16 @@ pub(super) struct AdminClient {
     pub(super) scope: String,
 }
 
-/// Makes tokens, and keeps them.
+/// Obtains tokens, and caches them.
 pub(super) struct Minter {
     client: Client,
     admin: AdminClient,
     admin_token: TokenCache<()>,
-    /// By integration.
+    /// Token caches by integration.
     tokens: Mutex<BTreeMap<String, Arc<TokenCache<()>>>>,
-    /// Held by whoever asks the registry for ids: the others find them known.
+    /// Held while the ids are requested from the registry, so that concurrent callers reuse them.
     registry: tokio::sync::Mutex<()>,
-    /// The numeric id of each integration's own client, as the registry tells it.
+    /// Numeric id of each integration's own client, as the registry returns it.
     clients: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -67,17 +67,19 @@ impl Minter {
         Secret::pair_fingerprint(&self.admin.id, &self.admin.secret).await
     }
 
-    /// The numeric ids of the integrations' clients, as far as they are known.
+    /// Returns the numeric ids of the integrations' clients that have been read so far.
     pub(super) fn clients(&self) -> BTreeMap<String, u64> {
         self.clients.lock().clone()
     }
 
-    /// Takes ids that were known before a restart. One that is wrong by now is asked for again once it is refused.
+    /// Restores client ids from before a restart.
+    ///
+    /// An id that is no longer valid is requested again once it is rejected.
     pub(super) fn remember(&self, clients: BTreeMap<String, u64>) {
         *self.clients.lock() = clients;
     }
 
-    /// Calls with a token of the integration.
+    /// Runs `call` with a token of the integration.
     pub(super) async fn with_token<R, F>(
         &self,
         integration: &str,
@@ -97,7 +99,7 @@ impl Minter {
             .await
     }
 
-    /// The names of all integrations that the registry lists.
+    /// Returns the names of all integrations in the registry.
     pub(super) async fn integrations(&self) -> Result<Vec<String>, PollError> {
         let call = |token: Arc<Token<()>>| async move {
             let request = self.client.get("/api/services/zis/registry/integrations");
@@ -125,7 +127,7 @@ impl Minter {
         Ok(names)
     }
 
-    /// The first step: a token of the administrator's client.
+    /// First step: obtains a token of the administrator's client.
     async fn mint_admin(&self) -> Result<Token<()>, PollError> {
         let read = async |secret: &Secret, what: &str| {
             let problem = |error| format!("admin_client.{what}: {} {error}", secret.place());
@@ -157,7 +159,7 @@ impl Minter {
         .await
     }
 
-    /// The second step: a token of the integration's own client.
+    /// Second step: obtains a token of the integration's own client.
     async fn mint(&self, integration: &str) -> Result<Token<()>, PollError> {
         let client = self.client_of(integration).await?;
         let scopes: Vec<_> = self.admin.scope.split_whitespace().collect();
@@ -173,7 +175,8 @@ impl Minter {
             .with(self.credential().await, || self.mint_admin(), call)
             .await;
         if answer.as_ref().is_err_and(PollError::is_refusal) {
-            // An integration that was made anew has another client: the registry is asked again.
+            // An integration that was deleted and created again has another client, so the registry
+            // is read again.
             self.clients.lock().remove(integration);
         }
         self.kept(answer?, integration, |answer| {
@@ -184,7 +187,7 @@ impl Minter {
         .await
     }
 
-    /// The numeric id of the integration's own client.
+    /// Returns the numeric id of the integration's own client.
     async fn client_of(&self, integration: &str) -> Result<u64, PollError> {
         let known = || self.clients.lock().get(integration).copied();
         let _asking = self.registry.lock().await;
@@ -214,7 +217,7 @@ impl Minter {
         self.client.send(endpoint, request, refusal).await
     }
 
-    /// The token that an answer brought.
+    /// Returns the token in a response, and reports its expiry.
     async fn kept(
         &self,
         answer: VendorResponse,

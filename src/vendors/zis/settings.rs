@@ -1,4 +1,4 @@
-//! What the configuration says of a subdomain.
+//! Configuration of a subdomain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -101,12 +101,12 @@ struct AdminClientSettings {
     scope: Option<Text>,
 }
 
-/// What the tokens may do, if the configuration does not say: whether less is enough is not known (field).
+/// Scope of the tokens, unless configured; whether less is enough is unknown.
 const DEFAULT_SCOPE: &str = "read write";
 
 #[derive(Debug)]
 enum Integrations {
-    /// Those that the registry lists.
+    /// All integrations in the registry.
     All,
     Listed(Vec<Option<IntegrationSettings>>),
 }
@@ -294,7 +294,9 @@ impl Keys {
     }
 }
 
-/// Anything else, such as `evil.test/`, would send the bearer to another host.
+/// Returns whether a text is a subdomain.
+///
+/// Anything else, such as `evil.test/`, would send the bearer token to another host.
 fn is_subdomain(text: &str) -> bool {
     let plain = text
         .bytes()
@@ -302,7 +304,9 @@ fn is_subdomain(text: &str) -> bool {
     plain && !text.is_empty() && !text.starts_with('-')
 }
 
-/// Names of integrations (Zendesk's reference); nothing else goes into a path.
+/// Returns whether a text is the name of an integration (Zendesk's reference).
+///
+/// Nothing else is put into a path.
 pub(super) fn is_integration(name: &str) -> bool {
     let plain = name
         .bytes()

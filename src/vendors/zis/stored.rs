@@ -1,4 +1,4 @@
-//! Tokens that somebody made and put into a file or the environment: when each ends is asked once.
+//! Tokens from a file or the environment, whose expiry is requested once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::model::error::{PollError, Reason};
 use crate::settings::{CurrentSecret, Secret};
 use crate::vendors::http::Client;
 
-/// The job that asks when a token ends.
+/// Name of the job that requests the expiry of a token.
 pub(super) const CURRENT_TOKEN: &str = "current_token";
 
 /// The tokens of an account, by integration.
@@ -27,12 +27,12 @@ impl Stored {
         }
     }
 
-    /// Tells the token of this integration from another one.
+    /// Returns a fingerprint of this integration's token.
     pub(super) async fn fingerprint(&self, integration: &str) -> Option<u64> {
         self.tokens.get(integration)?.fingerprint().await
     }
 
-    /// The token of this integration.
+    /// Returns the token of this integration.
     pub(super) async fn read(&self, integration: &str) -> Result<CurrentSecret, PollError> {
         let missing = |what: String| PollError::new(Reason::Credential, CONNECTIONS_ALL, what);
         let secret = self
@@ -43,13 +43,15 @@ impl Stored {
         read.map_err(|error| missing(format!("{} {error}", secret.place())))
     }
 
-    /// Asks when the token ends; once told, that is true for as long as the token is the same. Whether a token of an
-    /// integration may ask is not known, so a refusal is no failure of anything else.
+    /// Requests the expiry of the token, which is valid for as long as the token is the same.
+    ///
+    /// It is not documented whether a token of an integration may request that. A refusal therefore
+    /// affects nothing else.
     pub(super) async fn ask_expiry(
         &self,
         integration: &str,
     ) -> Result<Option<Duration>, PollError> {
-        // What is shown until now is the end of another token.
+        // The expiry that is exported until now is that of another token.
         self.client.observer().credential_gone(integration);
         if let Some(at) = self.expires_at(integration).await? {
             self.client
@@ -59,8 +61,10 @@ impl Stored {
         Ok(None)
     }
 
-    /// `GET /api/v2/oauth/tokens/current.json`, `token.expires_at`: the vendor documents it for tokens of its Support API.
-    /// `None` where the vendor gives no date.
+    /// Requests `token.expires_at` of `GET /api/v2/oauth/tokens/current.json`.
+    ///
+    /// The vendor documents it for tokens of its Support API. Returns `None` if the response has no
+    /// date.
     async fn expires_at(&self, integration: &str) -> Result<Option<jiff::Timestamp>, PollError> {
         let token = self.read(integration).await?;
         let request = self

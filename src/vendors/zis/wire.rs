@@ -1,5 +1,6 @@
-//! The vendor's answers, as far as they are read: no name of a credential, nor of a person, but for whether a refresh token
-//! is stored.
+//! Fields that are read from ZIS responses.
+//!
+//! Credentials and names of people are not read, except for whether a refresh token is stored.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,10 +13,10 @@ use crate::vendors::MOST_TARGETS;
 use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{KEY_TWICE, Misfit, NO_OBJECT, Value, Values};
 
-/// The documented types.
+/// Documented types of connections.
 const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
-/// What is read of a connection, in the order in which [`row`] takes it.
+/// Keys that are read of a connection, in the order that [`row`] expects.
 const ROW: [&str; 9] = [
     "name",
     "uuid",
@@ -28,18 +29,17 @@ const ROW: [&str; 9] = [
     "refresh_token",
 ];
 
-/// A cursor of more bytes fits into no URL that a server takes.
+/// Maximum length of a cursor, in bytes. A longer one fits into no URL that a server accepts.
 const LONGEST_CURSOR: usize = 4096;
 
-/// Adds the rows of a page to the listing as they are read, and returns the cursor of the next page, if more was
-/// announced.
+/// Adds the rows of a page to the listing, and returns the cursor of the next page, if any.
 pub(super) fn page(
     page: Value<'_>,
     builder: &mut ListingBuilder,
 ) -> Result<Option<String>, Misfit> {
     let mut members = page.members().ok_or(NO_OBJECT)?;
-    // Each of the documented keys can be missing. An object with none of them is something else, such as a proxy's
-    // "down for maintenance", and no empty listing.
+    // Each of the documented keys can be missing. An object with none of them is not an empty
+    // listing. It is something else, such as a proxy's "down for maintenance".
     let mut documented = false;
     let mut seen = [false; KINDS.len() + 1];
     let mut meta = None;
@@ -74,7 +74,9 @@ pub(super) fn page(
     Ok(next)
 }
 
-/// Adds the connections of a documented array, which comes next, and says whether it is there: `null` is none.
+/// Adds the connections of a documented array, which is the next value.
+///
+/// Returns whether the array is present; `null` is not.
 fn rows(
     kind: &'static str,
     members: &mut Values<'_>,
@@ -94,7 +96,10 @@ fn rows(
     Ok(true)
 }
 
-/// Only `has_more` ends a paging: a sibling of this endpoint gives a cursor on its last page, too.
+/// Returns the cursor of the next page, if any.
+///
+/// Only `has_more` ends the paging: a sibling of this endpoint returns a cursor on its last page,
+/// too.
 fn next(meta: Value<'_>) -> Result<Option<String>, Misfit> {
     let [more, after] = meta.fields(["has_more", "after"])?;
     let after = match after {
@@ -113,14 +118,16 @@ fn next(meta: Value<'_>) -> Result<Option<String>, Misfit> {
 
 fn flag(more: Option<Value<'_>>) -> Result<Option<bool>, Misfit> {
     let strange = "a has_more that is neither true nor false";
-    // Strict: in quotes it is not what is documented.
+    // Strict: a boolean in quotation marks is not documented.
     let flag = |more: Value<'_>| more.flag().filter(|_| !more.is_some_text());
     more.map(|more| flag(more).ok_or(strange.into()))
         .transpose()
 }
 
-/// Takes an array of a type that is not documented, whose objects are connections whatever they hold, and says whether it
-/// is one. A list of something else, and what is no list, is no connections.
+/// Adds the array of an undocumented type, and returns whether it is a list of connections.
+///
+/// Its objects are connections, even without any expected key. An empty array is a list of
+/// connections too. An array without objects is not, and neither is any other value.
 fn strangers(array: &str, list: Value<'_>, builder: &mut ListingBuilder) -> Result<bool, Misfit> {
     let Some(items) = list.items() else {
         return Ok(false);
@@ -198,7 +205,7 @@ fn stranger<'a>(
     let [name, expiry, created, updated] = row.fields(keys)?;
     let id = match name.and_then(Value::text) {
         Some(name) => builder.name("name", name),
-        // Counted all the same, each as one of its own.
+        // It is counted all the same, as a connection of its own.
         None => format!("{array} {}", builder.rows_taken()).into(),
     };
     let unknown = builder.unknown_values();
@@ -226,7 +233,7 @@ fn moment(
     None
 }
 
-/// The integrations that the registry lists, each with the numeric id of its own client, where it has one.
+/// Returns the integrations in the registry, with the numeric id of their own client, if any.
 pub(super) fn registry(
     answer: &VendorResponse,
 ) -> Result<(BTreeMap<String, Option<u64>>, UnknownValues), PollError> {
@@ -265,7 +272,7 @@ fn client_id(client: Value<'_>, unknown: &mut UnknownValues) -> Option<u64> {
     None
 }
 
-/// When the token that asks ends: a text, where the vendor gives one.
+/// Returns the expiry of the token that made the request, as text; `None` if there is none.
 pub(super) fn current_token(answer: &VendorResponse) -> Result<Option<String>, PollError> {
     answer.read(|answer| {
         let [token] = answer.fields(["token"])?;

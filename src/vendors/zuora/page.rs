@@ -1,4 +1,4 @@
-//! What an answer of Zuora's says.
+//! Interpretation of Zuora's responses: pages of connections, and errors.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ use crate::model::error::{PollError, Reason};
 use crate::model::listing::{Connection, Facts, ListingBuilder};
 use crate::vendors::http::{VendorError, VendorResponse};
 
-/// Looks at a body that came with HTTP 200. One that says it is a failure is one, whatever else is wrong with it.
+/// Checks a body that came with HTTP 200.
+///
+/// A body that reports a failure is one, even if something else is wrong with it.
 pub(crate) fn check_success(answer: &VendorResponse) -> Result<(), PollError> {
     if answer.read(wire::success)? == Some(false) {
         let VendorError { reason, codes } = refusal(answer);
@@ -24,7 +26,7 @@ pub(crate) fn check_success(answer: &VendorResponse) -> Result<(), PollError> {
     Ok(())
 }
 
-/// Takes a page into the draft, and says whether there is more.
+/// Adds a page to the listing builder, and returns whether there are more.
 pub(crate) fn read_page(
     answer: &VendorResponse,
     target: &str,
@@ -37,8 +39,9 @@ pub(crate) fn read_page(
             let row = connection(target, wire::EntityConnection::of(value)?, names, builder);
             builder.row(&row)?;
         }
-        // nextPage names hosts such as localhost:8080 in the vendor's own examples: it says that there is more,
-        // never where. Where it is missing, a full page is worth one more request.
+        // In the vendor's own examples, nextPage names hosts such as localhost:8080. It only means
+        // that there is another page, and is not its address. Without it, a full page is worth one
+        // more request.
         let rows = builder.rows_on_page();
         let more = next || rows >= PAGE_SIZE as usize;
         let progress = builder.end_page(!more)?;
@@ -51,7 +54,7 @@ pub(crate) fn read_page(
     })
 }
 
-/// What entities are called.
+/// Names of entities, by id.
 #[derive(Default)]
 pub(crate) struct EntityNames {
     pub(super) configured: Arc<BTreeMap<String, String>>,
@@ -106,7 +109,9 @@ fn connection<'a>(
     }
 }
 
-/// Reads an error body. The last two digits of a code are its kind (Zuora, "Error handling").
+/// Reads an error body.
+///
+/// The last two digits of a code are its kind (Zuora, "Error handling").
 pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
     let codes = answer.codes();
     let kinds = codes
@@ -120,7 +125,8 @@ pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
             _ if code.len() == 8 && code.starts_with('9') => Some(Reason::Unauthorized),
             _ => None,
         });
-    // A 401 is one, whatever kind its code is of: only so a token that ended early is replaced.
+    // A 401 is always unauthorized, even if its code is of another kind. Otherwise a token that
+    // ended early would not be replaced.
     let reason = if answer.status == StatusCode::UNAUTHORIZED {
         None
     } else {

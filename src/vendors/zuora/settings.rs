@@ -1,4 +1,4 @@
-//! What the configuration says of a tenant.
+//! Configuration of a tenant.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ struct EntitySettings {
     expect: Option<Vec<Option<Text>>>,
 }
 
-/// What [`entity_id`] takes, for editors.
+/// Pattern that [`entity_id`] accepts, for editors.
 #[cfg(test)]
 const ENTITY_ID: &str = "^(-*[0-9A-Fa-f]){32}-*$";
 
@@ -129,7 +129,8 @@ impl AccountSettings for ZuoraAccount {
         if none {
             check.problem("entities", "is empty: name at least one, or leave the key out to follow every entity of the tenant");
         }
-        // Names are asked for even where all are configured: they are those of the other sides, too.
+        // Names are requested even if all targets have configured ones, because they also name the
+        // entities on the other side of a connection.
         let discovery = if follow {
             DiscoveryMode::Targets
         } else {

@@ -1,4 +1,4 @@
-//! The vendor's answers, as far as they are read.
+//! Fields that are read from Zuora's responses.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,15 @@ use crate::vendors::MOST_TARGETS;
 use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{Misfit, Value};
 
-/// What tells that a body is a failure, whatever else is wrong with it.
+/// Reads whether a body reports success; the rest of the body may be invalid.
 pub(super) fn success(body: Value<'_>) -> Result<Option<bool>, Misfit> {
     let [success] = body.fields(["success"])?;
     Ok(success.and_then(Value::flag))
 }
 
-/// The list under this key, which may be missing only where the answer says that it is a success.
+/// Returns the values of an array.
+///
+/// It may be missing only if the response reports success.
 fn list<'a>(
     list: Option<Value<'a>>,
     success: Option<Value<'a>>,
@@ -31,7 +33,7 @@ fn list<'a>(
     Ok(list.into_iter().flatten())
 }
 
-/// A page of connections: its rows, and whether it names a next one.
+/// Returns the rows of a page of connections, and whether it names a next page.
 pub(super) fn entity_connections(
     page: Value<'_>,
 ) -> Result<(impl Iterator<Item = Value<'_>>, bool), Misfit> {
@@ -41,7 +43,7 @@ pub(super) fn entity_connections(
     Ok((rows, next.is_some_and(|url| !url.text.is_empty())))
 }
 
-/// A row of such a page.
+/// A row of a page of connections.
 pub(super) struct EntityConnection<'a> {
     pub(super) id: Option<LossyText<'a>>,
     pub(super) source: String,
@@ -55,14 +57,15 @@ impl<'a> EntityConnection<'a> {
         let [id, source, target, status] = row.fields(keys)?;
         let entity = |id| {
             let id = text(id, "an entity's id that is no text")?;
-            // Nobody's id is so long that it would be cut: what is kept of this one is for somebody to look at.
+            // No valid id is long enough to be cut. A longer one is cut and kept only for operators
+            // to read.
             Ok::<_, Misfit>(id.map_or_else(String::new, |id| normal(&cut(&id.text))))
         };
         Ok(Self {
             id: text(id, "a connection's id that is no text")?,
             source: entity(source)?,
             target: entity(target)?,
-            // Of another type it is none of the documented ones, and counted as that.
+            // A value of another type is not a documented one, and is counted as such.
             status: status
                 .and_then(Value::text)
                 .map_or_else(Cow::default, |status| status.text),
@@ -86,7 +89,7 @@ pub(super) struct Entity {
     pub(super) provisioned: bool,
 }
 
-/// The entities of the tenant; one whose id is none is left out.
+/// Returns the entities of the tenant, except those with an invalid id.
 pub(super) fn entities(answer: &VendorResponse) -> Result<(Vec<Entity>, UnknownValues), PollError> {
     answer.read(|body| {
         let [entities, success] = body.fields(["entities", "success"])?;
@@ -105,7 +108,7 @@ pub(super) fn entities(answer: &VendorResponse) -> Result<(Vec<Entity>, UnknownV
             };
             let name = name.or(display_name);
             let name = name.map(|name| cut(&name.fact("entity_name", &mut unknown)).into_owned());
-            // One that cannot be read says nothing against polling it.
+            // A status that cannot be read is no reason not to poll the entity.
             let provisioned = status.is_none_or(|status| {
                 let Some(status) = status.text() else {
                     *unknown.entry("entity_status").or_default() += 1;

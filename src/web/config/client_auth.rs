@@ -1,4 +1,4 @@
-//! Clients' certificates: whether one is asked for, what it is checked against, and whose it must be.
+//! Client certificates: whether one is requested, how it is verified, and which names it must have.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
-/// `client_auth_type`, by the names that Go gave its kinds.
+/// `client_auth_type`, with the names of Go's `tls.ClientAuthType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientAuth {
     NoClientCert,
@@ -34,7 +34,7 @@ impl ClientAuth {
         Ok(match name {
             "" | "NoClientCert" => Self::NoClientCert,
             "RequestClientCert" => Self::RequestClientCert,
-            // exporter-toolkit keeps the second name for old files.
+            // exporter-toolkit accepts the second name for old files.
             "RequireAnyClientCert" | "RequireClientCert" => Self::RequireAnyClientCert,
             "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
             "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
@@ -59,12 +59,15 @@ impl ClientAuth {
     }
 }
 
-/// Uses of a certificate (RFC 5280, 4.2.1.12).
+/// Extended key usages (RFC 5280, 4.2.1.12).
 const ANY_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const CLIENT_AUTHENTICATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
-/// The extensions that say nothing, when they are critical, that would keep out a certificate that is trusted as it is: key
-/// usage, alternative names, basic and name constraints, policies and extended key usage, which is looked at.
+/// Critical extensions that a directly trusted certificate may have.
+///
+/// Key usage, alternative names, basic constraints, name constraints, policies and extended key
+/// usage. Of these only extended key usage is evaluated, because the others say nothing against a
+/// certificate that is itself trusted.
 const KNOWN_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.15"),
     ObjectIdentifier::new_unwrap("2.5.29.17"),
@@ -74,24 +77,28 @@ const KNOWN_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.37"),
 ];
 
-/// Who may connect.
+/// Verifier of client certificates.
 #[derive(Debug)]
 pub(super) struct Clients {
     auth: ClientAuth,
-    /// Which authorities a client is told of.
+    /// Names of the authorities, sent to clients in the handshake.
     hints: Vec<DistinguishedName>,
-    /// What checks a certificate, if anything does.
+    /// Verifier of the certificate chain; `None` if chains are not verified.
     authorities: Option<Arc<dyn ClientCertVerifier>>,
-    /// Certificates that are trusted as they are. Whoever names a client's own certificate as its authority means that one; webpki
-    /// takes no authority for a client, as which `openssl req -x509` marks it.
+    /// Certificates that are trusted directly.
+    ///
+    /// A client's own certificate may be listed among the authorities. webpki rejects an authority
+    /// as a client, and `openssl req -x509` marks its certificates as authorities.
     trusted: Vec<CertificateDer<'static>>,
-    /// One of these names must be in the certificate.
+    /// Alternative names, of which a certificate must have one; `None` allows any.
     sans: Option<BTreeSet<String>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Clients {
-    /// Fails if the authorities cannot be used, with the reason. `trusted` are their certificates.
+    /// Creates a verifier. `trusted` are the certificates of `authorities`.
+    ///
+    /// Fails with the reason if the authorities cannot be used.
     pub(super) fn new(
         auth: ClientAuth,
         authorities: RootCertStore,
@@ -118,8 +125,11 @@ impl Clients {
         })
     }
 
-    /// Whether it is trusted as it is: Go takes a certificate that is itself among the authorities, if it is current and for
-    /// clients. That the client has its key is shown by the signature of the handshake.
+    /// Whether a certificate is trusted directly.
+    ///
+    /// As in Go, a certificate that is itself among the authorities is accepted if it is currently
+    /// valid and for client authentication; otherwise this fails. The signature of the handshake
+    /// proves that the client has its key.
     fn trusts(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<bool, Error> {
         if !self.trusted.contains(certificate) {
             return Ok(false);
@@ -216,7 +226,7 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// The alternative names of a certificate: DNS, e-mail, URI and IP addresses.
+/// Returns the alternative names of a certificate: DNS names, e-mail addresses, URIs, IP addresses.
 fn names(certificate: &CertificateDer<'_>) -> Result<BTreeSet<String>, Error> {
     let certificate = Certificate::from_der(certificate).map_err(malformed)?;
     let names = certificate
@@ -236,7 +246,7 @@ fn text(name: &GeneralName) -> Option<String> {
             let bytes = bytes.as_bytes();
             let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
             let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
-            // As Go writes it: an IPv4 address in IPv6's clothes as IPv4.
+            // As in Go, an IPv4-mapped IPv6 address is written as IPv4.
             address
                 .ok()
                 .map(|address| address.to_canonical().to_string())

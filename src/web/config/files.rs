@@ -1,4 +1,4 @@
-//! The files of a web configuration: what they held when they were read, to see later whether it changed.
+//! Fingerprints of the files of a web configuration, used to detect changes.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,14 @@ use futures_util::future::join_all;
 use crate::blocking::files;
 use crate::blocking::files::{FileError, FileKind};
 
-/// Which files were read, and what tells their contents from others, as long as the process lives.
+/// Files that were read, with fingerprints of their contents.
+///
+/// A fingerprint is valid in this process only. It is `None` if the file could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen(Vec<(FileKind, PathBuf, Option<u64>)>);
 
 impl Seen {
-    /// Remembers what a file holds.
+    /// Records the content of a file.
     pub(super) fn note(
         &mut self,
         kind: FileKind,
@@ -24,7 +26,7 @@ impl Seen {
         self.0.push((kind, path.to_owned(), fingerprint(content)));
     }
 
-    /// Whether every file holds what it held.
+    /// Whether every file still has the recorded content.
     pub(super) async fn are_unchanged(&self) -> bool {
         let same = self.0.iter().map(|(kind, path, before)| async move {
             fingerprint(&files::read(*kind, path).await) == *before
@@ -34,7 +36,7 @@ impl Seen {
 }
 
 fn fingerprint(content: &Result<Vec<u8>, FileError>) -> Option<u64> {
-    // Keyed, since what stands in a file may be a secret.
+    // Keyed, because the content of a file may be a secret.
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     Some(KEYS.hash_one(content.as_ref().ok()?))
 }

@@ -1,11 +1,11 @@
-//! Versions, cipher suites and curves by Go's names; what rustls cannot do is refused.
+//! TLS versions, cipher suites and curves by Go's names; what rustls does not support is refused.
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::settings::Validator;
 
-/// Go's names of the suites that Go has and rustls leaves out: without forward secrecy, or with CBC.
+/// Go's names of cipher suites that rustls omits: no forward secrecy, or CBC.
 const WEAK_SUITES: [&str; 8] = [
     "TLS_RSA_WITH_AES_128_CBC_SHA",
     "TLS_RSA_WITH_AES_256_CBC_SHA",
@@ -17,8 +17,10 @@ const WEAK_SUITES: [&str; 8] = [
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
 
-/// The versions from the least to the greatest that is allowed. rustls begins with TLS 1.2: a lower minimum is
-/// met by that, a lower maximum cannot be.
+/// Returns the versions from the minimum to the maximum.
+///
+/// rustls supports TLS 1.2 and later. A lower minimum has the same effect as TLS 1.2, and a lower
+/// maximum is an error.
 pub(super) fn versions(
     min: Option<String>,
     max: Option<String>,
@@ -57,13 +59,15 @@ pub(super) fn versions(
     Some(allowed.map(|(_, version)| version).collect())
 }
 
-/// Go's name of a suite.
+/// Returns Go's name of a cipher suite.
 fn go_name(suite: SupportedCipherSuite) -> String {
     let name = suite.suite().as_str().unwrap_or_default();
     name.replace("TLS13_", "TLS_")
 }
 
-/// Those of TLS 1.2 that are named, in their order; those of TLS 1.3 are not to be chosen, as in Go.
+/// Returns all suites of TLS 1.3, then the named suites of TLS 1.2 in their order.
+///
+/// As in Go, the suites of TLS 1.3 cannot be chosen. Without names, returns all suites.
 pub(super) fn suites(
     provider: &CryptoProvider,
     names: Option<Vec<String>>,
@@ -98,7 +102,9 @@ pub(super) fn suites(
     chosen
 }
 
-/// HTTP/2 over TLS 1.2 needs a suite that every client of it has (RFC 9113, 9.2.2): Go refuses to serve without.
+/// Reports an error if HTTP/2 over TLS 1.2 lacks a cipher suite that every client has.
+///
+/// RFC 9113, 9.2.2 requires such a suite, and Go refuses to serve without one.
 pub(super) fn http2_suites(
     provider: &CryptoProvider,
     versions: &[&SupportedProtocolVersion],
@@ -113,7 +119,7 @@ pub(super) fn http2_suites(
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
     ];
-    // Without any, TLS 1.2 is not spoken.
+    // Without any suite of TLS 1.2, that version is not spoken.
     let spoken = versions.iter().any(|version| version.version == old) && of_old.peek().is_some();
     if spoken && !of_old.any(|suite| needed.contains(&suite)) {
         here.problem(
@@ -123,7 +129,7 @@ pub(super) fn http2_suites(
     }
 }
 
-/// The named curves, in their order.
+/// Returns the named curves in their order, or all curves without names.
 pub(super) fn curves(
     provider: &CryptoProvider,
     names: Option<Vec<String>>,

@@ -1,11 +1,14 @@
-//! `http_server_config.headers`: what is added to every answer, by the rules of Prometheus' exporter-toolkit.
+//! `http_server_config.headers`: headers added to every response, by the rules of Prometheus'
+//! exporter-toolkit.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
 use crate::settings::{Validator, given};
 
-/// The headers that may be set, as they are spelled there. A value is what is written, so `0` is text here.
+/// Headers that can be set, with their spelling in exporter-toolkit.
+///
+/// Values are taken as written: `0` is text, not a number.
 #[derive(Default, Deserialize)]
 pub(super) struct RawHeaders {
     #[serde(
@@ -29,7 +32,7 @@ pub(super) struct RawHeaders {
 }
 
 impl RawHeaders {
-    /// Checks the headers. A blank one is not set.
+    /// Checks the values. An empty value sets no header.
     pub(super) fn check(self, here: &mut Validator<'_>) -> HeaderMap {
         let mut checked = HeaderMap::new();
         let mut set = |key: &str, name: HeaderName, value: Option<String>, allowed: &[&str]| {

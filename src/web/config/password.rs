@@ -1,4 +1,4 @@
-//! `basic_auth_users`: passwords against their bcrypt hashes, off the event loop.
+//! `basic_auth_users`: verifies passwords against bcrypt hashes, off the event loop.
 
 mod lane;
 
@@ -19,52 +19,57 @@ use crate::sanitize::ForLog;
 use crate::settings::Validator;
 use lane::Lane;
 
-/// The greatest cost of a hash. One more doubles the time of a check, and this one takes some ten seconds already:
-/// as long as Prometheus waits for a scrape.
+/// Maximum cost of a hash.
+///
+/// A cost higher by one doubles the time of a check. This cost already takes some ten seconds,
+/// which is as long as Prometheus waits for a scrape.
 const GREATEST_COST: u32 = 18;
 const LEAST_COST: u32 = 4;
 
-/// A check of a greater cost takes seconds. Such checks are made apart from the others.
+/// Maximum cost in the `usual` lane. A check with a higher cost takes seconds, and runs in the
+/// `costly` lane.
 const USUAL_COST: u32 = 14;
 
-/// The greatest cost of the check of a user who does not exist: some 0.2 s.
+/// Maximum cost of the check for an unknown user: some 0.2 s.
 const STAND_IN_COST: u32 = 12;
 
-/// What stands in for the hash of a user who does not exist, after its cost. No password is known for it.
+/// Hash that is checked for an unknown user, without its cost. No matching password is known.
 const STAND_IN: &str = "N8pRXTHrUUXdQoMBdn2abO.8M4hPzsZ1VdvNw4CZdLjsbfuFteG.6";
 
-/// Who may ask.
+/// Users that may send requests.
 #[derive(Default)]
 pub(crate) struct Users {
     known: BTreeMap<String, Arc<User>>,
-    /// In the place of a user who does not exist, so that what the check costs does not tell who exists: with the cost that most
-    /// users have. `None` if nobody is named.
+    /// Checked in place of an unknown user, so that the time of a check does not reveal which users
+    /// exist.
+    ///
+    /// Its cost is the most common cost among users, at most `STAND_IN_COST`. `None` without users.
     stand_in: Option<Arc<User>>,
 }
 
 struct User {
     hash: SecretString,
     cost: u32,
-    /// Tells the password that was found right last from any other.
+    /// Fingerprint of the last password that was correct.
     right: Mutex<Option<u64>>,
 }
 
-/// How a check ended.
+/// Result of a password check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The password is the user's.
+    /// The password is correct.
     Right,
-    /// It is not, or there is no such user.
+    /// The password is wrong, or the user does not exist.
     Wrong,
-    /// Too many others wait for their check.
+    /// Too many checks wait, or the check missed its deadline.
     Busy,
 }
 
-/// The checks under way.
+/// Password checks in progress.
 #[derive(Debug)]
 pub(crate) struct Checks {
     usual: Arc<Lane>,
-    /// For costs above the usual: one such check takes seconds, and would hold up all others.
+    /// For costs above `USUAL_COST`: such a check takes seconds, and would delay all others.
     costly: Arc<Lane>,
 }
 
@@ -72,7 +77,7 @@ impl Default for Checks {
     fn default() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
-            // A core is left for the scrapes.
+            // One core stays free for scrapes.
             usual: Lane::new(cores.saturating_sub(1).max(1)),
             costly: Lane::new(1),
         }
@@ -86,13 +91,13 @@ impl fmt::Debug for Users {
 }
 
 fn fingerprint(password: &SecretSlice<u8>) -> u64 {
-    // Keyed, so that what is remembered of a password is of no use outside this process.
+    // Keyed, so that a stored fingerprint is useless outside this process.
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     KEYS.hash_one(password.expose_secret())
 }
 
 impl Users {
-    /// Takes over names and hashes.
+    /// Checks names and hashes, and reports configuration errors.
     pub(super) fn check(raw: Option<Value>, here: &mut Validator<'_>) -> Self {
         let mut users = BTreeMap::new();
         let entries = match raw {
@@ -114,7 +119,8 @@ impl Users {
                 );
                 continue;
             };
-            // Its line tells which it is. The name is not shown: a password may have been put in its place.
+            // The error has a line number. It does not contain the name, which may be a misplaced
+            // password.
             let place = format!("[{index}]");
             if name.contains(':') {
                 here.problem(
@@ -137,12 +143,12 @@ impl Users {
         }
     }
 
-    /// Whether everybody may ask.
+    /// Whether requests need no password.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Warns of users whose every new password keeps a thread busy for seconds.
+    /// Warns about users whose password check keeps a thread busy for seconds.
     pub(super) fn warn_of_costs(&self) {
         for (name, user) in &self.known {
             if user.cost > USUAL_COST {
@@ -155,7 +161,7 @@ impl Users {
         }
     }
 
-    /// Takes over which passwords were found right, of users whose hashes are the same.
+    /// Copies the fingerprints of correct passwords, for users whose hash is unchanged.
     pub(super) fn remember(&self, before: &Self) {
         for (name, user) in &self.known {
             let same = before
@@ -168,14 +174,14 @@ impl Users {
         }
     }
 
-    /// The user of this name, or who stands in for it; and whether it exists.
+    /// Returns the user or its stand-in, and whether the user exists.
     fn find(&self, name: &str) -> Option<(&Arc<User>, bool)> {
         let known = self.known.get(name).map(|user| (user, true));
         known.or_else(|| Some((self.stand_in.as_ref()?, false)))
     }
 }
 
-/// Who stands in for users who do not exist, where users have hashes of these costs.
+/// Creates the stand-in for unknown users, from the costs of the users' hashes.
 fn stand_in(costs: impl Iterator<Item = u32>) -> Option<Arc<User>> {
     let mut number = BTreeMap::<u32, usize>::new();
     for cost in costs {
@@ -187,7 +193,9 @@ fn stand_in(costs: impl Iterator<Item = u32>) -> Option<Arc<User>> {
     Some(Arc::new(User::new(hash.into(), cost)))
 }
 
-/// Accepts a hash that can be checked against.
+/// Parses a hash, and returns it with its cost.
+///
+/// Fails with what is expected if passwords cannot be checked against it.
 fn usable(hash: &str) -> Result<(SecretString, u32), String> {
     let parts = HashParts::from_str(hash).map_err(|_| {
         "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as htpasswd -nBC 10 prints"
@@ -216,7 +224,9 @@ impl User {
 }
 
 impl Checks {
-    /// Checks a password. One that was found right before is known at once, whatever else is being checked.
+    /// Checks a password.
+    ///
+    /// The last correct password of a user is accepted at once, whatever else is being checked.
     pub(crate) async fn check(
         &self,
         users: &Users,
@@ -239,7 +249,7 @@ impl Checks {
         let Some(turn) = lane.acquire(address).await else {
             return Verdict::Busy;
         };
-        // It may have been found right while this one waited.
+        // Another request may have verified the same password in the meantime.
         if exists && user.is_right(fingerprint) {
             return Verdict::Right;
         }

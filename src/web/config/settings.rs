@@ -1,4 +1,4 @@
-//! The text of a web configuration -> settings that were checked, all problems at once.
+//! Parses a web configuration into checked settings, and reports all configuration errors at once.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -18,14 +18,14 @@ use crate::blocking::files;
 use crate::blocking::files::{FileKind, Files, with_files};
 use crate::settings::{ConfigErrors, Node, Period, Validator, decode, given, read};
 
-/// What the file says, in its own keys.
+/// Web configuration as written in the file.
 #[derive(Default, Deserialize)]
 struct RawWebConfig {
     #[serde(default, deserialize_with = "given")]
     tls_server_config: Option<RawTls>,
     #[serde(default, deserialize_with = "given")]
     http_server_config: Option<RawHttp>,
-    /// Read by hand: what stands here must not come into a message of serde's.
+    /// Kept as YAML and parsed by hand, because error messages of serde could contain the value.
     #[serde(default, deserialize_with = "given")]
     basic_auth_users: Option<Value>,
     #[serde(default, deserialize_with = "given")]
@@ -48,23 +48,28 @@ struct RawRateLimit {
     burst: Option<u32>,
 }
 
-/// A web configuration without a problem.
+/// Web configuration without errors.
 #[derive(Debug, Default)]
 pub struct WebSettings {
-    /// TLS, if connections are to speak it.
+    /// TLS settings; `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// What is added to every answer.
+    /// Headers added to every response.
     pub headers: HeaderMap,
-    /// Who may ask; everybody, if nobody is named.
+    /// Users that may send requests; if empty, no password is needed.
     pub(crate) users: Users,
-    /// How often may be asked.
+    /// Rate limit of requests; `None` for no limit.
     pub(crate) rate_limit: Option<DefaultDirectRateLimiter>,
-    /// Cancelled once other settings hold: connections that were made under these end with what they answer next.
+    /// Cancelled once other settings are in force.
+    ///
+    /// A connection made under these settings then ends: HTTP/1.1 with its next response, HTTP/2 by
+    /// GOAWAY.
     pub(crate) retired: CancellationToken,
 }
 
 impl WebSettings {
-    /// Reads a file and those that it names; these are also known if there are problems.
+    /// Reads a file and the files that it names.
+    ///
+    /// The fingerprints are returned on errors, too.
     pub(super) async fn read(file: &Path) -> (Result<Self, ConfigErrors>, Seen) {
         let mut seen = Seen::default();
         let mut problems = ConfigErrors::new(file.display().to_string());
@@ -130,7 +135,9 @@ impl WebSettings {
 }
 
 impl RawRateLimit {
-    /// One more request is allowed each interval, and a burst of them at once; an interval of 0 sets no limit.
+    /// Returns a limiter that allows one request per interval, and a burst at once.
+    ///
+    /// An interval of 0 sets no limit.
     fn check(self, here: &mut Validator<'_>) -> Option<DefaultDirectRateLimiter> {
         let interval = self.interval.map_or(Duration::ZERO, |interval| interval.0);
         let quota = Quota::with_period(interval)?;

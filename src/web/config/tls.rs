@@ -1,4 +1,4 @@
-//! `tls_server_config` as a configuration of rustls.
+//! Converts `tls_server_config` into a rustls configuration.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::blocking::files::FileKind;
 use crate::settings::pem::certificates;
 use crate::settings::{FileName, Validator, filled, given};
 
-/// The key `tls_server_config`. As in Go, an empty text is left out.
+/// The key `tls_server_config`. As in Go, an empty string means that a key is not set.
 #[derive(Default, Deserialize)]
 pub(super) struct RawTls {
     #[serde(default, deserialize_with = "filled")]
@@ -53,14 +53,14 @@ pub(super) struct RawTls {
     prefer_server_cipher_suites: Option<bool>,
 }
 
-/// Where the files are, and what of them was read.
+/// Directory and reader of the files, and the fingerprints of those that were read.
 pub(super) struct TlsFiles<'a> {
     pub(super) folder: &'a Path,
     pub(super) read: &'a files::Files,
     pub(super) seen: &'a mut Seen,
 }
 
-/// What connections are made with.
+/// TLS settings of the server.
 pub struct Tls {
     server: Arc<ServerConfig>,
     identity: CertifiedKey,
@@ -73,20 +73,20 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// What a connection is given to.
+    /// Returns the acceptor of TLS connections.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         self.server.clone().into()
     }
 
-    /// The server's own certificate, with its key.
+    /// Returns the server's certificate with its private key.
     pub(crate) fn identity(&self) -> &CertifiedKey {
         &self.identity
     }
 }
 
 impl RawTls {
-    /// Whether nothing is said, which means no TLS.
+    /// Whether no key is set, which means no TLS.
     pub(super) fn is_empty(&self) -> bool {
         let Self {
             cert,
@@ -118,7 +118,7 @@ impl RawTls {
             && prefer_server_cipher_suites.is_none()
     }
 
-    /// Puts the server's side of TLS together; `None` if something is wrong, which was reported.
+    /// Builds the TLS settings; `None` if an error was reported.
     pub(super) fn check(
         self,
         http2: bool,
@@ -180,14 +180,14 @@ impl RawTls {
     }
 }
 
-/// PEM, and the key that it was given by.
+/// PEM data, and the configuration key that it comes from.
 struct Material {
     key: String,
     pem: Vec<u8>,
 }
 
 impl TlsFiles<'_> {
-    /// What is given by one of `{key}` and `{key}_file`.
+    /// Returns the PEM data of either `{key}` or `{key}_file`.
     fn material(
         &mut self,
         here: &mut Validator<'_>,
@@ -210,7 +210,8 @@ impl TlsFiles<'_> {
                 let read = self.read.read(FileKind::Certificate, &path);
                 self.seen.note(FileKind::Certificate, &path, &read);
                 let read = read.map_err(|error| {
-                    // Somebody may have put the PEM itself there, or another secret.
+                    // The name is shown only if it is a path: the value may be the PEM itself or
+                    // another secret.
                     let what = format!("{} {error}", here.shown(&name));
                     here.problem(&file_key, what);
                 });
@@ -220,7 +221,8 @@ impl TlsFiles<'_> {
                 })
             }
             (None, None) => {
-                // The server's own are needed; clients need not be verified.
+                // The server's certificate and key are required. Verification of clients is
+                // optional.
                 if key != "client_ca" {
                     here.required::<()>(&file_key, None);
                 }
@@ -262,7 +264,7 @@ fn identity(
         .ok()
 }
 
-/// Authorities of clients, and their certificates.
+/// Authorities of client certificates.
 struct Authorities {
     roots: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
@@ -277,7 +279,9 @@ impl Default for Authorities {
     }
 }
 
-/// Authorities of clients. Go passes over those that it cannot read, and with them their clients.
+/// Parses the authorities of client certificates.
+///
+/// Go skips those that it cannot read, and thereby rejects their clients. Here they are errors.
 fn roots(pem: &Material, here: &mut Validator<'_>) -> Authorities {
     let mut authorities = Authorities::default();
     let list = certificates(&pem.pem).unwrap_or_else(|error| {
@@ -294,7 +298,9 @@ fn roots(pem: &Material, here: &mut Validator<'_>) -> Authorities {
     authorities
 }
 
-/// What is asked of clients; anything that would let in more of them than its author thinks is refused.
+/// Builds the verifier of client certificates.
+///
+/// Settings that would admit more clients than intended are errors.
 fn clients(
     auth: &str,
     authorities: Option<Authorities>,
@@ -327,7 +333,7 @@ fn clients(
         certificates,
     } = authorities.unwrap_or_default();
     if auth.verifies() && roots.is_empty() {
-        // Why there is none was said.
+        // The reason was already reported.
         return None;
     }
     Clients::new(auth, roots, certificates, sans, provider.clone())

@@ -1,4 +1,4 @@
-//! What is told to Prometheus, read as Prometheus reads it.
+//! Tests that read discovered targets as Prometheus does.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ fn a_request_names_one_host() {
         host(&request.body(()).unwrap()).map(str::to_owned).ok()
     };
     assert_eq!(asked("/sd", &[b"a:1"]), Some("a:1".to_owned()));
-    // As over HTTP/2, and to a proxy.
+    // The authority in the target, as in HTTP/2 and in a request to a proxy.
     assert_eq!(asked("http://b:2/sd", &[]), Some("b:2".to_owned()));
     assert_eq!(asked("http://b:2/sd", &[b"a:1"]), Some("b:2".to_owned()));
     assert_eq!(asked("http://u:p@b:2/sd", &[]), None);
@@ -77,7 +77,7 @@ fn a_request_names_one_host() {
     }
 }
 
-/// What is scraped of a target group.
+/// Returns the selector of the scrape of a target group.
 fn scraped(group: &Value) -> Selector {
     let labels = group["labels"].as_object().unwrap();
     let parameters: Vec<_> = labels

@@ -1,4 +1,4 @@
-//! Times, sizes and other people's names, as people read them.
+//! Times, numbers and vendor text, formatted for people.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -7,14 +7,16 @@ use jiff::Timestamp;
 
 use crate::clock::until;
 
-/// Somebody else's text: whole, and what would not be seen or would turn its surroundings around made visible.
+/// Text from outside the program, shown in full.
+///
+/// Characters that are invisible, or that change the direction of surrounding text, are escaped.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a>(pub(super) &'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| match c {
-            // Marks and overrides of the direction of writing, ends of lines, and what has no width.
+            // Bidirectional marks and overrides, line separators, and zero-width characters.
             '\u{61c}'
             | '\u{200b}'
             | '\u{200e}'..='\u{200f}'
@@ -27,7 +29,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A time in its two largest units: `3 d 4 h`.
+/// Duration in its two largest units, such as `3 d 4 h`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -41,7 +43,7 @@ impl fmt::Display for Span {
             _ => (all / 86_400, "d", all % 86_400 / 3600, "h"),
         };
         write!(f, "{large} {large_unit}")?;
-        // Beside ten minutes nobody counts seconds.
+        // With 10 or more of the large unit, such as 10 minutes, the small unit does not matter.
         if small > 0 && large < 10 {
             write!(f, " {small} {small_unit}")?;
         }
@@ -49,7 +51,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A date, seen from now.
+/// Time relative to now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Date {
     pub(super) at: Timestamp,
@@ -57,12 +59,12 @@ pub(super) struct Date {
 }
 
 impl Date {
-    /// For programs, in whole seconds.
+    /// Machine-readable time, in whole seconds.
     pub(super) fn exact(&self) -> Timestamp {
         Timestamp::from_second(self.at.as_second()).unwrap_or(self.at)
     }
 
-    /// The time of day, and before that the day if it is not of the last 24 hours.
+    /// Time of day, or date and time if the time is 24 hours or more away.
     pub(super) fn clock(&self) -> String {
         let day = Duration::from_hours(24);
         let format = if self.distance().0 < day {
@@ -77,7 +79,7 @@ impl Date {
         self.at <= self.now
     }
 
-    /// From there to now, or from now to there.
+    /// Time from the date to now, or from now to the date.
     pub(super) fn distance(&self) -> Span {
         Span(until(self.at, self.now).max(until(self.now, self.at)))
     }
@@ -96,7 +98,7 @@ impl fmt::Display for Date {
     }
 }
 
-/// A whole number, in groups of three.
+/// Integer with a comma as thousands separator.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number(pub(super) u64);
 
@@ -113,7 +115,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// Bytes in a unit that people read.
+/// Size in bytes, kB or MB.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes(pub(super) f64);
 
@@ -127,7 +129,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// How many there are of something whose plural takes an s.
+/// Number with a noun whose plural ends in s.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count(pub(super) usize, pub(super) &'static str);
 
@@ -138,7 +140,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// Requests a second, as requests a minute.
+/// Requests per second, formatted as requests per minute.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate(pub(super) f64);
 

@@ -1,4 +1,5 @@
-//! Lists that can be long: tokens by expiry, and connections that need a look. The page shows the first of each.
+//! Lists of which the page shows only the first rows: tokens by expiry, and connections with
+//! problems.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,10 +10,10 @@ use super::format::{Date, Name, Number};
 use super::view::{TargetPath, TargetRow};
 use crate::model::listing::Row;
 
-/// The most rows of a list; how many more there are is said below it.
+/// Maximum number of rows of a list. The page states how many more there are.
 pub(super) const MOST: usize = 200;
 
-/// The first rows of a list, and how many there are in all.
+/// First rows of a list, and the number of all rows.
 #[derive(Debug)]
 pub(super) struct Truncated<T> {
     pub(super) rows: Vec<T>,
@@ -20,7 +21,7 @@ pub(super) struct Truncated<T> {
 }
 
 impl<T> Truncated<T> {
-    /// How many are not shown.
+    /// Number of rows that are not shown.
     pub(super) fn more(&self) -> usize {
         self.total - self.rows.len()
     }
@@ -34,7 +35,7 @@ impl<T> Truncated<T> {
     }
 }
 
-/// A stored token that expires.
+/// Stored token that expires.
 #[derive(Debug)]
 pub(super) struct TokenRow<'a> {
     pub(super) expires: Date,
@@ -45,21 +46,21 @@ pub(super) struct TokenRow<'a> {
 }
 
 impl TokenRow<'_> {
-    /// Whether it ended, or will within a day, and nothing tells that it renews.
+    /// Whether the token expired or expires within a day, and no renewal is in sight.
     pub(super) fn is_ending(&self) -> bool {
         let day = self.expires.now + jiff::SignedDuration::from_hours(24);
         self.renews == Renews::NotSeen && self.expires.at < day
     }
 }
 
-/// What is known of whether a token renews itself.
+/// Evidence that a token renews itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renews {
-    /// Its expiry moved forward so often.
+    /// The expiry moved forward this many times.
     Seen(u64),
-    /// A refresh token is stored with it.
+    /// A refresh token is stored with the token.
     Stored,
-    /// Neither.
+    /// Neither of the two.
     NotSeen,
 }
 
@@ -74,19 +75,19 @@ impl fmt::Display for Renews {
     }
 }
 
-/// Something that is not as it should be.
+/// Connection that is missing or not healthy.
 #[derive(Debug)]
 pub(super) struct Issue<'a> {
-    /// The status, or that it is missing.
+    /// Status of the connection, or `missing`.
     pub(super) what: &'static str,
     pub(super) missing: bool,
     pub(super) connection: Name<'a>,
-    /// The names of both sides, where the vendor tells them.
+    /// Names of both ends, if the vendor returns them.
     pub(super) between: Option<(Name<'a>, Name<'a>)>,
     pub(super) place: TargetPath<'a>,
 }
 
-/// The tokens whose end is nearest, past or to come, ordered by it.
+/// Returns the tokens whose expiry, past or future, is nearest to now, in order of expiry.
 pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated<TokenRow<'a>> {
     let mut all: Vec<_> = targets
         .iter()
@@ -121,8 +122,9 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated
     }
 }
 
-/// Expected connections that are missing, then those that are not connected, each once: one between
-/// two polled targets is in the listings of both.
+/// Returns expected connections that are missing, then connections that are not healthy.
+///
+/// A connection between two polled targets is in the listings of both, but is returned once.
 pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
     let held = || {
         targets
@@ -165,7 +167,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
     Truncated { rows, total }
 }
 
-/// What it connects, by name or else by id.
+/// Returns the two ends of a connection, each by name or else by id.
 fn between(connection: Row<'_>) -> Option<(Name<'_>, Name<'_>)> {
     let facts = &connection.facts;
     let source = either(facts.source_entity_name, facts.source_entity)?;

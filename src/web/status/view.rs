@@ -1,4 +1,4 @@
-//! What the page says of targets and accounts.
+//! Rows of the status page for targets and accounts.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -13,18 +13,18 @@ use crate::model::error::PollError;
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
-/// How a target is; the worst first, as the page orders them.
+/// State of a target. The page sorts targets by it, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
-    /// Its listing grew too old and was dropped.
+    /// The listing is too old, and is no longer served.
     Stale,
     /// The last poll failed.
     Failing,
-    /// No poll ended yet.
+    /// No poll has finished yet.
     Waiting,
-    /// Its listing comes from the state folder.
+    /// The listing comes from the state directory.
     Restored,
-    /// The last poll gave a listing.
+    /// The last poll produced a listing.
     Up,
 }
 
@@ -51,7 +51,7 @@ impl Health {
         }
     }
 
-    /// For the filter and the colour.
+    /// Key in the page's filter and style sheet.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Stale => "stale",
@@ -62,7 +62,7 @@ impl Health {
         }
     }
 
-    /// For people.
+    /// Text on the page.
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Waiting => "not polled yet",
@@ -70,13 +70,13 @@ impl Health {
         }
     }
 
-    /// Its place in the order.
+    /// Position in the order of states.
     pub(super) const fn rank(self) -> usize {
         self as usize
     }
 }
 
-/// Where something belongs.
+/// System, account and target to which a row belongs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TargetPath<'a> {
     pub(super) system: &'static System,
@@ -84,12 +84,12 @@ pub(super) struct TargetPath<'a> {
     pub(super) target: Name<'a>,
 }
 
-/// A row of the targets.
+/// Row of the table of targets.
 #[derive(Debug)]
 pub(super) struct TargetRow<'a> {
     pub(super) health: Health,
     pub(super) place: TargetPath<'a>,
-    /// When the first of the failures ended that are not over.
+    /// Time of the first failure since the last success.
     pub(super) since: Option<Date>,
     pub(super) connections: Option<Tally>,
     pub(super) listed: Option<Date>,
@@ -101,17 +101,17 @@ pub(super) struct TargetRow<'a> {
 }
 
 impl TargetRow<'_> {
-    /// How many polls failed in a row.
+    /// Number of polls that failed in a row.
     pub(super) fn polls(&self) -> Count {
         Count(self.failures as usize, "poll")
     }
 }
 
-/// Connections of a target.
+/// Counts of a target's connections.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) total: usize,
-    /// How many there are of each type and status, the most first.
+    /// Number of connections of each type and status, most frequent first.
     pub(super) kinds: Vec<(Number, &'static str, &'static str)>,
     pub(super) not_connected: usize,
     pub(super) missing: usize,
@@ -122,7 +122,7 @@ impl Tally {
         let mut tally = Self::default();
         for connection in held.listing.connections() {
             let what = (connection.kind, connection.status);
-            // There are a handful, so looking through them is faster than a map.
+            // Only a handful of pairs exist, so a linear search is faster than a map.
             match tally
                 .kinds
                 .iter_mut()
@@ -148,7 +148,7 @@ impl Tally {
     }
 }
 
-/// A failure, and what to do about it.
+/// Error, and its remedy.
 #[derive(Debug)]
 pub(super) struct FailureView<'a>(pub(super) &'a PollError);
 
@@ -161,11 +161,11 @@ impl FailureView<'_> {
         self.0.remedy()
     }
 
-    /// What happened, and what the vendor's support asks for.
+    /// Describes the error, with the status and the request id for the vendor's support.
     pub(super) fn sentence(&self) -> String {
         let mut sentence = Name(&self.0.to_string()).to_string();
         let status = self.0.status.map(|status| format!("HTTP {status}"));
-        // Where our own words say it already, that is enough.
+        // The error's text may already contain the status.
         if let Some(status) = status.filter(|status| !sentence.contains(status)) {
             let _ = write!(sentence, ", {status}");
         }
@@ -176,21 +176,21 @@ impl FailureView<'_> {
     }
 }
 
-/// A row of the accounts.
+/// Row of the table of accounts.
 #[derive(Debug)]
 pub(super) struct AccountRow<'a> {
     pub(super) system: &'static str,
     pub(super) account: Name<'a>,
-    /// `None` until it is known which there are.
+    /// Number of targets; `None` before the first discovery.
     pub(super) targets: Option<Number>,
-    /// How the last look for targets failed.
+    /// Error of the last discovery, if it failed.
     pub(super) undiscovered: Option<FailureView<'a>>,
     pub(super) usage: Usage,
     pub(super) paused: Option<Date>,
     pub(super) quotas: Vec<QuotaLeft>,
 }
 
-/// What is left of a quota, in words.
+/// Remaining quota, formatted for the page.
 #[derive(Debug)]
 pub(super) struct QuotaLeft {
     pub(super) window: String,
@@ -206,28 +206,28 @@ impl QuotaLeft {
 }
 
 impl AccountRow<'_> {
-    /// Whether the budget was halved and has not grown back.
+    /// Whether the budget was halved and has not recovered.
     pub(super) fn is_reduced(&self) -> bool {
         self.usage.effective + f64::EPSILON < self.usage.configured
     }
 
-    /// As configured.
+    /// Configured budget.
     pub(super) fn budget(&self) -> Rate {
         Rate(self.usage.configured)
     }
 
-    /// As it is now.
+    /// Current budget.
     pub(super) fn budget_now(&self) -> Rate {
         Rate(self.usage.effective)
     }
 
-    /// What the schedule needs of the budget as it is now, in percent.
+    /// Share of the current budget that the schedule needs, in percent.
     pub(super) fn used(&self) -> String {
         format!("{:.0}", 100.0 * self.usage.planned / self.usage.effective)
     }
 }
 
-/// All targets, the worst first.
+/// Returns all targets, worst first.
 pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow<'_>> {
     let instant = Instant::now();
     let mut rows: Vec<_> = seen
@@ -276,7 +276,7 @@ fn order<'a>(row: &TargetRow<'a>) -> (Health, &'static str, &'a str, &'a str) {
     (row.health, system.name, account.0, target.0)
 }
 
-/// All accounts, in the order of the configuration's systems and their names.
+/// Returns all accounts, by system and name.
 pub(super) fn accounts(seen: &[AccountSnapshot], now: Timestamp) -> Vec<AccountRow<'_>> {
     let row = |account| row(account, now);
     seen.iter().map(row).collect()

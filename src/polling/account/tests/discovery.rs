@@ -1,4 +1,4 @@
-//! Targets and names that the vendor lists.
+//! Discovery of targets and of their names.
 
 use super::*;
 
@@ -80,7 +80,7 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
     sleep(DISCOVERY_INTERVAL * 10).await;
     assert_eq!(*rig.source.discoveries.lock().unwrap(), 15);
     assert_eq!(rig.inventory.pending(), None, "it had its first attempt");
-    // Another credential is worth a try at the next interval.
+    // Another credential is tried at the next interval.
     rig.source.finds(&[("1", "One")]);
     *rig.source.credential.lock().unwrap() = Some(1);
     sleep(MINUTE * 2).await;
@@ -130,7 +130,7 @@ async fn names_that_hang_hold_up_the_first_listing_for_seconds_and_come_later() 
         },
     );
     let begun = Instant::now();
-    // It took the time that it takes from the start.
+    // The discovery in flight still takes ten minutes: the fake source has already read its delay.
     sleep(Duration::from_secs(1)).await;
     *rig.source.takes.lock().unwrap() = Duration::ZERO;
     rig.source.lists(&["a"]);

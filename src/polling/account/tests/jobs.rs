@@ -1,4 +1,4 @@
-//! Background jobs.
+//! Schedule and back-off of background jobs.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn start_with_jobs(targets: &[&str], prepare: impl FnOnce(&mut BackgroundJobs)) 
 }
 
 impl Rig {
-    /// In which minutes since the first poll the job of a target was run.
+    /// Returns the minutes, counted from the first poll, at which the job of a target ran.
     fn runs_of(&self, id: &str) -> Vec<u64> {
         let first = self.source.polls_of(id)[0];
         let jobs = self.source.jobs.lock().unwrap();

@@ -1,4 +1,4 @@
-//! When the process is ready.
+//! Readiness of the process.
 
 use super::*;
 
@@ -25,7 +25,7 @@ async fn a_target_that_comes_by_a_reload_takes_nothing_back() {
             source.lists(&["a"]);
         });
         sleep(MINUTE).await;
-        // Nobody has to ask for it to be true.
+        // Readiness does not depend on an earlier query.
         assert!(!looked_at || rig.inventory.pending().is_none());
         rig.reload(|config, _| {
             config.targets = ["1", "2", "3"].map(target).into();
@@ -69,7 +69,7 @@ async fn an_account_whose_targets_cannot_be_listed_had_its_attempt() {
     );
     sleep(MINUTE / 2).await;
     assert_eq!(rig.inventory.pending(), None);
-    // Now they are listed, and were not polled.
+    // Now the targets are listed, but were not polled.
     rig.source.finds(&[("1", "One")]);
     sleep(MINUTE * 2).await;
     assert_eq!(rig.inventory.pending(), None);

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Rig {
-    /// Takes up the configuration as this makes it, and waits until the inventory shows that.
+    /// Applies a changed configuration, and waits until the inventory shows it.
     pub(super) async fn reload(&self, change: impl FnOnce(&mut AccountConfig, &mut PollConfig)) {
         let (mut config, mut poll) = (self.config.clone(), self.poll);
         change(&mut config, &mut poll);
@@ -16,7 +16,7 @@ impl Rig {
         };
         self.changes.send(change).await.unwrap();
         ends.await.unwrap_err();
-        // The pollers look at it once they have their turn.
+        // Lets the pollers run, so that they see the change.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -40,7 +40,7 @@ async fn what_did_not_change_keeps_its_listing_its_counters_and_its_phase() {
         |source| source.lists(&["a"]),
     );
     sleep(MINUTE * 3).await;
-    // The process' own samples are other ones each time.
+    // Only the account's samples: those of the process differ on each page.
     let samples = || {
         let page = rig.page();
         let lines = page.lines().filter(|line| line.contains("acme"));
@@ -124,7 +124,7 @@ async fn another_interval_counts_from_the_last_poll_on() {
     assert_eq!(rig.value(&["poll_interval_seconds{"]), Some(240.0));
     sleep(MINUTE * 9).await;
     assert_eq!(minutes(&rig, "1"), [0, 4, 8]);
-    // Nine and a half minutes in: the next whole interval is at ten.
+    // Nine and a half minutes after the first poll: the next whole interval is at ten.
     rig.reload(|config, _| config.interval = MINUTE * 2).await;
     assert_eq!(rig.polls(), 3, "a reload asks nothing by itself");
     sleep(MINUTE * 3).await;
@@ -216,7 +216,7 @@ async fn a_reload_waits_for_no_vendor_and_breaks_off_nothing() {
     );
     sleep(MINUTE / 2).await;
     *rig.source.takes.lock().unwrap() = MINUTE;
-    // In the middle of a poll, and of a discovery.
+    // In the middle of a poll, then of a discovery.
     for middle in [MINUTE, MINUTE * 59] {
         sleep(middle).await;
         let begun = Instant::now();
@@ -250,7 +250,7 @@ async fn a_reload_drops_no_listing_though_intervals_shrink() {
     sleep(MINUTE * 90).await;
     assert_eq!(minutes(&rig, "1"), [0, 60]);
     rig.source.fails();
-    // Three of these intervals are over.
+    // More than three one-minute intervals have passed since the last listing.
     rig.reload(|_, _| {}).await;
     assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
     sleep(MINUTE * 20).await;

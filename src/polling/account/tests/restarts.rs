@@ -1,8 +1,8 @@
-//! Restarts on a state folder.
+//! Restarts with a state directory.
 
 use super::*;
 
-/// A folder, the clock, and what starts a daemon on both.
+/// State directory, clock and source that all starts share.
 struct Restarts {
     _folder: tempfile::TempDir,
     state_dir: StateDir,
@@ -68,7 +68,7 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
     assert_eq!(asked, (2, 1));
     drop(rig);
     for _ in 0..10 {
-        // A crash loop.
+        // Simulates a crash loop.
         let rig = restarts.start();
         sleep(Duration::from_secs(1)).await;
         drop(rig);

@@ -1,4 +1,4 @@
-//! When targets are polled.
+//! Times of polls, and how long a listing stays on the page.
 
 use super::*;
 
@@ -53,7 +53,7 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
         starts.push(firsts.into_values().collect::<Vec<_>>());
         advance(MINUTE).await;
     }
-    // Timers tick in milliseconds.
+    // Timers of tokio have a resolution of one millisecond.
     assert!(
         starts[0]
             .iter()
@@ -71,7 +71,7 @@ async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
     });
     sleep(MINUTE * 12).await;
     for id in &ids {
-        // Ten pages a minute are wanted and four allowed: a minute becomes two and a half.
+        // Ten pages a minute are needed and four allowed: one minute becomes two and a half.
         assert_eq!(minutes(&rig, id), [0, 2, 5, 7, 10]);
         let label = format!("target=\"{id}\"");
         assert_eq!(rig.value(&["poll_interval_seconds{", &label]), Some(150.0));
@@ -90,7 +90,7 @@ async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
     );
 }
 
-/// Where each of these were looked for among all others, it would take minutes.
+/// Limit in real time: with a search through all others for each item, it would take minutes.
 const LINEAR: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     }
     assert_eq!(schedule.interval(), before * 2);
 
-    // What is expected of one target, and what is there.
+    // One target that expects 50,000 connections, of which 40,000 exist.
     let names: Vec<_> = (0..50_000).map(|n| format!("c{n}")).collect();
     let rows = names.iter().take(40_000).map(|name| Connection {
         id: name.as_str(),
@@ -137,7 +137,7 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     assert!(begun.elapsed() < LINEAR, "{:?}", begun.elapsed());
 }
 
-/// Polls for this long, and says how often of all seconds since the first listing there was none on the page.
+/// Polls for `lasts`, and returns for how many seconds after the first listing the page had none.
 async fn holes(rig: &Rig, lasts: Duration) -> usize {
     let end = Instant::now() + lasts;
     while rig.value(&["saas_connections{"]).is_none() {
@@ -192,7 +192,8 @@ async fn a_poll_that_takes_long_and_fails_keeps_the_listing_no_longer() {
     sleep(MINUTE / 2).await;
     rig.source.fails();
     *rig.source.takes.lock().unwrap() = Duration::from_secs(50);
-    // Three intervals and the longest poll: the one of the third minute is the last that may replace it.
+    // The listing stays for three intervals and the longest poll. The poll of the third minute is
+    // the last one that could replace it.
     sleep(MINUTE * 4 + MINUTE / 2).await;
     assert_eq!(rig.value(&["saas_connections{"]), None);
 }

@@ -1,4 +1,4 @@
-//! The pace under paused time.
+//! Tests of the rate limiter in paused time.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ async fn who_asks_first_goes_first() {
         tokio::task::yield_now().await;
     }
     tasks.join_all().await;
-    // The first task got its first turn before the others came, and waits for its second.
+    // The first task got its first permit before the others came, and waits for its second.
     let expected = [
         "many pages",
         "many pages",
@@ -177,7 +177,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
     drop(after.acquire().await);
     assert!(begun.elapsed() >= Duration::from_secs(20));
 
-    // Whatever became of the file and of the clock: a whole period, and no pause beyond an hour.
+    // Whatever happened to the file and the clock: a whole period, and no pause beyond an hour.
     for (kept, date) in [
         (None, date),
         (Some(&kept), date + Duration::from_hours(1000)),

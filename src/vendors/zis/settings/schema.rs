@@ -1,4 +1,4 @@
-//! What the JSON Schema says of integrations and of where their tokens come from.
+//! JSON Schema of integrations, and of the origin of their tokens.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,13 @@ use serde_json::json;
 use super::{IntegrationSettings, Integrations, Keys};
 use crate::settings::schema::{not_null, rule};
 
-/// What [`is_integration`](super::is_integration) takes.
+/// Pattern that [`is_integration`](super::is_integration) accepts.
 pub(super) const INTEGRATION: &str = "^[a-z0-9_-]{1,64}$";
 
-/// With an `admin_client` no integration has a token; without it each has one, and there is a list of them.
+/// Requires tokens either from an `admin_client` or from each integration.
+///
+/// With an `admin_client`, no integration has a token. Without one, the integrations are a list,
+/// and each of them has a token.
 pub(super) fn tokens_or_admin_client(schema: &mut Schema) {
     not_null(schema, "admin_client");
     let of_each = |rule| json!({"properties": {"integrations": rule}});

@@ -1,5 +1,5 @@
-//! Whose password is checked next. Checks are slow on purpose, so many who try wrong ones wait long; what they
-//! wait must not be what others wait.
+//! Fair queue of password checks: checks are slow by design, and a client that tries many wrong
+//! passwords must not delay other clients.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 
 use crate::blocking::BlockingPool;
 
-/// Passwords that may wait for their check: as many as there are connections.
+/// Maximum number of checks that wait: one for each connection.
 const WAITING: usize = 512;
 
-/// For one check. It ends by itself; this only bounds the wait for a machine that has no time for us.
+/// Deadline of one check. A check always ends; this only bounds the wait on an overloaded machine.
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// A pool for checks of similar cost, and who waits for it.
+/// Thread pool for checks of similar cost, with its queue.
 #[derive(Debug)]
 pub(super) struct Lane {
     pool: BlockingPool,
@@ -28,7 +28,7 @@ pub(super) struct Lane {
 struct WaitingChecks {
     free: usize,
     waiting: Vec<Waiting>,
-    /// When each network that waits had a turn last.
+    /// For each network that waits, the sequence number of its last permit.
     turns: HashMap<IpAddr, u64>,
     last: u64,
 }
@@ -39,11 +39,12 @@ struct Waiting {
     turn: oneshot::Sender<LanePermit>,
 }
 
-/// A thread of the pool, given back when dropped.
+/// Permit for a thread of the pool, released when dropped.
 #[derive(Debug)]
 pub(super) struct LanePermit(Arc<Lane>);
 
-/// The network of an address: whoever has one address of IPv6 has a whole network of them.
+/// Returns the network of an address: the /64 for IPv6, because a client with one IPv6 address has
+/// a whole network of them.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -64,7 +65,7 @@ impl Lane {
         })
     }
 
-    /// Waits for a turn; `None` if too many wait.
+    /// Waits for a permit; `None` if too many checks wait.
     pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<LanePermit> {
         let (turn, mine) = oneshot::channel();
         let network = network(address);
@@ -73,28 +74,29 @@ impl Lane {
         mine.await.ok()
     }
 
-    /// Makes a check. `None` if it was not done in time.
+    /// Runs a check; `None` if it misses its deadline.
     pub(super) async fn run(
         &self,
         turn: LanePermit,
         check: impl FnOnce() -> bool + Send + 'static,
     ) -> Option<bool> {
         let check = self.pool.run(DEADLINE, move || {
-            // Kept to the end of the check, even if nobody waits for it any more.
+            // Held until the check ends, even if its caller is gone.
             let _turn = turn;
             check()
         });
         check.await.ok()
     }
 
-    /// Gives turns to those who wait, as long as there are any.
+    /// Sends permits to waiting checks while threads are free.
     fn advance(self: &Arc<Self>) {
         loop {
             let next = self.queue.lock().next();
             let Some(next) = next else {
                 return;
             };
-            // Outside of the lock: of somebody who just left the turn comes back.
+            // Sent without holding the lock: if the receiver is gone, dropping the permit takes the
+            // lock.
             let _ = next.turn.send(LanePermit(self.clone()));
         }
     }
@@ -108,7 +110,9 @@ impl Drop for LanePermit {
 }
 
 impl WaitingChecks {
-    /// Lets somebody wait. If too many do, one of the network that has the most of them does no longer.
+    /// Adds a check to the queue.
+    ///
+    /// If too many wait, removes a check of the network that has the most.
     fn enter(&mut self, newcomer: Waiting) {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
         self.waiting.push(newcomer);
@@ -125,14 +129,17 @@ impl WaitingChecks {
         };
         let of_it = self.waiting.iter().enumerate();
         let mut of_it = of_it.filter(|(_, waiting)| waiting.network == network);
-        // By chance: who comes again and again does not get past those who wait.
+        // Random, so that a client that keeps retrying has no advantage over checks that already
+        // wait.
         if let Some((index, _)) = of_it.nth(fastrand::usize(..number)) {
             self.waiting.remove(index);
         }
     }
 
-    /// Who is next, if a thread is free: of the network that had a turn longest ago the first that came. So nobody
-    /// waits for more than those of its own network that came before, and one of each other at a time.
+    /// Returns the next check, if a thread is free.
+    ///
+    /// It is the oldest check of the network that got a permit least recently. A check waits only
+    /// for earlier checks of its own network and, between those, for one of each other network.
     fn next(&mut self) -> Option<Waiting> {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
         if self.free == 0 {
@@ -145,7 +152,7 @@ impl WaitingChecks {
         self.last += 1;
         self.free -= 1;
         self.turns.insert(next.network, self.last);
-        // Of those of whom nobody waits nothing is kept.
+        // Networks without waiting checks are removed, so that the map stays small.
         let waiting: HashSet<_> = self.waiting.iter().map(|waiting| waiting.network).collect();
         self.turns.retain(|network, _| waiting.contains(network));
         Some(next)
@@ -160,7 +167,7 @@ mod tests {
         [10, 0, 0, last].into()
     }
 
-    /// The order in which these get their turn, who all wait when the only thread becomes free.
+    /// Returns the order in which waiting checks get the only thread.
     async fn order(askers: &[IpAddr]) -> Vec<usize> {
         let lane = Lane::new(1);
         let held = lane.acquire(address(0)).await.unwrap();
@@ -247,7 +254,7 @@ mod tests {
         let mut left = Box::pin(lane.acquire(address(1)));
         assert!(futures_util::poll!(left.as_mut()).is_pending());
         drop(held);
-        // It was given the turn, and never takes it.
+        // The permit was sent, and is never received.
         drop(left);
         assert!(lane.acquire(address(2)).await.is_some());
     }
