@@ -113,7 +113,8 @@ fn account(rng: &mut Rng, kind: &Kind) -> Load {
 
 fn main() {
     println!(
-        "| accounts | targets | connections | series | requests a minute | requests a day | an account's mean, p99 and most a minute | instances | series of the fullest |"
+        "| accounts | targets | connections | series | requests a minute | requests a day | an \
+            account's mean, p99 and most a minute | instances | series of the fullest |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for accounts in [10_u32, 100, 1_000, 10_000, 100_000] {
@@ -156,7 +157,8 @@ fn main() {
             })
             .unwrap_or((NonZeroU32::MIN, 0.0));
         println!(
-            "| {accounts} | {} | {} | {:.0} | {:.0} | {:.0} | {:.1}, {:.1}, {:.1} | {instances} | {fullest:.0} |",
+            "| {accounts} | {} | {} | {:.0} | {:.0} | {:.0} | {:.1}, {:.1}, {:.1} | {instances} | \
+                {fullest:.0} |",
             all.targets,
             all.connections,
             all.series,

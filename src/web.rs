@@ -294,7 +294,11 @@ pub fn telemetry_path(path: &str) -> Result<String, String> {
         || path.starts_with("//")
         || request::normal(path).as_deref() != Some(path)
     {
-        return Err("expected a path such as /metrics: letters, digits and /-_.~, beginning with /, without . and .. as parts, not / nor /sd themselves nor below /-/".to_owned());
+        return Err(
+            "expected a path such as /metrics: letters, digits and /-_.~, beginning with /, \
+            without . and .. as parts, not / nor /sd themselves nor below /-/"
+                .to_owned(),
+        );
     }
     Ok(path.to_owned())
 }

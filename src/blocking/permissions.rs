@@ -37,7 +37,8 @@ pub(super) fn warn_of_readers(path: &Path) {
         tracing::warn!(
             file = %path.display(),
             mode = format!("{:04o}", file.mode() & 0o7777),
-            "others on this machine may read this secret: make it readable by its owner only (chmod 600)"
+            "others on this machine may read this secret: make it readable by its owner only \
+                (chmod 600)"
         );
     }
 }

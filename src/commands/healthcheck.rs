@@ -26,7 +26,9 @@ const AGAIN: Duration = Duration::from_millis(250);
 const STRANGER: Error = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
 
 /// Remedy if the daemon rejects this check's client certificate.
-const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its own, which this check shows, is not good as one: have it issued for client authentication too, by an authority in client_ca_file; or look at the port instead";
+const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its own, which this \
+    check shows, is not good as one: have it issued for client authentication too, by an authority \
+    in client_ca_file; or look at the port instead";
 
 /// Requests `/-/healthy` at `address`, as the web configuration prescribes. Fails unless the status
 /// is 200.

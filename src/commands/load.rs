@@ -27,7 +27,8 @@ pub(super) async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
     let file = &flags.config_file;
     if file.as_os_str() == DEFAULT_CONFIG_FILE && files::is_missing(file).await {
         bail!(
-            "{DEFAULT_CONFIG_FILE}: there is no such file in this folder: name yours with --config.file, or try `connections-exporter demo`, which needs none"
+            "{DEFAULT_CONFIG_FILE}: there is no such file in this folder: name yours with \
+                --config.file, or try `connections-exporter demo`, which needs none"
         );
     }
     Ok(())

@@ -12,7 +12,8 @@ use super::*;
 /// Returns a configuration with one Zuora tenant that contains these lines.
 fn tenant(lines: &str) -> String {
     format!(
-        "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    client_secret_file: secret\n{lines}"
+        "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    \
+            client_secret_file: secret\n{lines}"
     )
 }
 
@@ -54,7 +55,8 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
     for n in (0..100_000).chain([7]) {
         writeln!(text, "      - {{name: n{n}, token_env: T}}").unwrap();
     }
-    text += "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    client_secret_env: T\n    entities:\n";
+    text += "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id: id\n    \
+        client_secret_env: T\n    entities:\n";
     for n in (0..100_000).chain([7]) {
         writeln!(text, "      - {{id: \"{n:032x}\", name: e{n}}}").unwrap();
     }
@@ -69,7 +71,8 @@ fn very_many_targets_of_an_account_are_not_compared_each_with_each() {
     assert_eq!(
         said,
         [
-            "zis[0].integrations[100001].name: is the name of an earlier integration: each is polled once",
+            "zis[0].integrations[100001].name: is the name of an earlier integration: each is \
+                polled once",
             "zuora[0].entities[100000].id: is the id of an earlier entity: each is polled once",
             "zuora[0].entities[100000].name: is the name of an earlier entity: each needs its own",
         ]
@@ -89,7 +92,8 @@ fn a_source_is_another_one_only_if_what_it_is_made_from_changed() {
         let config = Config::parse(text, "".as_ref(), &env, ConfigErrors::new("test")).unwrap();
         config.accounts[0].written.clone()
     };
-    let text = "zis:\n  - account: a\n    subdomain: a\n    integrations:\n      - name: n\n        token_env: S\n        expect: [x]\n";
+    let text = "zis:\n  - account: a\n    subdomain: a\n    integrations:\n      - name: \
+        n\n        token_env: S\n        expect: [x]\n";
     for same in [
         text.replace("[x]", "[y, z]"),
         text.replace("        expect: [x]\n", ""),

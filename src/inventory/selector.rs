@@ -170,6 +170,7 @@ where
 
 fn problem(what: &str) -> String {
     format!(
-        "The query cannot be answered: {what}. Expected system, account and target, each as often as needed, or own=1 alone.\n"
+        "The query cannot be answered: {what}. Expected system, account and target, each as often \
+            as needed, or own=1 alone.\n"
     )
 }

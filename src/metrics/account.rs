@@ -127,7 +127,8 @@ impl AccountMetrics {
             ),
             credential_renewable: gauges(
                 "connections_exporter_credential_renewable",
-                "Whether the exporter renews that token by itself; 0 for one that somebody has to replace.",
+                "Whether the exporter renews that token by itself; 0 for one that somebody has to \
+                    replace.",
                 &["credential"],
             ),
             discovery_up: gauges(
@@ -142,7 +143,8 @@ impl AccountMetrics {
             ),
             unknown_values: counters(
                 "connections_exporter_unknown_values_total",
-                "Values of the vendor's that no document of it knows, by field, counted at each poll.",
+                "Values of the vendor's that no document of it knows, by field, counted at each \
+                    poll.",
                 &["field"],
             ),
             duplicates: counter(

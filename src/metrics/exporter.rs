@@ -123,12 +123,15 @@ impl ExporterMetrics {
         );
         let page_bytes = gauges(
             "connections_exporter_page_bytes",
-            "Size of the whole page that was last served before this one, as it was sent and, as identity, without encoding; not there if that is a quarter of an hour ago, and narrowed pages do not count.",
+            "Size of the whole page that was last served before this one, as it was sent and, as \
+                identity, without encoding; not there if that is a quarter of an hour ago, and \
+                narrowed pages do not count.",
             &["encoding"],
         );
         let page_series = gauges(
             "connections_exporter_page_series",
-            "Series on the whole page that was last served before this one; narrowed pages do not count.",
+            "Series on the whole page that was last served before this one; narrowed pages do not \
+                count.",
             &[],
         );
         let state_write_failures = register(

@@ -42,18 +42,22 @@ macro_rules! families {
 
 families! {
     CONNECTIONS = GAUGE "saas_connections" ["connection_type", "status"]
-        "How many connections the target holds, as of the last successful poll; a connection between two polled entities is counted by both.";
+        "How many connections the target holds, as of the last successful poll; a connection \
+            between two polled entities is counted by both.";
     INFO = GAUGE "saas_connection_info" ["connection", "connection_type", "status", "uuid",
         "source_entity", "source_entity_name", "target_entity", "target_entity_name", "header_name", "allowed_domain", "permission_scope"]
         "Facts about a connection, for joins; always 1, as of the last successful poll.";
     CONNECTED = GAUGE "saas_connection_connected" ["connection", "connection_type"]
         "Whether the connection's status is connected, as of the last successful poll.";
     TOKEN_EXPIRY = GAUGE "saas_connection_token_expiry_timestamp_seconds" ["connection", "connection_type"]
-        "When the stored access token expires, as of the last successful poll; a past one is normal for an idle connection that can renew.";
+        "When the stored access token expires, as of the last successful poll; a past one is \
+            normal for an idle connection that can renew.";
     TOKEN_EXPIRES_IN = GAUGE "saas_connection_token_expires_in_seconds" ["connection", "connection_type"]
-        "Seconds until the stored access token expires, computed at the scrape from the last successful poll; negative once past.";
+        "Seconds until the stored access token expires, computed at the scrape from the last \
+            successful poll; negative once past.";
     TOKEN_RENEWABLE = GAUGE "saas_connection_token_renewable" ["connection", "connection_type"]
-        "Whether a refresh token is stored with the connection, as of the last successful poll; one made by client_credentials has none and renews all the same.";
+        "Whether a refresh token is stored with the connection, as of the last successful poll; \
+            one made by client_credentials has none and renews all the same.";
     TOKEN_RENEWALS = COUNTER "saas_connection_token_renewals_total" ["connection", "connection_type"]
         "How often the token's expiry moved forward between two successful polls.";
     CREATED = GAUGE "saas_connection_created_timestamp_seconds" ["connection", "connection_type"]
@@ -63,7 +67,8 @@ families! {
     CHANGES = COUNTER "saas_connection_changes_total" ["change"]
         "Differences between two successful polls, by kind.";
     EXPECTED = GAUGE "saas_connection_expected" ["expected"]
-        "Whether an expected connection exists (and, where there are statuses, is connected), as of the last successful poll.";
+        "Whether an expected connection exists (and, where there are statuses, is connected), as \
+            of the last successful poll.";
     UP = GAUGE "connections_exporter_target_up" []
         "Whether the last poll of the target gave a complete listing.";
     LAST_SUCCESS = GAUGE "connections_exporter_target_last_success_timestamp_seconds" []
@@ -71,7 +76,8 @@ families! {
     LAST_ATTEMPT = GAUGE "connections_exporter_target_last_attempt_timestamp_seconds" []
         "When the last poll of the target ended, successful or not.";
     NEXT_POLL = GAUGE "connections_exporter_target_next_poll_timestamp_seconds" []
-        "When the next poll of the target is due; while its account is paused, not before the end of the pause.";
+        "When the next poll of the target is due; while its account is paused, not before the end \
+            of the pause.";
     POLL_INTERVAL = GAUGE "connections_exporter_target_poll_interval_seconds" []
         "How often the target is polled.";
     POLL_DURATION = GAUGE "connections_exporter_target_last_poll_duration_seconds" []
@@ -81,7 +87,8 @@ families! {
     FAILING = GAUGE "connections_exporter_target_failing" ["reason"]
         "Always 1, and only there while the last poll of the target failed; the label says why.";
     RESTORED = GAUGE "connections_exporter_target_restored" []
-        "Whether the last known listing was taken before a restart, and read from the state folder.";
+        "Whether the last known listing was taken before a restart, and read from the state \
+            folder.";
     POLLS = COUNTER "connections_exporter_polls_total" ["outcome"]
         "Polls of the target, by outcome.";
 }

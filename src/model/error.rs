@@ -139,7 +139,8 @@ impl Reason {
         match self {
             Self::Unreachable => "check the network, the proxy and base_url",
             Self::Tls => {
-                "as the error says: the server's certificate, its name or date, ca_file, or what the server asks of its clients"
+                "as the error says: the server's certificate, its name or date, ca_file, or what \
+                    the server asks of its clients"
             }
             Self::Timeout => {
                 "the vendor is slow: see its status page, or raise poll.request_timeout"
@@ -148,7 +149,8 @@ impl Reason {
                 "the credential was refused: check that it is current and belongs to this account"
             }
             Self::IntegrationMismatch => {
-                "the token belongs to another integration, or the integration does not exist: check its name and use the token made for it"
+                "the token belongs to another integration, or the integration does not exist: \
+                    check its name and use the token made for it"
             }
             Self::Forbidden => {
                 "the credential lacks a permission or a scope: grant it, or use another one"
@@ -165,7 +167,8 @@ impl Reason {
             }
             Self::Refused => "the vendor refused the request: ask its support, with the request id",
             Self::Decode => {
-                "the answer is not the documented one: check base_url, and whether a proxy answers in the vendor's place"
+                "the answer is not the documented one: check base_url, and whether a proxy answers \
+                    in the vendor's place"
             }
             Self::TooLarge => "raise poll.max_connections if the target really holds that many",
             Self::Pagination => {

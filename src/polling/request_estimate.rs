@@ -36,7 +36,8 @@ impl<'a> RequestEstimate<'a> {
         for (limit, window, per_window) in self.windows(&limits) {
             if limit.is_some_and(|limit| per_window > limit as f64) {
                 warnings.push(format!(
-                    "needs {} requests {window}, and the vendor allows {} ({}), shared with everybody else: raise interval",
+                    "needs {} requests {window}, and the vendor allows {} ({}), shared with \
+                        everybody else: raise interval",
                     rounded(per_window),
                     limit.unwrap_or_default(),
                     limits.of
@@ -61,7 +62,10 @@ impl<'a> RequestEstimate<'a> {
         let needed = self.per_day / MINUTES_PER_DAY;
         (needed > budget).then(|| {
             let needed = rounded(needed);
-            format!("needs {needed} requests a minute, and the budget is {budget}: intervals will be stretched; raise interval or requests_per_minute")
+            format!(
+                "needs {needed} requests a minute, and the budget is {budget}: intervals will \
+                be stretched; raise interval or requests_per_minute"
+            )
         })
     }
 

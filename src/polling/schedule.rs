@@ -126,7 +126,8 @@ impl Schedule {
                 system,
                 account,
                 interval,
-                "the listings need more requests than the budget allows: every interval is stretched"
+                "the listings need more requests than the budget allows: every interval is \
+                    stretched"
             );
         } else if stretch <= 1.0 && plan.warned {
             tracing::info!(system, account, "the listings fit into the budget again");

@@ -57,7 +57,10 @@ impl Shard {
         let index = match index {
             ShardIndex::At(index) => index,
             ShardIndex::Auto => ordinal(host).with_context(|| {
-                format!("--shard.index=auto: the host name {host:?} does not end in -NUMBER, as that of a StatefulSet's pod does: give a number")
+                format!(
+                    "--shard.index=auto: the host name {host:?} does not end in -NUMBER, as \
+                    that of a StatefulSet's pod does: give a number"
+                )
             })?,
         };
         if index >= total.get() {

@@ -307,7 +307,8 @@ impl fmt::Display for ReloadSummary {
         } = self;
         write!(
             f,
-            "accounts: {added} added, {replaced} replaced, {changed} changed, {removed} removed, {unchanged} unchanged"
+            "accounts: {added} added, {replaced} replaced, {changed} changed, {removed} removed, \
+                {unchanged} unchanged"
         )
     }
 }

@@ -163,7 +163,11 @@ impl<'a> Validator<'a> {
                         None
                     }
                     None => {
-                        self.problem(&env_key, "there is no environment variable of this name (not shown: a secret may have been put here)");
+                        self.problem(
+                            &env_key,
+                            "there is no environment variable of this name (not \
+                            shown: a secret may have been put here)",
+                        );
                         None
                     }
                 }

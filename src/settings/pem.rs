@@ -82,7 +82,8 @@ fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
             }
             (Some((kind, begun, _)), Some(_), _) => {
                 return Err(format!(
-                    "has a {kind} in line {begun} that does not end before line {line} begins another"
+                    "has a {kind} in line {begun} that does not end before line {line} begins \
+                        another"
                 ));
             }
             (_, _, Some(kind)) => {
@@ -92,7 +93,9 @@ fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
             }
             (_, None, None) => {
                 return Err(format!(
-                    "has more than one -----BEGIN or -----END in line {line}, or something beside it: put each on a line of its own (files that are joined need a line end between them)"
+                    "has more than one -----BEGIN or -----END in line {line}, or something beside \
+                        it: put each on a line of its own (files that are joined need a line end \
+                        between them)"
                 ));
             }
         };

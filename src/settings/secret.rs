@@ -177,7 +177,11 @@ fn usable(text: &str) -> Result<SecretString, SecretError> {
         return Err(SecretError("is empty".to_owned()));
     }
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(SecretError("holds a space, a control character or a letter outside ASCII, which no credential does".to_owned()));
+        return Err(SecretError(
+            "holds a space, a control character or a letter outside ASCII, \
+            which no credential does"
+                .to_owned(),
+        ));
     }
     Ok(SecretString::from(text))
 }

@@ -225,7 +225,8 @@ enum Children {
     Wrong(&'static str),
 }
 
-const TAG: &str = "a tag, which begins with !, means nothing here: remove it, or put quotes around a value that begins so";
+const TAG: &str = "a tag, which begins with !, means nothing here: remove it, or put quotes around \
+    a value that begins so";
 const KEY: &str = "a key must be text: put quotes around a value that begins with { or [, or fill in the template";
 
 /// Error that ends parsing: its position and its text.

@@ -58,7 +58,8 @@ macro_rules! scalar {
 scalar!(
     /// Duration with a unit: `30s`, `5m`, `1h30m`, `1d`. Zero needs no unit.
     Period(Duration),
-    { "type": "string", "pattern": "^([0-9]+w ?)?([0-9]+d ?)?([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$", "minLength": 2 },
+    { "type": "string", "pattern": "^([0-9]+w ?)?([0-9]+d ?)?([0-9]+h ?)?([0-9]+m ?)?([0-9]+s \
+        ?)?([0-9]+ms)?$", "minLength": 2 },
     |value| {
         let allowed = "expected a duration with a unit, such as 30s, 5m, 1h or 1d";
         if value.as_u64() == Some(0) || value.as_str() == Some("0") {
@@ -67,8 +68,10 @@ scalar!(
         let span: Span = value.as_str().and_then(|text| text.parse().ok()).ok_or(allowed)?;
         // A day has 24 hours here; months and years have no fixed length.
         let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| allowed)?;
-        let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a negative one"))?;
-        if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a year")) } else { Ok(duration) }
+        let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a \
+            negative one"))?;
+        if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a \
+            year")) } else { Ok(duration) }
     }
 );
 
@@ -119,7 +122,8 @@ scalar!(
     FileName(String),
     { "type": "string", "minLength": 1 },
     |value| {
-        let name = value.as_str().filter(|name| !name.is_empty()).ok_or("expected the name of a file")?;
+        let name = value.as_str().filter(|name| !name.is_empty()).ok_or("expected the name of a \
+            file")?;
         if name.starts_with(['~', '$']) || name.contains("${") {
             return Err("~ and variables are not expanded: write the absolute path".to_owned());
         }
@@ -135,7 +139,8 @@ scalar!(
     EnvName(String),
     { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
     |value| {
-        let allowed = "expected the name of an environment variable: A-Z, a-z, 0-9 and _, not beginning with a digit";
+        let allowed = "expected the name of an environment variable: A-Z, a-z, 0-9 and _, not \
+            beginning with a digit";
         let name = value.as_str().ok_or(allowed)?;
         let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

@@ -177,7 +177,8 @@ impl Folder {
         match timeout(PATIENCE, opened).await {
             Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a folder"),
             Ok(Ok(Err(LockError::InUse))) => bail!(
-                "--state.dir={path}: another process uses this folder: end it, or choose another one"
+                "--state.dir={path}: another process uses this folder: end it, or choose another \
+                    one"
             ),
             Err(_) => self.hangs(),
             // Opened, or the sender was dropped because the process ends.
@@ -200,7 +201,8 @@ impl Folder {
         };
         if let Some(error) = problem {
             self.failures.inc();
-            tracing::warn!(folder = %self.path.display(), error, "the state folder cannot be locked: what it holds is read, and may not be written");
+            tracing::warn!(folder = %self.path.display(), error, "the state folder cannot be \
+                locked: what it holds is read, and may not be written");
         }
         Ok(())
     }
@@ -236,7 +238,8 @@ impl Folder {
             LockError::Io(error) => error,
             LockError::InUse => {
                 if was_locked {
-                    tracing::warn!(folder = %self.path.display(), "the state folder was removed, and another process uses this folder now: it is not written any more");
+                    tracing::warn!(folder = %self.path.display(), "the state folder was removed, \
+                        and another process uses this folder now: it is not written any more");
                 }
                 io::Error::other("another process uses this folder")
             }
@@ -244,7 +247,8 @@ impl Folder {
         })?;
         if was_locked {
             self.failures.inc();
-            tracing::warn!(folder = %self.path.display(), "the state folder or its lock was removed: both were made anew, and what it held is lost");
+            tracing::warn!(folder = %self.path.display(), "the state folder or its lock was \
+                removed: both were made anew, and what it held is lost");
         }
         Ok(held.insert(Arc::new(root)).clone())
     }
@@ -398,7 +402,8 @@ impl Folder {
         match result {
             Ok(()) => {
                 if failing.remove(&place) && failing.is_empty() {
-                    tracing::info!(folder = %self.path.display(), "the state folder is written again");
+                    tracing::info!(folder = %self.path.display(), "the state folder is written \
+                        again");
                 }
             }
             Err(error) => {
@@ -465,7 +470,8 @@ impl Folder {
         match unlinkat(folder, file, AtFlags::empty()) {
             Err(error) if error != Errno::NOENT => {
                 self.failures.inc();
-                tracing::warn!(file = %path.display(), %error, "a file of the state folder cannot be removed");
+                tracing::warn!(file = %path.display(), %error, "a file of the state folder cannot \
+                    be removed");
             }
             _ => tracing::debug!(file = %path.display(), "removed from the state folder"),
         }

@@ -104,7 +104,8 @@ impl Connect for Access {
 
     fn limits(&self) -> PublishedLimits {
         PublishedLimits {
-            of: "the smallest plan of the vendor's Support API: ZIS publishes no numbers of its own",
+            of: "the smallest plan of the vendor's Support API: ZIS publishes no numbers of its \
+                own",
             minute: Some(200),
             hour: None,
             day: None,

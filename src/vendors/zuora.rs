@@ -103,11 +103,13 @@ fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
     let (reason, remedy) = if provisioned == 0 {
         (Reason::NotFound, "provision one")
     } else {
-        let remedy = "give the user of the OAuth client access to them, or choose them for the client; a new token, within an hour, has it";
+        let remedy = "give the user of the OAuth client access to them, or choose them for the \
+            client; a new token, within an hour, has it";
         (Reason::Forbidden, remedy)
     };
     let detail = format!(
-        "of the entities that the tenant lists ({entities}), {provisioned} are provisioned, and the token reaches 0 of these: {remedy}"
+        "of the entities that the tenant lists ({entities}), {provisioned} are provisioned, and \
+            the token reaches 0 of these: {remedy}"
     );
     PollError::new(reason, ENTITIES, detail)
 }

@@ -59,10 +59,12 @@ const HEADERS: usize = 64 * 1024;
 const HEADER_LIST: u32 = 16 * 1024;
 
 /// Response to plain HTTP on a TLS address.
-const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
+const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: \
+    text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
 
 /// Response to the HTTP/2 preface on a connection that speaks HTTP/1.1.
-const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
+const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: \
+    text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
 
 /// Accepts connections until `shutdown` is cancelled, then waits for responses in flight.
 pub(super) async fn accept(

@@ -98,7 +98,8 @@ fn host<B>(request: &Request<B>) -> Result<&str, String> {
     let asked = response::asked(request).filter(|_| named <= 1);
     let asked = asked.and_then(|asked| std::str::from_utf8(asked).ok());
     asked.filter(|asked| is_address(asked)).ok_or_else(|| {
-        "The request must name, in one Host header, the host at which to scrape: a name or an address, with a port unless it is that of the scheme.\n"
+        "The request must name, in one Host header, the host at which to scrape: a name or an \
+            address, with a port unless it is that of the scheme.\n"
             .to_owned()
     })
 }

@@ -66,7 +66,8 @@ pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     match problem {
         Some(error) if error.kind() == io::ErrorKind::AddrInUse => {
             bail!(
-                "{address} is in use by another process: end that one, or choose another --web.listen-address"
+                "{address} is in use by another process: end that one, or choose another \
+                    --web.listen-address"
             )
         }
         Some(error) => Err(error).with_context(|| format!("listening on {address}")),
@@ -115,7 +116,8 @@ pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
     let mut passed = ListenFd::from_env();
     if passed.len() == 0 {
         bail!(
-            "--web.systemd-socket: systemd passed no socket; start the service by its .socket unit, or leave the flag out"
+            "--web.systemd-socket: systemd passed no socket; start the service by its .socket \
+                unit, or leave the flag out"
         );
     }
     let mut listeners = Vec::new();

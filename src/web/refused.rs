@@ -78,7 +78,8 @@ fn reason(error: &Error) -> &'static str {
             CertificateError::Other(other)
                 if format!("{other:?}").contains("CaUsedAsEndEntity") =>
             {
-                "the client's certificate is that of an authority (CA:TRUE), and is not itself in client_ca_file"
+                "the client's certificate is that of an authority (CA:TRUE), and is not itself in \
+                    client_ca_file"
             }
             _ => "the client's certificate cannot be verified",
         },

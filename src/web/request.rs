@@ -65,7 +65,9 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<String, Box<HttpResponse>
     match (normal(uri.path()), query) {
         (Some(path), Some(_)) => Ok(path),
         _ => bad(
-            "In a path and in parameters a percent sign must be followed by two hexadecimal digits, and what they stand for must be UTF-8; for the percent sign itself write %25.\n",
+            "In a path and in parameters a percent sign must be followed by two hexadecimal \
+                digits, and what they stand for must be UTF-8; for the percent sign itself write \
+                %25.\n",
         ),
     }
 }

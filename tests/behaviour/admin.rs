@@ -16,12 +16,22 @@ const SIZES: Sizes = Sizes {
 async fn rig(integrations: &str) -> Rig {
     let world = World::new(SIZES, 1, Timestamp::now());
     let (id, secret) = world.admin.clone();
-    Rig::configured(world, Vec::new(), None, OFTEN, <_>::default(), |text, mut env| {
-        let (before, _) = text.split_once("    integrations:").unwrap();
-        env.insert("ADMIN".to_owned(), secret);
-        let admin = format!("    admin_client: {{client_id: {id}, client_secret_env: ADMIN}}\n    integrations: {integrations}\n");
-        (format!("{before}{admin}"), env)
-    })
+    Rig::configured(
+        world,
+        Vec::new(),
+        None,
+        OFTEN,
+        <_>::default(),
+        |text, mut env| {
+            let (before, _) = text.split_once("    integrations:").unwrap();
+            env.insert("ADMIN".to_owned(), secret);
+            let admin = format!(
+                "    admin_client: {{client_id: {id}, client_secret_env: ADMIN}}\n    \
+            integrations: {integrations}\n"
+            );
+            (format!("{before}{admin}"), env)
+        },
+    )
     .await
 }
 

@@ -169,7 +169,9 @@ fn a_plan_that_breaks_the_quota_is_a_warning() {
     let entities: Vec<_> = (0..7).map(|n| format!("{{id: '{n:032x}'}}")).collect();
     let entities = entities.join(", ");
     let text = format!(
-        "poll: {{interval: 1m, stale_after: 90s}}\nzuora:\n  - account: a\n    base_url: https://rest.apisandbox.zuora.com\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6\n    entities: [{entities}]\n"
+        "poll: {{interval: 1m, stale_after: 90s}}\nzuora:\n  - account: a\n    base_url: \
+            https://rest.apisandbox.zuora.com\n    client_id: i\n    client_secret_env: S\n    \
+            requests_per_minute: 6\n    entities: [{entities}]\n"
     );
     fs::write(&file, text).unwrap();
     let (code, said, _) = output(
@@ -183,8 +185,10 @@ fn a_plan_that_breaks_the_quota_is_a_warning() {
     assert_eq!(
         warnings,
         [
-            "needs 7.1 requests a minute, and the budget is 6: intervals will be stretched; raise interval or requests_per_minute",
-            "needs 10131 requests a day, and the vendor allows 10000 (API Sandbox), shared with everybody else: raise interval",
+            "needs 7.1 requests a minute, and the budget is 6: intervals will be stretched; raise \
+                interval or requests_per_minute",
+            "needs 10131 requests a day, and the vendor allows 10000 (API Sandbox), shared with \
+                everybody else: raise interval",
             "stale_after is less than two intervals: one failed poll will drop the listing",
         ]
     );
@@ -196,7 +200,8 @@ fn a_port_in_use_is_one_sentence() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, said) = output(&mut exporter(&["demo", "--web.listen-address", &address]));
     let expected = format!(
-        "{address} is in use by another process: end that one, or choose another --web.listen-address\n"
+        "{address} is in use by another process: end that one, or choose another \
+            --web.listen-address\n"
     );
     assert_eq!((code, said), (1, expected));
 }

@@ -134,7 +134,8 @@ async fn cost(at: &str, status: u16, body: &[u8], packed: bool, over: Over<'_>) 
         "zis:\n  - account: a\n    integrations: [{name: n, token_file: t}]\n".to_owned()
     } else {
         format!(
-            "zuora:\n  - account: a\n    client_id: i\n    client_secret_file: t\n    entities: [{{id: {ENTITY}, name: n}}]\n"
+            "zuora:\n  - account: a\n    client_id: i\n    client_secret_file: t\n    entities: \
+                [{{id: {ENTITY}, name: n}}]\n"
         )
     };
     let max = match over {
@@ -142,7 +143,8 @@ async fn cost(at: &str, status: u16, body: &[u8], packed: bool, over: Over<'_>) 
         Over::Ready => 100_000,
     };
     let text = format!(
-        "poll: {{interval: 1h, first_poll_within: 0s, request_timeout: 30s, max_connections: {max}}}\n{account}    requests_per_minute: 60000\n    base_url: {}\n",
+        "poll: {{interval: 1h, first_poll_within: 0s, request_timeout: 30s, max_connections: \
+            {max}}}\n{account}    requests_per_minute: 60000\n    base_url: {}\n",
         vendor.uri()
     );
     fs::write(folder.path().join("config.yaml"), text).unwrap();

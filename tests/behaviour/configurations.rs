@@ -149,7 +149,8 @@ async fn a_file_that_is_no_text_is_told_from_one_with_a_mistake() {
         ),
         (
             b"\x7fELF\x02\x01\0\0",
-            "c:1:1: the control character U+007F cannot stand in YAML: remove it, or save the file as text in UTF-8",
+            "c:1:1: the control character U+007F cannot stand in YAML: remove it, or save the file \
+                as text in UTF-8",
         ),
     ] {
         assert_eq!(said_of(bytes).await, said);

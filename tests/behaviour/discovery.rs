@@ -71,14 +71,17 @@ async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
     ready(daemon.address).await;
     let address = daemon.address;
     let jobs = format!(
-        "  - job_name: parts\n    http_sd_configs: [{{url: 'http://{address}/sd', refresh_interval: 1s}}]\n  - job_name: whole\n    metrics_path: /all\n    static_configs: [{{targets: ['{address}']}}]\n"
+        "  - job_name: parts\n    http_sd_configs: [{{url: 'http://{address}/sd', \
+            refresh_interval: 1s}}]\n  - job_name: whole\n    metrics_path: /all\n    \
+            static_configs: [{{targets: ['{address}']}}]\n"
     );
     let scraper = scraping(folder.path(), &jobs);
     let prometheus = format!("http://{}", scraper.address);
     let all_up = |accounts: usize| {
         let targets = accounts + 1;
         format!(
-            "count(up{{job=\"parts\"}} == 1) == {targets} and count(up{{job=\"parts\"}}) == {targets}"
+            "count(up{{job=\"parts\"}} == 1) == {targets} and count(up{{job=\"parts\"}}) == \
+                {targets}"
         )
     };
     until_some(&prometheus, &all_up(50)).await;

@@ -397,7 +397,8 @@ async fn tenant(token: &str) -> (wiremock::MockServer, std::net::SocketAddr, imp
             .await;
     }
     let text = format!(
-        "poll:\n{OFTEN}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 60000\n",
+        "poll:\n{OFTEN}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    \
+            client_secret_env: S\n    requests_per_minute: 60000\n",
         vendor.uri()
     );
     let (address, end) = crate::rig::serve_text(&text).await;

@@ -19,7 +19,8 @@ use crate::rig::{ONCE, Page, page_when, serve_text};
 /// The page after one poll of an integration at this address; `more` are further lines of the account.
 async fn poll(base_url: &str, more: &str) -> Page {
     let text = format!(
-        "poll:\n{ONCE}zis:\n  - account: a\n    base_url: {base_url}\n{more}    integrations:\n      - name: n\n        token_env: T\n"
+        "poll:\n{ONCE}zis:\n  - account: a\n    base_url: {base_url}\n{more}    \
+            integrations:\n      - name: n\n        token_env: T\n"
     );
     let (address, _end) = serve_text(&text).await;
     page_when(address, |page| page.value(&["target_up{"]).is_some()).await
@@ -158,7 +159,9 @@ async fn a_next_page_on_another_host_is_asked_of_our_own() {
         .mount(&vendor)
         .await;
     let text = format!(
-        "poll:\n{ONCE}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {entity}}}]\n",
+        "poll:\n{ONCE}zuora:\n  - account: a\n    base_url: {}\n    client_id: i\n    \
+            client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: \
+            {entity}}}]\n",
         vendor.uri()
     );
     let (address, _end) = serve_text(&text).await;

@@ -287,7 +287,8 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
             .await;
     }
     let text = format!(
-        "poll:\n{OFTEN}zis:\n  - account: a\n    base_url: {}\n    requests_per_minute: 60000\n    integrations:\n      - name: n\n        token_env: T\n",
+        "poll:\n{OFTEN}zis:\n  - account: a\n    base_url: {}\n    requests_per_minute: 60000\n    \
+            integrations:\n      - name: n\n        token_env: T\n",
         server.uri()
     );
     let (address, _end) = serve_text(&text).await;

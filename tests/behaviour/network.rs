@@ -79,14 +79,16 @@ async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
 fn json(body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \
+            {length}\r\n\r\n{body}"
     )
 }
 
 /// An account of ZIS' with one integration.
 fn account(poll: &str, base_url: &str, more: &str) -> String {
     format!(
-        "poll:\n{poll}zis:\n  - account: a\n    base_url: {base_url}\n    requests_per_minute: 6000\n{more}    integrations: [{{name: n, token_env: T}}]\n"
+        "poll:\n{poll}zis:\n  - account: a\n    base_url: {base_url}\n    requests_per_minute: \
+            6000\n{more}    integrations: [{{name: n, token_env: T}}]\n"
     )
 }
 
@@ -135,7 +137,8 @@ async fn a_status_counts_whatever_becomes_of_its_body() {
             "unauthorized",
         ),
         (
-            "HTTP/1.1 401 U\r\ncontent-length: 500\r\n\r\nAuthorization failed due to integration mismatch",
+            "HTTP/1.1 401 U\r\ncontent-length: 500\r\n\r\nAuthorization failed due to integration \
+                mismatch",
             Then::Ends,
             "integration_mismatch",
         ),
@@ -224,7 +227,9 @@ async fn a_revoked_zuora_token_is_replaced_although_its_401_breaks_off() {
     })
     .await;
     let text = format!(
-        "zuora:\n  - account: a\n    base_url: http://{address}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, name: e}}]\n"
+        "zuora:\n  - account: a\n    base_url: http://{address}\n    client_id: i\n    \
+            client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, \
+            name: e}}]\n"
     );
     let config = taken(&text, |_| Some("t".to_owned())).await;
     let report = check(config, Clock::system(), PATIENCE, |_| {})
@@ -267,7 +272,8 @@ async fn a_page_of_a_firewall_is_no_refusal_of_the_vendor() {
 async fn a_page_is_named_with_the_firewalls_own_id_whatever_its_status() {
     for (answer, reason) in [
         (
-            "HTTP/1.1 403 F\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: 6\r\n\r\n<html>",
+            "HTTP/1.1 403 F\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: \
+                6\r\n\r\n<html>",
             "unexpected_status",
         ),
         (
@@ -275,15 +281,18 @@ async fn a_page_is_named_with_the_firewalls_own_id_whatever_its_status() {
             "unexpected_status",
         ),
         (
-            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: 6\r\n\r\n<html>",
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: \
+                6\r\n\r\n<html>",
             "decode",
         ),
         (
-            "HTTP/1.1 502 B\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: 6\r\n\r\n<html>",
+            "HTTP/1.1 502 B\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: \
+                6\r\n\r\n<html>",
             "server_error",
         ),
         (
-            "HTTP/1.1 407 P\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: 500\r\n\r\n",
+            "HTTP/1.1 407 P\r\ncontent-type: text/html\r\ncf-ray: 8c1e2f3a-FRA\r\ncontent-length: \
+                500\r\n\r\n",
             "unexpected_status",
         ),
     ] {
@@ -292,7 +301,8 @@ async fn a_page_is_named_with_the_firewalls_own_id_whatever_its_status() {
         let said = "an HTML page answered, not the API: a firewall or proxy (cf-ray 8c1e2f3a-FRA)";
         assert!(failure.error.contains(said), "{}", failure.error);
     }
-    let plain = "HTTP/1.1 401 U\r\ncontent-type: text/plain\r\ncontent-length: 21\r\n\r\nAuthentication failed";
+    let plain = "HTTP/1.1 401 U\r\ncontent-type: text/plain\r\ncontent-length: \
+        21\r\n\r\nAuthentication failed";
     assert_eq!(failure_of(plain, Then::Ends).await.reason, "unauthorized");
 }
 
@@ -586,7 +596,9 @@ async fn what_a_vendor_says_it_did_nothing_for_is_sent_once_more_and_counted() {
         })
         .await;
         let text = format!(
-            "poll: {{interval: 1h, first_poll_within: 0s}}\nzuora:\n  - account: a\n    base_url: https://localhost:{}\n    ca_file: {}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, name: e}}]\n",
+            "poll: {{interval: 1h, first_poll_within: 0s}}\nzuora:\n  - account: a\n    base_url: \
+                https://localhost:{}\n    ca_file: {}\n    client_id: i\n    client_secret_env: \
+                S\n    requests_per_minute: 6000\n    entities: [{{id: {ENTITY}, name: e}}]\n",
             vendor.port(),
             file.display()
         );
@@ -661,7 +673,8 @@ async fn certificates_that_are_replaced_are_seen_without_a_reload() {
     replace("machine.pem", &earlier);
     let one = |name: &str, more: &str| {
         format!(
-            "  - account: {name}\n    base_url: https://localhost:{}\n{more}    integrations: [{{name: n, token_env: T}}]\n",
+            "  - account: {name}\n    base_url: https://localhost:{}\n{more}    integrations: \
+                [{{name: n, token_env: T}}]\n",
             vendor.port()
         )
     };

@@ -161,7 +161,9 @@ fn any_pages_of_zuora_end_complete_or_failed() {
         |connection| connection.status == "connected",
         |uri| {
             format!(
-                "zuora:\n  - account: a\n    base_url: {uri}\n    client_id: i\n    client_secret_env: S\n    requests_per_minute: 1000000\n    entities: [{{id: {ENTITY}, name: n}}]\n"
+                "zuora:\n  - account: a\n    base_url: {uri}\n    client_id: i\n    \
+                    client_secret_env: S\n    requests_per_minute: 1000000\n    entities: [{{id: \
+                    {ENTITY}, name: n}}]\n"
             )
         },
         Served::zuora,
@@ -175,7 +177,8 @@ fn any_pages_of_zis_end_complete_or_failed() {
         |connection| connection.facts.allowed_domain == "true",
         |uri| {
             format!(
-                "zis:\n  - account: a\n    base_url: {uri}\n    requests_per_minute: 1000000\n    integrations:\n      - name: n\n        token_env: T\n"
+                "zis:\n  - account: a\n    base_url: {uri}\n    requests_per_minute: 1000000\n    \
+                    integrations:\n      - name: n\n        token_env: T\n"
             )
         },
         Served::zis,

@@ -101,7 +101,8 @@ async fn a_reload_takes_up_the_difference_and_says_which() {
         (status, answer.as_str()),
         (
             StatusCode::OK,
-            "The configuration was taken up. accounts: 0 added, 0 replaced, 1 changed, 0 removed, 1 unchanged.\n"
+            "The configuration was taken up. accounts: 0 added, 0 replaced, 1 changed, 0 removed, \
+                1 unchanged.\n"
         )
     );
     let page = this.page().await;
@@ -286,7 +287,8 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     let whole = this.edit(|text| text.split("zis:").next().unwrap().to_owned());
     assert_eq!(
         this.reload().await.1,
-        "The configuration was taken up. accounts: 0 added, 0 replaced, 0 changed, 1 removed, 1 unchanged.\n"
+        "The configuration was taken up. accounts: 0 added, 0 replaced, 0 changed, 1 removed, 1 \
+            unchanged.\n"
     );
     let page = this.page().await;
     assert!(page.samples(&["system=\"zis\"", "acme"]).is_empty());

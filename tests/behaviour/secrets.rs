@@ -80,7 +80,9 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         let file = folder.path().join("config.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         let admin = format!(
-            "\n  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    admin_client: {{client_id: {id}, client_secret_file: ADMIN}}\n    integrations: all\n",
+            "\n  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    \
+                admin_client: {{client_id: {id}, client_secret_file: ADMIN}}\n    integrations: \
+                all\n",
             rig.vendor
         );
         std::fs::write(&file, text.trim_end().to_owned() + &admin).unwrap();
@@ -142,7 +144,10 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
 #[tokio::test]
 async fn a_panic_that_prints_the_configuration_prints_no_secret() {
     const SECRET: &str = "planted-own-secret-7d1e";
-    let text = "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id_env: S\n    client_secret_env: S\nzis:\n  - account: b\n    subdomain: b\n    integrations:\n      - name: n\n        token_env: S\n  - account: c\n    subdomain: c\n    admin_client: {client_id_env: S, client_secret_env: S}\n    integrations: all\n";
+    let text = "zuora:\n  - account: a\n    base_url: https://rest.zuora.com\n    client_id_env: \
+        S\n    client_secret_env: S\nzis:\n  - account: b\n    subdomain: b\n    \
+        integrations:\n      - name: n\n        token_env: S\n  - account: c\n    subdomain: \
+        c\n    admin_client: {client_id_env: S, client_secret_env: S}\n    integrations: all\n";
     let env = |_: &str| Some(SECRET.to_owned());
     let config = taken(text, env).await;
     assert_eq!(config.accounts.len(), 3);

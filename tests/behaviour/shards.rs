@@ -149,7 +149,8 @@ async fn prometheus_joins_three_shards_to_what_one_process_shows() {
         each.join(", ")
     };
     let jobs = format!(
-        "  - job_name: one\n    static_configs: [{{targets: ['{}']}}]\n  - job_name: fleet\n    static_configs: [{{targets: [{}]}}]\n  - job_name: parts\n    http_sd_configs: [{}]\n",
+        "  - job_name: one\n    static_configs: [{{targets: ['{}']}}]\n  - job_name: fleet\n    \
+            static_configs: [{{targets: [{}]}}]\n  - job_name: parts\n    http_sd_configs: [{}]\n",
         one.address,
         each(|address| format!("'{address}'")),
         each(|address| format!("{{url: 'http://{address}/sd', refresh_interval: 1s}}")),

@@ -117,7 +117,12 @@ async fn all_up(address: SocketAddr, targets: f64) -> Page {
 fn many(folder: &Path, accounts: usize) -> PathBuf {
     let mut text = "poll:\n  interval: 1h\n  first_poll_within: 1h\nzis:\n".to_owned();
     for n in 0..accounts {
-        writeln!(text, "- {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: i, token_env: T}}]}}").unwrap();
+        writeln!(
+            text,
+            "- {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: \
+            i, token_env: T}}]}}"
+        )
+        .unwrap();
     }
     let path = folder.join("many.yaml");
     fs::write(&path, text).unwrap();

@@ -209,7 +209,8 @@ async fn it_says_what_each_account_may_ask_and_that_it_is_paused() {
 async fn an_account_whose_targets_were_never_listed_says_so() {
     let nobody = "http://127.0.0.1:9";
     let text_of = format!(
-        "poll:\n{ONCE}zuora:\n  - account: a\n    base_url: {nobody}\n    client_id: i\n    client_secret_env: S\n"
+        "poll:\n{ONCE}zuora:\n  - account: a\n    base_url: {nobody}\n    client_id: i\n    \
+            client_secret_env: S\n"
     );
     let (address, _end) = serve_text(&text_of).await;
     let failed = |html: &str| row(html, "accounts", "a").contains("unreachable");

@@ -39,7 +39,8 @@ fn hold(path: &str, text: &str) {
     let differs = differs.unwrap_or_else(|| there.lines().count().min(text.lines().count()));
     assert!(
         there == text,
-        "{path} is not what the code says, from line {} on: write it anew with UPDATE_GOLDEN=1 cargo test documents",
+        "{path} is not what the code says, from line {} on: write it anew with UPDATE_GOLDEN=1 \
+            cargo test documents",
         differs + 1
     );
 }

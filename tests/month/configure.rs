@@ -15,7 +15,8 @@ pub(crate) fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
     let (rates, intervals) = (["2", "6", "30", "60"], ["2h", "4h", "8h"]);
     let common = |rate: String, interval: String| {
         format!(
-            "    base_url: http://127.0.0.1:{}\n    requests_per_minute: {rate}\n    interval: {interval}\n",
+            "    base_url: http://127.0.0.1:{}\n    requests_per_minute: {rate}\n    interval: \
+                {interval}\n",
             9000 + n
         )
     };
@@ -34,17 +35,24 @@ pub(crate) fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
             ("ADMIN_SECRET".to_owned(), world.admin.1.clone()),
         ]);
         let integrations = if n % 2 == 1 {
-            "    admin_client: {client_id_env: ADMIN, client_secret_env: ADMIN_SECRET}\n    integrations: all\n".to_owned()
+            "    admin_client: {client_id_env: ADMIN, client_secret_env: ADMIN_SECRET}\n    \
+                integrations: all\n"
+                .to_owned()
         } else {
             let integrations = world.integrations.iter().map(|integration| {
                 let name = &integration.name;
                 env.insert(name.to_uppercase(), integration.token.clone());
-                format!("      - {{name: {name}, token_env: {}}}\n", name.to_uppercase())
+                format!(
+                    "      - {{name: {name}, token_env: {}}}\n",
+                    name.to_uppercase()
+                )
             });
             format!("    integrations:\n{}", integrations.collect::<String>())
         };
         let text = format!(
-            "poll: {{first_poll_within: 10m, request_timeout: 30s, max_connections: 500}}\nzuora:\n  - account: z{n}\n    client_id_env: ID\n    client_secret_env: SECRET\n{zuora}zis:\n  - account: s{n}\n{zis}{integrations}"
+            "poll: {{first_poll_within: 10m, request_timeout: 30s, max_connections: \
+                500}}\nzuora:\n  - account: z{n}\n    client_id_env: ID\n    client_secret_env: \
+                SECRET\n{zuora}zis:\n  - account: s{n}\n{zis}{integrations}"
         );
         let env = |name: &str| env.get(name).cloned();
         Config::parse(&text, "".as_ref(), &env, ConfigErrors::new("month")).unwrap()

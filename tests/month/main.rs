@@ -366,12 +366,27 @@ fn whatever_happens_in_a_month_it_neither_overruns_nor_lies_nor_falls_behind() {
                     let begun = std::time::Instant::now();
                     match catch_unwind(AssertUnwindSafe(|| month(seed, days))) {
                         Ok((seen, requests, trace)) => {
-                            println!("seed {seed}, {days} days: {requests} requests, trace {trace:08x}, {seen:?}, {:?}", begun.elapsed());
+                            println!(
+                                "seed {seed}, {days} days: {requests} requests, trace \
+                                {trace:08x}, {seen:?}, {:?}",
+                                begun.elapsed()
+                            );
                             // A month in which nothing happened would prove nothing.
-                            assert!(days < 30 || (seen.fresh > 1000 && seen.restored > 20 && seen.faults > 100 && seen.failing > 100 && seen.kept > 1000), "{seen:?}");
+                            assert!(
+                                days < 30
+                                    || (seen.fresh > 1000
+                                        && seen.restored > 20
+                                        && seen.faults > 100
+                                        && seen.failing > 100
+                                        && seen.kept > 1000),
+                                "{seen:?}"
+                            );
                         }
                         Err(panic) => {
-                            eprintln!("seed {seed} failed. To replay it: MONTH_SEED={seed} MONTH_DAYS={days} cargo test --test month");
+                            eprintln!(
+                                "seed {seed} failed. To replay it: MONTH_SEED={seed} \
+                                MONTH_DAYS={days} cargo test --test month"
+                            );
                             std::panic::resume_unwind(panic);
                         }
                     }

@@ -109,7 +109,9 @@ impl<'a> Rehearsal<'a> {
 
 /// What each alert took: as it was, and as it would have been without the division.
 fn table(rows: &[Row]) -> String {
-    let mut table = "| alert | severity | cause | fires after | that is | ends after | that is |\n| --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table = "| alert | severity | cause | fires after | that is | ends after | that is \
+        |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for Row {
         alert,
         cause,
@@ -163,7 +165,8 @@ async fn each_alert_comes_of_its_cause_and_ends_with_it_and_nothing_healthy_rais
     // What of the healthy daemon was looked at, and over how long: a day of the rules' time and more.
     for query in [
         "count_over_time(up{job=\"healthy\"}[1h]) > 24 * 5 / 0.4",
-        "sum(max_over_time(connections_exporter_target_consecutive_failures{job=\"healthy\"}[1h])) == 1",
+        "sum(max_over_time(connections_exporter_target_consecutive_failures{job=\"healthy\"}[1h])) \
+            == 1",
         "changes(process_start_time_seconds{job=\"healthy\"}[1h]) == 1",
         "changes(connections_exporter_config_last_reload_success_timestamp_seconds{job=\"healthy\"}[1h]) == 2",
     ] {

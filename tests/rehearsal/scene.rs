@@ -205,7 +205,8 @@ async fn polling(at: PathBuf, sick: &Vendor, limited: &Vendor, calm: &Vendor) ->
     let admin = calm.simulator.change(|world| world.admin.clone());
     fs::write(at.join("admin"), &admin.1).unwrap();
     let discovers = format!(
-        "  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    admin_client: {{client_id: {}, client_secret_file: admin}}\n    integrations: all\n",
+        "  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    \
+            admin_client: {{client_id: {}, client_secret_file: admin}}\n    integrations: all\n",
         calm.address, admin.0
     );
     let expects = "token_file: expected\n";

@@ -159,7 +159,8 @@ impl Vendor {
         });
         fs::write(folder.join(account), secret).unwrap();
         format!(
-            "  - account: {account}\n    base_url: http://{}\n    requests_per_minute: 60000\n    client_id: {id}\n    client_secret_file: {account}\n",
+            "  - account: {account}\n    base_url: http://{}\n    requests_per_minute: 60000\n    \
+                client_id: {id}\n    client_secret_file: {account}\n",
             self.address
         )
     }

@@ -336,7 +336,8 @@ fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
 fn too_many_requests(call: &Call<'_>, retry_after: Option<u64>) -> Reply {
     let body = match call.system {
         "zuora" => {
-            json!({"success": false, "reasons": [{"code": 50_000_070, "message": "Request exceeded limit"}]})
+            json!({"success": false, "reasons": [{"code": 50_000_070, "message": "Request exceeded \
+                limit"}]})
         }
         _ => json!({"errors": [{"code": "TooManyRequests", "title": "Too many requests"}]}),
     };

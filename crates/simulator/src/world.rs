@@ -284,7 +284,8 @@ impl World {
         if !self.tenant.entities.is_empty() {
             let _ = write!(
                 text,
-                "zuora:\n  - account: production\n    base_url: http://{address}\n    client_id: {}\n    client_secret_env: ZUORA_SECRET\n    requests_per_minute: 60000\n",
+                "zuora:\n  - account: production\n    base_url: http://{address}\n    client_id: \
+                    {}\n    client_secret_env: ZUORA_SECRET\n    requests_per_minute: 60000\n",
                 self.tenant.client_id
             );
             env.insert("ZUORA_SECRET".to_owned(), self.tenant.client_secret.clone());
@@ -292,7 +293,8 @@ impl World {
         if !self.integrations.is_empty() {
             let _ = write!(
                 text,
-                "zis:\n  - account: acme\n    base_url: http://{address}\n    requests_per_minute: 60000\n    integrations:\n"
+                "zis:\n  - account: acme\n    base_url: http://{address}\n    requests_per_minute: \
+                    60000\n    integrations:\n"
             );
         }
         for (n, integration) in self.integrations.iter().enumerate() {

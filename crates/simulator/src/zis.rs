@@ -73,7 +73,8 @@ pub(super) fn answer(
             );
         }
         Some(Kind::RevokedToken) => {
-            let body = json!({"error": "invalid_token", "error_description": format!("The access token provided is expired, revoked, malformed or invalid {}", world.planted)});
+            let body = json!({"error": "invalid_token", "error_description": format!("The access \
+                token provided is expired, revoked, malformed or invalid {}", world.planted)});
             return Reply::json(StatusCode::UNAUTHORIZED, &body);
         }
         Some(Kind::Refuse) => {
@@ -163,7 +164,8 @@ fn current_token(integrations: &[Integration], bearer: &str) -> Reply {
         ),
         None => Reply::json(
             StatusCode::UNAUTHORIZED,
-            &json!({"error": "invalid_token", "error_description": "The access token provided is expired, revoked, malformed or invalid"}),
+            &json!({"error": "invalid_token", "error_description": "The access token provided is \
+                expired, revoked, malformed or invalid"}),
         ),
     }
 }

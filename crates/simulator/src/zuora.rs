@@ -87,7 +87,8 @@ fn token(tenant: &Tenant, issued: &mut BTreeMap<String, Instant>, ask: &Ask) -> 
     {
         return Reply::json(
             StatusCode::UNAUTHORIZED,
-            &json!({"error": "invalid_client", "error_description": "Client authentication failed"}),
+            &json!({"error": "invalid_client", "error_description": "Client authentication \
+                failed"}),
         );
     }
     let token = format!("{:032x}", fastrand::u128(..));

@@ -145,7 +145,8 @@ fn a_query_that_is_not_understood_is_told_what_is_allowed() {
         assert_eq!(
             Selector::parse(query),
             Err(format!(
-                "The query cannot be answered: {said} Expected system, account and target, each as often as needed, or own=1 alone.\n"
+                "The query cannot be answered: {said} Expected system, account and target, each as \
+                    often as needed, or own=1 alone.\n"
             ))
         );
     }

@@ -53,7 +53,8 @@ pub(super) fn printable(text: &str) -> Result<(), Fatal> {
         Some(at) => {
             let number = u32::from(text[at..].chars().next().unwrap_or_default());
             let what = format!(
-                "the control character U+{number:04X} cannot stand in YAML: remove it, or save the file as text in UTF-8"
+                "the control character U+{number:04X} cannot stand in YAML: remove it, or save the \
+                    file as text in UTF-8"
             );
             Err((end(&text[..at]), what))
         }
@@ -107,7 +108,8 @@ pub(super) fn explain(text: &str, error: &ScanError) -> Fatal {
         return (at, what.to_owned());
     }
     if says("unknown anchor") {
-        let what = "this alias has no anchor before it: name one, or put quotes around a value that begins with *";
+        let what = "this alias has no anchor before it: name one, or put quotes around a value \
+            that begins with *";
         return (at, what.to_owned());
     }
     if says("flow sequence") || says("flow mapping") || says("flow construct") {

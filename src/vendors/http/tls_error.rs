@@ -7,11 +7,13 @@ use rustls::CertificateError as Bad;
 use rustls::{Error, InvalidMessage};
 
 const OF_SERVER: &str = "have the server's certificate replaced by who runs it";
-const ISSUER: &str = "if the server is the right one, name its authority's certificate in ca_file; a proxy that inspects TLS has an authority of its own";
+const ISSUER: &str = "if the server is the right one, name its authority's certificate in ca_file; \
+    a proxy that inspects TLS has an authority of its own";
 const CLOCK: &str =
     "have the server's certificate replaced by who runs it, or set this machine's clock";
 const NAME: &str = "check base_url: its host must be one of the certificate's names";
-const CLIENT: &str = "the server asks for a client certificate, and this program has none: check base_url, or ask who runs the server";
+const CLIENT: &str = "the server asks for a client certificate, and this program has none: check \
+    base_url, or ask who runs the server";
 const VERSIONS: &str =
     "the server must offer TLS 1.2 or 1.3 with a cipher suite of ECDHE and AES-GCM or ChaCha20";
 const PLAIN: &str = "check the scheme and the port of base_url";
@@ -78,7 +80,8 @@ fn certificate(bad: &Bad) -> (String, &'static str) {
         Bad::Revoked => ("was revoked", OF_SERVER),
         Bad::BadEncoding => ("cannot be read", OF_SERVER),
         Bad::BadSignature => (
-            "is not signed by the authority that it names; a trusted one has the same name and another key",
+            "is not signed by the authority that it names; a trusted one has the same name and \
+                another key",
             ISSUER,
         ),
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
@@ -91,7 +94,8 @@ fn certificate(bad: &Bad) -> (String, &'static str) {
         Bad::Other(other) => match format!("{other:?}") {
             text if text.contains("CaUsedAsEndEntity") => (
                 "is that of an authority (CA:TRUE), which no server may show as its own",
-                "have a certificate for servers (CA:FALSE) issued; a self-signed one must say so, too",
+                "have a certificate for servers (CA:FALSE) issued; a self-signed one must say so, \
+                    too",
             ),
             text if text.contains("EndEntityUsedAsCa") => (
                 "is signed by a certificate that is none of an authority",

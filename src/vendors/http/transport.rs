@@ -327,7 +327,8 @@ fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> Tran
         Some("proxy authorization required") => {
             return TransportError {
                 remedy: Some(
-                    "the proxy wants a user and a password: put them into HTTPS_PROXY (http://user:password@host:port), or exclude the host by NO_PROXY",
+                    "the proxy wants a user and a password: put them into HTTPS_PROXY \
+                        (http://user:password@host:port), or exclude the host by NO_PROXY",
                 ),
                 ..TransportError::new(
                     Reason::Unreachable,

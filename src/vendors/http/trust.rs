@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Deadline for reading certificates, which takes milliseconds if nothing hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself without: install ca-certificates, or set ca_file";
+const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself \
+    without: install ca-certificates, or set ca_file";
 
 type Certificates = Vec<CertificateDer<'static>>;
 

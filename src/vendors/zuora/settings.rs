@@ -127,7 +127,11 @@ impl AccountSettings for ZuoraAccount {
             targets.push(target);
         }
         if none {
-            check.problem("entities", "is empty: name at least one, or leave the key out to follow every entity of the tenant");
+            check.problem(
+                "entities",
+                "is empty: name at least one, or leave the key out to follow \
+                every entity of the tenant",
+            );
         }
         // Names are requested even if all targets have configured ones, because they also name the
         // entities on the other side of a connection.

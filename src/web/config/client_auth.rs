@@ -39,7 +39,11 @@ impl ClientAuth {
             "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
             "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
             _ => {
-                return Err("expected NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert".to_owned());
+                return Err(
+                    "expected NoClientCert, RequestClientCert, RequireAnyClientCert, \
+                    VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+                        .to_owned(),
+                );
             }
         })
     }

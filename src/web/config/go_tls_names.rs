@@ -89,7 +89,8 @@ pub(super) fn suites(
                 let spoken: Vec<_> = known.iter().map(|suite| go_name(*suite)).collect();
                 let why = if WEAK_SUITES.contains(&name.as_str()) {
                     format!(
-                        "{name} is not spoken here, since it lacks forward secrecy or authenticated encryption"
+                        "{name} is not spoken here, since it lacks forward secrecy or \
+                            authenticated encryption"
                     )
                 } else {
                     "is no cipher suite of Go's".to_owned()
@@ -124,7 +125,9 @@ pub(super) fn http2_suites(
     if spoken && !of_old.any(|suite| needed.contains(&suite)) {
         here.problem(
             "cipher_suites",
-            "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or http2: false in http_server_config",
+            "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or \
+                TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or \
+                http2: false in http_server_config",
         );
     }
 }

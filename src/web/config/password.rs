@@ -155,7 +155,8 @@ impl Users {
                 tracing::warn!(
                     user = %ForLog(name),
                     cost = user.cost,
-                    "each check of this user's password takes seconds: make the hash anew with a cost of 10 to 12"
+                    "each check of this user's password takes seconds: make the hash anew with a \
+                        cost of 10 to 12"
                 );
             }
         }
@@ -198,12 +199,14 @@ fn stand_in(costs: impl Iterator<Item = u32>) -> Option<Arc<User>> {
 /// Fails with what is expected if passwords cannot be checked against it.
 fn usable(hash: &str) -> Result<(SecretString, u32), String> {
     let parts = HashParts::from_str(hash).map_err(|_| {
-        "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as htpasswd -nBC 10 prints"
+        "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as \
+            htpasswd -nBC 10 prints"
     })?;
     let cost = parts.get_cost();
     if !(LEAST_COST..=GREATEST_COST).contains(&cost) {
         return Err(format!(
-            "the cost of the hash is {cost}: expected {LEAST_COST} to {GREATEST_COST}; above that a check takes longer than Prometheus waits"
+            "the cost of the hash is {cost}: expected {LEAST_COST} to {GREATEST_COST}; above that \
+                a check takes longer than Prometheus waits"
         ));
     }
     Ok((hash.into(), cost))

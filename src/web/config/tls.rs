@@ -259,7 +259,11 @@ fn identity(
             Error::InvalidCertificate(error) => {
                 here.problem("", format!("the certificate cannot be used: {error}"));
             }
-            _ => here.problem(&key, "is of a kind that cannot be used: expected RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"),
+            _ => here.problem(
+                &key,
+                "is of a kind that cannot be used: expected RSA of 2048 to \
+                8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519",
+            ),
         })
         .ok()
 }
@@ -312,14 +316,27 @@ fn clients(
         .map_err(|allowed| here.problem("client_auth_type", allowed))
         .ok()?;
     if auth.verifies() && authorities.is_none() {
-        here.problem("client_ca_file", "is missing: client_auth_type verifies clients, and Go would take the certificates of every public authority; name those whose clients may come in");
+        here.problem(
+            "client_ca_file",
+            "is missing: client_auth_type verifies clients, and Go \
+            would take the certificates of every public authority; name those whose clients may \
+            come in",
+        );
         return None;
     }
     if auth == ClientAuth::NoClientCert && authorities.is_some() {
-        here.problem("client_auth_type", "asks for no certificate, so client_ca_file would check none: expected VerifyClientCertIfGiven or RequireAndVerifyClientCert");
+        here.problem(
+            "client_auth_type",
+            "asks for no certificate, so client_ca_file would check \
+            none: expected VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+        );
     }
     if sans.is_some() && auth != ClientAuth::RequireAndVerifyClientCert {
-        here.problem("client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert: anybody can write any name into a certificate that nobody verifies");
+        here.problem(
+            "client_allowed_sans",
+            "needs client_auth_type RequireAndVerifyClientCert: \
+            anybody can write any name into a certificate that nobody verifies",
+        );
     }
     if sans.as_ref().is_some_and(Vec::is_empty) {
         here.problem(

@@ -31,7 +31,9 @@ impl Played {
             .iter()
             .map(|(labels, value)| format!("          - {{labels: '{labels}', value: {value}}}\n"));
         let test = format!(
-            "evaluation_interval: 1h\ntests:\n  - interval: 1h\n    input_series:\n{}    promql_expr_test:\n      - expr: {quoted}\n        eval_time: 479h\n        exp_samples:\n{}",
+            "evaluation_interval: 1h\ntests:\n  - interval: 1h\n    input_series:\n{}    \
+                promql_expr_test:\n      - expr: {quoted}\n        eval_time: 479h\n        \
+                exp_samples:\n{}",
             self.0.concat(),
             samples.collect::<String>()
         );

@@ -141,7 +141,8 @@ async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
     let file = folder.path().join("rules.yaml");
     fs::write(&file, rules).unwrap();
     let jobs = format!(
-        "  - job_name: exporter\n    static_configs: [{{targets: ['{own}']}}]\nrule_files: ['{}']\n",
+        "  - job_name: exporter\n    static_configs: [{{targets: ['{own}']}}]\nrule_files: \
+            ['{}']\n",
         file.display()
     );
     let prometheus = scraping(folder.path(), &jobs);

@@ -312,9 +312,11 @@ async fn a_servers_certificate_is_not_a_clients() {
 
 #[tokio::test]
 async fn one_of_the_allowed_names_must_be_in_the_certificate() {
-    let allowed = "[prometheus.test, ops@prometheus.test, 'spiffe://ops/prometheus', 10.1.2.3, '2001:db8::1']";
+    let allowed = "[prometheus.test, ops@prometheus.test, 'spiffe://ops/prometheus', 10.1.2.3, \
+        '2001:db8::1']";
     let lines = format!(
-        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: {allowed}\n"
+        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  \
+            client_allowed_sans: {allowed}\n"
     );
     let served = Served::start(&format!("{TLS}{lines}")).await;
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());

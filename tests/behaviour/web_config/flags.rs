@@ -214,7 +214,8 @@ fn it_listens_on_the_socket_that_systemd_passes() {
     assert_eq!(code, 1);
     assert_eq!(
         said,
-        "--web.systemd-socket: systemd passed no socket; start the service by its .socket unit, or leave the flag out\n"
+        "--web.systemd-socket: systemd passed no socket; start the service by its .socket unit, or \
+            leave the flag out\n"
     );
 
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -18,7 +18,8 @@ async fn prometheus_scrapes_with_a_certificate_and_with_a_password() {
         &authority,
         &format!("{TLS}{}", user("prometheus", "s3cret", 10)),
     );
-    let verified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [prometheus.test]\n  min_version: TLS13\n";
+    let verified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  \
+        client_allowed_sans: [prometheus.test]\n  min_version: TLS13\n";
     let with_certificate = prepared(&authority, &format!("{TLS}{verified}"));
     let folder = tempfile::tempdir().unwrap();
     let client = SanType::DnsName("prometheus.test".try_into().unwrap());
@@ -30,7 +31,9 @@ async fn prometheus_scrapes_with_a_certificate_and_with_a_password() {
 
     let job = |name: &str, daemon: &Daemon, more: &str| {
         format!(
-            "  - job_name: {name}\n    scheme: https\n    static_configs: [{{targets: ['{}']}}]\n    tls_config:\n      ca_file: ca.crt\n      server_name: {SERVER}\n{more}",
+            "  - job_name: {name}\n    scheme: https\n    static_configs: [{{targets: \
+                ['{}']}}]\n    tls_config:\n      ca_file: ca.crt\n      server_name: \
+                {SERVER}\n{more}",
             daemon.address
         )
     };

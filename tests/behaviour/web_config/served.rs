@@ -23,7 +23,8 @@ use crate::rig::LOOK_AGAIN;
 pub(super) use crate::rig::PATIENCE;
 
 /// A target that nobody answers for; what is asked here does not depend on it.
-const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
+const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: \
+    http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
 
 /// The lines that name the server's certificate.
 pub(super) const TLS: &str =
@@ -55,7 +56,10 @@ impl Served {
     /// With a page of many hundred kilobytes.
     pub(super) async fn large(text: &str, limits: ServerLimits) -> Self {
         let accounts = (0..200).map(|n| {
-            format!("  - {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: n, token_env: T}}]}}\n")
+            format!(
+                "  - {{account: a{n}, base_url: 'http://127.0.0.1:1', integrations: [{{name: \
+                n, token_env: T}}]}}\n"
+            )
         });
         let accounts: Vec<_> = accounts.collect();
         let config = format!(

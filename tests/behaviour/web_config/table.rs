@@ -19,9 +19,12 @@ const SPOKEN: &str = "expected one of TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SH
     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
     TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256";
 const CURVES: &str = "expected X25519, CurveP256, CurveP384 or X25519MLKEM768";
-const BCRYPT: &str = "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as htpasswd -nBC 10 prints";
+const BCRYPT: &str = "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, \
+    such as htpasswd -nBC 10 prints";
 const LONG: &str = "expected 4 to 18; above that a check takes longer than Prometheus waits";
-const HTTP_2: &str = "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or http2: false in http_server_config";
+const HTTP_2: &str = "HTTP/2 over TLS 1.2 needs TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or \
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: add one, or set min_version: TLS13, or http2: false in \
+    http_server_config";
 const HEADERS: &str = "http_server_config.headers: an unknown key: expected Content-Security-Policy, \
     Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options or X-XSS-Protection";
 const NOT_SHOWN: &str = "the file named here (not shown: a secret may have been put in its place)";
@@ -72,7 +75,9 @@ fn good(authority: &str) -> Vec<Row> {
             pem.trim_end().replace('\n', "\n    ")
         )
     };
-    let names = "    Content-Security-Policy: default-src 'none'\n    Strict-Transport-Security: max-age=31536000\n    X-Content-Type-Options: nosniff\n    X-Frame-Options: sameorigin\n    X-XSS-Protection: ''\n";
+    let names = "    Content-Security-Policy: default-src 'none'\n    Strict-Transport-Security: \
+        max-age=31536000\n    X-Content-Type-Options: nosniff\n    X-Frame-Options: \
+        sameorigin\n    X-XSS-Protection: ''\n";
     let texts = [
         String::new(),
         "# nothing yet\n".into(),
@@ -86,7 +91,8 @@ fn good(authority: &str) -> Vec<Row> {
         tls("  min_version: TLS11\n  max_version: TLS13\n"),
         tls("  cipher_suites: []\n  curve_preferences: []\n"),
         tls(
-            "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]\n",
+            "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256, \
+                TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]\n",
         ),
         // Without HTTP/2, or without TLS 1.2, whatever suites there are will do.
         tls("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n")
@@ -106,7 +112,8 @@ fn good(authority: &str) -> Vec<Row> {
         headers(names),
         headers("    X-XSS-Protection: 0\n"),
         headers(
-            "    X-XSS-Protection: 1\n    Strict-Transport-Security: 1.0\n    Content-Security-Policy: true\n",
+            "    X-XSS-Protection: 1\n    Strict-Transport-Security: 1.0\n    \
+                Content-Security-Policy: true\n",
         ),
         format!("\u{feff}{}{}", tls(""), user(HASH)),
         user(HASH),
@@ -119,7 +126,8 @@ fn good(authority: &str) -> Vec<Row> {
         .collect();
     let newer = [
         tls(
-            "  client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: ['spiffe://a/b', 10.0.0.1]\n",
+            "  client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: \
+                ['spiffe://a/b', 10.0.0.1]\n",
         ) + &inline("client_ca", authority),
         "rate_limit:\n  interval: 1s\n  burst: 20\n".into(),
         "rate_limit:\n  interval: 0s\n  burst: 0\n".into(),
@@ -139,12 +147,15 @@ fn good(authority: &str) -> Vec<Row> {
 fn refused() -> Vec<Row> {
     let weak = |name: &str| {
         format!(
-            "tls_server_config.cipher_suites[0]: {name} is not spoken here, since it lacks forward secrecy or authenticated encryption: {SPOKEN}"
+            "tls_server_config.cipher_suites[0]: {name} is not spoken here, since it lacks forward \
+                secrecy or authenticated encryption: {SPOKEN}"
         )
     };
     let old = "this program speaks TLS 1.2 and 1.3 only: expected TLS12 or TLS13";
-    let missing = "is missing: client_auth_type verifies clients, and Go would take the certificates of every public authority; name those whose clients may come in";
-    let kind = "is of a kind that cannot be used: expected RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519";
+    let missing = "is missing: client_auth_type verifies clients, and Go would take the \
+        certificates of every public authority; name those whose clients may come in";
+    let kind = "is of a kind that cannot be used: expected RSA of 2048 to 8192 bits, ECDSA on \
+        P-256, P-384 or P-521, or Ed25519";
     let suite = |name: &str| tls(&format!("  cipher_suites: [{name}]\n"));
     let place = |path: &str, what: &str| format!("tls_server_config.{path}: {what}");
     let mut rows: Vec<(String, String)> = [
@@ -156,28 +167,36 @@ fn refused() -> Vec<Row> {
     .into();
     rows.extend([
         // Go would take nobody's handshake.
-        (tls("  min_version: TLS13\n  max_version: TLS12\n"), place("min_version", "is above max_version: no version is left")),
+        (tls("  min_version: TLS13\n  max_version: \
+            TLS12\n"), place("min_version", "is above max_version: no version is left")),
         (tls("  max_version: TLS11\n"), place("max_version", old)),
         (tls("  max_version: TLS10\n"), place("max_version", old)),
         (tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"), place("cipher_suites", "leave nothing to speak: unexpected error: no usable cipher suites configured")),
         // Go would not begin to serve.
-        (tls("  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"), place("cipher_suites", HTTP_2)),
+        (tls("  max_version: TLS12\n  cipher_suites: \
+            [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"), place("cipher_suites", HTTP_2)),
         (suite("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"), place("cipher_suites", HTTP_2)),
         (tls("  curve_preferences: [CurveP521]\n"), place("curve_preferences[0]", &format!("CurveP521 is not among the key exchanges of this program: {CURVES}"))),
         (tls("  client_auth_type: RequireAndVerifyClientCert\n"), place("client_ca_file", missing)),
         (tls("  client_auth_type: VerifyClientCertIfGiven\n"), place("client_ca_file", missing)),
         // Go would let nobody in.
-        (tls("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: empty.pem\n"), place("client_ca_file", "holds no certificate in PEM form")),
-        ("tls_server_config:\n  cert_file: small.crt\n  key_file: small.key\n".into(), place("key_file", kind)),
+        (tls("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: \
+            empty.pem\n"), place("client_ca_file", "holds no certificate in PEM form")),
+        ("tls_server_config:\n  cert_file: small.crt\n  key_file: \
+            small.key\n".into(), place("key_file", kind)),
         // Go would speak no TLS at all.
         ("tls_server_config:\n  min_version: TLS13\n".into(), place("cert_file", "is missing")),
-        (user(&HASH.replace("$04$", "$19$")), format!("basic_auth_users[0]: the cost of the hash is 19: {LONG}")),
+        (user(&HASH.replace("$04$", "$19$")), format!("basic_auth_users[0]: the cost of the hash \
+            is 19: {LONG}")),
         (user(&HASH.replace("$2y$", "$2z$")), format!("basic_auth_users[0]: {BCRYPT}")),
         // Go would let alice in never.
         (user(&HASH.replace('N', "!")), format!("basic_auth_users[0]: {BCRYPT}")),
-        (format!("basic_auth_users:\n  'a:b': {HASH}\n"), "basic_auth_users[0]: the name of a user cannot hold a colon: it ends the name in a request".into()),
-        (format!("basic_auth_users:\n  7: {HASH}\n"), "basic_auth_users[0]: the name of a user must be text: put quotes around it".into()),
-        ("http_server_config:\n  http2: yes\n".into(), "http_server_config.http2: expected true or false".into()),
+        (format!("basic_auth_users:\n  'a:b': {HASH}\n"), "basic_auth_users[0]: the name of a user \
+            cannot hold a colon: it ends the name in a request".into()),
+        (format!("basic_auth_users:\n  7: {HASH}\n"), "basic_auth_users[0]: the name of a user \
+            must be text: put quotes around it".into()),
+        ("http_server_config:\n  http2: yes\n".into(), "http_server_config.http2: expected true or \
+            false".into()),
         (headers("    Content-Security-Policy: \"a\\nb\"\n"), "http_server_config.headers.Content-Security-Policy: expected one line of visible characters".into()),
     ]);
     let mut rows: Vec<_> = rows
@@ -199,8 +218,10 @@ fn refused() -> Vec<Row> {
 fn bad() -> Vec<Row> {
     let place = |path: &str, what: &str| format!("tls_server_config.{path}: {what}");
     let gone = "cannot be read: No such file or directory (os error 2)";
-    let unverified = "needs client_auth_type RequireAndVerifyClientCert: anybody can write any name into a certificate that nobody verifies";
-    let auth = "expected NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+    let unverified = "needs client_auth_type RequireAndVerifyClientCert: anybody can write any \
+        name into a certificate that nobody verifies";
+    let auth = "expected NoClientCert, RequestClientCert, RequireAnyClientCert, \
+        VerifyClientCertIfGiven or RequireAndVerifyClientCert";
     let versions = "expected TLS10, TLS11, TLS12 or TLS13";
     let only = |lines: &str| format!("tls_server_config:\n{lines}");
     let rows = [
@@ -280,7 +301,8 @@ fn bad() -> Vec<Row> {
             tls("  client_ca_file: ca.crt\n"),
             place(
                 "client_auth_type",
-                "asks for no certificate, so client_ca_file would check none: expected VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+                "asks for no certificate, so client_ca_file would check none: expected \
+                    VerifyClientCertIfGiven or RequireAndVerifyClientCert",
             ),
         ),
         (
@@ -393,16 +415,24 @@ fn bad() -> Vec<Row> {
     }));
     // All at once.
     rows.push(Row {
-        text: format!("tls_server_config:\n  key: {PLANTED}\n  min_version: x\nhttp_server_config:\n  headers:\n    A: b\nbasic_auth_users:\n  a: {PLANTED}\n  b: {PLANTED}\n"),
+        text: format!(
+            "tls_server_config:\n  key: {PLANTED}\n  min_version: \
+            x\nhttp_server_config:\n  headers:\n    A: b\nbasic_auth_users:\n  a: {PLANTED}\n  b: \
+            {PLANTED}\n"
+        ),
         promtool: Refuses,
         problems: vec![
-                place("min_version", versions),
-                place("cert_file", "is missing"),
-                place("key", "holds no private key in PEM form; one with a passphrase cannot be read"),
-                HEADERS.into(),
-                format!("basic_auth_users[0]: {BCRYPT}"),
-                format!("basic_auth_users[1]: {BCRYPT}"),
-            ],
+            place("min_version", versions),
+            place("cert_file", "is missing"),
+            place(
+                "key",
+                "holds no private key in PEM form; one with a passphrase cannot be \
+                    read",
+            ),
+            HEADERS.into(),
+            format!("basic_auth_users[0]: {BCRYPT}"),
+            format!("basic_auth_users[1]: {BCRYPT}"),
+        ],
     });
     rows
 }
@@ -412,7 +442,9 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
     let loads = Vec::new;
     let given = "  client_auth_type: VerifyClientCertIfGiven\n";
     // It verifies without authorities; docs/web-configuration.md says why that is refused.
-    let open = "tls_server_config.client_ca_file: is missing: client_auth_type verifies clients, and Go would take the certificates of every public authority; name those whose clients may come in";
+    let open = "tls_server_config.client_ca_file: is missing: client_auth_type verifies clients, \
+        and Go would take the certificates of every public authority; name those whose clients may \
+        come in";
     let place = |path: &str, what: &str| format!("tls_server_config.{path}: {what}");
     let weak = [
         "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
@@ -423,14 +455,22 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
     let suites: Vec<_> = weak.iter().map(|name| format!("  - {name}\n")).collect();
     let suites = suites.concat();
     let refused_suites = weak.iter().enumerate().map(|(index, name)| {
-        place(&format!("cipher_suites[{index}]"), &format!("{name} is not spoken here, since it lacks forward secrecy or authenticated encryption: {SPOKEN}"))
+        place(
+            &format!("cipher_suites[{index}]"),
+            &format!(
+                "{name} is not spoken here, since it \
+            lacks forward secrecy or authenticated encryption: {SPOKEN}"
+            ),
+        )
     });
     vec![
         ("empty", String::new(), loads()),
         (
             "headers.good",
             headers(
-                "    X-Frame-Options: deny\n    Strict-Transport-Security: max-age=31536000; includeSubDomains\n    X-Content-Type-Options: nosniff\n    X-XSS-Protection: 1\n",
+                "    X-Frame-Options: deny\n    Strict-Transport-Security: max-age=31536000; \
+                    includeSubDomains\n    X-Content-Type-Options: nosniff\n    X-XSS-Protection: \
+                    1\n",
             ),
             loads(),
         ),
@@ -453,7 +493,8 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
         (
             "auth_client_san.good",
             tls(
-                "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans:\n  - one\n  - two\n",
+                "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  \
+                    client_allowed_sans:\n  - one\n  - two\n",
             ),
             loads(),
         ),
@@ -465,7 +506,8 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
         (
             "noAuth_someCiphers.good",
             tls(
-                "  cipher_suites:\n  - TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\n  min_version: TLS12\n  max_version: TLS12\n",
+                "  cipher_suites:\n  - TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\n  min_version: \
+                    TLS12\n  max_version: TLS12\n",
             ),
             loads(),
         ),
@@ -482,7 +524,8 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
         (
             "noAuth_noHTTP2.good",
             tls(
-                "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n  max_version: TLS12\n",
+                "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n  max_version: \
+                    TLS12\n",
             ) + "http_server_config:\n  http2: false\n",
             loads(),
         ),
@@ -587,7 +630,11 @@ async fn whatever_stands_in_place_of_a_key_or_a_value_of_it_is_not_quoted() {
     table(folder.path());
     let file = folder.path().join("web.yaml");
     let text = format!(
-        "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [name]\n  min_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  curve_preferences: [X25519]\nhttp_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\nbasic_auth_users:\n  alice: {HASH}\nrate_limit:\n  interval: 1s\n  burst: 1\n"
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_auth_type: \
+            RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [name]\n  \
+            min_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  curve_preferences: \
+            [X25519]\nhttp_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: \
+            deny\nbasic_auth_users:\n  alice: {HASH}\nrate_limit:\n  interval: 1s\n  burst: 1\n"
     );
     let mut refused = 0;
     for secret in [

@@ -82,7 +82,8 @@ async fn only_the_allowed_versions_are_spoken() {
 
 #[tokio::test]
 async fn only_the_named_suites_and_curves_are_spoken_in_the_order_of_the_server() {
-    let lines = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n  curve_preferences: [CurveP384]\n";
+    let lines = "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, \
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n  curve_preferences: [CurveP384]\n";
     let chosen = async |more: &str, versions: &[&'static SupportedProtocolVersion], client| {
         let served = Served::start(&format!("{TLS}{lines}{more}")).await;
         let stream = connect(&served, versions, client, &[]).await.ok()?;
@@ -183,7 +184,9 @@ async fn who_speaks_http_where_tls_is_spoken_is_told_so() {
 
 #[tokio::test]
 async fn the_headers_are_on_every_answer_and_blank_ones_are_not() {
-    let text = "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=60\n    X-Frame-Options: deny\n    Content-Security-Policy: default-src 'self'\n    X-XSS-Protection: ''\n";
+    let text = "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=60\n    \
+        X-Frame-Options: deny\n    Content-Security-Policy: default-src 'self'\n    \
+        X-XSS-Protection: ''\n";
     let users = super::served::user("alice", "s3cret", 4);
     let served = Served::start(&format!("{text}{users}")).await;
     for (path, status, password) in [
