@@ -3,7 +3,7 @@
 //! The kernel can delay such work without limit. A deadline ensures that the delay affects only the
 //! tasks that need the result. `clippy.toml` disallows blocking calls in all other modules.
 
-pub mod files;
+pub(crate) mod files;
 pub mod output;
 mod permissions;
 

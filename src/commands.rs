@@ -5,7 +5,7 @@ mod config_check;
 pub mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
-pub mod healthcheck;
+mod healthcheck;
 mod load;
 mod signals;
 #[cfg(feature = "demo")]

@@ -181,37 +181,61 @@ impl Inventory {
         self.part(&Selector::default(), encoding)
     }
 
-    /// Returns a part of the page as of now.
+    /// Returns the selected part of the page as of now.
     #[must_use]
-    pub fn part(&self, part: &Selector, encoding: Encoding) -> Page {
-        let mut accounts = self.accounts();
+    pub fn part(&self, selector: &Selector, encoding: Encoding) -> Page {
         let (wall, now) = (self.clock.now(), Instant::now());
-        part.each_account(&mut accounts, |entry| {
+        let mut accounts = self.accounts();
+        self.refresh_counters(selector, &mut accounts, wall);
+        let mut page = self.fragments(selector, &accounts, encoding, now);
+        page.count_down(wall);
+        self.add_exporter_metrics(selector, &mut page);
+        let page = page.finish();
+        if selector.is_whole() {
+            self.record_size(encoding, &page);
+        }
+        page
+    }
+
+    /// Renders the counters of the selected accounts again where they have changed.
+    fn refresh_counters(&self, selector: &Selector, accounts: &mut Entries, wall: Timestamp) {
+        selector.each_account(accounts, |entry| {
             if entry.count(wall) {
                 self.changes.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let mut page = if part.is_whole() {
-            self.assembled(&accounts, encoding, now)
+    }
+
+    /// Joins the fragments of the selected accounts.
+    fn fragments(
+        &self,
+        selector: &Selector,
+        accounts: &Entries,
+        encoding: Encoding,
+        now: Instant,
+    ) -> PageBuilder {
+        if selector.is_whole() {
+            self.assembled(accounts, encoding, now)
         } else {
             drop(self.current(now, None));
-            assemble(part, &accounts, encoding, now, None)
-        };
-        page.count_down(wall);
-        match part.systems() {
-            _ if part.has_process() => page.live(&self.own.gather()),
+            assemble(selector, accounts, encoding, now, None)
+        }
+    }
+
+    /// Adds the exporter's own metrics, as far as they are selected.
+    fn add_exporter_metrics(&self, selector: &Selector, page: &mut PageBuilder) {
+        match selector.systems() {
+            _ if selector.has_process() => page.live(&self.own.gather()),
             Some(systems) => page.live(&self.own.durations_of(systems)),
             None => {}
         }
-        let page = page.finish();
-        if part.is_whole() {
-            let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
-            self.own.served(
-                sizes.map(|(encoding, bytes)| (encoding.label(), bytes)),
-                page.series,
-            );
-        }
-        page
+    }
+
+    /// Records the size of a whole page, which the next page shows.
+    fn record_size(&self, encoding: Encoding, page: &Page) {
+        let sizes = [(encoding, page.bytes), (Encoding::Plain, page.plain_bytes)];
+        let sizes = sizes.map(|(encoding, bytes)| (encoding.label(), bytes));
+        self.own.served(sizes, page.series);
     }
 
     /// Locks the cached pages after dropping those that are outdated.

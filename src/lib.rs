@@ -12,10 +12,10 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod polling;
-pub mod sanitize;
+pub(crate) mod sanitize;
 pub mod settings;
 pub mod state_dir;
-pub mod systemd;
+pub(crate) mod systemd;
 pub mod vendors;
 pub mod web;
 

@@ -1,11 +1,11 @@
 //! Which accounts and targets exist, and when each is polled.
 
 pub mod account;
-pub mod background_jobs;
-pub mod poller;
+pub(crate) mod background_jobs;
+pub(crate) mod poller;
 pub mod reload;
 mod repeated_failure;
 pub mod request_estimate;
-pub mod schedule;
+pub(crate) mod schedule;
 pub mod shard;
-pub mod supervisor;
+pub(crate) mod supervisor;

@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 /// Maximum number of connections or targets that are logged by name, one per line.
-pub const MOST_NAMES: usize = 20;
+pub(crate) const MOST_NAMES: usize = 20;
 
 /// Vendor text for a log line: control characters are escaped, at most 100 characters are kept.
-pub struct ForLog<'a>(pub &'a str);
+pub(crate) struct ForLog<'a>(pub &'a str);
 
 impl fmt::Display for ForLog<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,7 +21,7 @@ impl fmt::Display for ForLog<'_> {
 }
 
 /// Message that may quote a file. Control characters are escaped, so that it stays on one line.
-pub struct OneLine<'a>(pub &'a str);
+pub(crate) struct OneLine<'a>(pub &'a str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +34,7 @@ impl fmt::Display for OneLine<'_> {
 
 /// Returns a vendor's code or request id if it consists of 1 to 64 of `A-Z a-z 0-9 _ . - =`.
 #[must_use]
-pub fn harmless(text: &str) -> Option<String> {
+pub(crate) fn harmless(text: &str) -> Option<String> {
     let fits = (1..=64).contains(&text.len());
     let plain = text
         .bytes()

@@ -22,7 +22,7 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// Await it on the event loop that does all the work, not on its own thread. The watchdog
 /// notifications must stop if that event loop hangs.
-pub async fn serving(shutdown: &CancellationToken, told: &CancellationToken) -> Infallible {
+pub(crate) async fn serving(shutdown: &CancellationToken, told: &CancellationToken) -> Infallible {
     tell(vec![NotifyState::Ready, NotifyState::Status("serving")]).await;
     // A timeout of zero cannot be halved.
     let watchdog = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());

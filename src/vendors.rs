@@ -6,8 +6,8 @@
 
 pub mod account;
 pub mod http;
-pub mod json;
-pub mod token_cache;
+pub(crate) mod json;
+pub(crate) mod token_cache;
 pub mod zis;
 pub mod zuora;
 

@@ -12,7 +12,7 @@ mod refused;
 mod request;
 mod response;
 mod slots;
-pub mod status;
+pub(crate) mod status;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -25,7 +25,7 @@ use super::permissions::warn_of_readers;
 use super::{BlockingPool, compute};
 
 /// Deadline for reading a file.
-pub const READ_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// Kind of a file, which determines its size limit and its thread pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub enum FileKind {
 
 /// Reason why a file was not read. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// The read hangs, or no thread was free because too many other reads hang.
     #[error("was not read within {} s", READ_WITHIN.as_secs())]
     TimedOut,
@@ -100,7 +100,7 @@ impl FileKind {
 }
 
 /// Reads a file. A path on which an earlier read still hangs is not read a second time.
-pub async fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
+pub(crate) async fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
     let (file, limit) = (path.to_owned(), kind.limit());
     READS
         .run(kind.pool(), path, READ_WITHIN, move || {
@@ -223,7 +223,7 @@ impl OneEach {
 /// A request for a file that is not loaded yet is recorded. The check runs again once all recorded
 /// files are loaded; see [`with_files`].
 #[derive(Default)]
-pub struct Files(Mutex<ReadFiles>);
+pub(crate) struct Files(Mutex<ReadFiles>);
 
 #[derive(Default)]
 struct ReadFiles {
@@ -235,7 +235,7 @@ struct ReadFiles {
 
 impl Files {
     /// Returns the content of a file, or an error if it is not loaded yet.
-    pub fn read(&self, kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
+    pub(crate) fn read(&self, kind: FileKind, path: &Path) -> Result<Vec<u8>, FileError> {
         let mut known = self.0.lock();
         let file = (kind, path.to_owned());
         let content = known.contents.get(&file).cloned();
@@ -246,7 +246,7 @@ impl Files {
     }
 
     /// Returns whether the path exists; `false` if that is not determined yet.
-    pub fn exists(&self, path: &Path) -> bool {
+    pub(crate) fn exists(&self, path: &Path) -> bool {
         let mut known = self.0.lock();
         let exists = known.existing.get(path).copied();
         exists.unwrap_or_else(|| {
@@ -288,7 +288,7 @@ async fn exists(path: &Path) -> bool {
 }
 
 /// Returns whether nothing exists at the path; `false` if the lookup times out.
-pub async fn is_missing(path: &Path) -> bool {
+pub(crate) async fn is_missing(path: &Path) -> bool {
     look(path).await == Some(false)
 }
 
@@ -306,7 +306,7 @@ async fn look(path: &Path) -> Option<bool> {
 /// Repeats a check until every file that it requests is loaded.
 ///
 /// The first run has no files, so the check must not have side effects.
-pub async fn with_files<T: Send + 'static>(
+pub(crate) async fn with_files<T: Send + 'static>(
     check: impl Fn(&Files) -> T + Send + Sync + 'static,
 ) -> T {
     let (check, files) = (Arc::new(check), Arc::new(Files::default()));

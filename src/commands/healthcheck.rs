@@ -35,7 +35,7 @@ const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its
 ///
 /// A running daemon keeps its last valid web configuration when the file becomes invalid. The check
 /// must still succeed then, so it accepts any certificate and plain HTTP.
-pub async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Result<()> {
+pub(super) async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let Some(file) = web_config else {
         return plain(address).await;

@@ -34,7 +34,7 @@ impl AccountEntry {
     ///
     /// A new pause also renders the targets' freshness again, because it moves their next poll.
     pub(super) fn count(&mut self, now: Timestamp) -> bool {
-        let revision = Some(self.metrics.revision(now));
+        let revision = Some(self.metrics.refresh_revision(now));
         let changed = self.revision != revision;
         if changed {
             self.revision = revision;

@@ -186,9 +186,11 @@ impl AccountMetrics {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Checks what changes with time alone: a pause that ends, a rate that grows back.
+    ///
     /// Returns a number that changes whenever the result of [`AccountMetrics::gather`] does.
     #[must_use]
-    pub fn revision(&self, now: Timestamp) -> u64 {
+    pub fn refresh_revision(&self, now: Timestamp) -> u64 {
         let as_of_now = (self.pause(now), self.limiter.per_second());
         let mut seen = self.seen.lock();
         if *seen != as_of_now {

@@ -77,6 +77,14 @@ struct RunningPoller {
     reloaded: Arc<Notify>,
 }
 
+/// What an account uses beside its source.
+struct AccountParts {
+    limiter: Arc<RequestLimiter>,
+    metrics: Arc<AccountMetrics>,
+    state_dir: AccountStateDir,
+    clock: Clock,
+}
+
 impl Account {
     /// Creates the account's client, and adds the account to the inventory. Reads no file.
     pub fn open(
@@ -112,25 +120,28 @@ impl Account {
             clock.clone(),
         );
         let source = Arc::from(config.connect.connect(client));
-        Self::with_source(
-            config, poll, inventory, limiter, metrics, state_dir, source, clock,
-        )
+        let parts = AccountParts {
+            limiter,
+            metrics,
+            state_dir,
+            clock,
+        };
+        Self::with_source(config, poll, inventory, source, parts)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts that open makes, or a test"
-    )]
     fn with_source(
         config: AccountConfig,
         poll: &PollConfig,
         inventory: &Arc<Inventory>,
-        limiter: Arc<RequestLimiter>,
-        metrics: Arc<AccountMetrics>,
-        state_dir: AccountStateDir,
         source: Arc<dyn Source>,
-        clock: Clock,
+        parts: AccountParts,
     ) -> Self {
+        let AccountParts {
+            limiter,
+            metrics,
+            state_dir,
+            clock,
+        } = parts;
         let inventory = inventory.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
         let jobs = Arc::new(BackgroundJobs::new(

@@ -19,7 +19,7 @@ use crate::vendors::account::TargetConfig;
 const RUN_AGAIN: Duration = Duration::from_hours(1);
 
 /// Jobs of one source, each with its own due time. They run one at a time.
-pub struct BackgroundJobs {
+pub(crate) struct BackgroundJobs {
     source: Arc<dyn Source>,
     schedule: Arc<Schedule>,
     metrics: Arc<AccountMetrics>,
@@ -44,7 +44,7 @@ struct Planned {
 impl BackgroundJobs {
     /// Creates an empty set of jobs: each job is scheduled by a listing of its target.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         source: Arc<dyn Source>,
         schedule: Arc<Schedule>,
         metrics: Arc<AccountMetrics>,
@@ -62,7 +62,7 @@ impl BackgroundJobs {
     ///
     /// A new job is due after one interval, and at once after a change of the credential. A process
     /// in a crash loop therefore makes no requests except for its listings.
-    pub fn listed(&self, target: &str, credential: Option<u64>) {
+    pub(crate) fn listed(&self, target: &str, credential: Option<u64>) {
         let now = Instant::now();
         let mut planned = self.planned.lock();
         for job in self.source.jobs() {
@@ -83,7 +83,7 @@ impl BackgroundJobs {
     }
 
     /// Removes the jobs of all targets except these.
-    pub fn keep_targets(&self, targets: &[TargetConfig]) {
+    pub(crate) fn keep_targets(&self, targets: &[TargetConfig]) {
         let kept: BTreeSet<_> = targets.iter().map(|target| target.id.as_str()).collect();
         self.planned
             .lock()
@@ -91,7 +91,7 @@ impl BackgroundJobs {
     }
 
     /// Runs each job when it is due. Ends only by being dropped.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         loop {
             let next = self.next();
             let changed = self.changed.notified();

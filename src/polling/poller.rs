@@ -29,7 +29,7 @@ use crate::vendors::http::beside_the_loop;
 const KEEP_EARLY: Duration = Duration::from_millis(500);
 
 /// Polls one target for as long as the target exists.
-pub struct Poller {
+pub(crate) struct Poller {
     /// Id of the target at the vendor.
     pub id: String,
     /// Source of the target and its expected connections; replaced by a reload.
@@ -49,10 +49,10 @@ pub struct Poller {
 }
 
 /// Current setup, which an account and its pollers share.
-pub type SharedSetup = Arc<Mutex<Arc<Setup>>>;
+pub(crate) type SharedSetup = Arc<Mutex<Arc<Setup>>>;
 
 /// Source of an account, and the connections that its configuration expects.
-pub struct Setup {
+pub(crate) struct Setup {
     /// Source that lists the targets.
     pub source: Arc<dyn Source>,
     /// Background jobs of that source.
@@ -64,7 +64,7 @@ pub struct Setup {
 impl Setup {
     /// Creates the setup for these targets of the configuration.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         source: Arc<dyn Source>,
         jobs: Arc<BackgroundJobs>,
         targets: &[TargetConfig],
@@ -80,7 +80,7 @@ impl Setup {
 
     /// Returns each expected connection of a target, and whether the listing contains it.
     #[must_use]
-    pub fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
+    pub(crate) fn expected(&self, id: &str, listing: &Listing) -> Vec<(String, bool)> {
         let Some(expect) = self.expect.get(id) else {
             return Vec::new();
         };
@@ -112,7 +112,7 @@ impl Poller {
     ///
     /// `state` is the initial state, which may have been restored. Ends only by being dropped,
     /// which loses nothing, because a state is published in one step.
-    pub async fn run(self, first: Instant, mut state: TargetState) {
+    pub(crate) async fn run(self, first: Instant, mut state: TargetState) {
         let mut refused = None;
         let mut last = None;
         let mut due = first;

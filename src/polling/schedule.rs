@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Schedule of one account, which its pollers share.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     identity: String,
     metrics: Arc<AccountMetrics>,
     plan: Mutex<Load>,
@@ -59,7 +59,11 @@ impl Configured {
 impl Schedule {
     /// Creates the schedule of an account without targets.
     #[must_use]
-    pub fn new(account: &AccountConfig, poll: &PollConfig, metrics: Arc<AccountMetrics>) -> Self {
+    pub(crate) fn new(
+        account: &AccountConfig,
+        poll: &PollConfig,
+        metrics: Arc<AccountMetrics>,
+    ) -> Self {
         let plan = Load {
             configured: Configured::new(account, poll),
             pages: BTreeMap::new(),
@@ -74,7 +78,7 @@ impl Schedule {
     }
 
     /// Applies another configuration.
-    pub fn configure(&self, account: &AccountConfig, poll: &PollConfig) {
+    pub(crate) fn configure(&self, account: &AccountConfig, poll: &PollConfig) {
         self.plan().configured = Configured::new(account, poll);
     }
 
@@ -87,14 +91,14 @@ impl Schedule {
     /// It is the same at each start, and differs between targets. The empty id stands for the
     /// account's own discovery.
     #[must_use]
-    pub fn phase(&self, id: &str) -> Duration {
+    pub(crate) fn phase(&self, id: &str) -> Duration {
         let hash = crc32fast::hash(format!("{}/{id}", self.identity).as_bytes());
         let within = self.plan().configured.first_poll_within;
         within.mul_f64(f64::from(hash) / f64::from(u32::MAX))
     }
 
     /// Sets the targets. A new target counts as one page.
-    pub fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+    pub(crate) fn set_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let mut plan = self.plan();
         let pages: BTreeMap<_, _> = ids
             .map(|id| (id.to_owned(), plan.pages.get(id).copied().unwrap_or(1)))
@@ -105,7 +109,7 @@ impl Schedule {
     }
 
     /// Records the number of pages of a target's listing.
-    pub fn record_pages(&self, id: &str, pages: u32) {
+    pub(crate) fn record_pages(&self, id: &str, pages: u32) {
         let mut plan = self.plan();
         if let Some(known) = plan.pages.get_mut(id) {
             let before = std::mem::replace(known, pages);
@@ -137,7 +141,7 @@ impl Schedule {
 
     /// Returns the interval of polls: the configured one, stretched to what the budget allows.
     #[must_use]
-    pub fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         self.plan().interval()
     }
 
@@ -147,14 +151,14 @@ impl Schedule {
     /// Without the longest poll, a target whose polls take more than three intervals would lose
     /// each listing before the next one arrives.
     #[must_use]
-    pub fn stale_after(&self, longest_poll: Duration) -> Duration {
+    pub(crate) fn stale_after(&self, longest_poll: Duration) -> Duration {
         let configured = self.configured_stale_after();
         configured.unwrap_or_else(|| self.interval() * 3 + longest_poll)
     }
 
     /// Returns the configured maximum age of a listing.
     #[must_use]
-    pub fn configured_stale_after(&self) -> Option<Duration> {
+    pub(crate) fn configured_stale_after(&self) -> Option<Duration> {
         self.plan().configured.stale_after
     }
 
@@ -162,7 +166,7 @@ impl Schedule {
     ///
     /// Intervals are counted from start to start, so a poll that takes longer skips some.
     #[must_use]
-    pub fn next(&self, last: Instant, now: Instant) -> Instant {
+    pub(crate) fn next(&self, last: Instant, now: Instant) -> Instant {
         let interval = self.interval();
         let past = now.saturating_duration_since(last).as_nanos() / interval.as_nanos();
         // Only an interval of one second over more than a century would not fit.
@@ -173,7 +177,7 @@ impl Schedule {
     ///
     /// It is twice the interval, then four times, and so on up to an hour.
     #[must_use]
-    pub fn after_refusals(&self, refusals: u32) -> Duration {
+    pub(crate) fn after_refusals(&self, refusals: u32) -> Duration {
         let doubled = self.interval().saturating_mul(1 << refusals.min(16));
         doubled.min(LONGEST_WAIT).max(self.interval())
     }

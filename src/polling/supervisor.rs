@@ -21,7 +21,7 @@ use crate::vendors::http::{Network, Networks};
 
 /// Accounts of a configuration, with their HTTP clients. They stop when this is dropped.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     inventory: Arc<Inventory>,
     state_dir: StateDir,
     clock: Clock,
@@ -64,11 +64,11 @@ enum Action {
 
 /// Accounts that were started or changed, until the inventory shows them.
 #[derive(Debug)]
-pub struct Applied(Vec<oneshot::Receiver<()>>);
+pub(crate) struct Applied(Vec<oneshot::Receiver<()>>);
 
 impl Applied {
     /// Waits until the inventory shows all of them.
-    pub async fn wait(self) {
+    pub(crate) async fn wait(self) {
         for shown in self.0 {
             // Always an error, and no failure: the sender signals by being dropped, and sends
             // nothing.
@@ -79,7 +79,6 @@ impl Applied {
 
 /// Number of accounts that a reload added, changed and so on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words say it")]
 pub struct ReloadSummary {
     pub added: usize,
     pub replaced: usize,
@@ -91,7 +90,7 @@ pub struct ReloadSummary {
 impl Supervisor {
     /// Creates a supervisor without accounts.
     #[must_use]
-    pub fn new(inventory: Arc<Inventory>, state_dir: StateDir, clock: Clock) -> Self {
+    pub(crate) fn new(inventory: Arc<Inventory>, state_dir: StateDir, clock: Clock) -> Self {
         Self {
             inventory,
             state_dir,
@@ -104,7 +103,7 @@ impl Supervisor {
     }
 
     /// Makes the HTTP clients as a start would, and returns the same errors.
-    pub async fn check(config: &Config) -> anyhow::Result<()> {
+    pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
         let making = BlockingPool::new(1);
         let made = making.run(MAKING, move || {
@@ -121,7 +120,10 @@ impl Supervisor {
     ///
     /// The inventory has new accounts afterwards; each starts once its state was read.
     /// [`Applied::wait`] waits until the inventory shows all changes.
-    pub async fn apply(&mut self, config: Config) -> anyhow::Result<(ReloadSummary, Applied)> {
+    pub(crate) async fn apply(
+        &mut self,
+        config: Config,
+    ) -> anyhow::Result<(ReloadSummary, Applied)> {
         self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();

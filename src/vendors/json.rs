@@ -25,15 +25,15 @@ const MOST_REPLACED: usize = 100_000;
 const LONGEST_UNESCAPED: usize = 1 << 20;
 
 /// Text of a [`Misfit::Shape`] for a value that is not an object.
-pub const NO_OBJECT: &str = "something else than an object";
+pub(crate) const NO_OBJECT: &str = "something else than an object";
 
 /// Text of a [`Misfit::Shape`] for an object with two values of one key.
 ///
 /// No document defines which of the two is valid.
-pub const KEY_TWICE: &str = "one key twice in an object";
+pub(crate) const KEY_TWICE: &str = "one key twice in an object";
 
 /// Values of the requested keys, in their order.
-pub type Fields<'a, const N: usize> = Result<[Option<Value<'a>>; N], Misfit>;
+pub(crate) type Fields<'a, const N: usize> = Result<[Option<Value<'a>>; N], Misfit>;
 
 /// Error of a response that is JSON but cannot be used.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl From<PollError> for Misfit {
 /// A byte that is not UTF-8 becomes the escape of a lone surrogate (`\udce9`, as in Python's
 /// `surrogateescape`). Texts that differ only in such bytes stay different until they are exported.
 #[must_use]
-pub fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     if let Ok(text) = std::str::from_utf8(body) {
         return Some(text.into());

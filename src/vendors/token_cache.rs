@@ -25,7 +25,7 @@ const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 /// A token, and other values of its response.
 #[derive(Debug)]
-pub struct Token<T> {
+pub(crate) struct Token<T> {
     /// The token.
     pub secret: SecretString,
     /// Other values of the response.
@@ -36,7 +36,7 @@ pub struct Token<T> {
 
 impl<T> Token<T> {
     /// Creates a token that was issued now.
-    pub fn new(secret: SecretString, lifetime: Duration, extra: T) -> Self {
+    pub(crate) fn new(secret: SecretString, lifetime: Duration, extra: T) -> Self {
         Self {
             secret,
             extra,
@@ -46,7 +46,7 @@ impl<T> Token<T> {
     }
 
     /// Returns the time from issue to expiry.
-    pub fn lifetime(&self) -> Duration {
+    pub(crate) fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
@@ -61,7 +61,7 @@ impl<T> Token<T> {
 
 /// Cache of one token.
 #[derive(Debug)]
-pub struct TokenCache<T> {
+pub(crate) struct TokenCache<T> {
     kept: Mutex<CachedToken<T>>,
 }
 
@@ -100,7 +100,7 @@ impl<T> Default for TokenCache<T> {
 
 impl<T> TokenCache<T> {
     /// Runs `call` with the cached token, and once more with a new one if that is rejected.
-    pub async fn with<R, F, G>(
+    pub(crate) async fn with<R, F, G>(
         &self,
         credential: Option<u64>,
         mint: impl Fn() -> F,
@@ -138,7 +138,7 @@ impl<T> TokenCache<T> {
     ///
     /// If the renewal fails, the cached token is used until it expires. `credential` is the
     /// fingerprint of the credential for a new token.
-    pub async fn get<F>(
+    pub(crate) async fn get<F>(
         &self,
         credential: Option<u64>,
         mint: impl FnOnce() -> F,

@@ -26,7 +26,7 @@ use crate::settings::Secret;
 use crate::vendors::http::{Client, Quota, VendorError, VendorResponse, number, ratelimit, reset};
 use admin::{AdminClient, Minter};
 pub use settings::ZisAccount;
-use stored::{CURRENT_TOKEN, Stored};
+use stored::{CURRENT_TOKEN, StoredTokens};
 
 const CONNECTIONS_ALL: &str = "connections_all";
 
@@ -71,7 +71,7 @@ fn quotas(headers: &HeaderMap, date: Timestamp) -> Vec<Quota> {
 
 /// Checked configuration of an account, from which its source is created.
 #[derive(Debug)]
-struct Access {
+struct ZisConnector {
     tokens: Tokens,
     /// Lower bound of the number of integrations: the configured ones, or 1.
     targets: usize,
@@ -86,11 +86,11 @@ enum Tokens {
     Minted(AdminClient),
 }
 
-impl Connect for Access {
+impl Connect for ZisConnector {
     fn connect(&self, client: Client) -> Box<dyn Source> {
         let credentials = match &self.tokens {
             Tokens::Stored(tokens) => {
-                Credentials::Stored(Box::new(Stored::new(&client, tokens.clone())))
+                Credentials::Stored(Box::new(StoredTokens::new(&client, tokens.clone())))
             }
             Tokens::Minted(admin) => {
                 Credentials::Minted(Box::new(Minter::new(client.clone(), admin.clone())))
@@ -128,7 +128,7 @@ struct Zis {
 }
 
 enum Credentials {
-    Stored(Box<Stored>),
+    Stored(Box<StoredTokens>),
     Minted(Box<Minter>),
 }
 

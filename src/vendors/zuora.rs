@@ -116,7 +116,7 @@ fn none_to_follow(entities: usize, provisioned: usize) -> PollError {
 
 /// Checked configuration of an account, from which its source is created.
 #[derive(Debug)]
-struct Access {
+struct ZuoraConnector {
     client_id: Secret,
     client_secret: Secret,
     follow: bool,
@@ -126,7 +126,7 @@ struct Access {
     host: String,
 }
 
-impl Connect for Access {
+impl Connect for ZuoraConnector {
     fn connect(&self, client: Client) -> Box<dyn Source> {
         Box::new(Zuora {
             client,
@@ -273,7 +273,7 @@ impl Source for Zuora {
         let mut found = Vec::new();
         let listed = entities.len();
         let mut provisioned_ones = 0_usize;
-        for wire::Entity {
+        for wire::ListedEntity {
             id,
             name,
             provisioned,

@@ -36,12 +36,12 @@ pub struct WebConfig {
     file: Option<PathBuf>,
     current: RwLock<Arc<WebSettings>>,
     /// Locked while files are read, so that concurrent reloads run one after another.
-    last: Mutex<LastRead>,
+    last: Mutex<LastWebConfig>,
 }
 
 /// Result of the last read.
 #[derive(Default)]
-struct LastRead {
+struct LastWebConfig {
     seen: Seen,
     problems: Option<ConfigErrors>,
 }
@@ -61,7 +61,7 @@ impl WebConfig {
         Ok(Self {
             file: Some(file.to_owned()),
             current: RwLock::new(Arc::new(settings?)),
-            last: Mutex::new(LastRead {
+            last: Mutex::new(LastWebConfig {
                 seen,
                 problems: None,
             }),
@@ -82,7 +82,7 @@ impl WebConfig {
         self.apply(&mut last, gauge).await
     }
 
-    async fn apply(&self, last: &mut LastRead, gauge: &Gauge) -> Result<(), ConfigErrors> {
+    async fn apply(&self, last: &mut LastWebConfig, gauge: &Gauge) -> Result<(), ConfigErrors> {
         let Some(file) = &self.file else {
             return Ok(());
         };

@@ -27,7 +27,7 @@ const SCRIPT: &str = include_str!("status/page.js");
 ///
 /// It allows the page's one style and one script by their hashes. Text that became markup by
 /// mistake could neither run nor load anything.
-pub static POLICY: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
@@ -87,7 +87,7 @@ struct Own<'a> {
 /// Renders the page as of now.
 ///
 /// Accounts and targets come from one snapshot of the inventory, which is rendered afterwards.
-pub fn render(inventory: &Inventory, about: &About) -> askama::Result<String> {
+pub(crate) fn render(inventory: &Inventory, about: &About) -> askama::Result<String> {
     let now = inventory.date();
     let seen = inventory.snapshot();
     StatusPage::new(&seen, inventory, about, now).render()

@@ -1,4 +1,4 @@
-//! Everything that a vendor or a network can do: a reason, and the last listing kept.
+//! Faults of a vendor or the network: each has a reason, and the last listing stays.
 
 use connections_simulator::{Fault, Kind, RetryAfter, Sizes, World};
 
@@ -19,7 +19,7 @@ fn at(endpoint: &str, kind: Kind) -> Fault {
     }
 }
 
-/// A page on which every target of the system fails.
+/// Whether every target of the system fails on this page.
 pub(crate) fn all_fail(page: &Page, system: &str) -> bool {
     let system = format!("system=\"{system}\"");
     let ups = page.samples(&["target_up{", &system]);
@@ -90,7 +90,8 @@ async fn each_fault_has_its_reason_and_the_listing_stays() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_end_is_a_timeout_and_the_listing_stays() {
-    // The whole of this test, and on a busy machine a healthy poll may take as long.
+    // Each case waits for this timeout. It cannot be shorter, because a healthy poll on a busy
+    // machine may take almost as long.
     let brief = OFTEN.replace("request_timeout: 30s", "request_timeout: 2s");
     let rig = Rig::start(SIZES, &brief).await;
     for kind in [Kind::Hang, Kind::Drip] {
@@ -122,7 +123,7 @@ async fn an_endless_listing_ends_at_the_cap() {
     assert_eq!(page.sum(&["saas_connections{"]), 30.0);
 }
 
-/// The vendor of the stored connections says so once.
+/// Returns a fault: ZIS responds to one listing request with 429 and this `Retry-After`.
 fn too_many(wait: RetryAfter) -> Fault {
     Fault {
         times: Some(1),
@@ -157,7 +158,7 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
         let until = page
             .value(&["api_paused_until_timestamp_seconds{", "zis"])
             .unwrap();
-        // Dates are of whole seconds.
+        // An HTTP date has whole seconds.
         assert!(
             (before + 598.0..=after + 602.0).contains(&until),
             "{wait:?}: from {before} to {after}, and until {until}"
@@ -166,12 +167,12 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
             page.value(&["api_paused_until_timestamp_seconds{", "zuora"]),
             Some(0.0)
         );
-        // The other account goes on, for some rounds.
+        // The other account is still polled.
         let polls = page.sum(&["polls_total{", "zuora", "success"]);
         let page = rig
             .page_when(|page| page.sum(&["polls_total{", "zuora", "success"]) >= polls + 6.0)
             .await;
-        // The other two of the account were on their way, if at all, when the pause began.
+        // Requests of the account's other two targets may have been in flight when the pause began.
         assert!(
             rig.simulator.requests("connections_all") <= asked + 2,
             "{wait:?}: somebody asks during the pause"
@@ -238,7 +239,7 @@ async fn a_quota_that_is_used_up_is_waited_for_and_never_overrun() {
     let whole = page
         .value(&["api_quota_reset_timestamp_seconds{", "zis", "60"])
         .unwrap();
-    // For three seconds, which are as many intervals; not longer than the quota is used up.
+    // Observe three intervals, which are three seconds, but not longer than until the reset.
     let end = whole.min(jiff::Timestamp::now().as_second() as f64 + 3.0);
     while (jiff::Timestamp::now().as_second() as f64) < end - 1.0 {
         assert!(
@@ -333,7 +334,8 @@ async fn a_wrong_zuora_secret_is_unauthorized_and_costs_at_most_one_token_reques
             .len(),
         2
     );
-    // Before the first of these polls there was a token, and at their end one more may be on its way.
+    // The first of these polls still had a token. After the last one, another request may be in
+    // flight.
     let failures = page.sum(&["polls_total{", "zuora", "failure"]);
     let requests = page
         .value(&["api_requests_total{", "oauth_token", "code=\"401\""])
@@ -369,13 +371,15 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
                 page.samples(&["target_up{", "zuora"]).is_empty(),
                 "there is nothing to choose by"
             );
-            // It had its first attempt.
+            // Ready, because the account had its first attempt.
             rig.ready().await;
         }
     }
 }
 
-/// A tenant whose token endpoint answers this; polled often, its entities are followed.
+/// Starts a tenant and a daemon that polls it often; `token` is the body of its token endpoint.
+///
+/// The entities are discovered.
 async fn tenant(token: &str) -> (wiremock::MockServer, std::net::SocketAddr, impl Drop) {
     let vendor = wiremock::MockServer::start().await;
     let answer =
@@ -442,7 +446,7 @@ async fn a_token_that_reaches_none_of_the_entities_says_so_and_is_counted() {
         ..SIZES
     };
     let mut world = World::new(sizes, 1, jiff::Timestamp::now());
-    // The token reaches the first one, which cannot be polled.
+    // The token has access to the first entity only, which is not provisioned.
     world.tenant.reach = 1;
     for (place, entity) in world.tenant.entities.iter_mut().enumerate() {
         entity.provisioned = place > 0;

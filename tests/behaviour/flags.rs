@@ -1,10 +1,10 @@
-//! Flags and their variables, as somebody mistypes them.
+//! Flags and environment variables with typing errors.
 
 use std::process::{Command, Output};
 
 use crate::daemon::{Daemon, exporter, free_port, get};
 
-/// What a command says that is to end with this code.
+/// Asserts the exit code of a command; returns its standard error.
 fn said(command: &mut Command, code: i32) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     let said = String::from_utf8(stderr).unwrap();

@@ -1,4 +1,4 @@
-//! The vendors' documented sample answers, and the page that they must give.
+//! The vendors' documented sample responses, and the page that they must produce.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ fn json(text: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_raw(text, "application/json")
 }
 
-/// Both vendors, which answer only what their documents say that one must send.
+/// Starts both vendors, which only accept requests as their documentation requires them.
 async fn vendors() -> MockServer {
     let server = MockServer::start().await;
     let token = json(include_str!("../fixtures/zuora/oauth_token.json"));
@@ -124,7 +124,7 @@ zis:
     get("/metrics").await.text().await.unwrap()
 }
 
-/// The families of what the systems hold; those of the exporter change from run to run.
+/// Returns the `saas_` families; the exporter's own families differ from run to run.
 fn held(page: &str) -> String {
     let of_family = |line: &&str| {
         line.trim_start_matches("# HELP ")
@@ -162,7 +162,7 @@ async fn the_documented_samples_give_the_golden_page() {
     }
 }
 
-/// Checks a page with promtool, which must have nothing to say.
+/// Asserts that promtool reports nothing about a page.
 pub(crate) fn promtool(page: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

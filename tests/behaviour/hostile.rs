@@ -1,4 +1,4 @@
-//! What a vendor, or who stands in its place, cannot do to us.
+//! Attacks by a vendor, or by a server in its place, that must fail.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::rig::{ONCE, Page, page_when, serve_text};
 
-/// The page after one poll of an integration at this address; `more` are further lines of the account.
+/// Returns the page after one poll of an integration; `more` is added to the account's entry.
 async fn poll(base_url: &str, more: &str) -> Page {
     let text = format!(
         "poll:\n{ONCE}zis:\n  - account: a\n    base_url: {base_url}\n{more}    \
@@ -36,7 +36,7 @@ fn fails_with(page: &Page, reason: &str) {
 
 #[tokio::test]
 async fn a_gzip_bomb_ends_at_the_cap() {
-    // A mebibyte, deflated into a block that refers to nothing before it, two thousand times.
+    // A deflate block of 1 MiB that needs no earlier data, repeated 2,048 times.
     let mut block = Vec::with_capacity(1 << 16);
     let mut deflate = Compress::new(Compression::best(), false);
     deflate
@@ -72,7 +72,7 @@ async fn gzip_that_is_none_is_not_an_answer() {
     fails_with(&poll(&vendor.uri(), "").await, "decode");
 }
 
-/// A server that answers every request with these bytes, again and again.
+/// Starts a server that sends `first` on each connection, then `again` without end.
 async fn babbler(first: &'static str, again: &'static str) -> (SocketAddr, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +94,7 @@ async fn babbler(first: &'static str, again: &'static str) -> (SocketAddr, Abort
 #[tokio::test]
 async fn headers_without_end_and_heads_that_are_none_end_at_once() {
     let cases = [
-        // Many of them, one that does not end, one whose name is none, and no HTTP at all.
+        // Endless header fields, one endless field, an invalid field name, and no HTTP.
         ("HTTP/1.1 200 OK\r\n", "x-more: and more\r\n", "too_large"),
         (
             "HTTP/1.1 200 OK\r\nx-long: ",
@@ -173,7 +173,7 @@ async fn a_next_page_on_another_host_is_asked_of_our_own() {
     );
 }
 
-/// Serves one empty listing after another, with a certificate for this name, valid until this year.
+/// Serves empty listings over TLS, with a certificate for `name` that is valid until a year.
 async fn tls(
     authority: &CertifiedIssuer<'_, KeyPair>,
     name: &str,

@@ -1,4 +1,4 @@
-//! Which folder of `src/` uses which: as the diagram in `docs/architecture.md` says, and never in a circle.
+//! Folders of `src/` use each other as the diagram in `docs/architecture.md` shows, without cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,16 +8,16 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Who uses whom.
+/// For each layer, the layers that it uses.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
-/// Files of `src/` that form one layer together. A file that is not listed belongs to the folder of its name.
+/// Modules of `src/` that form one layer together. Any other module is a layer of its own.
 const TOGETHER: [(&str, &[&str]); 2] = [
     ("commands", &["main", "cli", "commands"]),
     ("base", &["blocking", "clock", "log", "sanitize", "systemd"]),
 ];
 
-/// What is no part of the daemon.
+/// Modules that are not part of the daemon.
 const ASIDE: [&str; 3] = ["lib", "documents", "fuzzing"];
 
 fn layer(module: &str) -> &str {
@@ -25,7 +25,7 @@ fn layer(module: &str) -> &str {
     together.map_or(module, |(layer, _)| *layer)
 }
 
-/// All code below this folder, each file with its module at the top.
+/// Collects all sources below a folder, each with the name of its top-level module.
 fn sources(folder: &Path, top: Option<&str>, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -39,7 +39,7 @@ fn sources(folder: &Path, top: Option<&str>, found: &mut Vec<(String, String)>) 
     }
 }
 
-/// The modules at the top that a source names, but for its tests and comments.
+/// Returns the top-level modules that a source names, outside its tests and comments.
 fn named(source: &str) -> BTreeSet<&str> {
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = source.lines().map(|line| line.split("//").next().unwrap());
@@ -86,7 +86,7 @@ fn in_diagram() -> Uses {
     uses
 }
 
-/// Everything that is used, directly or not.
+/// Returns all layers that a layer uses, directly or indirectly.
 fn all_used(uses: &Uses, folder: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut next = vec![folder];

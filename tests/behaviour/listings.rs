@@ -1,4 +1,4 @@
-//! Listings: complete, exact, and at no more requests than their pages need.
+//! Listings are complete and exact, and need one request per page.
 
 use connections_simulator::{Fault, Kind, Sizes};
 use wiremock::matchers::path;
@@ -18,13 +18,14 @@ async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
     let rig = Rig::start(sizes, ONCE).await;
     rig.ready().await;
     let page = rig.page().await;
-    // 1,900 connections over 7 pages of 300, seen from both ends; 2,500 over 25 pages of 100.
+    // 1,900 entity connections are 7 pages of up to 300, listed by both entities. 2,500 stored
+    // connections are 25 pages of 100.
     assert_eq!(page.sum(&["saas_connections{", "zuora"]), 3800.0);
     for entity in ["Global", "Germany"] {
         let target = format!("target=\"{entity}\"");
         assert_eq!(page.sum(&["saas_connections{", &target, "inbound"]), 950.0);
         assert_eq!(page.sum(&["saas_connections{", &target, "outbound"]), 950.0);
-        // 3 of 7 in turn are something else than Connected, alternating with the direction.
+        // Of 7 connections in turn, the simulator makes one pending and one disconnected.
         assert_eq!(
             page.sum(&["saas_connections{", &target, "status=\"pending\""]),
             271.0
@@ -122,7 +123,7 @@ async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
         };
         rig.simulator.fail(fault);
     }
-    // What the failing polls would see, if they believed half a listing.
+    // A poll that published the pages before the error would show these numbers.
     rig.simulator.change(|world| {
         world.tenant.connections.truncate(301);
         world.integrations[0].connections.truncate(101);
@@ -292,7 +293,7 @@ async fn an_answer_of_200_that_is_no_listing_keeps_the_earlier_one() {
         server.uri()
     );
     let (address, _end) = serve_text(&text).await;
-    // After the last of them nothing is mounted, which is a 404.
+    // After the last body the mock server has no route, and responds with 404.
     let last = |page: &Page| {
         page.value(&["target_failing{", "reason=\"not_found\""])
             .is_some()

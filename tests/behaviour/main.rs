@@ -1,4 +1,4 @@
-//! What the program does, seen from outside: through `run`, or through the binary.
+//! Tests of the program from outside: through `run`, or through the binary.
 
 #![expect(
     clippy::disallowed_methods,

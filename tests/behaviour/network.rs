@@ -1,4 +1,5 @@
-//! Between us and a vendor: bodies that break off, firewalls, proxies, connections that are half dead, certificates.
+//! The network between exporter and vendor: truncated bodies, firewalls, proxies, half-dead
+//! connections, certificates.
 
 use std::convert::Infallible;
 use std::fs;
@@ -40,7 +41,7 @@ use crate::rig::{OFTEN, PATIENCE, Page, Rig, page_when, serve_text};
 const NOTHING: &str = r#"{"oauth": []}"#;
 const ENTITY: &str = "8a808255557baba1015580e12fa5083a";
 
-/// Gives each connection, with its number, to this.
+/// Accepts connections, and calls `each` with the number and the stream of each one.
 async fn accepting<F>(
     each: impl Fn(usize, TcpStream) -> F + Send + 'static,
 ) -> (SocketAddr, AbortOnDropHandle<()>)
@@ -58,7 +59,7 @@ where
     (address, AbortOnDropHandle::new(tokio::spawn(accept)))
 }
 
-/// Reads a request of HTTP/1.1 to its end; `None` if there is none.
+/// Reads an HTTP/1.1 request, in lower case; `None` if the connection ends before.
 async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut request = Vec::new();
     let mut some = [0; 4096];
@@ -84,7 +85,7 @@ fn json(body: &str) -> String {
     )
 }
 
-/// An account of ZIS' with one integration.
+/// Returns the configuration of a ZIS account with one integration.
 fn account(poll: &str, base_url: &str, more: &str) -> String {
     format!(
         "poll:\n{poll}zis:\n  - account: a\n    base_url: {base_url}\n    requests_per_minute: \
@@ -92,7 +93,7 @@ fn account(poll: &str, base_url: &str, more: &str) -> String {
     )
 }
 
-/// What `check` says of one poll of an integration at this address.
+/// Runs `check` on one integration at this address, and returns the failure of its poll.
 async fn failure(base_url: &str, more: &str) -> check::TargetFailure {
     let text = account("  request_timeout: 20s\n", base_url, more);
     let config = taken(&text, |_| Some("t".to_owned())).await;
@@ -103,7 +104,7 @@ async fn failure(base_url: &str, more: &str) -> check::TargetFailure {
     target.failure.expect("it fails")
 }
 
-/// What is said of an answer that begins with these bytes, and then ends, hangs or goes on for ever.
+/// End of a response: the connection closes, stays silent, or sends data without end.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     Ends,
@@ -250,7 +251,7 @@ async fn a_page_of_a_firewall_is_no_refusal_of_the_vendor() {
                 ..Fault::new(Kind::Html)
             });
         }
-        // A refused credential would be tried after 1, 2, 4, 8, 16 and 32 s.
+        // A refused credential would be retried after 1, 2, 4, 8, 16 and 32 s.
         let page = rig
             .page_when(|page| {
                 page.sum(&["polls_total{", "zis", "failure"]) >= 18.0
@@ -306,7 +307,8 @@ async fn a_page_is_named_with_the_firewalls_own_id_whatever_its_status() {
     assert_eq!(failure_of(plain, Then::Ends).await.reason, "unauthorized");
 }
 
-/// The binary with this configuration and environment, and what it says: exit code, standard output and error.
+/// Runs the binary with this configuration and environment; returns exit code, standard output and
+/// standard error.
 async fn said(command: &str, text: &str, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
@@ -325,7 +327,7 @@ async fn said(command: &str, text: &str, env: &[(&str, &str)]) -> (Option<i32>, 
     )
 }
 
-/// Without what the environment of the test says of proxies and certificates.
+/// Removes the proxies and certificates of the test's own environment from a command.
 fn clean(command: &mut Command) -> &mut Command {
     for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
@@ -336,7 +338,7 @@ fn clean(command: &mut Command) -> &mut Command {
     command.env("T", "t")
 }
 
-/// An authority's certificate, in a file of this folder.
+/// Writes an authority's certificate to this directory; returns the `ca_file` line for it.
 fn ca_file(folder: &Path) -> String {
     let file = folder.join("ca.pem");
     fs::write(&file, authority("one").pem()).unwrap();
@@ -422,7 +424,7 @@ fn authority(name: &str) -> Issuer {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate for a server of this name, in these years.
+/// Issues a certificate for a server with this name, valid from the first to the second year.
 fn identity(
     authority: &Issuer,
     name: &str,
@@ -436,7 +438,7 @@ fn identity(
     (certificate.der().clone(), key.serialize_der().into())
 }
 
-/// Of a server for `localhost`.
+/// Returns the TLS acceptor of a server for `localhost`.
 fn acceptor(authority: &Issuer) -> TlsAcceptor {
     let (certificate, key) = identity(authority, "localhost", (2000, 4000));
     let mut config = ServerConfig::builder()
@@ -447,7 +449,7 @@ fn acceptor(authority: &Issuer) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Serves empty listings and tokens by the protocol that was agreed on.
+/// Serves empty listings and tokens over HTTP/2.
 async fn serve_well(stream: TlsStream<TcpStream>) {
     let answer = async |request: Request<Incoming>| {
         assert_eq!(request.version(), Version::HTTP_2);
@@ -463,7 +465,7 @@ async fn serve_well(stream: TlsStream<TcpStream>) {
         .await;
 }
 
-/// Copies until it is told to stop, and holds both ends open then.
+/// Copies while `forwards` is true; otherwise it drops nothing, and keeps both ends open.
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -530,11 +532,13 @@ async fn a_connection_that_falls_silent_is_not_used_again() {
     assert!(connections.lock().unwrap().len() >= 3, "one more each time");
 }
 
-/// Speaks HTTP/2 up to the first request, and then says that nothing is done for it.
+/// Speaks HTTP/2 up to the first request, then sends GOAWAY with last stream 0.
+///
+/// The vendor has therefore processed nothing.
 async fn goes_away(mut stream: TlsStream<TcpStream>) {
     const PREFACE: usize = 24;
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    // The last stream that is answered is 0, and the reason is none.
+    // Last stream identifier 0 and error code `NO_ERROR`.
     const GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     const HEADERS: u8 = 1;
     stream.write_all(&SETTINGS).await.unwrap();
@@ -555,7 +559,7 @@ async fn goes_away(mut stream: TlsStream<TcpStream>) {
     }
 }
 
-/// Refuses the first stream, and answers the others.
+/// Resets the first stream with `REFUSED_STREAM`, and serves the others.
 async fn refuses_a_stream(stream: TlsStream<TcpStream>) {
     let mut connection = h2::server::handshake(stream).await.unwrap();
     for number in 0.. {
@@ -614,7 +618,7 @@ async fn what_a_vendor_says_it_did_nothing_for_is_sent_once_more_and_counted() {
 #[tokio::test]
 async fn a_kept_connection_that_is_closed_at_the_moment_of_reuse_costs_no_poll() {
     let (vendor, _vendor) = accepting(|_, mut stream| async move {
-        // Each connection answers once, and ends when it is used again.
+        // Each connection serves one request, and closes when it is used again.
         if request(&mut stream).await.is_some() {
             let _ = stream.write_all(json(NOTHING).as_bytes()).await;
             let _ = request(&mut stream).await;
@@ -706,7 +710,7 @@ async fn certificates_that_are_replaced_are_seen_without_a_reload() {
     })
     .await;
     assert_eq!(page.value(&["target_up{", "machine"]), Some(0.0));
-    // A file that is none costs nothing that was trusted.
+    // An invalid file does not change which certificates are trusted.
     fs::write(folder.path().join("ca.pem"), "no certificate").unwrap();
     replace("machine.pem", &later);
     let page = page_when(address, |page| {
@@ -820,7 +824,7 @@ async fn what_is_wrong_with_tls_is_said_with_what_to_do() {
         let (vendor, _vendor) = accepting(move |_, stream| {
             let acceptor = acceptor.clone();
             async move {
-                // The alert is read before the connection ends.
+                // Read the client's alert before the connection closes.
                 if let Err((_, mut stream)) = acceptor.accept(stream).into_fallible().await {
                     let _ = stream.read_to_end(&mut Vec::new()).await;
                 }
@@ -858,14 +862,14 @@ async fn plain_http_in_place_of_tls_is_said_to_be_that() {
     assert!(failure.error.contains(what), "{}", failure.error);
 }
 
-/// Sends these bytes again and again, and counts the connections that ended of it.
+/// Sends a frame repeatedly until the connection ends, then adds one to `ended`.
 async fn flood(mut stream: impl AsyncWrite + Unpin, frame: &[u8], ended: &watch::Sender<usize>) {
     let some = frame.repeat(100);
     while stream.write_all(&some).await.is_ok() && stream.flush().await.is_ok() {}
     ended.send_modify(|ended| *ended += 1);
 }
 
-/// Reads what comes, and does nothing with it.
+/// Reads and discards.
 async fn swallow(mut stream: impl AsyncRead + Unpin) {
     let mut some = [0; 4096];
     while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}

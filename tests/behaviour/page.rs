@@ -1,11 +1,11 @@
-//! The page: whatever the vendors send, promtool has nothing to say about it.
+//! The metrics page: promtool reports nothing about it, whatever the vendors send.
 
 use connections_simulator::{Edge, Entity, Sizes, StoredConnection, World};
 use jiff::Timestamp;
 
 use crate::rig::{ONCE, Rig};
 
-/// Texts that have broken exporters.
+/// Texts that have broken other exporters.
 const NASTY: [&str; 10] = [
     "quote\" backslash\\ newline\n end",
     "carriage\rreturn",
@@ -19,7 +19,7 @@ const NASTY: [&str; 10] = [
     " ",
 ];
 
-/// A world of such texts, with one of 100 kB.
+/// Returns a world with these texts as names and ids, and one of 100 kB.
 fn nasty() -> World {
     let mut world = World::new(
         Sizes {
@@ -33,7 +33,7 @@ fn nasty() -> World {
     );
     let long = "long ".repeat(20_000);
     let template = world.integrations[0].connections[0].clone();
-    // Without a name, a row of ZIS' is none.
+    // A ZIS row without a name would fail the listing.
     let names = NASTY
         .into_iter()
         .filter(|name| !name.is_empty())
@@ -121,7 +121,7 @@ async fn promtool_has_nothing_to_say() {
         let rig = Rig::start_with(world, ONCE, <_>::default()).await;
         rig.ready().await;
         let _ = rig.page().await;
-        // The second page shows the size of the first.
+        // The size of the first page is a metric of the second.
         crate::golden::promtool(&rig.page().await.0);
     }
 }

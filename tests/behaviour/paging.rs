@@ -1,4 +1,4 @@
-//! Any sequence of pages, whatever the vendor meant by it, ends: in all that it held, or in a failure.
+//! Property test: any sequence of pages ends in a complete listing or a failure.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,11 +18,13 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::configurations::taken;
 
-/// The entity that is asked for; every row leads from it to another one.
+/// Entity that is listed, and source of every connection.
 const ENTITY: &str = "8a80825555a3c7a10155b46120d058e7";
 const MOST: usize = 12;
 
-/// A page: rows by number, each with what tells its versions apart, and how more is announced.
+/// Page of a listing.
+///
+/// A row is a number and a version of its content. `more` and `cursor` announce the next page.
 #[derive(Debug, Clone)]
 struct Served {
     rows: Vec<(u8, bool)>,
@@ -62,7 +64,7 @@ impl Served {
     }
 }
 
-/// A vendor that answers with these pages, in turn and again from the first, and the source that asks it.
+/// Vendor that serves `pages` in a cycle, and a source that requests them.
 struct Rig {
     pages: Arc<Mutex<Vec<Served>>>,
     asked: Arc<AtomicUsize>,
@@ -106,7 +108,7 @@ impl Rig {
     }
 }
 
-/// What a listing of these pages must hold: all rows up to the first page that announces no more.
+/// Returns the expected listing: all rows up to the first page that announces no other.
 fn whole(pages: &[Served]) -> BTreeMap<String, bool> {
     let last = pages.iter().position(|page| !page.more);
     let until = last.map_or(pages.len(), |last| last + 1);
@@ -143,7 +145,7 @@ fn any_pages_end(
                 failed.update(|n| n + 1);
             }
         }
-        // Every page but the last brought something new.
+        // Each page except the last must add a connection, and `MOST` limits these.
         prop_assert!(rig.asked.load(Ordering::Relaxed) <= MOST + 2);
         Ok(())
     });

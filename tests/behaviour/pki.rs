@@ -1,4 +1,4 @@
-//! An authority of a test's own, and certificates by it.
+//! Certificate authority for tests, and the certificates that it issues.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,19 @@ use rcgen::{
     KeyPair, SanType,
 };
 
-/// The name that the servers of tests have.
+/// Host name of servers in tests.
 pub(crate) const SERVER: &str = "exporter.test";
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate and its key, in PEM.
+/// Certificate and private key, in PEM.
 pub(crate) struct Identity {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
 impl Identity {
-    /// As reqwest wants it.
+    /// Returns certificate and key in one PEM text, as reqwest expects.
     pub(crate) fn both(&self) -> String {
         format!("{}{}", self.certificate, self.key)
     }
@@ -57,13 +57,13 @@ impl Authority {
         }
     }
 
-    /// For a server, and for nothing else.
+    /// Issues a certificate for server authentication only.
     pub(crate) fn server(&self) -> Identity {
         let name = SanType::DnsName(SERVER.try_into().unwrap());
         self.issue(vec![name], vec![ExtendedKeyUsagePurpose::ServerAuth])
     }
 
-    /// For a server that is a client of others, too.
+    /// Issues a certificate for both server and client authentication.
     pub(crate) fn server_and_client(&self) -> Identity {
         let name = SanType::DnsName(SERVER.try_into().unwrap());
         let uses = [

@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes the demo, and its answers are those of the simulator.
+//! A real Prometheus scrapes the demo, and its query results match the simulator.
 
 use std::fmt::Debug;
 use std::fs;
@@ -16,13 +16,13 @@ use crate::configurations::blocks;
 use crate::daemon::{Daemon, exporter, free_port};
 use crate::rig::PATIENCE;
 
-/// The answer; null for one that is not JSON, as of a Prometheus that is not ready yet.
+/// Requests a URL; returns null if the response is not JSON, as while Prometheus is not ready.
 pub(crate) async fn json(url: &str) -> Value {
     let body = reqwest::get(url).await.unwrap().bytes().await.unwrap();
     serde_json::from_slice(&body).unwrap_or_default()
 }
 
-/// Asks until the answer satisfies; for things that come with the next scrape.
+/// Repeats a request until its response satisfies `what`, for example after the next scrape.
 pub(crate) async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -38,7 +38,7 @@ pub(crate) async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-/// A Prometheus that does these jobs every second, with its data in this folder.
+/// Starts a Prometheus that scrapes these jobs every second, with its data in this directory.
 pub(crate) fn scraping(folder: &Path, jobs: &str) -> Daemon {
     let scrape = folder.join("prometheus.yaml");
     let text = format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}");
@@ -55,7 +55,7 @@ pub(crate) fn scraping(folder: &Path, jobs: &str) -> Daemon {
     Daemon::start(&mut command, address.parse().unwrap())
 }
 
-/// Labels and value of each sample of an instant query.
+/// Returns labels and value of each sample of an instant query.
 pub(crate) async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
     let url =
         reqwest::Url::parse_with_params(&format!("{prometheus}/api/v1/query"), [("query", query)])
@@ -75,8 +75,9 @@ pub(crate) async fn query(prometheus: &str, query: &str) -> Vec<(Value, f64)> {
         .collect()
 }
 
-/// Asks until the samples satisfy. A scrape that a busy machine did not get done in its second leaves a
-/// gap, and the next one fills it.
+/// Repeats an instant query until its samples satisfy `what`.
+///
+/// On a busy machine a scrape may miss its second. The next one closes the gap.
 pub(crate) async fn samples_when(
     prometheus: &str,
     text: &str,
@@ -93,7 +94,7 @@ pub(crate) async fn samples_when(
     }
 }
 
-/// Asks until both answers are the same.
+/// Repeats until both results are equal.
 pub(crate) async fn agree<T: PartialEq + Debug>(mut both: impl AsyncFnMut() -> (T, T)) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -106,12 +107,12 @@ pub(crate) async fn agree<T: PartialEq + Debug>(mut both: impl AsyncFnMut() -> (
     }
 }
 
-/// The value of the only sample, once there is one.
+/// Waits for exactly one sample, and returns its value.
 pub(crate) async fn value(prometheus: &str, text: &str) -> f64 {
     samples_when(prometheus, text, |samples| samples.len() == 1).await[0].1
 }
 
-/// Waits until the only sample has this value.
+/// Waits for exactly one sample that has this value.
 pub(crate) async fn becomes(prometheus: &str, text: &str, expected: f64) {
     let is = |samples: &[(Value, f64)]| matches!(samples, [(_, value)] if *value == expected);
     samples_when(prometheus, text, is).await;
@@ -133,7 +134,7 @@ async fn its_answers_are_those_of_the_simulator() {
     );
     let vendor = daemon.first_line().rsplit(' ').next().unwrap().to_owned();
 
-    // Prometheus asks for gzip; the second job is the same behind a proxy that takes this wish away.
+    // Prometheus accepts gzip. The second job uses a proxy that removes `Accept-Encoding`.
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = plain.local_addr().unwrap();
     let _proxy = AbortOnDropHandle::new(tokio::spawn(without_gzip(plain, own.clone())));
@@ -150,7 +151,7 @@ async fn its_answers_are_those_of_the_simulator() {
     })
     .await;
     becomes(&prometheus, "sum(up)", 2.0).await;
-    // Each page shows the size of the last one in either encoding.
+    // A page shows the size of the last page in each of the two encodings.
     let url = format!(
         "{prometheus}/api/v1/query?query=count(connections_exporter_page_bytes{{job=\"gzip\"}})"
     );
@@ -164,7 +165,8 @@ async fn its_answers_are_those_of_the_simulator() {
         compare(&prometheus, job, &holds).await;
     }
 
-    // What is taken away upstream is gone after the next poll, and Prometheus marks its series as ended.
+    // A connection that the vendor deletes disappears with the next poll, and Prometheus marks its
+    // series as stale.
     let delete = format!("{vendor}/connections?target=acme_slack&connection=slack");
     assert!(
         reqwest::Client::new()
@@ -186,7 +188,7 @@ async fn its_answers_are_those_of_the_simulator() {
     samples_when(&prometheus, gone, <[_]>::is_empty).await;
 }
 
-/// Hands on each request without its wish for gzip.
+/// Forwards each request without its `Accept-Encoding` header field.
 async fn without_gzip(listener: TcpListener, to: String) {
     loop {
         let (mut scraper, _) = listener.accept().await.unwrap();
@@ -210,7 +212,7 @@ async fn without_gzip(listener: TcpListener, to: String) {
     }
 }
 
-/// What Prometheus knows by this job is what the simulator holds.
+/// Asserts that the samples of this job match the state of the simulator.
 async fn compare(prometheus: &str, job: &str, holds: &Value) {
     for integration in holds["integrations"].as_array().unwrap() {
         let name = integration["name"].as_str().unwrap();
@@ -241,12 +243,12 @@ async fn compare(prometheus: &str, job: &str, holds: &Value) {
                 samples_when(prometheus, &seen, <[_]>::is_empty).await;
                 continue;
             }
-            // One that renews itself may have done so in between.
+            // A token that is renewed may have changed since the simulator's state was read.
             if renewable || connection.starts_with("warehouse") {
                 continue;
             }
             becomes(prometheus, &seen, date.as_second() as f64).await;
-            // The scrape's own moment and the seconds left then make the same date.
+            // The time of the scrape plus the seconds left must be the same date.
             let metric = format!("saas_connection_token_expires_in_seconds{labels}");
             let date_by_seconds_left =
                 value(prometheus, &format!("{metric} + timestamp({metric})")).await;

@@ -1,4 +1,4 @@
-//! Reloads of the running daemon: what it answers, what it takes up, and that nobody notices.
+//! Reloads of the running daemon: responses, applied changes, and no effect on scrapes.
 
 mod load;
 
@@ -14,7 +14,7 @@ use crate::rig::{ONCE, Page, Rig};
 
 const LIFECYCLE: &str = "--web.enable-lifecycle";
 
-/// A daemon whose configuration can be edited.
+/// Running daemon, and its configuration file for edits.
 struct Reloaded {
     rig: Rig,
     folder: tempfile::TempDir,
@@ -35,7 +35,7 @@ impl Reloaded {
             folder,
             daemon,
         };
-        // The entities' names come with the first answer of their own.
+        // The names of entities arrive in a separate response, after the first listings.
         this.page_when(|page| {
             let up = page.samples(&["target_up{"]);
             up.len() > sizes.integrations && up.iter().all(|(_, up)| *up == 1.0)
@@ -48,7 +48,7 @@ impl Reloaded {
         self.folder.path().join("config.yaml")
     }
 
-    /// Writes what the file becomes, and gives what it was.
+    /// Changes the configuration file, and returns its previous text.
     fn edit(&self, change: impl FnOnce(&str) -> String) -> String {
         let text = fs::read_to_string(self.file()).unwrap();
         let changed = change(&text);
@@ -80,7 +80,7 @@ impl Reloaded {
     }
 }
 
-/// Removes an integration, or its entry, from the text of a configuration.
+/// Returns the text of a configuration without this integration.
 fn without(text: &str, integration: &str) -> String {
     let entries: Vec<_> = text.split("      - name: ").collect();
     let left = entries
@@ -297,7 +297,7 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     files_when(state.path(), gone).await;
     assert!(of(&files(state.path()), "zuora.production") > 3);
 
-    // Another host is another tenant: nothing of the first one is shown.
+    // Another host is another tenant, so no data of the first one may be shown.
     let other = Rig::start(Sizes::default(), ONCE).await;
     other.simulator.fail(Fault {
         endpoint: Some("connections_all".to_owned()),

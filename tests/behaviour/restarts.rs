@@ -1,4 +1,4 @@
-//! The real process, killed and started again on its state folder.
+//! The real process, killed and restarted on its state directory.
 
 use std::fs;
 use std::io;
@@ -17,14 +17,14 @@ const ENDPOINTS: [&str; 4] = [
     "connections_all",
 ];
 
-/// How many targets a simulator of the default sizes has: three integrations, and four of five entities.
+/// Number of targets of the default simulator: three integrations, and four of five entities.
 const TARGETS: f64 = 7.0;
 
 fn asked(rig: &Rig) -> [u64; 4] {
     ENDPOINTS.map(|endpoint| rig.simulator.requests(endpoint))
 }
 
-/// Every file below a folder; one that a daemon takes away meanwhile may be missing, and so may what is in it.
+/// Lists all files below a directory; those that a daemon removes meanwhile may be missing.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = match fs::read_dir(folder) {
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -42,7 +42,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Waits until this is true of the files below a folder.
+/// Waits until the files below a directory satisfy `what`.
 pub(crate) async fn files_when(folder: &Path, what: impl Fn(&[PathBuf]) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -55,24 +55,25 @@ pub(crate) async fn files_when(folder: &Path, what: impl Fn(&[PathBuf]) -> bool)
     }
 }
 
-/// Waits until the state folder holds this of a file whose name ends so.
+/// Waits until a state file whose path ends in `name` has a content that satisfies `what`.
 async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
     files_when(folder, |files| {
         let files = files
             .iter()
             .filter(|file| file.display().to_string().ends_with(name));
-        // One on its way has another name by the time it is read.
+        // A file that is being written is renamed before it can be read.
         let mut texts = files.filter_map(|file| fs::read_to_string(file).ok());
         texts.any(|text| what(&text))
     })
     .await;
 }
 
-/// Waits until all that a daemon knows of its targets is in the state folder.
+/// Waits until the daemon has saved its whole state.
 async fn all_written(folder: &Path) {
     files_when(folder, |files| {
         let names = files.iter().map(|file| file.display().to_string());
-        // A pace for each account, what was discovered of Zuora's, the targets, and the lock.
+        // The rate limiter of each of the two accounts, Zuora's target list, the targets, and the
+        // lock. Temporary files are left out.
         names
             .filter(|name| !name.contains(".connections-exporter-"))
             .count() as f64
@@ -81,7 +82,7 @@ async fn all_written(folder: &Path) {
     .await;
 }
 
-/// The samples of listings.
+/// Returns the samples of listings, without those that depend on the time or the process.
 fn listings(page: &str) -> Vec<String> {
     let lines = page.lines().filter(|line| {
         line.starts_with("saas_connection")
@@ -107,7 +108,7 @@ async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
     let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
     let before = all_up(daemon.address, TARGETS).await;
     all_written(state.path()).await;
-    // Dropping it kills it.
+    // The drop kills the process.
     drop(daemon);
     let asked_before = asked(&rig);
     for _ in 0..3 {
@@ -149,7 +150,7 @@ async fn a_pause_outlives_the_process() {
     let asked = rig.simulator.requests("connections_all");
     rig.simulator.heal();
     let daemon = daemon_in(folder.path(), &[&flag]).await;
-    // The other account goes on.
+    // The other account is still polled.
     let page = page_when(daemon.address, |page| {
         Page(page.to_owned()).sum(&["polls_total{", "zuora", "success"]) > 5.0
     })
@@ -229,7 +230,7 @@ async fn however_often_it_is_killed_while_it_writes_no_file_is_half_of_one() {
         let mut daemon = daemon_in(folder.path(), &[&flag]).await;
         let polled = |page: &str| Page(page.to_owned()).sum(&["polls_total{", "success"]) > 2.0;
         page_when(daemon.address, polled).await;
-        // At another moment of the writing each time.
+        // Each round kills the process at another moment of its writes.
         tokio::time::sleep(Duration::from_micros(700 * round)).await;
         daemon.signal("KILL");
         let (_, _, logged) = daemon.end();
@@ -258,7 +259,7 @@ async fn a_folder_in_use_is_one_sentence() {
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
     let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
-    // Its port is open before it has the folder.
+    // The port is open before the daemon has locked the directory.
     get(daemon.address, "/-/healthy").await;
     let config = folder.path().join("config.yaml").display().to_string();
     let second = crate::daemon::exporter(&[

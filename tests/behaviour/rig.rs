@@ -1,4 +1,4 @@
-//! The daemon against the simulator, in this process, each on a port of its own.
+//! Test harness: daemon and simulator in this process, each on its own port.
 
 use std::future::ready;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,20 +20,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::configurations::taken;
 
-/// Polls at once, and then as often as a configuration may. No request times out on a machine that has
-/// other things to do.
+/// Settings that poll immediately, and then at the shortest interval that a configuration allows.
+///
+/// The timeout is long enough for a busy machine.
 pub(crate) const OFTEN: &str =
     "  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 30s\n  stale_after: 1h\n";
-/// Polls at once, and then not again while a test lasts.
+/// Settings that poll immediately, and not again during a test.
 pub(crate) const ONCE: &str = "  interval: 1h\n  first_poll_within: 0s\n  request_timeout: 30s\n";
 
-/// How long a test waits for something that must come, also on a machine that has other things to do.
+/// Time that a test waits for an event; long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How often a test looks whether it has come.
+/// Interval at which a test checks for an event.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Names and values of environment variables.
+/// Values of environment variables by name.
 pub(crate) type Env = std::collections::BTreeMap<String, String>;
 
 pub(crate) struct Rig {
@@ -65,7 +66,7 @@ impl Rig {
         Self::new(world, faults, None, poll, ServerLimits::default()).await
     }
 
-    /// With vendors that allow no more than so many requests a minute.
+    /// Starts with vendors that limit the requests per minute.
     pub(crate) async fn start_limited(sizes: Sizes, per_minute: u32, poll: &str) -> Self {
         let world = World::new(sizes, 1, Timestamp::now());
         Self::new(
@@ -91,7 +92,7 @@ impl Rig {
         .await
     }
 
-    /// With the simulator's own configuration as `configure` makes it.
+    /// Starts with the simulator's configuration after a change by `configure`.
     pub(crate) async fn configured(
         world: World,
         faults: Vec<Fault>,
@@ -124,7 +125,7 @@ impl Rig {
         }
     }
 
-    /// Asks the daemon.
+    /// Sends a GET to the daemon.
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.client
             .get(format!("http://{}{path}", self.address))
@@ -137,12 +138,12 @@ impl Rig {
         Page(self.get("/metrics").await.text().await.unwrap())
     }
 
-    /// The first page of which this is true.
+    /// Waits for a page that satisfies `what`.
     pub(crate) async fn page_when(&self, what: impl Fn(&Page) -> bool) -> Page {
         page_when(self.address, what).await
     }
 
-    /// Waits until every target was polled.
+    /// Waits until the daemon is ready.
     pub(crate) async fn ready(&self) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.get("/-/ready").await.status() != 200 {
@@ -152,14 +153,14 @@ impl Rig {
     }
 }
 
-/// Runs the configuration of this text, whose every secret is `t`, until the guard is dropped.
+/// Runs a daemon on this configuration until the guard is dropped; every secret is `t`.
 pub(crate) async fn serve_text(text: &str) -> (SocketAddr, DropGuard) {
     let config = taken(text, |_| Some("t".to_owned())).await;
     let (address, _, shutdown) = serve(config, ServerLimits::default(), Clock::system()).await;
     (address, shutdown.drop_guard())
 }
 
-/// The first page at this address of which this is true.
+/// Waits for a page at this address that satisfies `what`.
 pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&Page) -> bool) -> Page {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -182,7 +183,7 @@ pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&Page) -> bool)
     }
 }
 
-/// Runs a configuration on a port of its own.
+/// Runs a daemon on its own port.
 pub(crate) async fn serve(
     config: Config,
     limits: ServerLimits,
@@ -213,7 +214,7 @@ pub(crate) async fn serve(
     (address, daemon, shutdown)
 }
 
-/// Waits until every account has its place.
+/// Waits until all accounts are open.
 pub(crate) async fn begun(address: SocketAddr) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -229,11 +230,11 @@ pub(crate) async fn begun(address: SocketAddr) {
     }
 }
 
-/// The text of a page.
+/// Text of a metrics page.
 pub(crate) struct Page(pub(crate) String);
 
 impl Page {
-    /// The samples whose lines have all of these parts.
+    /// Returns the samples whose lines contain all of these parts.
     pub(crate) fn samples(&self, parts: &[&str]) -> Vec<(&str, f64)> {
         let lines = self
             .0
@@ -249,7 +250,7 @@ impl Page {
         self.samples(parts).iter().map(|(_, value)| value).sum()
     }
 
-    /// The only sample with all of these parts; `None` if there is none.
+    /// Returns the value of the only sample with all of these parts; `None` if no sample has them.
     pub(crate) fn value(&self, parts: &[&str]) -> Option<f64> {
         match self.samples(parts)[..] {
             [] => None,

@@ -1,4 +1,4 @@
-//! Whoever an alert wakes finds its page.
+//! Each alert has a runbook, and the runbooks match the rules.
 
 mod pasted;
 
@@ -17,7 +17,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// The alerts, each by its name; one of two severities is there twice.
+/// Returns the alerts by name; an alert with two severities occurs twice.
 fn alerts() -> Vec<(String, Value)> {
     let rules: Value = serde_yaml::from_str(&read(RULES)).unwrap();
     let groups = rules["groups"].as_sequence().unwrap().iter();
@@ -29,7 +29,7 @@ fn alerts() -> Vec<(String, Value)> {
     alerts
 }
 
-/// The names of all documents of the runbooks.
+/// Returns the paths of all documents in `docs/runbooks`.
 fn documents() -> Vec<String> {
     let names = files("docs/runbooks", "md").into_iter().map(|file| {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
@@ -38,14 +38,14 @@ fn documents() -> Vec<String> {
     names.collect()
 }
 
-/// The alert that a document is the runbook of.
+/// Returns the alert that a runbook is for.
 fn alert_of(document: &str) -> Option<&str> {
     let name = Path::new(document).file_stem()?.to_str()?;
-    // Those that are for several are named in lower case.
+    // Documents for several alerts have lower-case names.
     (name != "README" && name.starts_with(char::is_uppercase)).then_some(name)
 }
 
-/// The cells of the rows of tables, below these words.
+/// Returns the cells of the first table after the text `below`.
 fn rows<'a>(text: &'a str, below: &str) -> Vec<Vec<&'a str>> {
     let (_, rest) = text.split_once(below).unwrap();
     let table = rest.lines().skip_while(|line| !line.starts_with('|'));
@@ -115,7 +115,7 @@ fn the_index_has_each_alert_under_its_severity() {
     }
 }
 
-/// A threshold is said to be where the rule has it, so that neither changes without the other.
+/// The documented threshold and the rule must be changed together.
 #[test]
 fn each_threshold_is_in_the_rule_that_the_table_names() {
     let index = read(INDEX);

@@ -40,7 +40,7 @@ struct Delete {
 /// When the exporter's own token of an integration ends; with no date, none is told.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Token {
+struct TokenChange {
     target: String,
     expires_at: Option<Timestamp>,
 }
@@ -145,7 +145,10 @@ impl World {
     }
 
     /// Has the token of an integration end then.
-    fn token_ends(&mut self, Token { target, expires_at }: &Token) -> Result<(), String> {
+    fn token_ends(
+        &mut self,
+        TokenChange { target, expires_at }: &TokenChange,
+    ) -> Result<(), String> {
         self.integration(target)?.token_expires_at = *expires_at;
         Ok(())
     }

@@ -31,17 +31,17 @@ pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tena
 const WINDOW: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Returns the current date.
-struct Clock(Box<dyn Fn() -> Timestamp + Send + Sync>);
+struct DateSource(Box<dyn Fn() -> Timestamp + Send + Sync>);
 
-impl Clock {
+impl DateSource {
     fn now(&self) -> Timestamp {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for DateSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
+        f.write_str("DateSource")
     }
 }
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Clock {
 #[derive(Debug)]
 pub struct Simulator {
     state: Mutex<State>,
-    clock: Clock,
+    clock: DateSource,
     requests_per_minute: Option<u32>,
 }
 
@@ -118,7 +118,7 @@ impl Simulator {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            clock: Clock(Box::new(now)),
+            clock: DateSource(Box::new(now)),
             requests_per_minute,
         })
     }

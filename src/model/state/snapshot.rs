@@ -34,7 +34,7 @@ pub struct StateSnapshot {
     /// Maximum age of the listing. Files of earlier versions do not have it.
     #[serde(default)]
     pub stale_after: Option<Duration>,
-    listing: Option<StoredListing<Vec<StoredConnection>>>,
+    listing: Option<StoredListing<Vec<SavedConnection>>>,
 }
 
 /// State of a target, as it is written to a file.
@@ -66,7 +66,7 @@ impl Serialize for Connections<'_> {
 
 /// A [`Connection`] whose type and status have not been checked.
 #[derive(Debug, Deserialize)]
-struct StoredConnection {
+struct SavedConnection {
     id: Box<str>,
     kind: String,
     status: String,
@@ -139,7 +139,7 @@ impl StateSnapshot {
     }
 }
 
-impl StoredConnection {
+impl SavedConnection {
     fn connection(self, documented: &[(&'static str, &'static str)]) -> Option<Connection> {
         let known = |text: &str, words: &mut dyn Iterator<Item = &'static str>| {
             words.chain(["other", ""]).find(|word| *word == text)

@@ -273,16 +273,14 @@ fn start_on(
         durations,
     ));
     let state_dir = state_dir.account("test", "acme", "");
-    let mut account = Account::with_source(
-        config.clone(),
-        &poll,
-        &inventory,
+    let parts = AccountParts {
         limiter,
         metrics,
         state_dir,
-        source.clone(),
         clock,
-    );
+    };
+    let mut account =
+        Account::with_source(config.clone(), &poll, &inventory, source.clone(), parts);
     inventory.opening(0);
     let (changes, received) = mpsc::channel(1);
     Rig {

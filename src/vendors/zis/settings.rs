@@ -9,7 +9,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::admin::AdminClient;
-use super::{Access, Tokens, ZIS};
+use super::{Tokens, ZIS, ZisConnector};
 use crate::settings::{
     BaseUrl, Each, EnvName, FileName, Period, Rate, Secret, Text, Validator, base_url, entries,
     given, given_list, text_or,
@@ -200,7 +200,7 @@ impl AccountSettings for ZisAccount {
             ca_file: self.ca_file,
         };
         let connect = tokens.map(|tokens| {
-            Arc::new(Access {
+            Arc::new(ZisConnector {
                 tokens,
                 targets: targets.len().max(1),
             }) as _

@@ -14,12 +14,12 @@ use crate::vendors::http::Client;
 pub(super) const CURRENT_TOKEN: &str = "current_token";
 
 /// The tokens of an account, by integration.
-pub(super) struct Stored {
+pub(super) struct StoredTokens {
     client: Client,
     tokens: BTreeMap<String, Secret>,
 }
 
-impl Stored {
+impl StoredTokens {
     pub(super) fn new(client: &Client, tokens: BTreeMap<String, Secret>) -> Self {
         Self {
             client: client.in_background(),

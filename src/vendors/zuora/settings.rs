@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Access, ZUORA, entity_id};
+use super::{ZUORA, ZuoraConnector, entity_id};
 use crate::settings::{
     BaseUrl, EnvName, FileName, Period, Rate, Text, Validator, given, given_list,
 };
@@ -146,7 +146,7 @@ impl AccountSettings for ZuoraAccount {
                     .iter()
                     .filter_map(|target| Some((target.id.clone(), target.name.clone()?)))
                     .collect();
-                Arc::new(Access {
+                Arc::new(ZuoraConnector {
                     client_id,
                     client_secret,
                     follow,

@@ -83,14 +83,16 @@ fn text<'a>(
 }
 
 /// An entity that the tenant lists.
-pub(super) struct Entity {
+pub(super) struct ListedEntity {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) provisioned: bool,
 }
 
 /// Returns the entities of the tenant, except those with an invalid id.
-pub(super) fn entities(answer: &VendorResponse) -> Result<(Vec<Entity>, UnknownValues), PollError> {
+pub(super) fn entities(
+    answer: &VendorResponse,
+) -> Result<(Vec<ListedEntity>, UnknownValues), PollError> {
     answer.read(|body| {
         let [entities, success] = body.fields(["entities", "success"])?;
         let mut found = Vec::new();
@@ -116,7 +118,7 @@ pub(super) fn entities(answer: &VendorResponse) -> Result<(Vec<Entity>, UnknownV
                 };
                 status.text.eq_ignore_ascii_case("provisioned")
             });
-            found.push(Entity {
+            found.push(ListedEntity {
                 id,
                 name: name.filter(|name| !name.is_empty()),
                 provisioned,

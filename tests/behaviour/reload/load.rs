@@ -1,4 +1,4 @@
-//! Many reloads while others scrape.
+//! Many reloads during scrapes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LIFECYCLE, Reloaded, without};
 use crate::rig::Page;
 
-/// The samples that a reload may not lower: counters, but for those of targets that it takes away.
+/// Returns the counters that a reload must not lower, without those of the target it removes.
 fn counters(page: &Page) -> BTreeMap<String, f64> {
     let samples = page.samples(&["_total{"]);
     let counters = samples
@@ -30,7 +30,8 @@ async fn a_hundred_reloads_under_load_leave_no_hole_and_lower_no_counter() {
         ..Sizes::default()
     };
     let this = Reloaded::start_with(sizes, "1s", &[LIFECYCLE]).await;
-    // On a busy machine a poll may be late by more than three of these intervals.
+    // On a busy machine a poll may be late by more than three of these intervals, which is the
+    // default of `stale_after`.
     this.edit(|text| text.replace("interval: 1s", "interval: 1s\n  stale_after: 1h"));
     assert_eq!(this.reload().await.0, StatusCode::OK);
     let whole = fs::read_to_string(this.file()).unwrap();
@@ -67,7 +68,7 @@ async fn a_hundred_reloads_under_load_leave_no_hole_and_lower_no_counter() {
     }
     for round in 0..25 {
         fs::write(this.file(), if round % 2 == 0 { &less } else { &whole }).unwrap();
-        // Four at once, one of them by signal.
+        // Four reloads at once, one of them by signal.
         this.daemon.signal("HUP");
         let [a, b, c] = [(); 3].map(|()| this.reload());
         let answers: [_; 3] = tokio::join!(a, b, c).into();
@@ -79,7 +80,7 @@ async fn a_hundred_reloads_under_load_leave_no_hole_and_lower_no_counter() {
     for count in scrapers.join_all().await {
         assert!(count > 10, "{count} scrapes");
     }
-    // It goes on as if nothing had been.
+    // Polling continues normally.
     let page = this
         .page_when(|page| page.value(&["target_up{", "acme_crm"]) == Some(1.0))
         .await;

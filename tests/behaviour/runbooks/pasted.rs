@@ -1,4 +1,4 @@
-//! What is to be pasted from a runbook works.
+//! The commands, queries and configurations that a reader copies from a runbook work.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, exporter, free_port};
 use crate::documents::{below, root};
 use crate::prometheus::{scraping, until};
 
-/// The words of each command of a block of shell.
+/// Splits a shell block into commands, and these into words.
 fn commands(block: &str) -> Vec<Vec<String>> {
     let lines = block.replace("\\\n", " ");
     let commands = lines
@@ -68,7 +68,7 @@ fn the_commands_of_the_runbooks_are_shell_and_know_our_flags_paths_and_log_lines
             }
             ours += 1;
         }
-        // Every flag of ours that is about something has a dot, and no other program's here.
+        // In these documents only the exporter's flags contain a dot.
         let text = read(&document);
         let spans = text.split('`').filter(|span| span.starts_with("--"));
         for span in spans.filter(|span| span.split('=').next().unwrap().contains('.')) {
@@ -79,7 +79,7 @@ fn the_commands_of_the_runbooks_are_shell_and_know_our_flags_paths_and_log_lines
     assert!(messages >= 15, "{messages}");
 }
 
-/// Whether what a command looks for in the log is written there: a part of a message, or a reason.
+/// Asserts that the code logs the message or reason that a command searches for; returns 1.
 fn said(code: &str, quoted: &str) -> usize {
     let text = quoted.split('\'').next().unwrap();
     let literal = match text.strip_prefix("reason=") {
@@ -93,7 +93,7 @@ fn said(code: &str, quoted: &str) -> usize {
     1
 }
 
-/// A query, with each label that is to be filled in.
+/// Returns a query with a matcher in place of each label value that the reader fills in.
 fn filled(query: &str) -> String {
     let mut parts = query.split("=\"$");
     let mut filled = parts.next().unwrap().to_owned();
@@ -108,7 +108,7 @@ fn filled(query: &str) -> String {
             "entity",
         ];
         assert!(known.contains(&label), "${label} of {query}");
-        // Any value, but one that is there: else a label that does not exist would do.
+        // Any value that is not empty. Otherwise a label that does not exist would match.
         filled += "=~\".+\"";
         filled += rest;
     }
@@ -116,7 +116,7 @@ fn filled(query: &str) -> String {
     filled
 }
 
-/// Those that need not find anything say so.
+/// A query that may return nothing has the comment `# nothing`.
 #[tokio::test]
 #[ignore = "needs prometheus: make test"]
 async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
@@ -126,7 +126,7 @@ async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
         &mut exporter(&["demo", "--web.listen-address", &own]),
         own.parse().unwrap(),
     );
-    // What looks every few minutes does so every second here.
+    // Rules with an interval of minutes are evaluated every second here.
     let mut rules = String::new();
     for line in read(RULES)
         .lines()
@@ -194,7 +194,7 @@ fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
     }
     assert!(checked >= 4, "{checked}");
 
-    // The example of other thresholds, as it is to be pasted.
+    // The example that changes thresholds with sed.
     let shell = blocks_of("sh", INDEX);
     let example = shell
         .iter()

@@ -438,6 +438,7 @@ fn bad() -> Vec<Row> {
 }
 
 /// What exporter-toolkit's own tests load, by the names of the files in its `web/testdata`, and what becomes of it here.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
     let loads = Vec::new;
     let given = "  client_auth_type: VerifyClientCertIfGiven\n";
