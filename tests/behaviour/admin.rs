@@ -1,9 +1,10 @@
-//! ZIS with an administrator's client: tokens are made, renewed and made again, and integrations are followed.
+//! ZIS with an admin client: tokens are requested, renewed and replaced, and integrations are
+//! discovered.
 
 use connections_simulator::{Fault, Kind, Sizes, World};
 use jiff::Timestamp;
 
-use crate::rig::{OFTEN, Rig};
+use crate::harness::{Harness, OFTEN};
 
 const SIZES: Sizes = Sizes {
     entities: 0,
@@ -12,11 +13,11 @@ const SIZES: Sizes = Sizes {
     integration_connections: 5,
 };
 
-/// A rig whose integrations are these lines of the configuration.
-async fn rig(integrations: &str) -> Rig {
+/// Starts a harness; `integrations` is the value of that key in the configuration.
+async fn harness(integrations: &str) -> Harness {
     let world = World::new(SIZES, 1, Timestamp::now());
     let (id, secret) = world.admin.clone();
-    Rig::configured(
+    Harness::configured(
         world,
         Vec::new(),
         None,
@@ -37,9 +38,11 @@ async fn rig(integrations: &str) -> Rig {
 
 #[tokio::test]
 async fn each_integration_gets_a_token_of_its_own_and_all_of_them_are_followed() {
-    let rig = rig("all").await;
-    rig.ready().await;
-    let page = rig.page_when(|page| page.sum(&["target_up{"]) == 3.0).await;
+    let harness = harness("all").await;
+    harness.ready().await;
+    let page = harness
+        .page_when(|page| page.sum(&["target_up{"]) == 3.0)
+        .await;
     assert_eq!(page.sum(&["saas_connections{"]), 15.0);
     assert_eq!(page.value(&["discovery_up{"]), Some(1.0));
     let now = Timestamp::now().as_second() as f64;
@@ -58,36 +61,39 @@ async fn each_integration_gets_a_token_of_its_own_and_all_of_them_are_followed()
     }
     let asked = || {
         ["admin_token", "integrations", "integration_token"]
-            .map(|endpoint| rig.simulator.requests(endpoint))
+            .map(|endpoint| harness.simulator.requests(endpoint))
     };
     assert_eq!(asked(), [1, 1, 3]);
     let polls = page.sum(&["polls_total{", "success"]);
-    rig.page_when(|page| page.sum(&["polls_total{", "success"]) >= polls + 6.0)
+    harness
+        .page_when(|page| page.sum(&["polls_total{", "success"]) >= polls + 6.0)
         .await;
     assert_eq!(asked(), [1, 1, 3], "and keeps it");
 }
 
 #[tokio::test]
 async fn tokens_that_are_revoked_are_made_again_and_nobody_notices() {
-    let rig = rig("[acme_slack, {name: acme_shopify, expect: [slack]}]").await;
-    rig.ready().await;
-    rig.page_when(|page| page.sum(&["target_up{"]) == 2.0).await;
-    // The simulator forgets all of them, the administrator's too.
-    rig.simulator.fail(Fault {
+    let harness = harness("[acme_slack, {name: acme_shopify, expect: [slack]}]").await;
+    harness.ready().await;
+    harness
+        .page_when(|page| page.sum(&["target_up{"]) == 2.0)
+        .await;
+    // The simulator revokes all tokens, including the admin client's.
+    harness.simulator.fail(Fault {
         times: Some(1),
         ..Fault::new(Kind::RevokedToken)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| {
             page.value(&["api_requests_total{", "connections_all", "\"401\""]) >= Some(1.0)
         })
         .await;
     let polls = page.sum(&["polls_total{", "success"]);
-    let page = rig
+    let page = harness
         .page_when(|page| page.sum(&["polls_total{", "success"]) >= polls + 4.0)
         .await;
     assert_eq!(page.sum(&["polls_total{", "failure"]), 0.0);
-    assert_eq!(rig.simulator.requests("admin_token"), 2);
+    assert_eq!(harness.simulator.requests("admin_token"), 2);
     assert_eq!(
         page.value(&["saas_connection_expected{", "acme_shopify"]),
         Some(1.0)
@@ -101,21 +107,22 @@ async fn tokens_that_are_revoked_are_made_again_and_nobody_notices() {
 
 #[tokio::test]
 async fn a_refused_admin_client_is_unauthorized_and_asked_for_once() {
-    let rig = rig("[acme_slack, acme_shopify, acme_billing]").await;
-    rig.ready().await;
-    rig.simulator
+    let harness = harness("[acme_slack, acme_shopify, acme_billing]").await;
+    harness.ready().await;
+    harness
+        .simulator
         .change(|world| world.admin.1 = "another".to_owned());
-    let before = rig.simulator.requests("admin_token");
-    rig.simulator.fail(Fault {
+    let before = harness.simulator.requests("admin_token");
+    harness.simulator.fail(Fault {
         times: Some(1),
         ..Fault::new(Kind::RevokedToken)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| page.samples(&["target_failing{", "unauthorized"]).len() == 3)
         .await;
     assert_eq!(page.sum(&["saas_connections{"]), 15.0);
     assert_eq!(
-        rig.simulator.requests("admin_token"),
+        harness.simulator.requests("admin_token"),
         before + 1,
         "three targets, one refusal"
     );
@@ -123,13 +130,15 @@ async fn a_refused_admin_client_is_unauthorized_and_asked_for_once() {
 
 #[tokio::test]
 async fn an_integration_that_the_registry_does_not_list_is_not_found() {
-    let rig = rig("[acme_slack, nowhere]").await;
-    let page = rig
+    let harness = harness("[acme_slack, nowhere]").await;
+    let page = harness
         .page_when(|page| page.samples(&["target_failing{"]).len() == 1)
         .await;
     assert_eq!(
         page.value(&["target_failing{", "nowhere", "not_found"]),
         Some(1.0)
     );
-    rig.page_when(|page| page.sum(&["target_up{"]) == 1.0).await;
+    harness
+        .page_when(|page| page.sum(&["target_up{"]) == 1.0)
+        .await;
 }

@@ -1,4 +1,4 @@
-//! The binary, as an operator meets it: exit codes, sentences, signals, and no secret anywhere.
+//! The binary from the command line: exit codes, messages, signals, and no secret in any output.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use connections_simulator::{Fault, Kind, Sizes};
 
 use crate::daemon::{Daemon, daemon_in_files, exporter, free_port, get, page_when};
-use crate::rig::{ONCE, PATIENCE, Rig};
+use crate::harness::{Harness, ONCE, PATIENCE};
 
 const SECRET: &str = "planted-own-secret-9f2c";
 
@@ -227,7 +227,7 @@ fn the_healthcheck_succeeds_only_for_a_200() {
     ]));
     assert_eq!(code, 1);
     assert!(said.contains(&address), "{said}");
-    // Somebody else, who answers something else.
+    // Another HTTP server on the port, which responds with 404.
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = other.local_addr().unwrap().to_string();
     let answer = std::thread::spawn(move || {
@@ -273,7 +273,7 @@ fn a_second_signal_ends_it_at_once() {
     use std::io::Write as _;
     let mut daemon = demo(&["--simulator.integration-connections=15000"]);
     let page = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n\r\n", daemon.address);
-    // A client that takes its time, and would be given five seconds.
+    // A graceful shutdown would give this slow client five seconds.
     let deadline = Instant::now() + PATIENCE;
     let slow = loop {
         assert!(Instant::now() < deadline, "no large page");
@@ -296,23 +296,27 @@ fn a_second_signal_ends_it_at_once() {
     let mut lines = BufReader::new(daemon.child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("ending")));
     daemon.signal("TERM");
-    // The end that waits for the client would be a success.
+    // A graceful shutdown would exit with 0.
     assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
     drop(slow);
 }
 
 #[tokio::test]
 async fn no_secret_is_on_a_page_or_in_the_log_and_a_failure_is_one_line() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     for format in ["logfmt", "json"] {
-        let (_folder, mut daemon) =
-            daemon_in_files(&rig, "1s", &["--log.level=trace", "--log.format", format]).await;
+        let (_folder, mut daemon) = daemon_in_files(
+            &harness,
+            "1s",
+            &["--log.level=trace", "--log.format", format],
+        )
+        .await;
         page_when(daemon.address, |page| {
             page.contains("saas_connections{system=\"zuora\"")
         })
         .await;
-        rig.simulator.fail(Fault {
+        harness.simulator.fail(Fault {
             times: Some(1),
             target: Some("acme_slack".to_owned()),
             ..Fault::new(Kind::RevokedToken)
@@ -342,7 +346,7 @@ async fn no_secret_is_on_a_page_or_in_the_log_and_a_failure_is_one_line() {
             assert!(failures[0].contains(part), "{part} not in {}", failures[0]);
         }
         assert!(!said.contains('\u{1b}'), "colours into a pipe");
-        let secrets = rig.simulator.change(|world| {
+        let secrets = harness.simulator.change(|world| {
             let own = world
                 .integrations
                 .iter()

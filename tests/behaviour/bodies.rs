@@ -1,4 +1,4 @@
-//! What a body of at most 16 MiB can cost us, whatever is in it: memory, and time of the loop that serves.
+//! Cost of a hostile response body of at most 16 MiB: memory, and time of the event loop.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,11 +14,11 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::daemon::{daemon_in, page_when, ready};
 
 const MIB: usize = 1 << 20;
-/// The most that one answer may have.
+/// Maximum size of a response body.
 const BODY: usize = 16 * MIB;
-/// What an answer may cost beside the rows that it brings, in kB.
+/// Maximum memory of a hostile response above that of an ordinary one, in kB.
 const MEMORY: u64 = 64 * 1024;
-/// How long nothing else is served, in ns of the loop's processor time.
+/// Maximum CPU time of the event loop between two health checks, in ns.
 const HELD: u64 = 100_000_000;
 
 const ENTITY: &str = "8a808255557baba1015580e12fa5083a";
@@ -27,14 +27,14 @@ const TOKEN: &str = "/oauth/token";
 const ENTITIES: &str = "/v1/entities";
 const LISTING: &str = "/v1/entity-connections";
 
-/// Fills up to the largest body with repetitions of one text.
+/// Returns a body of the maximum size that repeats `again`.
 fn filled(before: &str, again: &str, after: &str) -> Vec<u8> {
     let room = BODY - before.len() - after.len();
     let again = again.repeat(room / again.len());
     [before.as_bytes(), again.as_bytes(), after.as_bytes()].concat()
 }
 
-/// As [`filled`], with texts that are told apart by a number.
+/// Like [`filled`], with a different text for each number.
 fn numbered(before: &str, again: impl Fn(usize) -> String, after: &str) -> Vec<u8> {
     let mut body = before.to_owned();
     for number in 0.. {
@@ -53,7 +53,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// The most memory that a process has had, in kB.
+/// Returns the peak resident memory of a process, in kB.
 fn peak(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -64,7 +64,9 @@ fn peak(process: u32) -> u64 {
         .unwrap()
 }
 
-/// The processor time that the loop's thread, which is the main one, has had: a busy machine does not add to it.
+/// Returns the CPU time of the main thread, which runs the event loop, in ns.
+///
+/// CPU time does not grow while other processes keep the machine busy.
 fn busy(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/task/{process}/schedstat")).unwrap();
     stat.split(' ').next().unwrap().parse().unwrap()
@@ -80,17 +82,19 @@ fn healthy(address: SocketAddr) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// When a poll is over.
+/// Condition that marks the end of a poll.
 #[derive(Clone, Copy)]
 enum Over<'a> {
-    /// Once the page has this line; of at most 1,000 connections.
+    /// The page contains this line. The listing has at most 1,000 connections.
     Line(&'a str),
-    /// Once the daemon is ready; of any number of connections, whose page would take long itself.
+    /// The daemon is ready. Used for long listings, whose page would take long to read.
     Ready,
 }
 
-/// The most memory (kB) and the longest time between two health checks (ns of the loop) of a daemon whose vendor
-/// answers this at the path, and as it should elsewhere; until the poll is over.
+/// Returns the cost of a poll: peak memory in kB, and longest event-loop time in ns.
+///
+/// The time is measured between two health checks, until the poll is over. The vendor returns
+/// `status` and `body` at the path `at`, and ordinary responses elsewhere.
 async fn cost(at: &str, status: u16, body: &[u8], packed: bool, over: Over<'_>) -> (u64, u64) {
     let vendor = MockServer::start().await;
     let mut answer = ResponseTemplate::new(status);
@@ -181,7 +185,7 @@ fn up(system: &str) -> String {
     format!("target_up{{system=\"{system}\",account=\"a\",target=\"n\"}} 1")
 }
 
-/// Each of these, sent as it is and packed, costs no more than an ordinary answer and a bit.
+/// Asserts that each body, plain and gzipped, costs little more than an ordinary response.
 async fn bear(system: &str, at: &str, attacks: Vec<(&str, u16, Vec<u8>, String)>) {
     let ordinary = match at {
         ZIS => r#"{"oauth": [{"name": "a"}]}"#,

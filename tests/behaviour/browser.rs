@@ -6,13 +6,13 @@ use connections_exporter::web::ServerLimits;
 use connections_simulator::{Sizes, World};
 use jiff::Timestamp;
 
-use crate::rig::{OFTEN, ONCE, Rig};
+use crate::harness::{Harness, OFTEN, ONCE};
 
-/// Runs one scenario of the script to its end.
-async fn browse(scenario: &'static str, rig: &Rig) {
+/// Runs one scenario of the script.
+async fn browse(scenario: &'static str, harness: &Harness) {
     let (page, simulator) = (
-        format!("http://{}/", rig.address),
-        format!("http://{}", rig.vendor),
+        format!("http://{}/", harness.address),
+        format!("http://{}", harness.vendor),
     );
     let run = move || {
         Command::new("node")
@@ -36,13 +36,13 @@ async fn browse(scenario: &'static str, rig: &Rig) {
     );
 }
 
-/// The simulator's world, with one integration that refuses.
-async fn with_a_failure() -> Rig {
+/// Starts a harness with one integration that always responds with a refusal.
+async fn with_a_failure() -> Harness {
     let fault = "kind=refuse&endpoint=connections_all&target=acme_shopify";
     let world = World::new(Sizes::default(), 1, Timestamp::now());
-    let rig = Rig::start_failing(world, vec![fault.parse().unwrap()], ONCE).await;
-    rig.ready().await;
-    rig
+    let harness = Harness::start_failing(world, vec![fault.parse().unwrap()], ONCE).await;
+    harness.ready().await;
+    harness
 }
 
 #[tokio::test]
@@ -66,9 +66,9 @@ async fn columns_sort() {
 #[tokio::test]
 #[ignore = "needs chromium: make test"]
 async fn it_refreshes_by_itself_and_keeps_filter_order_focus_and_place() {
-    let rig = Rig::start(Sizes::default(), OFTEN).await;
-    rig.ready().await;
-    browse("refresh", &rig).await;
+    let harness = Harness::start(Sizes::default(), OFTEN).await;
+    harness.ready().await;
+    browse("refresh", &harness).await;
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn names_that_look_like_markup_stay_text() {
         let named = "account: '\"><a onfocus=alert(4)>'";
         (text.replace("account: acme", named), env)
     };
-    let rig = Rig::configured(
+    let harness = Harness::configured(
         world,
         Vec::new(),
         None,
@@ -93,8 +93,8 @@ async fn names_that_look_like_markup_stay_text() {
         account,
     )
     .await;
-    rig.ready().await;
-    browse("markup", &rig).await;
+    harness.ready().await;
+    browse("markup", &harness).await;
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn of_very_many_targets_all_are_there_to_those_who_listen() {
         integrations: 300,
         ..Sizes::default()
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
-    browse("many", &rig).await;
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
+    browse("many", &harness).await;
 }
 
 #[tokio::test]

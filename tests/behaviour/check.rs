@@ -1,4 +1,4 @@
-//! The command `check`, as an operator uses it before the daemon runs.
+//! The command `check`, which an operator runs before starting the daemon.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -7,10 +7,10 @@ use std::process::{Output, Stdio};
 use connections_simulator::{Fault, Kind, Sizes};
 
 use crate::daemon::{configured_in_files, exporter};
-use crate::rig::{ONCE, Rig};
+use crate::harness::{Harness, ONCE};
 
-async fn check(rig: &Rig, arguments: &[&str]) -> (i32, String, String) {
-    let folder = configured_in_files(rig, "1h");
+async fn check(harness: &Harness, arguments: &[&str]) -> (i32, String, String) {
+    let folder = configured_in_files(harness, "1h");
     let file = folder.path().join("config.yaml").display().to_string();
     let mut command = exporter(&["check", "--config.file", &file]);
     command.args(arguments);
@@ -29,15 +29,15 @@ async fn check(rig: &Rig, arguments: &[&str]) -> (i32, String, String) {
 
 #[tokio::test]
 async fn every_target_is_polled_once_and_shown_with_totals() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let before = rig.simulator.requests("connections_all");
-    let (code, said, problems) = check(&rig, &[]).await;
-    // The simulator's own configuration expects one that is not there.
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let before = harness.simulator.requests("connections_all");
+    let (code, said, problems) = check(&harness, &[]).await;
+    // The simulator's configuration expects one connection that does not exist.
     let missing = "1 expected connection is missing\n";
     assert_eq!((code, problems.as_str()), (1, missing), "{said}");
-    assert_eq!(rig.simulator.requests("connections_all") - before, 3);
-    // A heading, seven targets, and the totals.
+    assert_eq!(harness.simulator.requests("connections_all") - before, 3);
+    // A heading, seven targets and the totals.
     assert_eq!(said.lines().count(), 9, "{said}");
     assert!(
         said.lines()
@@ -64,26 +64,27 @@ async fn every_target_is_polled_once_and_shown_with_totals() {
 
 #[tokio::test]
 async fn what_makes_it_fail_can_be_chosen() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let (code, said, problems) = check(&rig, &["--fail-on=unlisted"]).await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let (code, said, problems) = check(&harness, &["--fail-on=unlisted"]).await;
     assert_eq!((code, problems.as_str()), (0, ""), "{said}");
-    rig.simulator.fail(Fault {
+    harness.simulator.fail(Fault {
         target: Some("acme_shopify".to_owned()),
         ..Fault::new(Kind::Refuse)
     });
-    let (code, said, problems) = check(&rig, &[]).await;
+    let (code, said, problems) = check(&harness, &[]).await;
     let both = "not every target could be listed, 1 expected connection is missing\n";
     assert_eq!((code, problems.as_str()), (1, both), "{said}");
-    let (code, said, problems) = check(&rig, &["--fail-on=missing"]).await;
+    let (code, said, problems) = check(&harness, &["--fail-on=missing"]).await;
     let missing = "1 expected connection is missing\n";
     assert_eq!((code, problems.as_str()), (1, missing), "{said}");
 }
 
-/// A folder whose configuration asks each vendor for a target every ten seconds, so that the first answer
-/// comes before the second request.
-fn slow_budget(rig: &Rig) -> tempfile::TempDir {
-    let folder = configured_in_files(rig, "1h");
+/// Writes a configuration with one request every ten seconds for each account.
+///
+/// The first response therefore arrives before the second request.
+fn slow_budget(harness: &Harness) -> tempfile::TempDir {
+    let folder = configured_in_files(harness, "1h");
     let file = folder.path().join("config.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let slow = text.replace("requests_per_minute: 60000", "requests_per_minute: 6");
@@ -95,11 +96,12 @@ fn slow_budget(rig: &Rig) -> tempfile::TempDir {
 
 #[tokio::test]
 async fn a_paused_account_is_told_at_once_and_its_other_targets_count_as_rate_limited() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    rig.simulator
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    harness
+        .simulator
         .fail("kind=429&retry_after=3600".parse().unwrap());
-    let folder = slow_budget(&rig);
+    let folder = slow_budget(&harness);
     let file = folder.path().join("config.yaml").display().to_string();
     let mut command = exporter(&["check", "--timeout=10m", "--config.file", &file]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -122,7 +124,7 @@ async fn a_paused_account_is_told_at_once_and_its_other_targets_count_as_rate_li
     }
     assert_eq!(rest, ["not every target could be listed"]);
     assert_eq!(code, Some(1));
-    // Only the first request of an account was answered.
+    // Each account got a response to its first request only.
     assert!(said.contains("zis acme acme_"), "{said}");
     assert_eq!(
         said.matches("rate_limited (HTTP 429)\n").count(),
@@ -135,11 +137,11 @@ async fn a_paused_account_is_told_at_once_and_its_other_targets_count_as_rate_li
 
 #[tokio::test]
 async fn what_was_not_reached_in_time_counts_as_failed() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = slow_budget(&rig);
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = slow_budget(&harness);
     let file = folder.path().join("config.yaml").display().to_string();
-    // In so short a time no more than one request of an account can be sent.
+    // Within one second, each account can send at most one request.
     let mut command = exporter(&["check", "--timeout=1s", "--config.file", &file]);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
@@ -155,13 +157,13 @@ async fn what_was_not_reached_in_time_counts_as_failed() {
 
 #[tokio::test]
 async fn a_failure_comes_with_what_to_do_and_ends_with_1() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    rig.simulator.fail(Fault {
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    harness.simulator.fail(Fault {
         target: Some("acme_slack".to_owned()),
         ..Fault::new(Kind::Refuse)
     });
-    let (code, said, problems) = check(&rig, &[]).await;
+    let (code, said, problems) = check(&harness, &[]).await;
     assert_eq!(
         (code, problems.as_str()),
         (1, "not every target could be listed\n")
@@ -179,7 +181,7 @@ async fn a_failure_comes_with_what_to_do_and_ends_with_1() {
         "{said}"
     );
 
-    let (code, said, _) = check(&rig, &["--format=json"]).await;
+    let (code, said, _) = check(&harness, &["--format=json"]).await;
     assert_eq!(code, 1);
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let targets = report["targets"].as_array().unwrap();
@@ -194,13 +196,13 @@ async fn a_failure_comes_with_what_to_do_and_ends_with_1() {
 
 #[tokio::test]
 async fn an_account_whose_targets_cannot_be_listed_is_a_failure_and_not_the_end_of_the_others() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    rig.simulator.fail(Fault {
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    harness.simulator.fail(Fault {
         endpoint: Some("entities".to_owned()),
         ..Fault::new(Kind::InternalServerError)
     });
-    let (code, said, _) = check(&rig, &[]).await;
+    let (code, said, _) = check(&harness, &[]).await;
     assert_eq!(code, 1);
     assert!(
         said.contains("zuora production: its targets could not be listed: server_error"),
@@ -211,8 +213,8 @@ async fn an_account_whose_targets_cannot_be_listed_is_a_failure_and_not_the_end_
 
 #[tokio::test]
 async fn whoever_has_read_enough_of_a_report_may_go() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    let folder = configured_in_files(&rig, "1h");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&harness, "1h");
     let file = folder.path().join("config.yaml").display().to_string();
     for arguments in [
         &["check", "--fail-on=unlisted", "--config.file"][..],

@@ -1,4 +1,4 @@
-//! Configurations that are taken, and a folder of those that are not, each with what is said of it.
+//! Configurations that load, and a directory of invalid ones, each with its exact errors.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The configurations in a folder of `tests/fixtures/config`.
+/// Lists the configurations in a directory of `tests/fixtures/config`.
 fn configurations(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("tests/fixtures/config").join(folder)).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -37,7 +37,7 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-/// The rest of the lines that begin so.
+/// Returns the lines that start with `begin`, without that prefix.
 fn lines<'a>(text: &'a str, begin: &str) -> Vec<&'a str> {
     text.lines()
         .filter_map(|line| line.strip_prefix(begin))
@@ -51,7 +51,7 @@ fn schema() -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// What the schema says against a configuration, as an editor shows it; `None` where that is no YAML.
+/// Returns the schema errors of a configuration, as an editor shows them; `None` if it is not YAML.
 fn against(schema: &jsonschema::Validator, text: &str) -> Option<Vec<String>> {
     let value: Value = serde_yaml::from_str(text).ok()?;
     let errors = schema.iter_errors(&value);
@@ -62,7 +62,9 @@ fn against(schema: &jsonschema::Validator, text: &str) -> Option<Vec<String>> {
     )
 }
 
-/// The configuration of this text, which the schema takes, too: every one that a test writes passes here.
+/// Loads a configuration, and asserts that the schema accepts it.
+///
+/// Tests load their configurations here, so the schema is checked against all of them.
 pub(crate) async fn taken(
     text: &str,
     env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -110,7 +112,7 @@ async fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
         let said = String::from_utf8(output.stderr).unwrap();
         let expected = lines(&text, REFUSED);
         let expected = expected.iter().map(|line| {
-            // What is told of the whole file has no place in it.
+            // An error about the whole file has no line and column.
             let place = line.starts_with(|c: char| c.is_ascii_digit());
             let gap = if place { "" } else { " " };
             format!("{}:{gap}{line}", file.display())
@@ -123,7 +125,7 @@ async fn each_bad_configuration_ends_the_program_with_1_and_its_sentences() {
     }
 }
 
-/// What is said of a configuration of these bytes.
+/// Returns the configuration errors of a file with this content.
 async fn said_of(bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
@@ -237,7 +239,7 @@ async fn nesting_without_end_is_refused_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
-/// Puts a secret in place of each word of a text, one after the other.
+/// Returns a copy of the text for each of its words, with that word replaced by a secret.
 pub(crate) fn with_a_secret<'a>(
     text: &'a str,
     secret: &'a str,
@@ -259,7 +261,7 @@ pub(crate) fn with_a_secret<'a>(
 #[test]
 fn whatever_stands_in_place_of_a_key_or_a_value_is_not_quoted() {
     let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
-    // As people paste them: also of small letters alone, behind a key, and as a path.
+    // Secrets as people paste them: also lower-case letters only, after a key, or a path.
     let mut refused = 0;
     for secret in [
         "S3cretS3cret",
@@ -307,12 +309,12 @@ fn the_schema_refuses_what_it_can_see() {
     }
 }
 
-/// The blocks of YAML in a document.
+/// Returns the YAML blocks of a document.
 pub(crate) fn blocks(document: &str) -> Vec<String> {
     blocks_of("yaml", document)
 }
 
-/// The blocks of a language in a document.
+/// Returns the code blocks of one language in a document.
 pub(crate) fn blocks_of(language: &str, document: &str) -> Vec<String> {
     let begin = format!("```{language}");
     let text = fs::read_to_string(root().join(document)).unwrap();
@@ -329,7 +331,7 @@ pub(crate) fn blocks_of(language: &str, document: &str) -> Vec<String> {
     blocks
 }
 
-/// Those that are whole configurations.
+/// Returns the YAML blocks that are whole configurations.
 fn whole(document: &str) -> Vec<String> {
     let mut blocks = blocks(document);
     blocks.retain(|block| {
@@ -381,7 +383,7 @@ async fn each_good_configuration_is_taken() {
     }
 }
 
-/// The block of text that follows a block of YAML in the page of credentials.
+/// The request estimate follows each configuration in `docs/credentials.md`.
 #[tokio::test]
 async fn the_documented_costs_are_the_plan_that_is_printed() {
     let page = fs::read_to_string(root().join("docs/credentials.md")).unwrap();

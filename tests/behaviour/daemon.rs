@@ -1,4 +1,4 @@
-//! The real binary as a process of its own.
+//! Helpers that run the real binary as a separate process.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::rig::{LOOK_AGAIN, PATIENCE, Rig, begun};
+use crate::harness::{Harness, LOOK_AGAIN, PATIENCE, begun};
 
 pub(crate) fn exporter(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connections-exporter"));
@@ -19,9 +19,11 @@ pub(crate) fn exporter(arguments: &[&str]) -> Command {
     command
 }
 
-/// A port for a process that is to listen on it. It is bound here as long as the tests run, and not
-/// listened on: so the kernel gives it to nobody who asks for any port, and whoever names it may still
-/// listen, as everybody here sets `SO_REUSEADDR`.
+/// Returns a free port for a process to listen on.
+///
+/// The port stays bound here without a listener until the tests end. The kernel therefore does not
+/// assign it to a socket that binds port 0. A process that names the port can still listen on it,
+/// because all sockets here set `SO_REUSEADDR`.
 pub(crate) fn free_port() -> u16 {
     static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -33,14 +35,14 @@ pub(crate) fn free_port() -> u16 {
     address.port()
 }
 
-/// A running daemon, ended with its test.
+/// Running daemon, killed when dropped.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Daemon {
-    /// Starts a command that serves at the address, and waits until it does.
+    /// Starts a command, and waits until it listens at the address.
     pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
         let mut daemon = Self::spawn(command, address);
         let deadline = Instant::now() + PATIENCE;
@@ -53,7 +55,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a command that is to serve at the address, and does not wait.
+    /// Starts a command that will listen at the address, without waiting.
     pub(crate) fn spawn(command: &mut Command, address: SocketAddr) -> Self {
         let child = command
             .stdout(Stdio::piped())
@@ -63,7 +65,7 @@ impl Daemon {
         Self { child, address }
     }
 
-    /// The first line of its standard output.
+    /// Reads the first line of standard output.
     pub(crate) fn first_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.child.stdout.as_mut().unwrap())
@@ -84,7 +86,7 @@ impl Daemon {
         assert!(status.success());
     }
 
-    /// Waits for the end, and gives what was written to standard output and error.
+    /// Waits for the process to exit; returns its status, standard output and standard error.
     pub(crate) fn end(&mut self) -> (ExitStatus, String, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -118,25 +120,25 @@ impl Drop for Daemon {
     }
 }
 
-/// A daemon of its own process against a simulator in this one, with its secrets in files.
+/// Starts a daemon process that polls the simulator in this process, with its secrets in files.
 pub(crate) async fn daemon_in_files(
-    rig: &Rig,
+    harness: &Harness,
     interval: &str,
     arguments: &[&str],
 ) -> (tempfile::TempDir, Daemon) {
-    let folder = configured_in_files(rig, interval);
+    let folder = configured_in_files(harness, interval);
     let daemon = daemon_in(folder.path(), arguments).await;
     (folder, daemon)
 }
 
-/// A folder with the simulator's configuration, and its secrets in files beside that.
-pub(crate) fn configured_in_files(rig: &Rig, interval: &str) -> tempfile::TempDir {
-    // Others may not read the secrets in it, or there would be a warning of each.
+/// Writes the simulator's configuration to a directory, with the secrets in files next to it.
+pub(crate) fn configured_in_files(harness: &Harness, interval: &str) -> tempfile::TempDir {
+    // The daemon warns about each secret file that other users can read.
     let owner = fs::Permissions::from_mode(0o700);
     let folder = tempfile::Builder::new().permissions(owner).tempdir();
     let folder = folder.unwrap();
     let poll = format!("  interval: {interval}\n  first_poll_within: 0s\n");
-    let (mut text, env) = rig.simulator.configuration(rig.vendor, &poll);
+    let (mut text, env) = harness.simulator.configuration(harness.vendor, &poll);
     for (name, value) in &env {
         fs::write(folder.path().join(name), format!("{value}\n")).unwrap();
         text = text.replace(&format!("_env: {name}"), &format!("_file: {name}"));
@@ -145,7 +147,7 @@ pub(crate) fn configured_in_files(rig: &Rig, interval: &str) -> tempfile::TempDi
     folder
 }
 
-/// A daemon on the configuration in this folder, once its accounts have their places.
+/// Starts a daemon on the configuration in this directory, and waits until its accounts are open.
 pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
     let port = free_port();
     let mut command = exporter(&[
@@ -160,17 +162,17 @@ pub(crate) async fn daemon_in(folder: &Path, arguments: &[&str]) -> Daemon {
     daemon
 }
 
-/// The first page of metrics of which this is true.
+/// Waits for a metrics page that satisfies `what`.
 pub(crate) async fn page_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
     answer_when(address, "/metrics", what).await
 }
 
-/// Waits until a daemon says that it is ready.
+/// Waits until the daemon is ready.
 pub(crate) async fn ready(address: SocketAddr) {
     answer_when(address, "/-/ready", |answer| answer.contains("is ready")).await;
 }
 
-/// The first answer at a path of which this is true.
+/// Waits for a response at `path` that satisfies `what`.
 pub(crate) async fn answer_when(
     address: SocketAddr,
     path: &str,

@@ -1,4 +1,4 @@
-//! The dashboards: what Grafana's own linter would say of them, and what they show over a real Prometheus.
+//! The dashboards: the rules of Grafana's linter, and what the panels show on a real Prometheus.
 
 mod answers;
 mod fate;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The three, by the names of their files.
+/// Returns the three dashboards, with the names of their files.
 fn dashboards() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana/dashboards");
     let mut all: Vec<_> = fs::read_dir(folder)
@@ -36,13 +36,13 @@ fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_default()
 }
 
-/// The panels that show something, unlike the headings of rows.
+/// Returns the panels without row headings.
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let panels = list(dashboard, "panels").iter();
     panels.filter(|panel| panel["type"] != "row")
 }
 
-/// Every expression with what it stands in: of panels and of annotations.
+/// Returns each expression, with the title of its panel or the name of its annotation.
 fn expressions(dashboard: &Value) -> Vec<(String, &str)> {
     let of_panels = panels(dashboard).flat_map(|panel| {
         list(panel, "targets")

@@ -1,4 +1,4 @@
-//! What is in `deploy/` fits this program. What its own tools can say of it, `make deploy-check` asks them.
+//! The files in `deploy/` match the program. `make deploy-check` runs the tools of each ecosystem.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn said(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The names of our variables in a text.
+/// Returns the exporter's environment variables that a text names, without their common prefix.
 fn variables(text: &str) -> BTreeSet<String> {
     let ends = |c: char| !c.is_ascii_uppercase() && c != '_';
     text.split("CONNECTIONS_EXPORTER_")
@@ -66,13 +66,14 @@ fn the_variables_and_flags_that_are_deployed_exist() {
     let shards: Vec<_> = shards.filter(|value| value.starts_with("--")).collect();
     assert_eq!(shards.len(), 2);
     let arguments = arguments.chain(shards);
-    // It stops at the first that it does not know.
+    // Flags are parsed before the help is printed, so an unknown flag is an error.
     said(&arguments.chain(["--help"]).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_configurations_that_are_deployed_load() {
-    // What is commented out in a package's configuration begins at once, or is indented as YAML is.
+    // Commented-out settings of the packaged configuration start directly after `#`, or with the
+    // indentation of YAML.
     let uncommented: String = read("debian/config.yaml")
         .lines()
         .filter_map(|line| line.strip_prefix('#'))
@@ -148,7 +149,7 @@ fn what_the_containers_mount_exists() {
 async fn the_neighbours_in_the_compose_file_find_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let [own, prometheus, alertmanager] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
-    // The same file, but for the names that only containers have, and for patience.
+    // The same file, with addresses instead of container names, and a shorter interval.
     let text = read("docker-compose/prometheus/prometheus.yml")
         .replace("connections-exporter:9932", &own)
         .replace("localhost:9090", &prometheus)

@@ -1,4 +1,4 @@
-//! Parts of the page, and what Prometheus is told of them.
+//! Parts of the metrics page that a query selects, and `/sd`, which lists them for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::daemon::{answer_when, configured_in_files, daemon_in, page_when, ready};
+use crate::harness::{Harness, ONCE};
 use crate::prometheus::{agree, becomes, query, samples_when, scraping, until};
-use crate::rig::{ONCE, Rig};
 use crate::shards::accounts;
 
-/// What a job stored and Prometheus did not make itself: each series without the labels of its target, and its value.
+/// Returns the scraped samples of a job, without `job` and `instance`.
 pub(crate) async fn stored(prometheus: &str, job: &str) -> Vec<(BTreeMap<String, String>, f64)> {
     let samples = query(prometheus, &format!("{{{}}}", ours(job))).await;
     let bare = |(labels, value): (Value, f64)| {
@@ -27,12 +27,12 @@ pub(crate) async fn stored(prometheus: &str, job: &str) -> Vec<(BTreeMap<String,
     samples.into_iter().map(bare).collect()
 }
 
-/// A matcher of what a job stored and Prometheus did not make itself.
+/// Returns a matcher for the scraped series of a job, without those that Prometheus adds itself.
 pub(crate) fn ours(job: &str) -> String {
     format!("job=\"{job}\",__name__!~\"up|scrape_.*\"")
 }
 
-/// The series of these, each of which is there once.
+/// Returns the series of the samples, and asserts that each series occurs once.
 pub(crate) fn once(
     samples: &[(BTreeMap<String, String>, f64)],
 ) -> BTreeSet<BTreeMap<String, String>> {
@@ -41,7 +41,7 @@ pub(crate) fn once(
     series
 }
 
-/// The samples that say what systems hold, but for those that change by the second.
+/// Returns the `saas_` samples, without those of the metric that changes every second.
 pub(crate) fn held(
     samples: &[(BTreeMap<String, String>, f64)],
 ) -> BTreeMap<BTreeMap<String, String>, String> {
@@ -53,7 +53,7 @@ pub(crate) fn held(
         .collect()
 }
 
-/// Waits until a query has a result.
+/// Waits until a query returns a sample.
 pub(crate) async fn until_some(prometheus: &str, query: &str) {
     let url = format!("{prometheus}/api/v1/query");
     let url = reqwest::Url::parse_with_params(&url, [("query", query)]).unwrap();
@@ -64,9 +64,9 @@ pub(crate) async fn until_some(prometheus: &str, query: &str) {
 #[tokio::test]
 #[ignore = "needs prometheus: make test"]
 async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = accounts(&rig, 50);
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = accounts(&harness, 50);
     let daemon = daemon_in(folder.path(), &["--web.telemetry-path=/all"]).await;
     ready(daemon.address).await;
     let address = daemon.address;
@@ -85,7 +85,7 @@ async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
         )
     };
     until_some(&prometheus, &all_up(50)).await;
-    // The exporter's page shows the size of the one before from the second on.
+    // The size of a page is shown on the next one, so it is missing on the first.
     for job in ["parts", "whole"] {
         let sized = format!("connections_exporter_page_series{{job=\"{job}\"}}");
         until_some(&prometheus, &sized).await;
@@ -102,7 +102,7 @@ async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
             stored(&prometheus, "parts").await,
             stored(&prometheus, "whole").await,
         );
-        // Both whole, and not both with a gap.
+        // Both must be complete. Without this check two incomplete results would be equal.
         let of = |samples: &[_]| (held(samples).len() > 50 * 20, once(samples), held(samples));
         let (mut expected, whole) = (of(&parts), of(&whole));
         expected.0 = true;
@@ -136,9 +136,9 @@ async fn prometheus_discovers_fifty_accounts_and_stores_the_whole_page_once() {
 
 #[tokio::test]
 async fn a_reload_changes_what_there_is_to_scrape() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = configured_in_files(&rig, "1h");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = configured_in_files(&harness, "1h");
     let daemon = daemon_in(folder.path(), &["--web.telemetry-path=/a/b"]).await;
     let address = daemon.address;
     let target = |labels: &str| {
@@ -171,7 +171,7 @@ async fn a_reload_changes_what_there_is_to_scrape() {
     answer_when(address, part, |page| page.contains("saas_connections{")).await;
 }
 
-/// The answer to a request of these bytes.
+/// Sends the bytes of a request, and returns the response.
 async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
@@ -183,10 +183,10 @@ async fn raw(address: SocketAddr, request: &[u8]) -> String {
 
 #[tokio::test]
 async fn only_a_request_that_names_a_host_is_told_what_to_scrape() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
     let ask = async |version: &str, headers: &str| {
         let request = format!("GET /sd HTTP/{version}\r\nconnection: close\r\n{headers}\r\n");
-        raw(rig.address, request.as_bytes()).await
+        raw(harness.address, request.as_bytes()).await
     };
     for host in [
         "exporter",
@@ -220,18 +220,18 @@ async fn only_a_request_that_names_a_host_is_told_what_to_scrape() {
         );
         assert!(answer.to_lowercase().contains("host"), "{answer}");
     }
-    let answer = rig.get("/sd?account=acme").await;
+    let answer = harness.get("/sd?account=acme").await;
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("no parameters here"));
 }
 
-/// Status, headers' length and body of a part, with a wish for gzip or without.
-async fn part(rig: &Rig, method: Method, path: &str, gzip: bool) -> (u16, String, Vec<u8>) {
+/// Requests a part of the page; returns status, `Content-Length` and body.
+async fn part(harness: &Harness, method: Method, path: &str, gzip: bool) -> (u16, String, Vec<u8>) {
     let client = reqwest::Client::builder().no_proxy().no_gzip();
     let mut request = client
         .build()
         .unwrap()
-        .request(method, format!("http://{}{path}", rig.address));
+        .request(method, format!("http://{}{path}", harness.address));
     if gzip {
         request = request.header("accept-encoding", "gzip");
     }
@@ -246,8 +246,8 @@ async fn part(rig: &Rig, method: Method, path: &str, gzip: bool) -> (u16, String
 
 #[tokio::test]
 async fn a_part_comes_as_the_page_does_and_one_of_nothing_is_empty() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     for path in [
         "/metrics?system=zis&account=acme&target=acme_slack&target=acme_shopify",
         "/metrics?account=production&target=Global",
@@ -255,15 +255,15 @@ async fn a_part_comes_as_the_page_does_and_one_of_nothing_is_empty() {
         "/metrics?system=zis&account=production",
         "/metrics?account=%00%c3%bf",
     ] {
-        let (status, length, plain) = part(&rig, Method::GET, path, false).await;
+        let (status, length, plain) = part(&harness, Method::GET, path, false).await;
         assert_eq!((status, length), (200, plain.len().to_string()), "{path}");
-        let (status, length, packed) = part(&rig, Method::GET, path, true).await;
+        let (status, length, packed) = part(&harness, Method::GET, path, true).await;
         assert_eq!(
             (status, length.clone()),
             (200, packed.len().to_string()),
             "{path}"
         );
-        let head = part(&rig, Method::HEAD, path, true).await;
+        let head = part(&harness, Method::HEAD, path, true).await;
         assert_eq!(head, (200, length, Vec::new()), "{path}");
         let mut text = String::new();
         let mut decoder = flate2::bufread::GzDecoder::new(&packed[..]);
@@ -285,11 +285,16 @@ async fn a_part_comes_as_the_page_does_and_one_of_nothing_is_empty() {
 
 #[tokio::test]
 async fn no_query_is_too_strange_or_too_long_to_be_answered() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let whole = rig.get("/metrics?system=zis").await.text().await.unwrap();
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let whole = harness
+        .get("/metrics?system=zis")
+        .await
+        .text()
+        .await
+        .unwrap();
     let often = "system=zis&".repeat(2_000);
-    let same = rig.get(&format!("/metrics?{often}")).await;
+    let same = harness.get(&format!("/metrics?{often}")).await;
     let lines = |text: &str| {
         text.lines()
             .filter(|line| line.starts_with("saas_"))
@@ -309,7 +314,7 @@ async fn no_query_is_too_strange_or_too_long_to_be_answered() {
     ] {
         let request =
             format!("GET /metrics?{query} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        let answer = raw(rig.address, request.as_bytes()).await;
+        let answer = raw(harness.address, request.as_bytes()).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{query}: {answer}"
@@ -321,12 +326,12 @@ async fn no_query_is_too_strange_or_too_long_to_be_answered() {
         let percent = query == "%";
         assert_eq!(told, status == 400 && !percent, "{answer}");
     }
-    // More than a request may have at all.
+    // Exceeds the maximum size of a request's headers.
     let huge = format!(
         "GET /metrics?target={} HTTP/1.1\r\nhost: a\r\n\r\n",
         "a".repeat(70_000)
     );
-    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
     let _ = stream.write_all(huge.as_bytes()).await;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
@@ -334,5 +339,5 @@ async fn no_query_is_too_strange_or_too_long_to_be_answered() {
         [&b"HTTP/1.1 414"[..], b"HTTP/1.1 431"].contains(&&answer[..]),
         "{answer:?}"
     );
-    page_when(rig.address, |page| page.contains("saas_connections{")).await;
+    page_when(harness.address, |page| page.contains("saas_connections{")).await;
 }

@@ -1,4 +1,4 @@
-//! What is documented exists.
+//! The documentation names only what exists: metrics, links, tests and commands.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,14 +20,16 @@ pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The same of a folder and all below it.
+/// Lists the files with this extension in a directory and all directories below it.
 pub(crate) fn below(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut all = restarts::files(folder);
     all.retain(|path| path.extension().is_some_and(|e| e == ending));
     all
 }
 
-/// Words of a text that look like the name of a metric of ours, or of a recording rule. One that ends in `_` is the beginning of several.
+/// Returns the words that look like the name of an exporter metric or of a recording rule.
+///
+/// A word that ends in `_` is left out, because it is a prefix of several names.
 fn metrics(text: &str) -> BTreeSet<&str> {
     let ends = |c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && !"_:".contains(c);
     let words = text.split(ends).map(|word| word.trim_end_matches(':'));
@@ -62,7 +64,7 @@ fn documents_dashboards_and_rules_name_only_metrics_that_exist() {
     assert!(documents.len() > 20);
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
-        // A histogram has three names.
+        // A histogram is defined under one name and exposed under three.
         let named = metrics(&text).into_iter().map(|name| {
             let mut ends = ["_bucket", "_sum", "_count"].into_iter();
             let short = ends.find_map(|end| name.strip_suffix(end));
@@ -77,7 +79,7 @@ fn documents_dashboards_and_rules_name_only_metrics_that_exist() {
     }
 }
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub generates them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {

@@ -3,7 +3,7 @@
 use connections_simulator::{Fault, Kind, RetryAfter, Sizes, World};
 
 use crate::daemon::{configured_in_files, daemon_in, page_when as daemon_page_when};
-use crate::rig::{OFTEN, ONCE, Page, Rig};
+use crate::harness::{Harness, OFTEN, ONCE, Page};
 
 const SIZES: Sizes = Sizes {
     entities: 2,
@@ -28,8 +28,8 @@ pub(crate) fn all_fail(page: &Page, system: &str) -> bool {
 
 #[tokio::test]
 async fn each_fault_has_its_reason_and_the_listing_stays() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
     let refuse = |code| Fault {
         code: Some(code),
         ..at("entity_connections", Kind::Refuse)
@@ -66,8 +66,8 @@ async fn each_fault_has_its_reason_and_the_listing_stays() {
     ] {
         let label = format!("reason=\"{reason}\"");
         let name = format!("system=\"{system}\"");
-        rig.simulator.fail(fault.clone());
-        let page = rig
+        harness.simulator.fail(fault.clone());
+        let page = harness
             .page_when(|page| {
                 all_fail(page, system)
                     && !page.samples(&["target_failing{", &name, &label]).is_empty()
@@ -82,8 +82,9 @@ async fn each_fault_has_its_reason_and_the_listing_stays() {
             page.sum(&["api_errors_total{", &name, &label]) >= 1.0,
             "{fault:?}"
         );
-        rig.simulator.heal();
-        rig.page_when(|page| page.samples(&["target_failing{", &name]).is_empty())
+        harness.simulator.heal();
+        harness
+            .page_when(|page| page.samples(&["target_failing{", &name]).is_empty())
             .await;
     }
 }
@@ -93,30 +94,31 @@ async fn an_answer_that_does_not_end_is_a_timeout_and_the_listing_stays() {
     // Each case waits for this timeout. It cannot be shorter, because a healthy poll on a busy
     // machine may take almost as long.
     let brief = OFTEN.replace("request_timeout: 30s", "request_timeout: 2s");
-    let rig = Rig::start(SIZES, &brief).await;
+    let harness = Harness::start(SIZES, &brief).await;
     for kind in [Kind::Hang, Kind::Drip] {
-        rig.page_when(|page| page.sum(&["target_up{", "zis"]) == 1.0)
+        harness
+            .page_when(|page| page.sum(&["target_up{", "zis"]) == 1.0)
             .await;
-        rig.simulator.fail(at("connections_all", kind));
-        let page = rig
+        harness.simulator.fail(at("connections_all", kind));
+        let page = harness
             .page_when(|page| {
                 all_fail(page, "zis") && !page.samples(&["target_failing{", "timeout"]).is_empty()
             })
             .await;
         assert_eq!(page.sum(&["saas_connections{", "zis"]), 10.0, "{kind:?}");
-        rig.simulator.heal();
+        harness.simulator.heal();
     }
 }
 
 #[tokio::test]
 async fn an_endless_listing_ends_at_the_cap() {
     let poll = format!("{OFTEN}  max_connections: 450\n");
-    let rig = Rig::start(SIZES, &poll).await;
-    rig.ready().await;
+    let harness = Harness::start(SIZES, &poll).await;
+    harness.ready().await;
     for endpoint in ["entity_connections", "connections_all"] {
-        rig.simulator.fail(at(endpoint, Kind::Endless));
+        harness.simulator.fail(at(endpoint, Kind::Endless));
     }
-    let page = rig
+    let page = harness
         .page_when(|page| all_fail(page, "zuora") && all_fail(page, "zis"))
         .await;
     assert_eq!(page.samples(&["target_failing{", "too_large"]).len(), 3);
@@ -144,17 +146,17 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
         RetryAfter::Epoch(600),
         RetryAfter::Reset(600),
     ] {
-        let rig = Rig::start(sizes, OFTEN).await;
-        rig.ready().await;
+        let harness = Harness::start(sizes, OFTEN).await;
+        harness.ready().await;
         let before = jiff::Timestamp::now().as_second() as f64;
-        rig.simulator.fail(too_many(wait));
-        let page = rig
+        harness.simulator.fail(too_many(wait));
+        let page = harness
             .page_when(|page| {
                 page.value(&["api_paused_until_timestamp_seconds{", "zis"]) > Some(0.0)
             })
             .await;
         let after = jiff::Timestamp::now().as_second() as f64;
-        let asked = rig.simulator.requests("connections_all");
+        let asked = harness.simulator.requests("connections_all");
         let until = page
             .value(&["api_paused_until_timestamp_seconds{", "zis"])
             .unwrap();
@@ -169,12 +171,12 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
         );
         // The other account is still polled.
         let polls = page.sum(&["polls_total{", "zuora", "success"]);
-        let page = rig
+        let page = harness
             .page_when(|page| page.sum(&["polls_total{", "zuora", "success"]) >= polls + 6.0)
             .await;
         // Requests of the account's other two targets may have been in flight when the pause began.
         assert!(
-            rig.simulator.requests("connections_all") <= asked + 2,
+            harness.simulator.requests("connections_all") <= asked + 2,
             "{wait:?}: somebody asks during the pause"
         );
         assert_eq!(page.sum(&["saas_connections{", "zis"]), 30.0);
@@ -183,16 +185,24 @@ async fn a_429_pauses_the_whole_account_and_no_other() {
 
 #[tokio::test]
 async fn after_a_pause_polls_go_on_and_not_before() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
     let begun = tokio::time::Instant::now();
-    rig.simulator.fail(too_many(RetryAfter::Seconds(3)));
-    rig.page_when(|page| page.sum(&["polls_total{", "zis", "failure"]) == 1.0)
+    harness.simulator.fail(too_many(RetryAfter::Seconds(3)));
+    harness
+        .page_when(|page| page.sum(&["polls_total{", "zis", "failure"]) == 1.0)
         .await;
-    rig.page_when(|page| page.samples(&["target_failing{"]).is_empty())
+    harness
+        .page_when(|page| page.samples(&["target_failing{"]).is_empty())
         .await;
     assert!(begun.elapsed() >= std::time::Duration::from_secs(3));
-    assert!(rig.page().await.value(&["api_wait_seconds_total{", "zis"]) > Some(0.0));
+    assert!(
+        harness
+            .page()
+            .await
+            .value(&["api_wait_seconds_total{", "zis"])
+            > Some(0.0)
+    );
 }
 
 #[tokio::test]
@@ -202,11 +212,11 @@ async fn a_quota_that_is_used_up_is_waited_for_and_never_overrun() {
         integrations: 2,
         ..SIZES
     };
-    let rig = Rig::start_limited(sizes, 9, OFTEN).await;
+    let harness = Harness::start_limited(sizes, 9, OFTEN).await;
     let used_up = |page: &Page, system| {
         page.value(&["api_quota_remaining{", system, "window=\"60\""]) == Some(0.0)
     };
-    let page = rig
+    let page = harness
         .page_when(|page| used_up(page, "zuora") && used_up(page, "zis"))
         .await;
     for system in ["zuora", "zis"] {
@@ -235,7 +245,7 @@ async fn a_quota_that_is_used_up_is_waited_for_and_never_overrun() {
         page.value(&["api_quota_remaining{", "zuora", "concurrency"]),
         Some(39.0)
     );
-    let asked = rig.simulator.requests("connections_all");
+    let asked = harness.simulator.requests("connections_all");
     let whole = page
         .value(&["api_quota_reset_timestamp_seconds{", "zis", "60"])
         .unwrap();
@@ -243,29 +253,29 @@ async fn a_quota_that_is_used_up_is_waited_for_and_never_overrun() {
     let end = whole.min(jiff::Timestamp::now().as_second() as f64 + 3.0);
     while (jiff::Timestamp::now().as_second() as f64) < end - 1.0 {
         assert!(
-            rig.simulator.requests("connections_all") <= asked + 3,
+            harness.simulator.requests("connections_all") <= asked + 3,
             "asked during the pause"
         );
-        rig.page().await;
+        harness.page().await;
     }
-    assert_eq!(rig.page().await.sum(&["api_rate_limited_total{"]), 0.0);
+    assert_eq!(harness.page().await.sum(&["api_rate_limited_total{"]), 0.0);
 }
 
 #[tokio::test]
 async fn a_429_halves_the_budget_and_the_page_shows_it() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
     let kind = |page: &Page, kind: &str| {
         page.value(&["budget_requests_per_second{", "zis", kind])
             .unwrap()
     };
-    assert_eq!(kind(&rig.page().await, "effective"), 1000.0);
-    rig.simulator.fail(Fault {
+    assert_eq!(kind(&harness.page().await, "effective"), 1000.0);
+    harness.simulator.fail(Fault {
         times: Some(1),
         retry_after: Some(RetryAfter::Seconds(1)),
         ..at("connections_all", Kind::TooManyRequests)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| page.value(&["api_rate_limited_total{", "zis"]) == Some(1.0))
         .await;
     assert_eq!(
@@ -276,14 +286,14 @@ async fn a_429_halves_the_budget_and_the_page_shows_it() {
 
 #[tokio::test]
 async fn a_503_that_says_when_to_come_back_pauses_too() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
-    rig.simulator.fail(Fault {
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
+    harness.simulator.fail(Fault {
         times: Some(1),
         retry_after: Some(RetryAfter::Seconds(600)),
         ..at("connections_all", Kind::ServiceUnavailable)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| page.value(&["api_paused_until_timestamp_seconds{", "zis"]) > Some(0.0))
         .await;
     assert_eq!(page.value(&["api_rate_limited_total{", "zis"]), Some(0.0));
@@ -291,23 +301,23 @@ async fn a_503_that_says_when_to_come_back_pauses_too() {
 
 #[tokio::test]
 async fn a_zuora_token_that_ends_early_is_replaced_once_and_nobody_notices() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
-    rig.simulator.fail(Fault {
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
+    harness.simulator.fail(Fault {
         times: Some(1),
         ..at("entity_connections", Kind::RevokedToken)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| {
             page.value(&["api_requests_total{", "entity_connections", "code=\"401\""]) >= Some(1.0)
         })
         .await;
     let polls = page.sum(&["polls_total{", "zuora", "success"]);
-    let page = rig
+    let page = harness
         .page_when(|page| page.sum(&["polls_total{", "zuora", "success"]) >= polls + 4.0)
         .await;
     assert_eq!(page.sum(&["polls_total{", "zuora", "failure"]), 0.0);
-    assert_eq!(rig.simulator.requests("oauth_token"), 2);
+    assert_eq!(harness.simulator.requests("oauth_token"), 2);
     assert!(
         page.value(&[
             "credential_expiry_timestamp_seconds{",
@@ -318,15 +328,16 @@ async fn a_zuora_token_that_ends_early_is_replaced_once_and_nobody_notices() {
 
 #[tokio::test]
 async fn a_wrong_zuora_secret_is_unauthorized_and_costs_at_most_one_token_request_a_poll() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
-    rig.simulator
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
+    harness
+        .simulator
         .change(|world| world.tenant.client_secret = "another".to_owned());
-    rig.simulator.fail(Fault {
+    harness.simulator.fail(Fault {
         times: Some(1),
         ..at("entity_connections", Kind::RevokedToken)
     });
-    let page = rig
+    let page = harness
         .page_when(|page| page.sum(&["polls_total{", "zuora", "failure"]) >= 6.0)
         .await;
     assert_eq!(
@@ -352,19 +363,19 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
         let mut world = World::new(SIZES, 1, jiff::Timestamp::now());
         world.tenant.reach = reach;
         let refused = at("entities", Kind::Refuse);
-        let rig = Rig::start_failing(world, vec![refused], OFTEN).await;
+        let harness = Harness::start_failing(world, vec![refused], OFTEN).await;
         if reach == 1 {
-            rig.ready().await;
-            let page = rig.page().await;
+            harness.ready().await;
+            let page = harness.page().await;
             assert_eq!(page.sum(&["saas_connections{", "zuora"]), 10.0);
             assert_eq!(page.value(&["discovery_up{"]), Some(1.0));
             assert_eq!(
-                rig.simulator.without_header(),
+                harness.simulator.without_header(),
                 1,
                 "the one listing, and not the list of entities"
             );
         } else {
-            let page = rig
+            let page = harness
                 .page_when(|page| page.value(&["discovery_up{"]) == Some(0.0))
                 .await;
             assert!(
@@ -372,14 +383,14 @@ async fn the_only_entity_of_a_tenant_that_does_not_list_them_is_asked_for_withou
                 "there is nothing to choose by"
             );
             // Ready, because the account had its first attempt.
-            rig.ready().await;
+            harness.ready().await;
         }
     }
 }
 
 /// Starts a tenant and a daemon that polls it often; `token` is the body of its token endpoint.
 ///
-/// The entities are discovered.
+/// Its entities are discovered, not configured.
 async fn tenant(token: &str) -> (wiremock::MockServer, std::net::SocketAddr, impl Drop) {
     let vendor = wiremock::MockServer::start().await;
     let answer =
@@ -405,7 +416,7 @@ async fn tenant(token: &str) -> (wiremock::MockServer, std::net::SocketAddr, imp
             client_secret_env: S\n    requests_per_minute: 60000\n",
         vendor.uri()
     );
-    let (address, end) = crate::rig::serve_text(&text).await;
+    let (address, end) = crate::harness::serve_text(&text).await;
     (vendor, address, end)
 }
 
@@ -419,7 +430,7 @@ async fn a_client_that_is_refused_with_a_200_is_unauthorized_and_not_tried_again
         let (vendor, address, _end) = tenant(refusal).await;
         let refused = ["api_errors_total{", "reason=\"unauthorized\""];
         let again = |page: &Page| page.value(&refused) >= Some(3.0);
-        crate::rig::page_when(address, again).await;
+        crate::harness::page_when(address, again).await;
         let asked = vendor.received_requests().await.unwrap();
         assert_eq!(asked.len(), 1, "{refusal}");
     }
@@ -430,7 +441,7 @@ async fn a_token_whose_life_and_scopes_are_of_other_types_is_used() {
     let token = r#"{"access_token":"t","expires_in":"3599","scope":["entity.8a808255-557b-aba1-0155-80e12fa5083a"]}"#;
     let (_vendor, address, _end) = tenant(token).await;
     let up = |page: &Page| page.value(&["target_up{", "target=\"n\""]) == Some(1.0);
-    let page = crate::rig::page_when(address, up).await;
+    let page = crate::harness::page_when(address, up).await;
     for field in ["expires_in", "scope"] {
         let field = format!("field=\"{field}\"");
         assert_eq!(page.value(&["unknown_values_total{", &field]), Some(1.0));
@@ -451,14 +462,15 @@ async fn a_token_that_reaches_none_of_the_entities_says_so_and_is_counted() {
     for (place, entity) in world.tenant.entities.iter_mut().enumerate() {
         entity.provisioned = place > 0;
     }
-    let rig = Rig::start_failing(world, Vec::new(), OFTEN).await;
-    rig.page_when(|page| page.value(&["discovery_up{"]) == Some(0.0))
+    let harness = Harness::start_failing(world, Vec::new(), OFTEN).await;
+    harness
+        .page_when(|page| page.value(&["discovery_up{"]) == Some(0.0))
         .await;
-    rig.ready().await;
-    let page = rig.page().await;
+    harness.ready().await;
+    let page = harness.page().await;
     let reason = ["api_errors_total{", "zuora", "reason=\"forbidden\""];
     assert!(page.value(&reason) >= Some(1.0));
-    let status = rig.get("/").await.text().await.unwrap();
+    let status = harness.get("/").await.text().await.unwrap();
     for part in [
         "(6), 5 are provisioned, and the token reaches 0 of these",
         "give the user of the OAuth client access to them",
@@ -469,21 +481,22 @@ async fn a_token_that_reaches_none_of_the_entities_says_so_and_is_counted() {
 
 #[tokio::test]
 async fn a_discovery_that_goes_on_failing_is_one_line_and_its_end_is_another() {
-    let rig = Rig::start(SIZES, ONCE).await;
-    rig.ready().await;
-    rig.simulator
+    let harness = Harness::start(SIZES, ONCE).await;
+    harness.ready().await;
+    harness
+        .simulator
         .fail(at("entities", Kind::InternalServerError));
-    let folder = configured_in_files(&rig, "1s");
+    let folder = configured_in_files(&harness, "1s");
     let file = folder.path().join("config.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(!text.contains("entities:"), "they are followed: {text}");
     let mut daemon = daemon_in(folder.path(), &[]).await;
-    let before = rig.simulator.requests("entities");
+    let before = harness.simulator.requests("entities");
     daemon_page_when(daemon.address, |_| {
-        rig.simulator.requests("entities") >= before + 5
+        harness.simulator.requests("entities") >= before + 5
     })
     .await;
-    rig.simulator.heal();
+    harness.simulator.heal();
     daemon_page_when(daemon.address, |page| {
         Page(page.to_owned()).sum(&["target_up{", "zuora"]) == 2.0
     })

@@ -10,7 +10,7 @@ use wiremock::matchers::{
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::configurations::taken;
-use crate::rig::{PATIENCE, serve};
+use crate::harness::{PATIENCE, serve};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/page.prom");
 
@@ -18,7 +18,7 @@ fn json(text: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_raw(text, "application/json")
 }
 
-/// Starts both vendors, which only accept requests as their documentation requires them.
+/// Starts both vendors, which accept only requests that match their documentation.
 async fn vendors() -> MockServer {
     let server = MockServer::start().await;
     let token = json(include_str!("../fixtures/zuora/oauth_token.json"));

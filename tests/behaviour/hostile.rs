@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::rig::{ONCE, Page, page_when, serve_text};
+use crate::harness::{ONCE, Page, page_when, serve_text};
 
 /// Returns the page after one poll of an integration; `more` is added to the account's entry.
 async fn poll(base_url: &str, more: &str) -> Page {
@@ -173,7 +173,7 @@ async fn a_next_page_on_another_host_is_asked_of_our_own() {
     );
 }
 
-/// Serves empty listings over TLS, with a certificate for `name` that is valid until a year.
+/// Serves empty listings over TLS, with a certificate for `name` that expires in the year `until`.
 async fn tls(
     authority: &CertifiedIssuer<'_, KeyPair>,
     name: &str,

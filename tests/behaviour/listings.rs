@@ -1,11 +1,11 @@
-//! Listings are complete and exact, and need one request per page.
+//! Listings are complete and exact, with no more requests than their pages need.
 
 use connections_simulator::{Fault, Kind, Sizes};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::daemon::{daemon_in_files, page_when as daemon_page_when};
-use crate::rig::{OFTEN, ONCE, Page, Rig, page_when, serve_text};
+use crate::harness::{Harness, OFTEN, ONCE, Page, page_when, serve_text};
 
 #[tokio::test]
 async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
@@ -15,9 +15,9 @@ async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
         integrations: 1,
         integration_connections: 2500,
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
-    let page = rig.page().await;
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
+    let page = harness.page().await;
     // 1,900 entity connections are 7 pages of up to 300, listed by both entities. 2,500 stored
     // connections are 25 pages of 100.
     assert_eq!(page.sum(&["saas_connections{", "zuora"]), 3800.0);
@@ -25,7 +25,7 @@ async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
         let target = format!("target=\"{entity}\"");
         assert_eq!(page.sum(&["saas_connections{", &target, "inbound"]), 950.0);
         assert_eq!(page.sum(&["saas_connections{", &target, "outbound"]), 950.0);
-        // Of 7 connections in turn, the simulator makes one pending and one disconnected.
+        // Of each 7 connections, the simulator makes one pending and one disconnected.
         assert_eq!(
             page.sum(&["saas_connections{", &target, "status=\"pending\""]),
             271.0
@@ -47,10 +47,10 @@ async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
             Some(count)
         );
     }
-    assert_eq!(rig.simulator.requests("oauth_token"), 1);
-    assert_eq!(rig.simulator.requests("entities"), 1);
-    assert_eq!(rig.simulator.requests("entity_connections"), 2 * 7);
-    assert_eq!(rig.simulator.requests("connections_all"), 25);
+    assert_eq!(harness.simulator.requests("oauth_token"), 1);
+    assert_eq!(harness.simulator.requests("entities"), 1);
+    assert_eq!(harness.simulator.requests("entity_connections"), 2 * 7);
+    assert_eq!(harness.simulator.requests("connections_all"), 25);
     for (endpoint, count) in [
         ("entity_connections", 14.0),
         ("connections_all", 25.0),
@@ -69,7 +69,7 @@ async fn many_pages_are_merged_and_cost_exactly_their_number_of_requests() {
 
 #[tokio::test]
 async fn a_full_last_page_without_next_page_is_worth_one_more_request() {
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 1,
             entity_connections: 0,
@@ -79,10 +79,10 @@ async fn a_full_last_page_without_next_page_is_worth_one_more_request() {
         ONCE,
     )
     .await;
-    rig.ready().await;
-    assert_eq!(rig.simulator.requests("entity_connections"), 1);
+    harness.ready().await;
+    assert_eq!(harness.simulator.requests("entity_connections"), 1);
 
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 2,
             entity_connections: 600,
@@ -92,18 +92,18 @@ async fn a_full_last_page_without_next_page_is_worth_one_more_request() {
         ONCE,
     )
     .await;
-    rig.ready().await;
+    harness.ready().await;
     assert_eq!(
-        rig.simulator.requests("entity_connections"),
+        harness.simulator.requests("entity_connections"),
         2 * 3,
         "600 rows are two full pages, and nothing says that there is no third"
     );
-    assert_eq!(rig.page().await.sum(&["saas_connections{"]), 1200.0);
+    assert_eq!(harness.page().await.sum(&["saas_connections{"]), 1200.0);
 }
 
 #[tokio::test]
 async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 2,
             entity_connections: 500,
@@ -113,18 +113,18 @@ async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
         OFTEN,
     )
     .await;
-    rig.ready().await;
-    let whole = rig.page().await;
+    harness.ready().await;
+    let whole = harness.page().await;
     for endpoint in ["connections_all", "entity_connections"] {
         let fault = Fault {
             endpoint: Some(endpoint.to_owned()),
             page: Some(2),
             ..Fault::new(Kind::InternalServerError)
         };
-        rig.simulator.fail(fault);
+        harness.simulator.fail(fault);
     }
     // A poll that published the pages before the error would show these numbers.
-    rig.simulator.change(|world| {
+    harness.simulator.change(|world| {
         world.tenant.connections.truncate(301);
         world.integrations[0].connections.truncate(101);
     });
@@ -133,7 +133,7 @@ async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
             .iter()
             .all(|(_, n)| *n >= 2.0)
     };
-    let page = rig.page_when(failed).await;
+    let page = harness.page_when(failed).await;
     for (system, connections) in [("zuora", 1000.0), ("zis", 250.0)] {
         assert_eq!(whole.sum(&["saas_connections{", system]), connections);
         assert_eq!(page.sum(&["saas_connections{", system]), connections);
@@ -148,7 +148,7 @@ async fn a_failed_second_page_keeps_the_earlier_listing_whole() {
 
 #[tokio::test]
 async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 0,
             entity_connections: 0,
@@ -158,8 +158,8 @@ async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
         OFTEN,
     )
     .await;
-    rig.ready().await;
-    let gone = rig.simulator.change(|world| {
+    harness.ready().await;
+    let gone = harness.simulator.change(|world| {
         let gone = world.integrations[0].connections.split_off(30);
         world.integrations[0]
             .connections
@@ -170,7 +170,7 @@ async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
     let gone = format!("connection=\"{}\"", gone[0].name);
     let mut new = 0;
     while new < 20 {
-        let page = rig.page().await;
+        let page = harness.page().await;
         let names: Vec<_> = page
             .samples(&["saas_connection_info{"])
             .into_iter()
@@ -195,7 +195,8 @@ async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
         );
     }
     assert_eq!(
-        rig.page()
+        harness
+            .page()
             .await
             .value(&["changes_total{", "change=\"removed\""]),
         Some(40.0)
@@ -204,9 +205,9 @@ async fn no_scrape_shows_anything_but_the_old_or_the_new_listing() {
 
 #[tokio::test]
 async fn expected_connections_that_are_missing_are_0() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let page = rig.page().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let page = harness.page().await;
     assert_eq!(
         page.value(&["saas_connection_expected{", "expected=\"slack\""]),
         Some(1.0)
@@ -220,7 +221,7 @@ async fn expected_connections_that_are_missing_are_0() {
 #[tokio::test]
 async fn a_token_that_moves_forward_is_counted_as_renewed() {
     use connections_simulator::Expiry;
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 0,
             entity_connections: 0,
@@ -230,11 +231,12 @@ async fn a_token_that_moves_forward_is_counted_as_renewed() {
         OFTEN,
     )
     .await;
-    rig.ready().await;
+    harness.ready().await;
     let at = |second: i64| Expiry::At(jiff::Timestamp::from_second(second).unwrap());
-    rig.simulator
+    harness
+        .simulator
         .change(|world| world.integrations[0].connections[0].expiry = at(4_000_000_000));
-    let page = rig
+    let page = harness
         .page_when(|page| {
             page.value(&["token_expiry_timestamp_seconds{", "connection=\"slack\""]) == Some(4e9)
         })
@@ -323,12 +325,12 @@ async fn of_very_many_changes_twenty_are_named_and_the_rest_counted() {
         integration_connections: 100,
         ..Sizes::default()
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
-    let (_folder, mut daemon) = daemon_in_files(&rig, "1s", &[]).await;
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
+    let (_folder, mut daemon) = daemon_in_files(&harness, "1s", &[]).await;
     let added = |page: &str| Page(page.to_owned()).sum(&["changes_total{", "\"added\""]);
     daemon_page_when(daemon.address, |page| page.contains("saas_connections{")).await;
-    rig.simulator.change(|world| {
+    harness.simulator.change(|world| {
         for connection in &mut world.integrations[0].connections {
             connection.name.insert_str(0, "new_");
         }

@@ -36,7 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::configurations::taken;
 use crate::daemon::{Daemon, exporter, free_port};
-use crate::rig::{OFTEN, PATIENCE, Page, Rig, page_when, serve_text};
+use crate::harness::{Harness, OFTEN, PATIENCE, Page, page_when, serve_text};
 
 const NOTHING: &str = r#"{"oauth": []}"#;
 const ENTITY: &str = "8a808255557baba1015580e12fa5083a";
@@ -59,7 +59,7 @@ where
     (address, AbortOnDropHandle::new(tokio::spawn(accept)))
 }
 
-/// Reads an HTTP/1.1 request, in lower case; `None` if the connection ends before.
+/// Reads an HTTP/1.1 request, in lower case; `None` if the connection closes early.
 async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut request = Vec::new();
     let mut some = [0; 4096];
@@ -242,17 +242,17 @@ async fn a_revoked_zuora_token_is_replaced_although_its_401_breaks_off() {
 #[tokio::test]
 async fn a_page_of_a_firewall_is_no_refusal_of_the_vendor() {
     for status in [401, 403] {
-        let rig = Rig::start(Sizes::default(), OFTEN).await;
-        rig.ready().await;
+        let harness = Harness::start(Sizes::default(), OFTEN).await;
+        harness.ready().await;
         for endpoint in ["entity_connections", "connections_all"] {
-            rig.simulator.fail(Fault {
+            harness.simulator.fail(Fault {
                 endpoint: Some(endpoint.to_owned()),
                 code: Some(status),
                 ..Fault::new(Kind::Html)
             });
         }
         // A refused credential would be retried after 1, 2, 4, 8, 16 and 32 s.
-        let page = rig
+        let page = harness
             .page_when(|page| {
                 page.sum(&["polls_total{", "zis", "failure"]) >= 18.0
                     && page.sum(&["polls_total{", "zuora", "failure"]) >= 24.0
@@ -265,7 +265,7 @@ async fn a_page_of_a_firewall_is_no_refusal_of_the_vendor() {
                 .all(|(name, _)| name.contains("unexpected_status")),
             "{failing:?}"
         );
-        assert_eq!(rig.simulator.requests("oauth_token"), 1, "no new token");
+        assert_eq!(harness.simulator.requests("oauth_token"), 1, "no new token");
     }
 }
 
@@ -465,7 +465,7 @@ async fn serve_well(stream: TlsStream<TcpStream>) {
         .await;
 }
 
-/// Copies while `forwards` is true; otherwise it drops nothing, and keeps both ends open.
+/// Copies while `forwards` is true; otherwise waits, with both ends open.
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -869,7 +869,7 @@ async fn flood(mut stream: impl AsyncWrite + Unpin, frame: &[u8], ended: &watch:
     ended.send_modify(|ended| *ended += 1);
 }
 
-/// Reads and discards.
+/// Reads and discards everything.
 async fn swallow(mut stream: impl AsyncRead + Unpin) {
     let mut some = [0; 4096];
     while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}

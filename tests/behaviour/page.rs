@@ -3,7 +3,7 @@
 use connections_simulator::{Edge, Entity, Sizes, StoredConnection, World};
 use jiff::Timestamp;
 
-use crate::rig::{ONCE, Rig};
+use crate::harness::{Harness, ONCE};
 
 /// Texts that have broken other exporters.
 const NASTY: [&str; 10] = [
@@ -75,9 +75,9 @@ fn nasty() -> World {
 
 #[tokio::test]
 async fn whatever_the_vendors_send_is_counted_and_cut() {
-    let rig = Rig::start_with(nasty(), ONCE, <_>::default()).await;
-    rig.ready().await;
-    let page = rig.page().await;
+    let harness = Harness::start_with(nasty(), ONCE, <_>::default()).await;
+    harness.ready().await;
+    let page = harness.page().await;
     assert_eq!(page.sum(&["saas_connections{", "zis"]), 10.0);
     assert!(
         page.sum(&["unknown_values_total{", "field=\"status\""]) >= 20.0,
@@ -95,8 +95,8 @@ async fn whatever_the_vendors_send_is_counted_and_cut() {
 
 #[tokio::test]
 async fn a_scrape_asks_nothing_of_the_vendors() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let asked = || {
         let endpoints = [
             "oauth_token",
@@ -104,12 +104,12 @@ async fn a_scrape_asks_nothing_of_the_vendors() {
             "entity_connections",
             "connections_all",
         ];
-        endpoints.map(|endpoint| rig.simulator.requests(endpoint))
+        endpoints.map(|endpoint| harness.simulator.requests(endpoint))
     };
     let before = asked();
     assert!(before.iter().all(|requests| *requests > 0), "{before:?}");
     for _ in 0..20 {
-        let _ = rig.page().await;
+        let _ = harness.page().await;
     }
     assert_eq!(asked(), before);
 }
@@ -118,10 +118,10 @@ async fn a_scrape_asks_nothing_of_the_vendors() {
 #[ignore = "needs promtool: make test"]
 async fn promtool_has_nothing_to_say() {
     for world in [nasty(), World::new(Sizes::default(), 1, Timestamp::now())] {
-        let rig = Rig::start_with(world, ONCE, <_>::default()).await;
-        rig.ready().await;
-        let _ = rig.page().await;
+        let harness = Harness::start_with(world, ONCE, <_>::default()).await;
+        harness.ready().await;
+        let _ = harness.page().await;
         // The size of the first page is a metric of the second.
-        crate::golden::promtool(&rig.page().await.0);
+        crate::golden::promtool(&harness.page().await.0);
     }
 }

@@ -65,14 +65,14 @@ impl Served {
 }
 
 /// Vendor that serves `pages` in a cycle, and a source that requests them.
-struct Rig {
+struct Harness {
     pages: Arc<Mutex<Vec<Served>>>,
     asked: Arc<AtomicUsize>,
     source: Box<dyn Source>,
     _vendor: MockServer,
 }
 
-impl Rig {
+impl Harness {
     async fn start(text: impl Fn(&str) -> String, body: fn(&Served) -> serde_json::Value) -> Self {
         let vendor = MockServer::start().await;
         let pages: Arc<Mutex<Vec<Served>>> = Arc::default();
@@ -108,7 +108,7 @@ impl Rig {
     }
 }
 
-/// Returns the expected listing: all rows up to the first page that announces no other.
+/// Returns the expected listing: all rows up to the first page that announces no next page.
 fn whole(pages: &[Served]) -> BTreeMap<String, bool> {
     let last = pages.iter().position(|page| !page.more);
     let until = last.map_or(pages.len(), |last| last + 1);
@@ -124,13 +124,13 @@ fn any_pages_end(
     body: fn(&Served) -> serde_json::Value,
 ) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let rig = runtime.block_on(Rig::start(text, body));
+    let harness = runtime.block_on(Harness::start(text, body));
     let mut runner = TestRunner::new(Runs::with_cases(300));
     let (complete, failed) = (Cell::new(0), Cell::new(0));
     let result = runner.run(&prop::collection::vec(served(), 1..8), |pages| {
-        rig.pages.lock().unwrap().clone_from(&pages);
-        rig.asked.store(0, Ordering::Relaxed);
-        match runtime.block_on(rig.source.list(target)) {
+        harness.pages.lock().unwrap().clone_from(&pages);
+        harness.asked.store(0, Ordering::Relaxed);
+        match runtime.block_on(harness.source.list(target)) {
             Ok(listing) => {
                 let connections = listing.connections();
                 let seen: BTreeMap<_, _> = connections
@@ -146,7 +146,7 @@ fn any_pages_end(
             }
         }
         // Each page except the last must add a connection, and `MOST` limits these.
-        prop_assert!(rig.asked.load(Ordering::Relaxed) <= MOST + 2);
+        prop_assert!(harness.asked.load(Ordering::Relaxed) <= MOST + 2);
         Ok(())
     });
     result.unwrap();

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::configurations::blocks;
 use crate::daemon::{Daemon, exporter, free_port};
-use crate::rig::PATIENCE;
+use crate::harness::PATIENCE;
 
 /// Requests a URL; returns null if the response is not JSON, as while Prometheus is not ready.
 pub(crate) async fn json(url: &str) -> Value {

@@ -9,14 +9,14 @@ use connections_simulator::{Fault, Kind, Sizes};
 use http::{Method, StatusCode};
 
 use crate::daemon::{Daemon, daemon_in_files, get, page_when};
+use crate::harness::{Harness, ONCE, Page};
 use crate::restarts::{files, files_when};
-use crate::rig::{ONCE, Page, Rig};
 
 const LIFECYCLE: &str = "--web.enable-lifecycle";
 
 /// Running daemon, and its configuration file for edits.
 struct Reloaded {
-    rig: Rig,
+    harness: Harness,
     folder: tempfile::TempDir,
     daemon: Daemon,
 }
@@ -27,11 +27,11 @@ impl Reloaded {
     }
 
     async fn start_with(sizes: Sizes, interval: &str, arguments: &[&str]) -> Self {
-        let rig = Rig::start(sizes, ONCE).await;
-        rig.ready().await;
-        let (folder, daemon) = daemon_in_files(&rig, interval, arguments).await;
+        let harness = Harness::start(sizes, ONCE).await;
+        harness.ready().await;
+        let (folder, daemon) = daemon_in_files(&harness, interval, arguments).await;
         let this = Self {
-            rig,
+            harness,
             folder,
             daemon,
         };
@@ -93,7 +93,7 @@ fn without(text: &str, integration: &str) -> String {
 async fn a_reload_takes_up_the_difference_and_says_which() {
     let this = Reloaded::start("1h", &[LIFECYCLE]).await;
     let before = this.page().await;
-    let asked = this.rig.simulator.requests("connections_all");
+    let asked = this.harness.simulator.requests("connections_all");
     let date = before.value(&["config_last_reload_success_timestamp_seconds"]);
     this.edit(|text| without(text, "acme_shopify"));
     let (status, answer) = this.reload().await;
@@ -122,7 +122,7 @@ async fn a_reload_takes_up_the_difference_and_says_which() {
         }
     }
     assert!(page.value(&["config_last_reload_success_timestamp_seconds"]) > date);
-    assert_eq!(this.rig.simulator.requests("connections_all"), asked);
+    assert_eq!(this.harness.simulator.requests("connections_all"), asked);
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     assert!(of(&files(state.path()), "zuora.production") > 3);
 
     // Another host is another tenant, so no data of the first one may be shown.
-    let other = Rig::start(Sizes::default(), ONCE).await;
+    let other = Harness::start(Sizes::default(), ONCE).await;
     other.simulator.fail(Fault {
         endpoint: Some("connections_all".to_owned()),
         ..Fault::new(Kind::InternalServerError)
@@ -310,7 +310,7 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
         .await;
     this.edit(|text| {
         let (first, second) = text.split_once("zis:").unwrap();
-        let moved = second.replace(&this.rig.vendor.to_string(), &other.vendor.to_string());
+        let moved = second.replace(&this.harness.vendor.to_string(), &other.vendor.to_string());
         format!("{first}zis:{moved}")
     });
     let (_, answer) = this.reload().await;

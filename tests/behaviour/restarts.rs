@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connections_simulator::{Fault, Kind, RetryAfter, Sizes};
 
 use crate::daemon::{daemon_in, daemon_in_files, get, page_when, ready};
-use crate::rig::{ONCE, PATIENCE, Page, Rig};
+use crate::harness::{Harness, ONCE, PATIENCE, Page};
 
 const ENDPOINTS: [&str; 4] = [
     "oauth_token",
@@ -20,8 +20,8 @@ const ENDPOINTS: [&str; 4] = [
 /// Number of targets of the default simulator: three integrations, and four of five entities.
 const TARGETS: f64 = 7.0;
 
-fn asked(rig: &Rig) -> [u64; 4] {
-    ENDPOINTS.map(|endpoint| rig.simulator.requests(endpoint))
+fn asked(harness: &Harness) -> [u64; 4] {
+    ENDPOINTS.map(|endpoint| harness.simulator.requests(endpoint))
 }
 
 /// Lists all files below a directory; those that a daemon removes meanwhile may be missing.
@@ -61,7 +61,7 @@ async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
         let files = files
             .iter()
             .filter(|file| file.display().to_string().ends_with(name));
-        // A file that is being written is renamed before it can be read.
+        // A temporary file may be renamed before it is read.
         let mut texts = files.filter_map(|file| fs::read_to_string(file).ok());
         texts.any(|text| what(&text))
     })
@@ -101,16 +101,16 @@ async fn all_up(address: std::net::SocketAddr, targets: f64) -> String {
 
 #[tokio::test]
 async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().join("state").display());
-    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
     let before = all_up(daemon.address, TARGETS).await;
     all_written(state.path()).await;
     // The drop kills the process.
     drop(daemon);
-    let asked_before = asked(&rig);
+    let asked_before = asked(&harness);
     for _ in 0..3 {
         let mut daemon = daemon_in(folder.path(), &[&flag]).await;
         ready(daemon.address).await;
@@ -121,21 +121,21 @@ async fn a_killed_daemon_comes_back_with_all_it_knew_and_asks_nothing() {
         let (_, _, logged) = daemon.end();
         assert!(!logged.contains("level=warn"), "{logged}");
     }
-    assert_eq!(asked(&rig), asked_before);
+    assert_eq!(asked(&harness), asked_before);
 }
 
 #[tokio::test]
 async fn a_pause_outlives_the_process() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    rig.simulator.fail(Fault {
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    harness.simulator.fail(Fault {
         endpoint: Some("connections_all".to_owned()),
         retry_after: Some(RetryAfter::Seconds(600)),
         ..Fault::new(Kind::TooManyRequests)
     });
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, daemon) = daemon_in_files(&rig, "1s", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1s", &[&flag]).await;
     let paused = |page: &str| {
         let page = Page(page.to_owned());
         page.value(&["paused_until", "zis"]).filter(|at| *at > 0.0)
@@ -147,8 +147,8 @@ async fn a_pause_outlives_the_process() {
     .await;
     let until = paused(&get(daemon.address, "/metrics").await);
     drop(daemon);
-    let asked = rig.simulator.requests("connections_all");
-    rig.simulator.heal();
+    let asked = harness.simulator.requests("connections_all");
+    harness.simulator.heal();
     let daemon = daemon_in(folder.path(), &[&flag]).await;
     // The other account is still polled.
     let page = page_when(daemon.address, |page| {
@@ -157,7 +157,7 @@ async fn a_pause_outlives_the_process() {
     .await;
     let now = paused(&page).unwrap();
     assert!((now - until.unwrap()).abs() < 1.0, "{now} and {until:?}");
-    assert_eq!(rig.simulator.requests("connections_all"), asked);
+    assert_eq!(harness.simulator.requests("connections_all"), asked);
     let budget = |kind| Page(page.clone()).value(&["budget_requests_per_second", "zis", kind]);
     let (effective, configured) = (budget("effective"), budget("configured"));
     assert!(
@@ -168,11 +168,11 @@ async fn a_pause_outlives_the_process() {
 
 #[tokio::test]
 async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
     all_up(daemon.address, TARGETS).await;
     all_written(state.path()).await;
     drop(daemon);
@@ -220,11 +220,11 @@ async fn however_often_it_is_killed_while_it_writes_no_file_is_half_of_one() {
         integration_connections: 300,
         ..Sizes::default()
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, daemon) = daemon_in_files(&rig, "1s", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1s", &[&flag]).await;
     drop(daemon);
     for round in 0..12_u64 {
         let mut daemon = daemon_in(folder.path(), &[&flag]).await;
@@ -240,9 +240,10 @@ async fn however_often_it_is_killed_while_it_writes_no_file_is_half_of_one() {
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_is_a_warning_and_a_metric() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let (_folder, mut daemon) = daemon_in_files(&rig, "1h", &["--state.dir=/proc/nowhere"]).await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let (_folder, mut daemon) =
+        daemon_in_files(&harness, "1h", &["--state.dir=/proc/nowhere"]).await;
     let page = Page(all_up(daemon.address, TARGETS).await);
     assert!(page.value(&["state_write_failures_total"]).unwrap() > 2.0);
     daemon.signal("TERM");
@@ -255,10 +256,10 @@ async fn a_folder_that_cannot_be_written_is_a_warning_and_a_metric() {
 
 #[tokio::test]
 async fn a_folder_in_use_is_one_sentence() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
     // The port is open before the daemon has locked the directory.
     get(daemon.address, "/-/healthy").await;
     let config = folder.path().join("config.yaml").display().to_string();

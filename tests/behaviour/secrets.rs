@@ -1,4 +1,4 @@
-//! Nothing that a vendor's answer holds beyond what is shown leaves the parser, nor stays in memory.
+//! Secrets and personal data in a vendor's response do not leave the parser or stay in memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -10,10 +10,10 @@ use memchr::memmem;
 
 use crate::configurations::taken;
 use crate::daemon::{configured_in_files, daemon_in, get, page_when};
+use crate::harness::{Harness, ONCE, PATIENCE};
 use crate::restarts::files;
-use crate::rig::{ONCE, PATIENCE, Rig};
 
-/// How often the text stands in the memory of a process.
+/// Counts the occurrences of a text in the writable memory of a process.
 fn in_memory(process: u32, text: &[u8]) -> usize {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
@@ -32,7 +32,7 @@ fn in_memory(process: u32, text: &[u8]) -> usize {
         let from = u64::from_str_radix(from, 16).unwrap();
         let length = usize::try_from(u64::from_str_radix(to, 16).unwrap() - from).unwrap();
         let mut bytes = vec![0; length];
-        // Some special pages cannot be read.
+        // Some special mappings cannot be read.
         if memory.read_exact_at(&mut bytes, from).is_ok() {
             found += memmem::find_iter(&bytes, text).count();
         }
@@ -47,9 +47,9 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         integration_connections: 250,
         ..Sizes::default()
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
-    let planted = rig.simulator.change(|world| world.planted.clone());
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
+    let planted = harness.simulator.change(|world| world.planted.clone());
     assert!(
         in_memory(std::process::id(), planted.as_bytes()) > 0,
         "the search finds what is there"
@@ -60,10 +60,10 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         Some(Kind::ExpiredToken),
         Some(Kind::Refuse),
     ] {
-        rig.simulator.heal();
+        harness.simulator.heal();
         if let Some(kind) = fault {
             for endpoint in ["connections_all", "entity_connections"] {
-                rig.simulator.fail(Fault {
+                harness.simulator.fail(Fault {
                     endpoint: Some(endpoint.to_owned()),
                     ..Fault::new(kind)
                 });
@@ -71,11 +71,11 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         }
         let state = tempfile::tempdir().unwrap();
         let flag = format!("--state.dir={}", state.path().display());
-        // Else only root may look at its memory.
+        // Without `--debug.core-dumps` only root can read the memory of the process.
         let arguments = ["--log.level=trace", &flag, "--debug.core-dumps"];
-        let folder = configured_in_files(&rig, "1h");
-        // A second account of the same subdomain, whose tokens are made.
-        let (id, secret) = rig.simulator.change(|world| world.admin.clone());
+        let folder = configured_in_files(&harness, "1h");
+        // A second account of the same subdomain, which requests its tokens with an admin client.
+        let (id, secret) = harness.simulator.change(|world| world.admin.clone());
         std::fs::write(folder.path().join("ADMIN"), &secret).unwrap();
         let file = folder.path().join("config.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -83,7 +83,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
             "\n  - account: globex\n    base_url: http://{}\n    requests_per_minute: 60000\n    \
                 admin_client: {{client_id: {id}, client_secret_file: ADMIN}}\n    integrations: \
                 all\n",
-            rig.vendor
+            harness.vendor
         );
         std::fs::write(&file, text.trim_end().to_owned() + &admin).unwrap();
         let mut daemon = daemon_in(folder.path(), &arguments).await;
@@ -97,7 +97,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
             page.matches("target_up{").count() == 14
         })
         .await;
-        // What a task under way holds goes with it; what is kept would stay.
+        // A running task may still hold the text for a moment. Text that was kept would stay.
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = in_memory(daemon.id(), planted.as_bytes());
@@ -122,7 +122,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         for file in written {
             shown += &std::fs::read_to_string(file).unwrap();
         }
-        let own = rig.simulator.change(|world| {
+        let own = harness.simulator.change(|world| {
             let tokens = world
                 .integrations
                 .iter()
@@ -130,7 +130,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
             let own = tokens.chain([&world.tenant.client_secret, &world.admin.1]);
             own.cloned().collect::<Vec<_>>()
         });
-        let made = rig.simulator.tokens();
+        let made = harness.simulator.tokens();
         assert!(fault.is_some() || made.len() > 6, "{made:?}");
         for secret in [planted.clone()].iter().chain(&own).chain(&made) {
             assert!(

@@ -1,4 +1,4 @@
-//! The server: routes, limits and the end.
+//! The HTTP server: routes, limits and shutdown.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::rig::{ONCE, PATIENCE, Rig};
+use crate::harness::{Harness, ONCE, PATIENCE};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Longer than any test: what has this limit does not end by itself.
+/// Deadline that is longer than any test.
 const HOUR: Duration = Duration::from_hours(1);
 
 const NOTHING: Sizes = Sizes {
@@ -25,19 +25,24 @@ const NOTHING: Sizes = Sizes {
     integration_connections: 1,
 };
 
-async fn rig(sizes: Sizes, limits: ServerLimits) -> Rig {
-    let rig = Rig::start_with(World::new(sizes, 1, Timestamp::now()), ONCE, limits).await;
-    rig.ready().await;
-    rig
+async fn harness(sizes: Sizes, limits: ServerLimits) -> Harness {
+    let harness = Harness::start_with(World::new(sizes, 1, Timestamp::now()), ONCE, limits).await;
+    harness.ready().await;
+    harness
 }
 
-async fn ask(rig: &Rig, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+async fn ask(
+    harness: &Harness,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> reqwest::Response {
     let client = reqwest::Client::builder()
         .no_proxy()
         .no_gzip()
         .build()
         .unwrap();
-    let mut request = client.request(method, format!("http://{}{path}", rig.address));
+    let mut request = client.request(method, format!("http://{}{path}", harness.address));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -46,7 +51,7 @@ async fn ask(rig: &Rig, method: Method, path: &str, headers: &[(&str, &str)]) ->
 
 #[tokio::test]
 async fn each_path_answers_as_it_should() {
-    let rig = rig(NOTHING, ServerLimits::default()).await;
+    let harness = harness(NOTHING, ServerLimits::default()).await;
     for (path, status, content_type) in [
         ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
         ("/", 200, "text/html; charset=utf-8"),
@@ -67,7 +72,7 @@ async fn each_path_answers_as_it_should() {
         ("/nowhere", 404, "text/plain; charset=utf-8"),
         ("//metrics", 404, "text/plain; charset=utf-8"),
     ] {
-        let answer = ask(&rig, Method::GET, path, &[]).await;
+        let answer = ask(&harness, Method::GET, path, &[]).await;
         assert_eq!(
             (
                 answer.status().as_u16(),
@@ -77,12 +82,12 @@ async fn each_path_answers_as_it_should() {
             "{path}"
         );
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
-        let head = ask(&rig, Method::HEAD, path, &[]).await;
+        let head = ask(&harness, Method::HEAD, path, &[]).await;
         assert_eq!(head.status().as_u16(), status, "{path}");
         assert_eq!(head.bytes().await.unwrap().len(), 0);
         if status == 200 {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-                let refused = ask(&rig, method, path, &[]).await;
+                let refused = ask(&harness, method, path, &[]).await;
                 assert_eq!(
                     (
                         refused.status().as_u16(),
@@ -94,7 +99,7 @@ async fn each_path_answers_as_it_should() {
             }
         }
     }
-    let text = ask(&rig, Method::GET, "/nowhere", &[])
+    let text = ask(&harness, Method::GET, "/nowhere", &[])
         .await
         .text()
         .await
@@ -102,13 +107,17 @@ async fn each_path_answers_as_it_should() {
     for path in ["/metrics", "/-/healthy", "/-/ready", "/sd"] {
         assert!(text.contains(path), "{text}");
     }
-    let index = ask(&rig, Method::GET, "/", &[]).await.text().await.unwrap();
+    let index = ask(&harness, Method::GET, "/", &[])
+        .await
+        .text()
+        .await
+        .unwrap();
     assert!(index.contains("<a href=\"/metrics\">") && index.contains(env!("CARGO_PKG_VERSION")));
 }
 
 #[tokio::test]
 async fn the_gzip_page_is_one_member_of_the_same_text() {
-    let rig = rig(
+    let harness = harness(
         Sizes {
             integrations: 3,
             integration_connections: 200,
@@ -118,7 +127,7 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
     )
     .await;
     let gzip = ask(
-        &rig,
+        &harness,
         Method::GET,
         "/metrics",
         &[("accept-encoding", "gzip")],
@@ -136,10 +145,10 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
     let mut decoder = flate2::bufread::GzDecoder::new(&packed[..]);
     decoder.read_to_string(&mut text).unwrap();
     assert!(decoder.into_inner().is_empty(), "one member");
-    let plain = ask(&rig, Method::GET, "/metrics", &[]).await;
+    let plain = ask(&harness, Method::GET, "/metrics", &[]).await;
     assert!(plain.headers().get("content-encoding").is_none());
     let plain = plain.text().await.unwrap();
-    // What moves between two scrapes is left out.
+    // Values that change between two scrapes are left out.
     let still = |page: &str| {
         page.lines()
             .filter(|line| line.starts_with("saas_") && !line.contains("expires_in"))
@@ -162,10 +171,10 @@ async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allow
         place: Duration::from_millis(10),
         ..ServerLimits::default()
     };
-    let rig = rig(NOTHING, limits).await;
-    assert_eq!(rig.get("/metrics").await.status(), 503);
-    assert_eq!(rig.get("/-/healthy").await.status(), 200);
-    assert_eq!(rig.get("/-/ready").await.status(), 200);
+    let harness = harness(NOTHING, limits).await;
+    assert_eq!(harness.get("/metrics").await.status(), 503);
+    assert_eq!(harness.get("/-/healthy").await.status(), 200);
+    assert_eq!(harness.get("/-/ready").await.status(), 200);
 }
 
 #[tokio::test]
@@ -181,18 +190,18 @@ async fn slow_readers_of_a_large_page_keep_no_scrape_out() {
         write: HOUR,
         ..ServerLimits::default()
     };
-    let rig = rig(sizes, limits).await;
+    let harness = harness(sizes, limits).await;
     let mut slow = Vec::new();
     for scrape in 0..6 {
-        // Each round of them takes all places, and more.
+        // Each round takes more than all response slots.
         for _ in 0..8 {
-            let mut stream = TcpStream::connect(rig.address).await.unwrap();
+            let mut stream = TcpStream::connect(harness.address).await.unwrap();
             let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
             stream.write_all(request).await.unwrap();
             stream.readable().await.unwrap();
             slow.push(stream);
         }
-        let answer = rig.get("/metrics").await;
+        let answer = harness.get("/metrics").await;
         assert_eq!(answer.status(), 200, "{scrape}");
         let page = answer.text().await.unwrap();
         assert!(page.contains("saas_connection_info{"), "{scrape}");
@@ -206,7 +215,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
         integration_connections: 12_000,
         ..NOTHING
     };
-    let rig = rig(
+    let harness = harness(
         sizes,
         ServerLimits {
             write: Duration::from_millis(300),
@@ -214,7 +223,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
         },
     )
     .await;
-    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let mut slow = TcpStream::connect(harness.address).await.unwrap();
     slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
@@ -223,7 +232,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
     while let Ok(bytes @ 1..) = slow.read(&mut sip).await {
         taken += bytes;
         tokio::task::yield_now().await;
-        // At this rate the whole page would take minutes.
+        // At this rate the whole page would take minutes to send.
         tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>())
             .await
             .unwrap_err();
@@ -232,13 +241,13 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off_even_if_it_sips() {
             "still being served after {taken} bytes"
         );
     }
-    let whole = rig.get("/metrics").await.bytes().await.unwrap().len();
+    let whole = harness.get("/metrics").await.bytes().await.unwrap().len();
     assert!(taken < whole, "{taken} of {whole}");
 }
 
 #[tokio::test]
 async fn unfinished_headers_and_idle_connections_end() {
-    let rig = rig(
+    let harness = harness(
         NOTHING,
         ServerLimits {
             header: Duration::from_millis(200),
@@ -252,7 +261,7 @@ async fn unfinished_headers_and_idle_connections_end() {
         b"GET /metrics HTTP/1.1\r\nhost: x\r\n",
         b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n",
     ] {
-        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
         stream.write_all(begin).await.unwrap();
         let mut rest = Vec::new();
         let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
@@ -271,18 +280,18 @@ async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
         header: HOUR,
         ..ServerLimits::default()
     };
-    let rig = rig(NOTHING, limits).await;
-    let mut asked = TcpStream::connect(rig.address).await.unwrap();
+    let harness = harness(NOTHING, limits).await;
+    let mut asked = TcpStream::connect(harness.address).await.unwrap();
     let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n";
     asked.write_all(request).await.unwrap();
     for begin in [&b""[..], b"GET /-/hea", b"GET / HTTP/1.1\r\nhost: x\r\n"] {
-        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
         stream.write_all(begin).await.unwrap();
         let end = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
         let begin = String::from_utf8_lossy(begin);
         assert!(end.is_ok(), "{begin:?} keeps its connection");
     }
-    // Older than all of these.
+    // This connection is older than all of those, but has sent a request before.
     asked.write_all(request).await.unwrap();
     let mut answers = [0; 1024];
     let mut read = String::new();
@@ -301,7 +310,7 @@ async fn a_newcomer_gets_the_place_of_the_connection_that_is_idle_for_longest() 
         header: HOUR,
         ..ServerLimits::default()
     };
-    let rig = rig(NOTHING, limits).await;
+    let harness = harness(NOTHING, limits).await;
     for begin in [
         &b""[..],
         b"GET /metrics HTTP/1.1\r\nhost: x\r\n",
@@ -309,19 +318,19 @@ async fn a_newcomer_gets_the_place_of_the_connection_that_is_idle_for_longest() 
     ] {
         let mut held = Vec::new();
         for _ in 0..60 {
-            let mut stream = TcpStream::connect(rig.address).await.unwrap();
-            // Who has been closed already does not matter.
+            let mut stream = TcpStream::connect(harness.address).await.unwrap();
+            // The server may already have closed the connection.
             let _ = stream.write_all(begin).await;
             held.push(stream);
         }
         for path in ["/-/healthy", "/metrics"] {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let url = format!("http://{}{path}", rig.address);
+            let url = format!("http://{}{path}", harness.address);
             let answer = timeout(PATIENCE, client.get(url).send()).await;
             let answer = answer.expect("a newcomer waits for the idle ones");
             assert_eq!(answer.unwrap().status(), 200, "{path}");
         }
-        // The first of them are closed, and the last are not.
+        // The oldest connections are closed, and the newest are not.
         let mut rest = Vec::new();
         let first = held[0].read_to_end(&mut rest);
         let _ = timeout(PATIENCE, first).await.expect("it is still open");
@@ -345,24 +354,24 @@ async fn an_answer_under_way_outlives_any_number_of_idle_newcomers() {
         first_header: HOUR,
         ..ServerLimits::default()
     };
-    let rig = rig(sizes, limits).await;
-    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let harness = harness(sizes, limits).await;
+    let mut slow = TcpStream::connect(harness.address).await.unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     slow.write_all(request).await.unwrap();
     slow.readable().await.unwrap();
     let mut held = Vec::new();
     for _ in 0..50 {
-        held.push(TcpStream::connect(rig.address).await.unwrap());
-        assert_eq!(rig.get("/-/healthy").await.status(), 200);
+        held.push(TcpStream::connect(harness.address).await.unwrap());
+        assert_eq!(harness.get("/-/healthy").await.status(), 200);
     }
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).await.unwrap();
     assert!(answer.ends_with(b"\n") && answer.len() > 1_000_000);
 }
 
-/// All that is sent in answer to these bytes, until the connection ends.
-async fn said(rig: &Rig, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+/// Sends these bytes, and returns everything received until the connection ends.
+async fn said(harness: &Harness, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer))
@@ -374,7 +383,7 @@ async fn said(rig: &Rig, bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
-    let rig = rig(NOTHING, ServerLimits::default()).await;
+    let harness = harness(NOTHING, ServerLimits::default()).await;
     let long = |length| format!("GET /metrics?{} HTTP/1.1\r\nHost: x", "a".repeat(length));
     for (head, status) in [
         ("GET /metrics HTTP/1.1", 400),
@@ -422,7 +431,7 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
         (&long(60_000), 414),
     ] {
         let answer = said(
-            &rig,
+            &harness,
             format!("{head}\r\nConnection: close\r\n\r\n").as_bytes(),
         )
         .await;
@@ -438,7 +447,7 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
             status == 405 || shown.starts_with("OPTIONS"),
             "{shown}: {head}"
         );
-        // There is no account of this name.
+        // No account has this name, so the page is empty.
         let nothing = shown.starts_with("OPTIONS") || shown.contains("account=%6d");
         assert_eq!(body.is_empty(), nothing, "{shown}");
     }
@@ -446,9 +455,9 @@ async fn what_breaks_the_rules_of_http_is_refused_with_the_status_for_it() {
 
 #[tokio::test]
 async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
-    let rig = rig(NOTHING, ServerLimits::default()).await;
+    let harness = harness(NOTHING, ServerLimits::default()).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let answer = said(&rig, preface).await;
+    let answer = said(&harness, preface).await;
     assert!(
         answer.starts_with("HTTP/1.1 400 ") && answer.contains("HTTP/1.1 is spoken here"),
         "{answer}"
@@ -457,11 +466,11 @@ async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
 
 #[tokio::test]
 async fn a_body_that_nobody_wants_is_no_request_and_requests_may_come_at_once() {
-    let rig = rig(NOTHING, ServerLimits::default()).await;
+    let harness = harness(NOTHING, ServerLimits::default()).await;
     let hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
     let end = "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let statuses = async |text: String| {
-        let answer = said(&rig, text.as_bytes()).await;
+        let answer = said(&harness, text.as_bytes()).await;
         let lines = answer.lines().filter_map(|l| l.strip_prefix("HTTP/1.1 "));
         lines.map(|line| line[..3].to_owned()).collect::<Vec<_>>()
     };
@@ -479,7 +488,7 @@ async fn a_body_that_nobody_wants_is_no_request_and_requests_may_come_at_once() 
             "{seen:?}"
         );
     }
-    // What may be read in two ways is not read at all.
+    // Ambiguous framing is rejected (RFC 9112, section 6.3).
     for bad in [
         format!("Content-Length: 1\r\nContent-Length: 2\r\n\r\n{hidden}"),
         format!("Transfer-Encoding: gzip\r\n\r\n{hidden}"),
@@ -496,14 +505,14 @@ async fn an_answer_in_flight_is_finished_before_the_end() {
         integration_connections: 12_000,
         ..NOTHING
     };
-    let mut rig = rig(sizes, ServerLimits::default()).await;
-    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let mut harness = harness(sizes, ServerLimits::default()).await;
+    let mut slow = TcpStream::connect(harness.address).await.unwrap();
     slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
     slow.readable().await.unwrap();
-    let idle = TcpStream::connect(rig.address).await.unwrap();
-    rig.shutdown.cancel();
+    let idle = TcpStream::connect(harness.address).await.unwrap();
+    harness.shutdown.cancel();
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).await.unwrap();
     let text = String::from_utf8(answer).unwrap();
@@ -513,10 +522,10 @@ async fn an_answer_in_flight_is_finished_before_the_end() {
         .find_map(|line| line.strip_prefix("content-length: "))
         .unwrap();
     assert_eq!(body.len().to_string(), length);
-    rig.daemon.take().unwrap().await.unwrap().unwrap();
+    harness.daemon.take().unwrap().await.unwrap().unwrap();
     drop(idle);
     assert!(
-        TcpStream::connect(rig.address).await.is_err(),
+        TcpStream::connect(harness.address).await.is_err(),
         "nobody listens any more"
     );
 }

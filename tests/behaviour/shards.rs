@@ -1,4 +1,4 @@
-//! Several processes with one configuration, each with its part of the accounts.
+//! Several processes with one configuration, each polling its own shard of the accounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,17 +10,19 @@ use connections_simulator::Sizes;
 
 use crate::daemon::{configured_in_files, daemon_in, exporter, page_when, ready};
 use crate::discovery::{held, once, stored, until_some};
+use crate::harness::{Harness, ONCE};
 use crate::prometheus::{agree, query, scraping};
 use crate::restarts::files_when;
-use crate::rig::{ONCE, Rig};
 
-fn sixteen_accounts(rig: &Rig) -> tempfile::TempDir {
-    accounts(rig, 16)
+fn sixteen_accounts(harness: &Harness) -> tempfile::TempDir {
+    accounts(harness, 16)
 }
 
-/// A configuration of so many accounts, all of the same simulator: one of Zuora, and of ZIS acme0 and so on.
-pub(crate) fn accounts(rig: &Rig, number: usize) -> tempfile::TempDir {
-    let folder = configured_in_files(rig, "1h");
+/// Writes a configuration of this many accounts on one simulator: one of Zuora, the others of ZIS.
+///
+/// The ZIS accounts are named acme0, acme1 and so on.
+pub(crate) fn accounts(harness: &Harness, number: usize) -> tempfile::TempDir {
+    let folder = configured_in_files(harness, "1h");
     let file = folder.path().join("config.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let account = text.split("zis:\n").nth(1).unwrap().trim_end();
@@ -35,7 +37,7 @@ pub(crate) fn accounts(rig: &Rig, number: usize) -> tempfile::TempDir {
     folder
 }
 
-/// The samples of accounts that do not depend on the time.
+/// Returns the samples of accounts that do not depend on the time.
 fn samples(page: &str) -> BTreeSet<String> {
     let lines = page.lines().filter(|line| {
         line.starts_with("saas_") && !line.starts_with("saas_connection_token_expires_in")
@@ -45,9 +47,9 @@ fn samples(page: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn three_shards_show_together_what_one_process_shows() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = sixteen_accounts(&rig);
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = sixteen_accounts(&harness);
     let started = async |arguments: &[&str], is: fn(usize) -> bool| {
         let daemon = daemon_in(folder.path(), arguments).await;
         ready(daemon.address).await;
@@ -85,9 +87,9 @@ async fn three_shards_show_together_what_one_process_shows() {
 
 #[tokio::test]
 async fn an_account_that_moved_to_another_shard_leaves_nothing_in_the_state_folder() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let (folder, state) = (sixteen_accounts(&rig), tempfile::tempdir().unwrap());
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let (folder, state) = (sixteen_accounts(&harness), tempfile::tempdir().unwrap());
     let flag = format!("--state.dir={}", state.path().display());
     let folders = |files: &[PathBuf]| {
         let folders = files.iter().filter_map(|file| file.parent());
@@ -131,9 +133,9 @@ fn a_shard_that_there_is_not_is_one_sentence() {
 #[tokio::test]
 #[ignore = "needs prometheus: make test"]
 async fn prometheus_joins_three_shards_to_what_one_process_shows() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = sixteen_accounts(&rig);
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = sixteen_accounts(&harness);
     let started = async |arguments: &[&str]| {
         let daemon = daemon_in(folder.path(), arguments).await;
         ready(daemon.address).await;
@@ -157,7 +159,7 @@ async fn prometheus_joins_three_shards_to_what_one_process_shows() {
     );
     let scraper = scraping(folder.path(), &jobs);
     let prometheus = format!("http://{}", scraper.address);
-    // Pages have the size of the one before from the second on.
+    // The size of a page is shown on the next one, so it is missing on the first.
     for (job, targets) in [("one", 1), ("fleet", 3), ("parts", 16 + 3)] {
         let up = format!("count(up{{job=\"{job}\"}} == 1) == {targets}");
         until_some(&prometheus, &up).await;
@@ -180,10 +182,10 @@ async fn prometheus_joins_three_shards_to_what_one_process_shows() {
             let joined = stored(&prometheus, job).await;
             let of = |samples: &[_]| {
                 let of_accounts = once(&of_accounts(samples));
-                // What is of no account each process has, so that it is joined by a sum.
+                // Each process has series without an account, so those are compared as sums below.
                 (of_accounts, held(samples), names(samples))
             };
-            // Both whole, and not both with a gap.
+            // Both must be complete. Without this check two incomplete results would be equal.
             let is_whole = held(&whole).len() > 16 * 20;
             ((true, of(&joined)), (is_whole, of(&whole)))
         })

@@ -1,4 +1,4 @@
-//! A hostile vendor, failing authentication and clients without manners, for minutes: nothing grows.
+//! Soak test: memory, descriptors and tasks stay level under vendor faults and abusive clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::daemon::daemon_in_files;
-use crate::rig::{ONCE, Page, Rig};
+use crate::harness::{Harness, ONCE, Page};
 
 const WARM: Duration = Duration::from_mins(1);
-/// Each fault lasts so long, and then so long there is none.
+/// Duration of each fault; the next one follows after [`HEALTHY`].
 const FAULTY: Duration = Duration::from_secs(1);
 const HEALTHY: Duration = Duration::from_millis(500);
-/// Once through all of them.
+/// Duration of one round of all faults.
 const ROUND: Duration = Duration::from_millis(1500 * FAULTS.len() as u64);
 const FAULTS: [Kind; 13] = [
     Kind::ExpiredToken,
@@ -34,7 +34,7 @@ const FAULTS: [Kind; 13] = [
     Kind::InternalServerError,
 ];
 
-/// What must stay level, at one moment.
+/// Values that must stay level, at one point in time.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     resident_kib: u64,
@@ -64,7 +64,8 @@ async fn level(process: u32, address: SocketAddr) -> Level {
     }
 }
 
-/// The median of each over one round of faults: clients come and go, and listings with them.
+/// Returns the median of each value over one round of faults, because single values fluctuate with
+/// clients and listings.
 async fn levels(process: u32, address: SocketAddr) -> Level {
     let mut levels = Vec::new();
     let end = Instant::now() + ROUND;
@@ -84,7 +85,7 @@ async fn levels(process: u32, address: SocketAddr) -> Level {
     }
 }
 
-/// Asks for pages as fast as they come.
+/// Scrapes continuously, with 20 ms between two scrapes.
 async fn scrapes(address: SocketAddr, gzip: bool) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     loop {
@@ -99,7 +100,7 @@ async fn scrapes(address: SocketAddr, gzip: bool) {
     }
 }
 
-/// Begins requests and never ends them; asks for pages and does not read them; comes and goes at once.
+/// Sends unfinished requests, requests pages without reading them, and sends no HTTP at all.
 async fn bad_manners(address: SocketAddr) {
     let mut ticks = interval(Duration::from_millis(200));
     let mut open = Vec::new();
@@ -118,7 +119,7 @@ async fn bad_manners(address: SocketAddr) {
         let _ = stream.write_all(text).await;
         let _ = timeout(Duration::from_millis(5), stream.read(&mut [0; 64])).await;
         open.push(stream);
-        // As many at a time, always.
+        // The number of open connections stays constant.
         if open.len() > 30 {
             open.remove(0);
         }
@@ -135,20 +136,21 @@ async fn nothing_grows_while_everything_goes_wrong() {
         integration_connections: 120,
         ..Sizes::default()
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    // A listing that seems to have no end, and then has one, is as large as is allowed.
+    // If the fault ends in time, an endless listing grows up to this limit.
     let poll = "1s\n  max_connections: 1000";
-    let (_folder, mut daemon) = daemon_in_files(&rig, poll, &["--log.level=error", &flag]).await;
+    let (_folder, mut daemon) =
+        daemon_in_files(&harness, poll, &["--log.level=error", &flag]).await;
     let (process, address) = (daemon.id(), daemon.address);
     let _clients = [
         AbortOnDropHandle::new(tokio::spawn(scrapes(address, true))),
         AbortOnDropHandle::new(tokio::spawn(scrapes(address, false))),
         AbortOnDropHandle::new(tokio::spawn(bad_manners(address))),
     ];
-    let simulator = rig.simulator.clone();
+    let simulator = harness.simulator.clone();
     let _faults = AbortOnDropHandle::new(tokio::spawn(async move {
         for kind in FAULTS.iter().cycle() {
             simulator.fail(Fault {
@@ -174,7 +176,7 @@ async fn nothing_grows_while_everything_goes_wrong() {
     assert!(succeeded > 30.0 && failed > 30.0);
     let most = before.resident_kib + (before.resident_kib / 20).max(2048);
     assert!(after.resident_kib <= most, "{before:?}, {after:?}");
-    // What clients have open differs from one moment to the next.
+    // The number of open connections fluctuates.
     assert!(
         after.descriptors <= before.descriptors + 10,
         "{before:?}, {after:?}"

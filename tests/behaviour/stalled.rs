@@ -1,4 +1,4 @@
-//! Files that hang, pipes that nobody reads, readers that go away: each costs what needs it, and nothing else.
+//! Files that hang, pipes that are not read, and closed pipes affect only what needs them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,9 +12,9 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::daemon::{
     Daemon, answer_when, configured_in_files, daemon_in, exporter, free_port, get, page_when,
 };
-use crate::rig::Rig;
+use crate::harness::Harness;
 
-/// Puts a FIFO that nobody writes to in the place of a file: whoever opens it waits.
+/// Replaces a file by a FIFO without a writer, which blocks every open for reading.
 fn hang(path: &Path) {
     let _ = fs::remove_file(path);
     mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -31,9 +31,9 @@ async fn reload(address: SocketAddr) -> (u16, String) {
     (answer.status().into(), answer.text().await.unwrap())
 }
 
-/// The file of the token of this integration.
-fn token_file(folder: &Path, rig: &Rig, integration: &str) -> std::path::PathBuf {
-    let token = rig.simulator.change(|world| {
+/// Returns the file that holds the token of this integration.
+fn token_file(folder: &Path, harness: &Harness, integration: &str) -> std::path::PathBuf {
+    let token = harness.simulator.change(|world| {
         let mut all = world.integrations.iter();
         all.find(|one| one.name == integration)
             .unwrap()
@@ -58,11 +58,13 @@ fn up(page: &str, is: bool) -> bool {
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_loses_lines_and_holds_up_nothing() {
-    let rig = Rig::start(Sizes::default(), "  interval: 1h\n").await;
-    rig.simulator.fail(Fault::new(Kind::InternalServerError));
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), "  interval: 1h\n").await;
+    harness
+        .simulator
+        .fail(Fault::new(Kind::InternalServerError));
+    let folder = configured_in_files(&harness, "1s");
     let mut daemon = daemon_in(folder.path(), &["--web.enable-lifecycle"]).await;
-    // A line for each of them at each reload.
+    // Each reload logs one line per configuration error.
     let problems: Vec<_> = (0..90).map(|n| format!("no_key_{n}: 1\n")).collect();
     let problems = problems.concat();
     fs::write(folder.path().join("config.yaml"), problems).unwrap();
@@ -75,8 +77,8 @@ async fn a_log_that_nobody_reads_loses_lines_and_holds_up_nothing() {
         assert_eq!(reload(daemon.address).await.0, 500);
     }
     assert!(get(daemon.address, "/-/healthy").await.contains("healthy"));
-    let asked = rig.simulator.requests("connections_all");
-    while rig.simulator.requests("connections_all") == asked {
+    let asked = harness.simulator.requests("connections_all");
+    while harness.simulator.requests("connections_all") == asked {
         tokio::task::yield_now().await;
     }
     daemon.signal("TERM");
@@ -86,11 +88,11 @@ async fn a_log_that_nobody_reads_loses_lines_and_holds_up_nothing() {
 
 #[tokio::test]
 async fn while_a_secret_hangs_the_value_read_last_serves_until_it_is_refused() {
-    let rig = Rig::start(Sizes::default(), "  interval: 1h\n").await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), "  interval: 1h\n").await;
+    let folder = configured_in_files(&harness, "1s");
     let mut daemon = daemon_in(folder.path(), &["--web.enable-lifecycle"]).await;
     page_when(daemon.address, |page| up(page, true)).await;
-    let file = token_file(folder.path(), &rig, "acme_slack");
+    let file = token_file(folder.path(), &harness, "acme_slack");
     let token = fs::read_to_string(&file).unwrap();
     hang(&file);
     let successes = |page: &str| {
@@ -98,12 +100,12 @@ async fn while_a_secret_hangs_the_value_read_last_serves_until_it_is_refused() {
         let (_, rest) = page.split_once(&start).unwrap();
         rest.lines().next().unwrap().parse::<f64>().unwrap()
     };
-    // More than the one that may have read the file before.
+    // More than the one poll that may have read the file before.
     let before = successes(&get(daemon.address, "/metrics").await);
     page_when(daemon.address, |page| successes(page) > before + 2.0).await;
-    // A reload that finds it so goes on, too.
+    // A reload while the file hangs succeeds too.
     assert_eq!(reload(daemon.address).await.0, 200);
-    rig.simulator.fail(Fault {
+    harness.simulator.fail(Fault {
         target: Some("acme_slack".to_owned()),
         ..Fault::new(Kind::RevokedToken)
     });
@@ -114,7 +116,7 @@ async fn while_a_secret_hangs_the_value_read_last_serves_until_it_is_refused() {
         file.display()
     );
     answer_when(daemon.address, "/", |page| page.contains(&told)).await;
-    rig.simulator.heal();
+    harness.simulator.heal();
     mend(&file, &token);
     page_when(daemon.address, |page| up(page, true)).await;
     daemon.signal("TERM");
@@ -132,9 +134,9 @@ async fn while_a_secret_hangs_the_value_read_last_serves_until_it_is_refused() {
 
 #[tokio::test]
 async fn a_daemon_starts_while_a_secret_hangs_and_that_target_fails_until_it_can_be_read() {
-    let rig = Rig::start(Sizes::default(), "  interval: 1h\n").await;
-    let folder = configured_in_files(&rig, "1s");
-    let file = token_file(folder.path(), &rig, "acme_slack");
+    let harness = Harness::start(Sizes::default(), "  interval: 1h\n").await;
+    let folder = configured_in_files(&harness, "1s");
+    let file = token_file(folder.path(), &harness, "acme_slack");
     let token = fs::read_to_string(&file).unwrap();
     hang(&file);
     let daemon = daemon_in(folder.path(), &[]).await;
@@ -150,8 +152,8 @@ async fn a_daemon_starts_while_a_secret_hangs_and_that_target_fails_until_it_can
 
 #[tokio::test]
 async fn a_reload_gives_up_a_file_that_hangs_and_the_next_one_does_not_wait_for_it() {
-    let rig = Rig::start(Sizes::default(), "  interval: 1h\n").await;
-    let folder = configured_in_files(&rig, "1h");
+    let harness = Harness::start(Sizes::default(), "  interval: 1h\n").await;
+    let folder = configured_in_files(&harness, "1h");
     let daemon = daemon_in(folder.path(), &["--web.enable-lifecycle"]).await;
     let file = folder.path().join("config.yaml");
     let text = fs::read_to_string(&file).unwrap();
@@ -164,7 +166,7 @@ async fn a_reload_gives_up_a_file_that_hangs_and_the_next_one_does_not_wait_for_
     assert_eq!(status, 200, "{answer}");
 }
 
-/// What `--config.check` says with this file in the place of one that it reads; the text holds `FIFO` for its name.
+/// Returns a `--config.check` command on these configurations; the text `FIFO` makes a file hang.
 fn checked(folder: &Path, name: &str, config: &str, web: Option<&str>) -> Command {
     let write = |kind: &str, text: &str| {
         let file = folder.join(format!("{name}-{kind}.yaml"));
@@ -279,7 +281,7 @@ fn a_daemon_whose_configuration_hangs_ends_by_a_signal_or_after_five_seconds() {
     assert_eq!(said, told);
 }
 
-/// The writing end of a pipe whose reader has gone.
+/// Returns the write end of a pipe whose read end is closed.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -333,7 +335,7 @@ fn a_failed_start_ends_though_nobody_reads_why() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
     let (_reader, mut writer) = std::io::pipe().unwrap();
-    // As full as it gets.
+    // Fill the pipe completely.
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     while std::io::Write::write(&mut writer, &[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
@@ -361,7 +363,7 @@ fn an_abort_leaves_no_core_dump_unless_a_flag_asks_for_it() {
         let mut daemon = Daemon::start(&mut command, address);
         daemon.signal("ABRT");
         let (status, _, _) = daemon.end();
-        // With the flag it depends on the machine.
+        // With the flag, the machine's settings decide whether a core is dumped.
         assert!(flag.is_some() || !status.core_dumped());
     }
 }

@@ -1,4 +1,4 @@
-//! The real process on disks that are slow or hang, and with few descriptors: it serves, and it ends.
+//! The real process serves and exits on disks that are slow or hang, and with few descriptors.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,16 +14,18 @@ use crate::daemon::{
     Daemon, answer_when, configured_in_files, daemon_in_files, exporter, free_port, get, page_when,
     ready,
 };
+use crate::harness::{Harness, ONCE, Page};
 use crate::restarts::{files, files_when};
-use crate::rig::{ONCE, Page, Rig};
 
-/// How many targets a simulator of the default sizes has: three integrations, and four of five entities.
+/// Number of targets of the default simulator: three integrations, and four of five entities.
 const TARGETS: f64 = 7.0;
 
-/// Far more than the 5 s in which it ends, and far less than a disk would take that is waited for.
+/// Maximum duration of a shutdown.
+///
+/// Far above the 5 s that a shutdown takes, and far below a shutdown that waits for the disk.
 const ENDS: Duration = Duration::from_secs(15);
 
-/// A disk that can be made to hang.
+/// Slow disk that can be made to hang.
 struct Disk {
     folder: tempfile::TempDir,
     sync: Duration,
@@ -63,7 +65,7 @@ impl Disk {
         fs::remove_file(self.hangs()).unwrap();
     }
 
-    /// A daemon on this configuration and with its state on this disk, once it listens.
+    /// Starts a daemon with its state on this disk, and waits until it listens.
     async fn daemon(&self, config: &Path) -> Daemon {
         let port = free_port();
         let mut command = exporter(&["--web.enable-lifecycle", "--config.file"]);
@@ -85,7 +87,7 @@ async fn listening(mut command: Command, port: u16) -> Daemon {
     tokio::task::spawn_blocking(start).await.unwrap()
 }
 
-/// Tells it to end, and gives what it logged.
+/// Stops the daemon with SIGTERM, and returns its log.
 async fn ends(mut daemon: Daemon) -> String {
     let begun = Instant::now();
     daemon.signal("TERM");
@@ -113,7 +115,7 @@ async fn all_up(address: SocketAddr, targets: f64) -> Page {
     Page(page_when(address, up).await)
 }
 
-/// A configuration of so many accounts at an address where nobody answers, which are not polled soon.
+/// Writes a configuration of this many accounts at a closed port, with first polls within an hour.
 fn many(folder: &Path, accounts: usize) -> PathBuf {
     let mut text = "poll:\n  interval: 1h\n  first_poll_within: 1h\nzis:\n".to_owned();
     for n in 0..accounts {
@@ -131,7 +133,7 @@ fn many(folder: &Path, accounts: usize) -> PathBuf {
 
 #[tokio::test]
 async fn thousands_of_accounts_come_up_beside_what_is_served_however_slow_the_disk_is() {
-    // A tenth of a second for each account, on one thread: four minutes.
+    // A tenth of a second for each account would be four minutes on one thread.
     let disk = Disk::new(Duration::from_millis(33));
     let config = many(disk.folder.path(), 2500);
     let daemon = disk.daemon(&config).await;
@@ -141,7 +143,7 @@ async fn thousands_of_accounts_come_up_beside_what_is_served_however_slow_the_di
     let of_accounts = |answer: &str| answer.matches("__param_account").count();
     let listed = answer_when(daemon.address, "/sd", |answer| of_accounts(answer) > 0).await;
     assert_eq!(of_accounts(&listed), 2500, "all or none of them");
-    // In the middle of the writing.
+    // The daemon is still writing.
     files_when(&disk.state(), |files| files.len() > 20).await;
     healthy(daemon.address).await;
     ends(daemon).await;
@@ -169,8 +171,8 @@ async fn without_a_state_folder_thousands_of_accounts_do_not_hold_up_what_is_ser
 
 #[tokio::test]
 async fn a_disk_that_hangs_at_the_start_is_done_without_and_used_once_it_is_back() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&harness, "1s");
     let disk = Disk::new(Duration::ZERO);
     disk.hang();
     let config = folder.path().join("config.yaml");
@@ -197,16 +199,16 @@ async fn a_disk_that_hangs_at_the_start_is_done_without_and_used_once_it_is_back
 
 #[tokio::test]
 async fn sigterm_ends_it_whatever_the_disk_hangs_in() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&harness, "1s");
     let disk = Disk::new(Duration::ZERO);
     let config = folder.path().join("config.yaml");
-    // In its last writes.
+    // The disk hangs in the last writes.
     let daemon = disk.daemon(&config).await;
     all_up(daemon.address, TARGETS).await;
     disk.hang();
     ends(daemon).await;
-    // In opening the folder.
+    // The disk hangs while the state directory is opened.
     let daemon = disk.daemon(&config).await;
     healthy(daemon.address).await;
     ends(daemon).await;
@@ -214,8 +216,8 @@ async fn sigterm_ends_it_whatever_the_disk_hangs_in() {
 
 #[tokio::test]
 async fn a_reload_that_begins_accounts_does_not_wait_for_a_disk_that_hangs() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&harness, "1s");
     let config = folder.path().join("config.yaml");
     let whole = fs::read_to_string(&config).unwrap();
     let (without, _) = whole.split_once("zis:").unwrap();
@@ -237,11 +239,11 @@ async fn a_reload_that_begins_accounts_does_not_wait_for_a_disk_that_hangs() {
 
 #[tokio::test]
 async fn what_is_no_file_in_the_place_of_one_holds_up_nobody() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
     all_up(daemon.address, TARGETS).await;
     ends(daemon).await;
     let kept = files(state.path());
@@ -267,12 +269,12 @@ async fn what_is_no_file_in_the_place_of_one_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("state");
     let flag = format!("--state.dir={}", path.display());
-    let (folder, first) = daemon_in_files(&rig, "1s", &[&flag]).await;
+    let (folder, first) = daemon_in_files(&harness, "1s", &[&flag]).await;
     all_up(first.address, TARGETS).await;
     let failures = |page: &str| {
         let page = Page(page.to_owned());
@@ -280,7 +282,7 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     };
     files_when(&path, |files| files.len() > 2).await;
     fs::remove_dir_all(&path).ok();
-    // It is made anew, with its lock.
+    // The daemon creates the directory again, and locks it.
     page_when(first.address, |page| failures(page) > 0.0).await;
     files_when(&path, |files| {
         files.len() > 2 && files.contains(&path.join("lock"))
@@ -292,7 +294,7 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("another process uses this folder"), "{said}");
 
-    // Another process is there before it.
+    // Another process creates and locks the directory first.
     first.signal("STOP");
     fs::remove_dir_all(&path).unwrap();
     let second = crate::daemon::daemon_in(folder.path(), &[&flag]).await;
@@ -311,13 +313,13 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
 
 #[tokio::test]
 async fn a_link_in_the_state_folder_leads_nowhere() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
     let (state, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     symlink(elsewhere.path(), state.path().join("zis.acme")).unwrap();
     fs::set_permissions(state.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let flag = format!("--state.dir={}", state.path().display());
-    let (_folder, daemon) = daemon_in_files(&rig, "1h", &[&flag]).await;
+    let (_folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
     let page = all_up(daemon.address, TARGETS).await;
     assert!(page.value(&["state_write_failures_total"]).unwrap() > 0.0);
     let logged = ends(daemon).await;
@@ -331,9 +333,9 @@ async fn a_link_in_the_state_folder_leads_nowhere() {
 
 #[tokio::test]
 async fn idle_clients_leave_descriptors_for_polls_and_for_the_state_folder() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    rig.ready().await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let folder = configured_in_files(&harness, "1s");
     for descriptors in [24, 64] {
         let state = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -353,9 +355,9 @@ async fn idle_clients_leave_descriptors_for_polls_and_for_the_state_folder() {
         let daemon = listening(command, port).await;
         let idle = (0..80).map(|_| TcpStream::connect(daemon.address).unwrap());
         let idle: Vec<_> = idle.collect();
-        let asked = rig.simulator.requests("connections_all");
+        let asked = harness.simulator.requests("connections_all");
         let deadline = Instant::now() + Duration::from_secs(30);
-        while rig.simulator.requests("connections_all") < asked + 6 {
+        while harness.simulator.requests("connections_all") < asked + 6 {
             assert!(Instant::now() < deadline, "it does not poll");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -379,8 +381,8 @@ async fn idle_clients_leave_descriptors_for_polls_and_for_the_state_folder() {
 
 #[tokio::test]
 async fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
-    let rig = Rig::start(Sizes::default(), ONCE).await;
-    let folder = configured_in_files(&rig, "1h");
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let folder = configured_in_files(&harness, "1h");
     let port = free_port();
     let mut command = Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_connections-exporter");

@@ -1,4 +1,4 @@
-//! The status page: what it says, and what it lets nobody do.
+//! The status page: its contents, and attacks through it that must fail.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
 use crate::daemon::{configured_in_files, daemon_in, get, page_when};
-use crate::rig::{OFTEN, ONCE, PATIENCE, Rig, serve_text};
+use crate::harness::{Harness, OFTEN, ONCE, PATIENCE, serve_text};
 
 const FEW: Sizes = Sizes {
     entities: 2,
@@ -19,19 +19,19 @@ const FEW: Sizes = Sizes {
     integration_connections: 10,
 };
 
-async fn rig(faults: &[&str]) -> Rig {
+async fn harness(faults: &[&str]) -> Harness {
     let world = World::new(FEW, 1, Timestamp::now());
     let faults = faults.iter().map(|fault| fault.parse().unwrap());
-    let rig = Rig::start_failing(world, faults.collect(), ONCE).await;
-    rig.ready().await;
-    rig
+    let harness = Harness::start_failing(world, faults.collect(), ONCE).await;
+    harness.ready().await;
+    harness
 }
 
-async fn html(rig: &Rig) -> String {
-    get(rig.address, "/").await
+async fn html(harness: &Harness) -> String {
+    get(harness.address, "/").await
 }
 
-/// The first page at this address of which this is true.
+/// Waits for a status page at this address that satisfies `what`.
 async fn html_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -47,13 +47,13 @@ async fn html_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// The rows of this table.
+/// Returns the rows of this table.
 fn rows<'a>(html: &'a str, table: &str) -> &'a str {
     let body = &html[html.find(&format!("id=\"{table}-rows\"")).unwrap()..];
     &body[..body.find("</tbody>").unwrap()]
 }
 
-/// The text of the row that begins with a heading of this text, in this table.
+/// Returns the text of the row of this table whose heading is `heading`.
 fn row(html: &str, table: &str, heading: &str) -> String {
     let body = rows(html, table);
     let mut rows = body.split("<tr").skip(1);
@@ -63,7 +63,7 @@ fn row(html: &str, table: &str, heading: &str) -> String {
     text(&format!("<tr{row}"))
 }
 
-/// What is left of HTML without its tags, each a space.
+/// Returns the text of HTML, with a space in place of each tag.
 fn text(html: &str) -> String {
     let parts = html
         .split('<')
@@ -74,8 +74,8 @@ fn text(html: &str) -> String {
 
 #[tokio::test]
 async fn it_says_of_each_target_how_it_is_and_what_to_do() {
-    let rig = rig(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
-    let html = html(&rig).await;
+    let harness = harness(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
+    let html = html(&harness).await;
     let page = text(&html);
     assert!(page.contains("4 targets: 3 up , 1 failing"), "{page}");
     let failing = row(&html, "targets", "acme_shopify");
@@ -91,7 +91,7 @@ async fn it_says_of_each_target_how_it_is_and_what_to_do() {
     let known =
         "up acme_slack zis acme 10 4 oauth, 2 api_key, 2 basic_auth, 2 bearer_token 1 missing ";
     assert!(up.starts_with(known), "{up}");
-    // The age of the listing, and the next poll an hour after the last.
+    // The row ends with the time until the next poll, an hour after the last.
     let soon = ["in 1 h", "in 59 min", "in 58 min", "in 57 min"];
     assert!(soon.iter().any(|soon| up.ends_with(soon)), "{up}");
     let up = row(&html, "targets", "Global");
@@ -114,18 +114,22 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
     let fails: Fault = "kind=500&endpoint=connections_all".parse().unwrap();
     let hang = "kind=hang&endpoint=connections_all".parse().unwrap();
     let world = || World::new(sizes, 1, Timestamp::now());
-    let rig = Rig::start_failing(world(), vec![hang], OFTEN).await;
-    html_when(rig.address, begins("not polled yet acme_slack zis acme")).await;
-    let rig = Rig::start_with(world(), OFTEN, ServerLimits::default()).await;
-    let up = html_when(rig.address, begins("up acme_slack")).await;
-    rig.simulator.fail(fails.clone());
-    let failing = html_when(rig.address, begins("failing since")).await;
-    // Where a listing may be kept for so short a time only, failing may pass unseen.
+    let harness = Harness::start_failing(world(), vec![hang], OFTEN).await;
+    html_when(
+        harness.address,
+        begins("not polled yet acme_slack zis acme"),
+    )
+    .await;
+    let harness = Harness::start_with(world(), OFTEN, ServerLimits::default()).await;
+    let up = html_when(harness.address, begins("up acme_slack")).await;
+    harness.simulator.fail(fails.clone());
+    let failing = html_when(harness.address, begins("failing since")).await;
+    // Another harness, because with this short `stale_after` the state "failing" could be missed.
     let brief = OFTEN.replace("stale_after: 1h", "stale_after: 3s");
-    let rig = Rig::start_with(world(), &brief, ServerLimits::default()).await;
-    html_when(rig.address, begins("up acme_slack")).await;
-    rig.simulator.fail(fails);
-    let stale = html_when(rig.address, begins("stale failing since")).await;
+    let harness = Harness::start_with(world(), &brief, ServerLimits::default()).await;
+    html_when(harness.address, begins("up acme_slack")).await;
+    harness.simulator.fail(fails);
+    let stale = html_when(harness.address, begins("stale failing since")).await;
     for (html, listed) in [(up, true), (failing, true), (stale, false)] {
         let row = row(&html, "targets", "acme_slack");
         assert_eq!(row.contains(" 10 4 oauth"), listed, "{row}");
@@ -140,9 +144,9 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     world.tenant.connections.truncate(1);
     "Disconnected".clone_into(&mut world.tenant.connections[0].status);
     let edge = world.tenant.connections[0].id.clone();
-    let rig = Rig::start_with(world, ONCE, ServerLimits::default()).await;
-    rig.ready().await;
-    let html = html(&rig).await;
+    let harness = Harness::start_with(world, ONCE, ServerLimits::default()).await;
+    harness.ready().await;
+    let html = html(&harness).await;
     assert!(text(&html).contains("1 expected connection missing, 1 connection not connected"));
     assert_eq!(
         row(&html, "worries", "zendesk"),
@@ -190,18 +194,22 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
 
 #[tokio::test]
 async fn it_says_what_each_account_may_ask_and_that_it_is_paused() {
-    let rig = Rig::start_limited(FEW, 500, ONCE).await;
-    rig.ready().await;
-    let page = html(&rig).await;
+    let harness = Harness::start_limited(FEW, 500, ONCE).await;
+    harness.ready().await;
+    let page = html(&harness).await;
     let account = row(&page, "accounts", "acme");
     let budget = "acme zis 2 60,000/min 0 % none 498 of 500 left window of 60 s, whole in ";
     assert!(account.starts_with(budget), "{account}");
 
     let slow = "kind=429&endpoint=connections_all&retry_after=600";
     let world = World::new(FEW, 1, Timestamp::now());
-    let rig = Rig::start_failing(world, vec![slow.parse().unwrap()], ONCE).await;
+    let harness = Harness::start_failing(world, vec![slow.parse().unwrap()], ONCE).await;
     let paused = |html: &str| row(html, "accounts", "acme").contains("paused ends in ");
-    let account = row(&html_when(rig.address, paused).await, "accounts", "acme");
+    let account = row(
+        &html_when(harness.address, paused).await,
+        "accounts",
+        "acme",
+    );
     assert!(account.contains("30,000/min, after a 429"), "{account}");
 }
 
@@ -226,8 +234,8 @@ async fn an_account_whose_targets_were_never_listed_says_so() {
 
 #[tokio::test]
 async fn it_names_the_configuration_file_and_the_size_of_the_last_page() {
-    let rig = Rig::start(FEW, ONCE).await;
-    let folder = configured_in_files(&rig, "1s");
+    let harness = Harness::start(FEW, ONCE).await;
+    let folder = configured_in_files(&harness, "1s");
     let daemon = daemon_in(folder.path(), &[]).await;
     let page = text(&get(daemon.address, "/").await);
     assert!(page.contains("Metrics page not served whole yet"), "{page}");
@@ -247,8 +255,8 @@ async fn it_names_the_configuration_file_and_the_size_of_the_last_page() {
 
 #[tokio::test]
 async fn after_a_restart_listings_are_called_restored_and_failures_began_when_they_did() {
-    let rig = rig(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
-    let folder = configured_in_files(&rig, "1h");
+    let harness = harness(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
+    let folder = configured_in_files(&harness, "1h");
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
     let arguments = ["--state.dir", state.to_str().unwrap()];
@@ -282,9 +290,9 @@ async fn names_are_text_whatever_they_look_like() {
     world.integrations[0].connections[0].name = "<script>alert(1)</script>".to_owned();
     world.integrations[0].connections[2].name = "\u{202e}\u{1b}[31m".to_owned();
     world.tenant.entities[0].name = "</td><img src=x onerror='alert(1)'>".to_owned();
-    let rig = Rig::start_with(world, ONCE, ServerLimits::default()).await;
-    rig.ready().await;
-    let html = html(&rig).await;
+    let harness = Harness::start_with(world, ONCE, ServerLimits::default()).await;
+    harness.ready().await;
+    let html = html(&harness).await;
     assert_eq!(html.matches("<script").count(), 1, "the page's own");
     for never in ["<img", "alert(1)'", "\u{202e}", "\u{1b}"] {
         assert!(!html.contains(never), "{never:?}");
@@ -299,8 +307,8 @@ async fn names_are_text_whatever_they_look_like() {
 
 #[tokio::test]
 async fn its_headers_allow_its_own_style_and_script_and_nothing_else() {
-    let rig = rig(&[]).await;
-    let answer = rig.get("/").await;
+    let harness = harness(&[]).await;
+    let answer = harness.get("/").await;
     let header = |headers: &HeaderMap, name: &str| headers[name].to_str().unwrap().to_owned();
     let policy = header(answer.headers(), "content-security-policy");
     let directives: Vec<_> = policy.split("; ").collect();
@@ -327,13 +335,13 @@ async fn its_headers_allow_its_own_style_and_script_and_nothing_else() {
 
 #[tokio::test]
 async fn with_gzip_it_is_the_same_page_and_a_head_has_its_headers() {
-    let rig = rig(&[]).await;
+    let harness = harness(&[]).await;
     let client = reqwest::Client::builder()
         .no_proxy()
         .no_gzip()
         .build()
         .unwrap();
-    let url = format!("http://{}/", rig.address);
+    let url = format!("http://{}/", harness.address);
     let gzip = client
         .get(&url)
         .header("accept-encoding", "gzip")
@@ -368,10 +376,10 @@ async fn of_very_many_tokens_the_nearest_to_their_end_are_shown_and_the_rest_cou
         integration_connections: 2000,
         ..FEW
     };
-    let rig = Rig::start(sizes, ONCE).await;
-    rig.ready().await;
-    let page = html(&rig).await;
-    let all = rig
+    let harness = Harness::start(sizes, ONCE).await;
+    harness.ready().await;
+    let page = html(&harness).await;
+    let all = harness
         .page()
         .await
         .samples(&["token_expires_in_seconds{"])

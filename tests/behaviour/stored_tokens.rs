@@ -1,5 +1,5 @@
-//! ZIS with a token for each integration: it is read at each use, belongs to one, and when it ends is asked once, beside
-//! the listings.
+//! ZIS with a configured token for each integration. Its file is read at each use, and a background
+//! job requests its expiry once.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::daemon::{configured_in_files, daemon_in, daemon_in_files, get, page_when};
 use crate::faults::all_fail;
-use crate::rig::{OFTEN, ONCE, Page, Rig};
+use crate::harness::{Harness, OFTEN, ONCE, Page};
 
 const SIZES: Sizes = Sizes {
     entities: 0,
@@ -26,11 +26,12 @@ fn in_hours(hours: i64) -> Timestamp {
 
 #[tokio::test]
 async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_renews() {
-    let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+    let harness = Harness::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
     let at = in_hours(20);
-    rig.simulator
+    harness
+        .simulator
         .change(|world| world.integrations[0].token_expires_at = Some(at));
-    let folder = configured_in_files(&rig, "1s");
+    let folder = configured_in_files(&harness, "1s");
     let daemon = daemon_in(folder.path(), &[]).await;
     let shown = format!(
         "credential=\"acme_slack\",system=\"zis\"}} {}\n",
@@ -38,22 +39,22 @@ async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_re
     );
     let page = page_when(daemon.address, |page| page.contains(&shown)).await;
     assert!(page.contains("connections_exporter_credential_renewable{account=\"acme\",credential=\"acme_slack\",system=\"zis\"} 0\n"));
-    // The other has no date.
+    // The other token has no expiry.
     page_when(daemon.address, |_| {
-        rig.simulator.requests("current_token") == 2
+        harness.simulator.requests("current_token") == 2
     })
     .await;
-    let before = rig.simulator.requests("connections_all");
+    let before = harness.simulator.requests("connections_all");
     let page = page_when(daemon.address, |_| {
-        rig.simulator.requests("connections_all") >= before + 4
+        harness.simulator.requests("connections_all") >= before + 4
     })
     .await;
     assert_eq!(page.matches(EXPIRY).count(), 1);
-    assert_eq!(rig.simulator.requests("current_token"), 2);
+    assert_eq!(harness.simulator.requests("current_token"), 2);
 
-    // Another token is another end.
+    // A new token has another expiry.
     let at = in_hours(40);
-    rig.simulator.change(|world| {
+    harness.simulator.change(|world| {
         world.integrations[0].token = "rotated".to_owned();
         world.integrations[0].token_expires_at = Some(at);
     });
@@ -63,7 +64,7 @@ async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_re
         at.as_second()
     );
     page_when(daemon.address, |page| page.contains(&shown)).await;
-    assert_eq!(rig.simulator.requests("current_token"), 3);
+    assert_eq!(harness.simulator.requests("current_token"), 3);
 }
 
 #[tokio::test]
@@ -76,23 +77,23 @@ async fn a_token_that_may_not_ask_for_its_end_lists_all_the_same() {
         (Kind::Refuse, 2..=2),
         (Kind::Html, 2..=2),
         (Kind::RevokedToken, 2..=2),
-        // What may pass is asked again, after twice the time before.
+        // A temporary failure is retried with exponential back-off.
         (Kind::InternalServerError, 4..=8),
     ] {
-        let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
-        rig.simulator.fail(fault(kind));
-        let folder = configured_in_files(&rig, "1s");
+        let harness = Harness::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+        harness.simulator.fail(fault(kind));
+        let folder = configured_in_files(&harness, "1s");
         let mut daemon = daemon_in(folder.path(), &[]).await;
-        // The question is beside the listings: wait for both.
+        // The background job runs in parallel to the listings, so wait for both.
         let page = page_when(daemon.address, |_| {
-            rig.simulator.requests("connections_all") >= 8
-                && rig.simulator.requests("current_token") >= *asked.start()
+            harness.simulator.requests("connections_all") >= 8
+                && harness.simulator.requests("current_token") >= *asked.start()
         })
         .await;
         assert!(!page.contains(EXPIRY), "{kind:?}");
         assert!(!page.contains("outcome=\"failure\",system=\"zis\",target=\"acme_slack\"} 1"));
         assert!(!page.contains("target_failing{"), "{kind:?}:\n{page}");
-        let requests = rig.simulator.requests("current_token");
+        let requests = harness.simulator.requests("current_token");
         assert!(asked.contains(&requests), "{kind:?}: {requests}");
         daemon.signal("TERM");
         let (_, _, log) = daemon.end();
@@ -102,26 +103,27 @@ async fn a_token_that_may_not_ask_for_its_end_lists_all_the_same() {
 
 #[tokio::test]
 async fn while_the_question_hangs_listings_are_published_as_ever() {
-    let rig = Rig::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
-    rig.simulator
+    let harness = Harness::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+    harness
+        .simulator
         .fail("kind=hang&endpoint=current_token".parse().unwrap());
-    let folder = configured_in_files(&rig, "1s");
+    let folder = configured_in_files(&harness, "1s");
     let daemon = daemon_in(folder.path(), &[]).await;
     page_when(daemon.address, |_| {
-        rig.simulator.requests("current_token") == 1
+        harness.simulator.requests("current_token") == 1
     })
     .await;
-    let listed = rig.simulator.requests("connections_all");
+    let listed = harness.simulator.requests("connections_all");
     let polls = |page: &str| Page(page.to_owned()).sum(&["polls_total{", "zis", "success"]);
     let before = polls(&get(daemon.address, "/metrics").await);
-    // The question has 30 seconds.
+    // The request of the background job has a timeout of 30 seconds.
     let page = page_when(daemon.address, |page| polls(page) >= before + 12.0).await;
-    assert!(rig.simulator.requests("connections_all") >= listed + 12);
+    assert!(harness.simulator.requests("connections_all") >= listed + 12);
     let page = Page(page);
     assert_eq!(page.samples(&["saas_connection_info{", "zis"]).len(), 10);
     assert_eq!(page.sum(&["polls_total{", "zis", "failure"]), 0.0);
     assert_eq!(
-        rig.simulator.requests("current_token"),
+        harness.simulator.requests("current_token"),
         1,
         "one question at a time"
     );
@@ -134,16 +136,16 @@ async fn a_minted_token_is_one_that_renews() {
         entity_connections: 1,
         ..SIZES
     };
-    let rig = Rig::start(world_with_tenant, OFTEN).await;
-    rig.ready().await;
-    let page = rig.page().await;
+    let harness = Harness::start(world_with_tenant, OFTEN).await;
+    harness.ready().await;
+    let page = harness.page().await;
     let renewable = ["credential_renewable{", "oauth_token"];
     assert_eq!(page.value(&renewable), Some(1.0));
 }
 
 #[tokio::test]
 async fn a_secret_file_that_changes_is_used_without_a_restart() {
-    let rig = Rig::start(
+    let harness = Harness::start(
         Sizes {
             entities: 0,
             integrations: 1,
@@ -152,14 +154,15 @@ async fn a_secret_file_that_changes_is_used_without_a_restart() {
         ONCE,
     )
     .await;
-    let (folder, daemon) = daemon_in_files(&rig, "1s", &[]).await;
+    let (folder, daemon) = daemon_in_files(&harness, "1s", &[]).await;
     let up = async |value: &str| {
         let line =
             format!("target_up{{system=\"zis\",account=\"acme\",target=\"acme_slack\"}} {value}");
         page_when(daemon.address, |page| page.contains(&line)).await;
     };
     up("1").await;
-    rig.simulator
+    harness
+        .simulator
         .change(|world| world.integrations[0].token = "rotated".to_owned());
     up("0").await;
     fs::write(folder.path().join("ZIS_TOKEN_0"), "rotated\n").unwrap();
@@ -175,15 +178,15 @@ async fn a_secret_file_that_changes_is_used_without_a_restart() {
 
 #[tokio::test]
 async fn a_token_of_another_integration_is_told_from_a_wrong_one() {
-    let rig = Rig::start(SIZES, OFTEN).await;
-    rig.ready().await;
-    rig.simulator.change(|world| {
+    let harness = Harness::start(SIZES, OFTEN).await;
+    harness.ready().await;
+    harness.simulator.change(|world| {
         let [a, b] = &mut world.integrations[..] else {
             panic!("two integrations")
         };
         std::mem::swap(&mut a.token, &mut b.token);
     });
-    let page = rig.page_when(|page| all_fail(page, "zis")).await;
+    let page = harness.page_when(|page| all_fail(page, "zis")).await;
     assert_eq!(
         page.samples(&["target_failing{", "integration_mismatch"])
             .len(),

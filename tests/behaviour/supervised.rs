@@ -1,4 +1,4 @@
-//! What a supervisor is told, over a real datagram socket, as systemd listens on it.
+//! Notifications to a service manager such as systemd, over a real datagram socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,9 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use crate::daemon::{Daemon, exporter, free_port};
-use crate::rig::PATIENCE;
+use crate::harness::PATIENCE;
 
-/// Listens as a supervisor does; each message must come within this.
+/// Binds the notification socket; each message must arrive within [`PATIENCE`].
 fn supervisor(folder: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
     let patience = Some(PATIENCE);
@@ -23,7 +23,7 @@ fn told(supervisor: &UnixDatagram) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The first thing that is told and is not that the process lives.
+/// Receives the next notification that is not a watchdog keep-alive.
 fn told_next(supervisor: &UnixDatagram) -> Vec<String> {
     loop {
         let message = told(supervisor);
@@ -33,7 +33,7 @@ fn told_next(supervisor: &UnixDatagram) -> Vec<String> {
     }
 }
 
-/// Starts the demo without waiting for it: when it serves is what the supervisor is told.
+/// Starts the demo without waiting for it, because READY=1 reports when it serves.
 fn demo(folder: &Path, watchdog: Option<&str>) -> Daemon {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut command = exporter(&["demo", "--web.listen-address", &address.to_string()]);
@@ -44,7 +44,7 @@ fn demo(folder: &Path, watchdog: Option<&str>) -> Daemon {
     Daemon::spawn(&mut command, address)
 }
 
-/// Asks once: who is told that it serves need not try again.
+/// Checks the health once, because READY=1 means that the daemon already serves.
 fn healthy(address: SocketAddr) -> bool {
     good(address, "/-/healthy")
 }
@@ -114,7 +114,7 @@ fn a_supervisor_that_is_gone_is_a_warning() {
         .arg(address.to_string())
         .env("NOTIFY_SOCKET", folder.path().join("nobody"));
     let mut daemon = Daemon::start(&mut command, address);
-    // Before its accounts have their places it tells nothing.
+    // The daemon sends no notification before its accounts are open.
     while !good(address, "/sd") {
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! `--web.config.file`, as those meet it who write it, and those who ask the server.
+//! `--web.config.file`: validation, and its effect on clients of the server.
 
 mod clients;
 mod discovery;

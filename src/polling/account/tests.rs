@@ -180,7 +180,7 @@ impl Source for Fake {
     }
 }
 
-struct Rig {
+struct Harness {
     inventory: Arc<Inventory>,
     source: Arc<Fake>,
     config: AccountConfig,
@@ -205,7 +205,7 @@ fn start(
     discovery: DiscoveryMode,
     within: Duration,
     prepare: impl FnOnce(&Fake),
-) -> Rig {
+) -> Harness {
     start_with_budget(1000, targets, discovery, within, prepare)
 }
 
@@ -215,7 +215,7 @@ fn start_with_budget(
     discovery: DiscoveryMode,
     within: Duration,
     prepare: impl FnOnce(&Fake),
-) -> Rig {
+) -> Harness {
     let source = Arc::new(Fake::default());
     prepare(&source);
     let clock = Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap());
@@ -240,7 +240,7 @@ fn start_on(
     within: Duration,
     source: Arc<Fake>,
     clock: Clock,
-) -> Rig {
+) -> Harness {
     let requests_per_minute = NonZeroU32::new(requests_per_minute).unwrap();
     let inventory = Arc::new(Inventory::new(
         ExporterMetrics::new(clock.now()),
@@ -283,7 +283,7 @@ fn start_on(
         Account::with_source(config.clone(), &poll, &inventory, source.clone(), parts);
     inventory.opening(0);
     let (changes, received) = mpsc::channel(1);
-    Rig {
+    Harness {
         inventory,
         source,
         config,
@@ -296,7 +296,7 @@ fn start_on(
     }
 }
 
-impl Rig {
+impl Harness {
     fn page(&self) -> String {
         let page = self.inventory.page(Encoding::Plain);
         String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
@@ -344,49 +344,49 @@ fn set(items: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for_ever() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a", "b"]),
     );
-    assert_eq!(rig.missing(), (1, 0), "nothing began yet");
+    assert_eq!(harness.missing(), (1, 0), "nothing began yet");
     sleep(MINUTE / 2).await;
-    assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
-    rig.source.fails();
+    assert_eq!(harness.value(&["saas_connection_expected{"]), Some(1.0));
+    harness.source.fails();
     sleep(MINUTE * 2).await;
-    assert_eq!(rig.value(&["saas_connections{"]), Some(2.0));
-    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
+    assert_eq!(harness.value(&["saas_connections{"]), Some(2.0));
+    assert_eq!(harness.value(&["target_up{"]), Some(0.0));
     assert_eq!(
-        rig.value(&["target_failing{", "reason=\"server_error\""]),
+        harness.value(&["target_failing{", "reason=\"server_error\""]),
         Some(1.0)
     );
-    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
-    let success = rig.value(&["last_success_timestamp"]);
+    assert_eq!(harness.value(&["target_consecutive_failures{"]), Some(2.0));
+    let success = harness.value(&["last_success_timestamp"]);
     sleep(MINUTE).await;
     assert_eq!(
-        rig.value(&["saas_connections{"]),
+        harness.value(&["saas_connections{"]),
         None,
         "older than stale_after"
     );
-    assert_eq!(rig.value(&["saas_connection_expected{"]), None);
-    assert_eq!(rig.value(&["last_success_timestamp"]), success);
+    assert_eq!(harness.value(&["saas_connection_expected{"]), None);
+    assert_eq!(harness.value(&["last_success_timestamp"]), success);
 
-    rig.source.lists(&["a"]);
+    harness.source.lists(&["a"]);
     sleep(MINUTE).await;
-    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
-    assert_eq!(rig.value(&["target_failing{"]), None);
+    assert_eq!(harness.value(&["saas_connections{"]), Some(1.0));
+    assert_eq!(harness.value(&["target_failing{"]), None);
     assert_eq!(
-        rig.value(&["changes_total{", "removed"]),
+        harness.value(&["changes_total{", "removed"]),
         Some(1.0),
         "seen over the failure"
     );
-    assert_eq!(rig.value(&["polls_total{", "failure"]), Some(3.0));
+    assert_eq!(harness.value(&["polls_total{", "failure"]), Some(3.0));
 }
 
 /// Returns the minutes, counted from the first poll, at which a target was polled.
-fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
-    let polls = rig.source.polls_of(id);
+fn minutes(harness: &Harness, id: &str) -> Vec<u64> {
+    let polls = harness.source.polls_of(id);
     polls
         .iter()
         .map(|at| (*at - polls[0]).as_secs() / 60)
@@ -395,7 +395,7 @@ fn minutes(rig: &Rig, id: &str) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
@@ -405,18 +405,19 @@ async fn after_a_refused_credential_a_target_waits_twice_as_long_each_time() {
     );
     sleep(MINUTE / 2).await;
     let start = jiff::Timestamp::from_second(1_767_323_045).unwrap();
-    let next = rig.value(&["next_poll_timestamp_seconds{"]).unwrap() - crate::clock::seconds(start);
+    let next =
+        harness.value(&["next_poll_timestamp_seconds{"]).unwrap() - crate::clock::seconds(start);
     assert!(
         (119.0..121.0).contains(&next),
         "the next poll is announced as it will be: in {next} s"
     );
     sleep(MINUTE * 200).await;
-    assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30, 62, 122, 182]);
+    assert_eq!(minutes(&harness, "1"), [0, 2, 6, 14, 30, 62, 122, 182]);
     // Another credential is tried at the next interval, and a success ends the back-off.
-    *rig.source.credential.lock().unwrap() = Some(1);
+    *harness.source.credential.lock().unwrap() = Some(1);
     sleep(MINUTE).await;
-    rig.source.lists(&["a"]);
-    *rig.source.credential.lock().unwrap() = Some(2);
+    harness.source.lists(&["a"]);
+    *harness.source.credential.lock().unwrap() = Some(2);
     sleep(MINUTE * 3).await;
-    assert_eq!(minutes(&rig, "1")[8..], [201, 202, 203, 204]);
+    assert_eq!(minutes(&harness, "1")[8..], [201, 202, 203, 204]);
 }

@@ -1,4 +1,4 @@
-//! Each panel shows what the simulator holds.
+//! Each panel shows the state of the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::{dashboards, list, panels, text};
 #[ignore = "needs prometheus: make test"]
 async fn every_panel_shows_what_the_simulator_holds() {
     let scene = Scene::play().await;
-    let held = scene.rig.simulator.change(|world| Held::of(world));
+    let held = scene.harness.simulator.change(|world| Held::of(world));
     numbers_are_those_of_the_simulator(&scene, &held).await;
     rows_are_those_of_the_simulator(&scene, held).await;
     every_query_has_an_answer(&scene).await;
@@ -65,7 +65,7 @@ async fn numbers_are_those_of_the_simulator(scene: &Scene, held: &Held) {
 }
 
 async fn rows_are_those_of_the_simulator(scene: &Scene, held: Held) {
-    // A row that went is shown as such.
+    // State 4 is "no longer listed".
     let with_gone = |edges: &BTreeMap<[String; 1], f64>| {
         let mut edges = edges.clone();
         edges.insert([scene.gone.clone()], 4.0);
@@ -122,14 +122,14 @@ async fn rows_are_those_of_the_simulator(scene: &Scene, held: Held) {
 }
 
 async fn without_the_exporter_nothing_is_called_well(scene: &Scene) {
-    scene.rig.shutdown.cancel();
+    scene.harness.shutdown.cancel();
     scene
         .shows(("overview", "Exporters down"), [], [([], 2.0)].into())
         .await;
     for (_, dashboard) in dashboards() {
         for panel in panels(&dashboard).filter(|panel| panel["type"] == "stat") {
             let expression = text(&list(panel, "targets")[0], "expr");
-            // What is counted over a time looks back at when there was one.
+            // Queries over a time range still see the samples from before the shutdown.
             if panel["title"] != "Exporters down" && !expression.contains("[$__") {
                 scene.until(expression, ALL, <[_]>::is_empty).await;
             }
@@ -137,7 +137,7 @@ async fn without_the_exporter_nothing_is_called_well(scene: &Scene) {
     }
 }
 
-/// In this scene there is something of everything.
+/// Asserts that every query returns samples, because the scene has a sample of every kind.
 async fn every_query_has_an_answer(scene: &Scene) {
     for (name, dashboard) in dashboards() {
         for panel in panels(&dashboard) {
@@ -154,7 +154,8 @@ async fn every_query_has_an_answer(scene: &Scene) {
                 if panel["type"] != "table" || panel["title"] == "Instances" {
                     continue;
                 }
-                // Rows are put together by their labels: one that is in none of the first query's would be a row of its own.
+                // Grafana joins the queries of a table by their labels. Labels that the first query
+                // lacks would become an additional row.
                 let rows: BTreeSet<_> = samples
                     .iter()
                     .map(|sample| sample["metric"].to_string())
@@ -175,7 +176,7 @@ async fn every_query_has_an_answer(scene: &Scene) {
     }
 }
 
-/// No panel shows anything of what is not chosen.
+/// Asserts that no panel shows a target that is not selected.
 async fn what_is_chosen_alone_is_shown(scene: &Scene) {
     let chosen = ["zis", "acme", "acme_billing"];
     for (name, dashboard) in dashboards() {

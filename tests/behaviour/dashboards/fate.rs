@@ -1,4 +1,5 @@
-//! What is said of a stored token after weeks, which no simulator waits for.
+//! Column "Judgement" of the panel "Stored tokens", on hand-written series of several weeks, which
+//! would take too long with the simulator.
 
 use std::fmt::Write as _;
 
@@ -7,8 +8,12 @@ use super::played::Played;
 #[test]
 #[ignore = "needs promtool: make test"]
 fn a_token_is_judged_by_what_was_seen_of_it_in_weeks_over_restarts_too() {
-    // By the hour, for 20 days: when it ends and since when it is seen, when it ended until which hour, the renewals counted by two processes of which the second
-    // took over after 18 days, and what is expected.
+    // Columns, for 20 days in steps of an hour:
+    // - name of the connection
+    // - expiry, and the hour in which the connection was first listed
+    // - expiry before a renewal, and the hour of that renewal
+    // - renewals counted by two processes, of which the second replaced the first after 18 days
+    // - expected judgement, by its number in the panel
     let soon = 20 * 86_400 + 3600;
     let mut played = Played::default();
     let mut expected = Vec::new();
@@ -35,7 +40,8 @@ fn a_token_is_judged_by_what_was_seen_of_it_in_weeks_over_restarts_too() {
             ["_x432", "_x18 0x10 1x18"],
             0,
         ),
-        // First seen with 31 hours ahead, as one of client_credentials that is renewed when next used.
+        // First listed 31 hours before the expiry, like a client_credentials token. Such a token is
+        // renewed when it is next used.
         ("short_lived", (soon, 450), None, ["_x432", "_x18 0x29"], 2),
         (
             "short_lived_and_past_for_a_day",
@@ -51,7 +57,7 @@ fn a_token_is_judged_by_what_was_seen_of_it_in_weeks_over_restarts_too() {
             ["0x162", "0x48"],
             7,
         ),
-        // First seen with 61 hours ahead.
+        // First listed 61 hours before the expiry.
         ("young", (soon, 420), None, ["_x420 0x12", "0x48"], 6),
         (
             "past_for_six_days",

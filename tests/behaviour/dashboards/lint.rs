@@ -1,7 +1,8 @@
-//! The rules of Grafana's dashboard-linter, as far as they make sense here, and our own.
+//! The rules of Grafana's dashboard-linter that apply here, and rules of this project.
 //!
-//! There is no variable for the job nor for the instance, which it asks for: accounts are named by the configuration, whatever scrapes them, and what
-//! several instances show is counted once.
+//! The linter requires variables for job and instance, which the dashboards do not have. Accounts
+//! are named in the configuration whichever job scrapes them, and panels count an account once even
+//! if several instances show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -125,7 +126,7 @@ fn panels_have_ids_of_their_own_and_fill_the_grid_without_overlap() {
     }
 }
 
-/// The labels of each metric, as its documentation has them.
+/// Returns the documented labels of each metric.
 fn labels() -> BTreeMap<String, String> {
     let text = read("docs/metrics.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -137,7 +138,7 @@ fn labels() -> BTreeMap<String, String> {
     rows.filter(|(metric, _)| metric.contains('_')).collect()
 }
 
-/// Each of our metrics in an expression: its name, what stands before it, and its selector.
+/// Returns each exporter metric in an expression: name, the text before it, and its selector.
 fn selectors(expression: &str) -> Vec<(&str, &str, &str)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -160,7 +161,9 @@ fn selectors(expression: &str) -> Vec<(&str, &str, &str)> {
     found
 }
 
-/// Instances that are down now are found by what they showed within a day, whatever accounts are chosen.
+/// Text before a metric that the dashboard's variables need not narrow.
+///
+/// Instances that are down are found by their samples of the last day, for all accounts.
 const UNCHOSEN: &str = "last_over_time(";
 
 #[test]
@@ -191,14 +194,14 @@ fn what_is_chosen_narrows_every_metric_that_has_such_labels() {
     assert!(checked > 200, "{checked}");
 }
 
-/// What is looked back at over a fixed time, and why.
+/// Metrics that are queried over a fixed range, with that range.
 const FIXED: [(&str, &str); 5] = [
-    // Lost within a day, as of the alerts.
+    // Lost within a day, as in the alerts.
     ("max_over_time(saas_connection_connected{", "[1d]"),
     ("last_over_time(saas_connection_info{", "[1d]"),
-    // Ever seen with two days ahead, as of the alerts.
+    // Ever listed two days before its expiry, as in the alerts.
     ("(saas_connection_token_expires_in_seconds{", "[14d:6h]"),
-    // Instances that are down show nothing of themselves.
+    // Instances that are down have no current samples.
     ("last_over_time(connections_exporter_build_info", "[1d]"),
     (
         "last_over_time(connections_exporter_api_budget_requests_per_second",
@@ -226,7 +229,7 @@ fn counters_are_asked_for_their_growth_over_what_the_screen_resolves() {
             for (metric, before, _) in selectors(expression) {
                 if metric.ends_with("_total") || metric.ends_with("_bucket") {
                     let grows = before.ends_with("rate(") || before.ends_with("increase(");
-                    // How often since the start is what is asked of this one.
+                    // Panels show this counter since the start of the process.
                     let grows = grows || metric == "saas_connection_token_renewals_total";
                     assert!(grows, "{name}: {place}: {metric}");
                 }
@@ -236,7 +239,7 @@ fn counters_are_asked_for_their_growth_over_what_the_screen_resolves() {
     assert!(ranges > 20, "{ranges}");
 }
 
-/// Every string of a value, wherever it stands.
+/// Returns all strings in a value, at any depth.
 fn strings(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -268,7 +271,7 @@ fn links_lead_to_dashboards_and_runbooks_that_there_are() {
                 );
                 runbooks.insert(alert);
             }
-            // Reasons become names of runbooks in the query.
+            // Queries map a reason to the name of its runbook.
             for rest in text.split("\"runbook\", \"").skip(1) {
                 let alert = rest.split('"').next().unwrap();
                 assert!(
@@ -293,7 +296,7 @@ fn links_lead_to_dashboards_and_runbooks_that_there_are() {
         }
     }
     assert!(others > 15, "{others}");
-    // Those without a panel of their own stand in the list of what fires.
+    // Alerts without a panel appear in the panel of firing alerts.
     assert!(runbooks.len() > 20, "{runbooks:?}");
 }
 

@@ -1,11 +1,12 @@
-//! Panels over series that are written down, by the hour for twenty days, where a simulator would take too long or is scraped otherwise.
+//! Panels on hand-written series: twenty days in steps of an hour, or a layout of scrapes that the
+//! simulator does not have.
 
 use std::fs;
 use std::process::Command;
 
 use super::{dashboards, list, panels, text};
 
-/// Series, as promtool reads them.
+/// Input series of a promtool test.
 #[derive(Default)]
 pub(super) struct Played(Vec<String>);
 
@@ -15,7 +16,7 @@ impl Played {
         self.0.push(line);
     }
 
-    /// Holds what the first query of a panel gives in the 479th hour, by its labels.
+    /// Asserts the samples of the panel's first query at hour 479.
     pub(super) fn shows(&self, file: &str, title: &str, expected: &[(String, f64)]) {
         let all = dashboards();
         let (_, dashboard) = all.iter().find(|(name, _)| name == file).unwrap();

@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes a daemon on the simulator, of which there is something of everything to see.
+//! A real Prometheus that scrapes a daemon on the simulator, with data for every panel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,25 +11,28 @@ use serde_json::Value;
 
 use super::{dashboards, list, panels, text};
 use crate::daemon::Daemon;
+use crate::harness::{Harness, PATIENCE};
 use crate::prometheus::{json, scraping};
-use crate::rig::{PATIENCE, Rig};
 
 pub(super) const ALL: [&str; 3] = [".+"; 3];
 const POLL: &str =
     "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 30s\n  stale_after: 1h\n";
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// A target that fails, an edge that was lost and one whose row went with it, a connection that was removed, a 429, and tokens of every fate.
+/// Running daemon and Prometheus, with failures of several kinds.
+///
+/// One target fails, one edge was disconnected, another is no longer listed, a connection was
+/// removed, and the vendor sent one 429. Stored tokens have various judgements.
 pub(super) struct Scene {
-    pub(super) rig: Rig,
-    /// The edge whose row went.
+    pub(super) harness: Harness,
+    /// Id of the edge that is no longer listed.
     pub(super) gone: String,
     prometheus: String,
     _scraper: Daemon,
     _folder: tempfile::TempDir,
 }
 
-/// Tokens that were not renewed although somebody looked.
+/// Makes a connection idle: its token expired `since` ago, but it has a refresh token.
 fn idle(stored: &mut StoredConnection, since: SignedDuration) {
     stored.expiry = Expiry::At(Timestamp::now() - since);
     stored.refresh_token = true;
@@ -40,7 +43,7 @@ impl Scene {
         let mut world = World::new(Sizes::default(), 1, Timestamp::now());
         for integration in &mut world.integrations {
             for stored in &mut integration.connections {
-                // Each is renewed once while the test looks on.
+                // Each of these tokens is renewed once during the test.
                 if let Expiry::Renewed(date, life) = &mut stored.expiry {
                     (*date, *life) = (Timestamp::now() + DAY / 86_400, Duration::from_hours(1));
                 }
@@ -49,7 +52,7 @@ impl Scene {
         world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY * 2);
         idle(&mut world.integrations[1].connections[2], DAY * 2);
         idle(&mut world.integrations[2].connections[2], DAY * 8);
-        let rig = Rig::configured(
+        let harness = Harness::configured(
             world,
             Vec::new(),
             Some(6000),
@@ -58,15 +61,16 @@ impl Scene {
             |text, env| (text, env),
         )
         .await;
-        rig.ready().await;
+        harness.ready().await;
         let folder = tempfile::tempdir().unwrap();
         let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected == 0, labels: {severity: warning}}]}]";
         fs::write(folder.path().join("rules.yaml"), rule).unwrap();
-        // As after a restart with another address: for a while two instances show the same.
+        // Two jobs scrape the same daemon. After a restart with another address, two instances also
+        // show the same for a while.
         let job = |name: &str| {
             format!(
                 "  - job_name: {name}\n    static_configs: [{{targets: ['{}']}}]\n",
-                rig.address
+                harness.address
             )
         };
         let jobs = [
@@ -78,30 +82,30 @@ impl Scene {
         let scraper = scraping(folder.path(), &jobs);
         let prometheus = format!("http://{}", scraper.address);
         let mut scene = Self {
-            rig,
+            harness,
             gone: String::new(),
             prometheus,
             _scraper: scraper,
             _folder: folder,
         };
-        // However long that takes: a token is renewed once, so a short window could miss one of them.
+        // Wait for all renewals: each token is renewed once, so a short range could miss one.
         let renewed =
             "count(count by (target, connection) (saas_connection_token_renewals_total > 0))";
         scene
             .until(renewed, ALL, |samples| value(samples) == Some(6.0))
             .await;
 
-        scene.rig.simulator.fail(
+        scene.harness.simulator.fail(
             "kind=refuse&endpoint=connections_all&target=acme_shopify"
                 .parse()
                 .unwrap(),
         );
-        scene.rig.simulator.fail(
+        scene.harness.simulator.fail(
             "kind=429&endpoint=entity_connections&retry_after=1&times=1"
                 .parse()
                 .unwrap(),
         );
-        scene.gone = scene.rig.simulator.change(|world| {
+        scene.gone = scene.harness.simulator.change(|world| {
             let lost = world
                 .tenant
                 .connections
@@ -129,13 +133,13 @@ impl Scene {
             .replace("$system", system)
             .replace("$account", account)
             .replace("$target", target)
-            // Longer than this takes on a busy machine, so that what happened once is in the window.
+            // Longer than this test on a busy machine, so that the range includes single events.
             .replace("$__rate_interval", "15m")
             .replace("$__range", "15m");
         let url = format!("{}/api/v1/query", self.prometheus);
         let url = reqwest::Url::parse_with_params(&url, [("query", &expression)]).unwrap();
         let answer = json(url.as_str()).await;
-        // One that is not ready yet has no answer at all.
+        // The response is null while Prometheus is not ready yet.
         assert_ne!(
             answer["status"], "error",
             "{expression}: {}",
@@ -144,7 +148,7 @@ impl Scene {
         list(&answer["data"], "result").to_vec()
     }
 
-    /// Asks until the answer satisfies.
+    /// Repeats the query until its samples satisfy `what`.
     pub(super) async fn until(
         &self,
         expression: &str,
@@ -165,7 +169,7 @@ impl Scene {
         }
     }
 
-    /// Waits until the first query of a panel gives these values by these labels.
+    /// Waits until the first query of a panel returns these values by these labels.
     pub(super) async fn shows<const N: usize>(
         &self,
         (file, title): (&str, &str),
@@ -186,7 +190,7 @@ impl Scene {
             });
             rows.collect()
         };
-        // As many rows as there are things: none is shown twice.
+        // The number of rows is compared too, so that nothing is shown twice.
         self.until(expression, ALL, |samples| {
             samples.len() == expected.len() && alike(&by(samples), &expected)
         })
@@ -194,7 +198,7 @@ impl Scene {
     }
 }
 
-/// The same but for what a mean's last digit leaves out.
+/// Compares two maps, and ignores the rounding error of a mean.
 fn alike<K: Ord>(some: &BTreeMap<K, f64>, others: &BTreeMap<K, f64>) -> bool {
     some.len() == others.len()
         && some.iter().all(|(key, value)| {
@@ -215,7 +219,7 @@ fn value(samples: &[Value]) -> Option<f64> {
     }
 }
 
-/// What becomes of a token, told from what the simulator holds.
+/// Returns the judgement that the panel "Stored tokens" must show; `None` without a valid expiry.
 fn fate(stored: &StoredConnection) -> Option<f64> {
     let left = match &stored.expiry {
         Expiry::Renewed(..) => return Some(0.0),
@@ -227,20 +231,20 @@ fn fate(stored: &StoredConnection) -> Option<f64> {
         (true, _) => 1.0,
         (false, left) if left < -DAY * 7 => 7.0,
         (false, left) if left < -DAY => 3.0,
-        // Just seen first, and it was not seen with two days ahead.
+        // First listed during the test, and never two days before the expiry.
         (false, left) if left < DAY * 2 => 2.0,
         (false, left) if left < DAY * 7 => 5.0,
         (false, _) => 2.0,
     })
 }
 
-/// What the simulator holds now, in the dashboards' words.
+/// State of the simulator, in the numbers that the dashboards use.
 pub(super) struct Held {
-    /// Edges that a polled entity sees, by id, at their states.
+    /// Number of the state of each edge that a polled entity lists, by id.
     pub(super) edges: BTreeMap<[String; 1], f64>,
-    /// Tokens with an expiry, by target and name, at their fates.
+    /// Number of the judgement of each token with an expiry, by target and name.
     pub(super) tokens: BTreeMap<[String; 2], f64>,
-    /// Connections that integrations store.
+    /// Number of connections that integrations store.
     pub(super) stored: usize,
 }
 
@@ -271,14 +275,14 @@ impl Held {
         }
     }
 
-    /// Edges that are not connected.
+    /// Returns the edges that are not connected.
     pub(super) fn apart(&self) -> BTreeMap<[String; 1], f64> {
         let mut apart = self.edges.clone();
         apart.retain(|_, state| *state < 3.0);
         apart
     }
 
-    /// How many tokens have such a fate.
+    /// Counts the tokens whose judgement satisfies `wanted`.
     pub(super) fn tokens(&self, wanted: fn(f64) -> bool) -> usize {
         self.tokens.values().filter(|fate| wanted(**fate)).count()
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{LIFECYCLE, Reloaded, without};
-use crate::rig::Page;
+use crate::harness::Page;
 
 /// Returns the counters that a reload must not lower, without those of the target it removes.
 fn counters(page: &Page) -> BTreeMap<String, f64> {
@@ -30,8 +30,8 @@ async fn a_hundred_reloads_under_load_leave_no_hole_and_lower_no_counter() {
         ..Sizes::default()
     };
     let this = Reloaded::start_with(sizes, "1s", &[LIFECYCLE]).await;
-    // On a busy machine a poll may be late by more than three of these intervals, which is the
-    // default of `stale_after`.
+    // On a busy machine a poll may be late by more than three of these intervals, and a listing
+    // would become stale.
     this.edit(|text| text.replace("interval: 1s", "interval: 1s\n  stale_after: 1h"));
     assert_eq!(this.reload().await.0, StatusCode::OK);
     let whole = fs::read_to_string(this.file()).unwrap();

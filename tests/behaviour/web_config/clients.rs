@@ -1,4 +1,4 @@
-//! Clients' certificates: who must show one, and whose is good.
+//! Client certificates: when one is required, and which ones are accepted.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::served::{Served, TLS, prepared};
 use super::tls::connect;
 use crate::pki::{self, Authority, SERVER};
 
-/// Whether a client with this identity is answered, by either version of TLS.
+/// Whether a client with this identity gets a page, which must not depend on the TLS version.
 async fn answered(served: &Served, identity: Option<&str>) -> bool {
     let mut by_version = Vec::new();
     for version in [
@@ -70,7 +70,8 @@ async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
             known,
             "{kind} known"
         );
-        // Those who are told which authorities are wanted would not show another's; so this one is asked to.
+        // A client that receives the accepted authorities would not send a certificate of another
+        // one. This client sends its certificate in any case.
         assert_eq!(
             answered(&served, Some(&stranger)).await,
             strange,
@@ -79,7 +80,7 @@ async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
     }
 }
 
-/// A certificate that its own key signed, as `openssl req -x509` makes them: marked as an authority.
+/// Returns a self-signed certificate that is marked as an authority, as from `openssl req -x509`.
 fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> pki::Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -92,7 +93,9 @@ fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> pki::Identity {
     }
 }
 
-/// One with a critical extension that nobody knows. A client that checks what it shows would not show it.
+/// Returns a self-signed certificate with an unknown critical extension.
+///
+/// A client that validates its own certificate would not send it.
 fn self_signed_strangely() -> pki::Identity {
     self_signed(|params| {
         let mut odd = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
@@ -121,7 +124,7 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
     let expired = self_signed(years(2000, 2001));
     let early = self_signed(years(4000, 4001));
     let strange = self_signed_strangely();
-    // Looks like `plain`, and is another one.
+    // Same contents as `plain`, with another key.
     let twin = self_signed(|_| {});
     let known = [
         &plain,
@@ -155,7 +158,7 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
         );
     }
     for (what, certificate, key) in [
-        // The certificate alone is public.
+        // The certificate is public, so a client without its key must be rejected.
         ("without its key", &plain, &twin),
         ("with an unknown critical extension", &strange, &strange),
     ] {
@@ -180,13 +183,13 @@ async fn a_self_signed_certificate_that_is_itself_in_the_file_is_let_in_as_by_go
             assert!(asked.is_err() || answer.is_err(), "{what}");
         }
     }
-    // And the names still count.
+    // `client_allowed_sans` still applies.
     let allowed = "  client_allowed_sans: [b]\n";
     let served = Served::start(&format!("{text}{allowed}")).await;
     assert!(!answered(&served, Some(&plain.both())).await);
 }
 
-/// A connection as a client with this certificate.
+/// Connects with this client certificate.
 async fn connect_with(
     served: &Served,
     version: &'static rustls::SupportedProtocolVersion,
@@ -344,7 +347,7 @@ async fn one_of_the_allowed_names_must_be_in_the_certificate() {
 #[tokio::test]
 async fn who_is_not_let_in_is_told_why() {
     let served = Served::start(&format!("{TLS}  client_auth_type: RequireAnyClientCert\n")).await;
-    // By TLS 1.3 a client may send its request before it knows.
+    // With TLS 1.3 a client can send its request before the server rejects its certificate.
     let versions = &[&rustls::version::TLS13];
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let mut stream = connect(&served, versions, provider, &[]).await.unwrap();

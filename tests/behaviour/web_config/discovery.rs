@@ -1,4 +1,4 @@
-//! What Prometheus is told to scrape where TLS and passwords are on.
+//! Service discovery with TLS and passwords.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ async fn with_tls_and_passwords_the_targets_are_told_to_who_may_know_them_and_ha
     };
     assert_eq!(ask("wrong").await.unwrap().status(), 401);
     let answer = ask("s3cret").await.unwrap();
-    // There the host stands in the request's target.
+    // Over HTTP/2 the host is in `:authority` instead of `Host`.
     assert_eq!(answer.version(), http::Version::HTTP_2);
     let groups: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     let groups = groups.as_array().unwrap();

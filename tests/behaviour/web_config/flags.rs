@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::served::{TLS, prepared, user};
 use crate::daemon::{Daemon, exporter, free_port};
+use crate::harness::PATIENCE;
 use crate::pki::Authority;
-use crate::rig::PATIENCE;
 
 fn output(command: &mut Command) -> (i32, String, String) {
     let output = command.output().unwrap();
@@ -22,7 +22,7 @@ fn output(command: &mut Command) -> (i32, String, String) {
     )
 }
 
-/// A demo with the web configuration in this folder, at loopback.
+/// Starts a demo on loopback with the web configuration in this directory.
 pub(super) fn demo(folder: &Path) -> Daemon {
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = exporter(&["demo", "--web.listen-address", &address]);
@@ -34,7 +34,8 @@ fn flag(folder: &Path) -> String {
     format!("--web.config.file={}", folder.join("web.yaml").display())
 }
 
-/// What `healthcheck` with the web configuration in this folder says of a daemon.
+/// Runs `healthcheck` with the web configuration in this directory; returns exit code and standard
+/// error.
 fn healthcheck(daemon: &Daemon, folder: &Path) -> (i32, String) {
     let address = daemon.address.to_string();
     let (code, _, said) =
@@ -87,7 +88,7 @@ async fn a_broken_edit_is_logged_once_and_its_end_too() {
     let good = fs::read_to_string(&file).unwrap();
     fs::write(&file, "tls_server_config: []\n").unwrap();
     until("0").await;
-    // The same problem again, in other words.
+    // The same error in a file with other contents.
     fs::write(&file, "# broken\ntls_server_config: []\n").unwrap();
     fs::write(&file, good).unwrap();
     until("1").await;
@@ -118,7 +119,7 @@ fn the_health_check_speaks_tls_and_knows_its_own_server() {
     assert_eq!(code, 1);
     assert!(said.contains("shows another certificate than"), "{said}");
 
-    // An edit that broke the file ends neither the daemon nor its health.
+    // An invalid edit affects neither the daemon nor the health check.
     fs::write(folder.path().join("web.yaml"), "tls_server_config: [").unwrap();
     let (code, said) = healthcheck(&daemon, folder.path());
     assert_eq!(code, 0, "{said}");
@@ -170,7 +171,7 @@ fn a_new_certificate_does_not_make_the_health_check_fail_before_it_is_taken_up()
     assert_eq!(healthcheck(&daemon, folder.path()), (0, String::new()));
 }
 
-/// Holds that the health check of this listen address succeeds.
+/// Asserts that the health check of this listen address succeeds.
 fn is_healthy(address: &str) {
     let check = ["healthcheck", "--web.listen-address", address];
     let (code, _, said) = output(&mut exporter(&check));
@@ -220,7 +221,7 @@ fn it_listens_on_the_socket_that_systemd_passes() {
 
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    // As systemd does it: the socket is descriptor 3 of a process that is named in the environment.
+    // systemd passes the socket as descriptor 3, and names the receiving process in `LISTEN_PID`.
     let passed = |arguments: &str| {
         let mut command = Command::new("sh");
         let program = env!("CARGO_BIN_EXE_connections-exporter");

@@ -1,4 +1,4 @@
-//! Clients that send much and ask nothing: their connections end, and others are served.
+//! Clients that flood the server without a request: their connections are closed, others served.
 
 use connections_exporter::web::ServerLimits;
 use rustls::crypto::aws_lc_rs;
@@ -10,7 +10,7 @@ use super::limits::PREFACE;
 use super::served::{PATIENCE, Served, TLS};
 use super::tls::connect;
 
-/// More than the buffers of a connection hold, and far more than is read of a flood.
+/// More bytes than the buffers of a connection hold, and far more than is read of a flood.
 const FLOOD: usize = 64 * 1024 * 1024;
 
 const DATA: u8 = 0;
@@ -22,34 +22,36 @@ const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-/// What is sent again and again.
+/// Function that encodes the next frames of a flood, given a running number.
 type Next = Box<dyn FnMut(u32) -> Vec<u8>>;
 
-/// A frame of HTTP/2 (RFC 9113, 4.1).
+/// Encodes an HTTP/2 frame (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let stream = stream.to_be_bytes();
     [&length[1..], &[kind, flags], &stream, payload].concat()
 }
 
-/// The whole head of a GET of this path, ending its headers and, or not, its stream.
+/// Encodes a HEADERS frame of a GET with END_HEADERS, and END_STREAM if `ends`.
 fn get(stream: u32, path: &str, ends: bool) -> Vec<u8> {
     let text = |name: u8, value: &str| {
         let length = u8::try_from(value.len()).unwrap();
         [&[name, length], value.as_bytes()].concat()
     };
-    // Method GET, scheme https, and :path and :authority by their places in HPACK's table.
+    // Indexed `:method: GET` and `:scheme: https`; `:path` and `:authority` by the indexes of
+    // their names in HPACK's static table (RFC 7541, appendix A).
     let block = [vec![0x82, 0x87], text(0x04, path), text(0x01, "x")].concat();
     frame(HEADERS, 0x4 | u8::from(ends), stream, &block)
 }
 
-/// How much of a flood can be sent before the connection ends: `first`, then what `next` gives, again and again.
+/// Sends `first`, then the frames of `next` repeatedly; returns the bytes sent until the connection
+/// ends.
 async fn taken(served: &Served, first: &[u8], mut next: impl FnMut(u32) -> Vec<u8>) -> usize {
     let provider = aws_lc_rs::default_provider();
     let stream = connect(served, rustls::ALL_VERSIONS, provider, &["h2"]).await;
     let (mut reading, mut writing) = split(stream.unwrap());
     let read = async {
-        // It ends by an error, or without.
+        // The connection may end with or without an error.
         let _ = tokio::io::copy(&mut reading, &mut sink()).await;
     };
     let write = async {
@@ -65,7 +67,7 @@ async fn taken(served: &Served, first: &[u8], mut next: impl FnMut(u32) -> Vec<u
             }
             result = writing.write_all(&frames).await;
             sent += frames.len();
-            // Who reads is in the same thread.
+            // The reader is on the same thread.
             tokio::task::yield_now().await;
         }
         let _ = writing.flush().await;
@@ -83,7 +85,7 @@ async fn floods_of_frames_that_ask_nothing_end_their_connection() {
     let upload = get(1, "/metrics", false);
     let unfinished = {
         let mut head = get(1, "/metrics", true);
-        // Its headers go on.
+        // END_STREAM without END_HEADERS: the field block continues.
         head[4] = 0x1;
         head
     };
@@ -144,7 +146,7 @@ async fn who_opens_streams_and_abandons_their_answers_is_cut_off() {
     let reading = tokio::spawn(async move {
         let _ = tokio::io::copy(&mut reading, &mut sink()).await;
     });
-    // No room for any answer.
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0: no response can be sent.
     let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     writing
         .write_all(&[PREFACE, &settings].concat())
@@ -154,7 +156,8 @@ async fn who_opens_streams_and_abandons_their_answers_is_cut_off() {
     while !reading.is_finished() {
         assert!(reset < 5000, "{reset} streams were opened and reset");
         let stream = 2 * reset + 1;
-        // Each after the other was looked at, so that no limit of the library's for those that were not sees them.
+        // Reset each stream after the server has accepted it, so that the library's limit on resets
+        // of streams that are not yet accepted does not apply.
         let mut sent = writing.write_all(&get(stream, "/metrics", true)).await;
         for _ in 0..2 {
             let _ = writing.flush().await;

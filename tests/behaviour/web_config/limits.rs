@@ -1,4 +1,4 @@
-//! Clients without manners, over TLS; and the rate limit.
+//! Deadlines and slots for slow clients over TLS, and the rate limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::tls::connect;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Longer than any test: what has this limit does not end by itself.
+/// Deadline that is longer than any test.
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The beginning of HTTP/2: the preface, and settings without any.
+/// HTTP/2 connection preface with an empty SETTINGS frame.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn unfinished_handshakes_hold_up_nobody_and_end() {
         stream.write_all(begin).await.unwrap();
         held.push(stream);
     }
-    // On a busy machine an honest handshake may take too long for this limit, too.
+    // On a busy machine a complete handshake may also exceed this deadline.
     let healthy = |answer: &Result<reqwest::Response, _>| {
         answer.as_ref().is_ok_and(|answer| answer.status() == 200)
     };
@@ -88,7 +88,7 @@ async fn an_idle_connection_ends_over_http_2_too() {
     let served = Served::limited(TLS, limits).await;
     for (protocol, begin) in [
         ("h2", PREFACE),
-        // The head of a HEADERS frame of a hundred bytes, which do not come.
+        // The header of a HEADERS frame of 100 bytes, without its payload.
         ("h2", &[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01"].concat()),
         ("h2", b""),
         ("http/1.1", b"GET /metrics HTTP/1.1\r\nhost: x\r\n"),
@@ -123,7 +123,7 @@ async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answ
             .build()
             .unwrap();
         for _ in 0..2 {
-            // From the third on they take each other's places.
+            // From the third response on, each takes the slot of an earlier one.
             let answer = slow.get(&url).send().await.unwrap();
             assert_eq!(
                 (answer.status().as_u16(), answer.version()),
@@ -163,7 +163,7 @@ async fn more_requests_than_the_rate_allows_are_429_and_health_is_not_counted() 
     let limit = "rate_limit:\n  interval: 1h\n  burst: 3\n";
     let served = Served::start(&format!("{limit}{}", user("alice", "s3cret", 4))).await;
     let mut seen = Vec::new();
-    // Wrong passwords count, too.
+    // Requests with a wrong password also count.
     for password in ["s3cret", "wrong", "s3cret", "s3cret", "wrong"] {
         assert_eq!(
             served.plain("/-/healthy").send().await.unwrap().status(),

@@ -1,4 +1,4 @@
-//! Passwords: who is asked, who is let in, and what a flood of wrong ones does to others.
+//! Passwords: which routes need one, which are accepted, and floods of wrong ones.
 
 use std::fs;
 
@@ -52,7 +52,7 @@ async fn every_path_but_health_asks_for_the_password() {
 
 #[tokio::test]
 async fn only_the_right_password_of_a_known_user_lets_in_and_the_others_learn_nothing() {
-    // Ten users, so that one who does not exist is checked against any of them.
+    // An unknown user is checked against a stand-in hash with the most common cost of these ten.
     let names = ["alice", "bob", "c", "d", "e", "f", "g", "h", "i", "j"];
     let users: String = names
         .iter()
@@ -79,7 +79,7 @@ async fn only_the_right_password_of_a_known_user_lets_in_and_the_others_learn_no
     ] {
         assert_eq!(ask(name, password).await, wrong, "{name}");
     }
-    // And a good answer that is remembered opens no other door.
+    // A cached successful check applies to its user only.
     assert_eq!(ask("alice", "s3cret").await.0, 200);
     assert_eq!(ask("mallory", "s3cret").await.0, 401);
 }
@@ -118,7 +118,7 @@ async fn a_right_password_that_was_not_seen_before_is_let_in_while_many_try_wron
         let asking = served.client().build().unwrap();
         flood.spawn(async move {
             for n in 0_u64.. {
-                // Half of them try one name, the others a new one each time.
+                // Half of the clients try one name, the others a new name each time.
                 let name = match client % 2 {
                     0 => "user0".to_owned(),
                     _ => format!("{client}-{n}"),
@@ -128,7 +128,7 @@ async fn a_right_password_that_was_not_seen_before_is_let_in_while_many_try_wron
             }
         });
     }
-    // All of them wait for a check.
+    // Now all clients wait for a password check.
     assert_eq!(
         served
             .plain("/")
@@ -150,7 +150,7 @@ async fn a_right_password_that_was_not_seen_before_is_let_in_while_many_try_wron
 
 #[tokio::test]
 async fn a_costly_hash_holds_up_neither_other_users_nor_those_who_do_not_exist() {
-    // Of nobody's password; a check takes some seconds.
+    // A hash of an unknown password, whose check takes some seconds.
     let costly = "$2y$16$N8pRXTHrUUXdQoMBdn2abO.8M4hPzsZ1VdvNw4CZdLjsbfuFteG.6";
     let cheap =
         user("bob", "s3cret", 4) + &user("carol", "s3cret", 4)["basic_auth_users:\n".len()..];

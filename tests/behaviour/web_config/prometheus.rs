@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes over TLS, with a certificate and with a password.
+//! A real Prometheus scrapes over TLS, with a client certificate and with a password.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Certificates and passwords that change while the daemon runs, and edits that break.
+//! Certificates and passwords that change while the daemon runs, and invalid edits.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn is(status: u16) -> impl Fn(&Result<Response, reqwest::Error>) -> bool {
 
 const METRIC: &str = "connections_exporter_web_config_last_reload_successful";
 
-/// The value of the metric, as this user sees it.
+/// Returns the line of [`METRIC`] on the page, requested with this password.
 async fn taken_up(served: &Served, password: &str) -> String {
     let page = served.plain("/metrics").basic_auth("alice", Some(password));
     let page = page.send().await.unwrap().text().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_reload_takes_up_at_once_or_says_what_is_wrong() {
 
 #[tokio::test]
 async fn a_password_that_was_found_right_stays_known_when_other_things_change() {
-    // A check takes seconds, and one is made at a time.
+    // A check takes seconds, and only one runs at a time.
     let users = user("alice", "s3cret", 15);
     let served = Served::start(&users).await;
     let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
@@ -121,7 +121,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_end() {
             break;
         }
     }
-    // No request that is on its way is lost: the old connection ends with its next answer.
+    // The old connection closes after its next response, so no request is lost.
     let request = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n";
     before.write_all(request).await.unwrap();
     let mut answer = String::new();
@@ -195,7 +195,7 @@ async fn no_scrape_fails_while_the_configuration_is_taken_up_a_hundred_times() {
             .write(served.folder.path(), "server");
         served.edit(&format!("# {n}\n{TLS}"));
         served.web_config.reload(&gauge).await.unwrap();
-        // Both go on under these settings before the next come.
+        // Scrapes must succeed with these settings before the next change.
         assert_eq!(served.tls("/metrics").send().await.unwrap().status(), 200);
     }
     end.cancel();
@@ -237,7 +237,7 @@ async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on(
     fs::remove_file(&file).unwrap();
     mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let gauge = ExporterMetrics::new(Timestamp::now()).web_config_gauge();
-    // Two at the same time: neither takes another thread.
+    // Two reloads at once share one blocked thread.
     let (one, other) = tokio::join!(
         served.web_config.reload(&gauge),
         served.web_config.reload(&gauge)
@@ -251,7 +251,7 @@ async fn while_a_certificate_hangs_the_one_before_serves_and_every_look_goes_on(
     assert_eq!(answer.status(), 200);
     fs::remove_file(&file).unwrap();
     fs::write(&file, certificate).unwrap();
-    // The read that was given up may still have its thread for a moment.
+    // The read that timed out may still hold its thread for a moment.
     let again = async {
         while served.web_config.reload(&gauge).await.is_err() {
             tokio::task::yield_now().await;

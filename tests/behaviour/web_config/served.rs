@@ -1,4 +1,4 @@
-//! A daemon in this process with a web configuration of its own, and clients of it.
+//! Test harness: a daemon in this process with a web configuration, and its clients.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,15 +18,15 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::harness::LOOK_AGAIN;
+pub(super) use crate::harness::PATIENCE;
 use crate::pki::{Authority, SERVER};
-use crate::rig::LOOK_AGAIN;
-pub(super) use crate::rig::PATIENCE;
 
-/// A target that nobody answers for; what is asked here does not depend on it.
+/// Configuration with one target at a closed port; these tests do not depend on its state.
 const NOTHING: &str = "poll:\n  first_poll_within: 0s\nzis:\n  - account: a\n    base_url: \
     http://127.0.0.1:1\n    integrations:\n      - name: n\n        token_env: T\n";
 
-/// The lines that name the server's certificate.
+/// Web configuration that names the server's certificate and key.
 pub(super) const TLS: &str =
     "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
@@ -38,7 +38,7 @@ pub(super) struct Served {
     _end: DropGuard,
 }
 
-/// The lines of a user with this password.
+/// Returns the web configuration of one user; `cost` is that of bcrypt.
 pub(super) fn user(name: &str, password: &str, cost: u32) -> String {
     let hash = bcrypt::hash(password, cost).unwrap();
     format!("basic_auth_users:\n  {name}: {hash}\n")
@@ -53,7 +53,7 @@ impl Served {
         Self::polling(NOTHING.to_owned(), text, limits).await
     }
 
-    /// With a page of many hundred kilobytes.
+    /// Starts with 200 accounts, whose page has hundreds of kilobytes.
     pub(super) async fn large(text: &str, limits: ServerLimits) -> Self {
         let accounts = (0..200).map(|n| {
             format!(
@@ -67,7 +67,7 @@ impl Served {
             accounts.concat()
         );
         let served = Self::polling(config, text, limits).await;
-        // Until all of them have their place.
+        // Wait until all accounts are open.
         loop {
             let page = served.tls("/metrics").send().await.unwrap().text().await;
             if page.unwrap().contains("account=\"a199\"") {
@@ -117,12 +117,12 @@ impl Served {
         self.folder.path().join(name)
     }
 
-    /// Writes the web configuration anew.
+    /// Replaces the web configuration file.
     pub(super) fn edit(&self, text: &str) {
         fs::write(self.file("web.yaml"), text).unwrap();
     }
 
-    /// A client that knows the authority.
+    /// Returns a client that trusts the authority.
     pub(super) fn client(&self) -> ClientBuilder {
         let authority = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         Client::builder()
@@ -135,18 +135,18 @@ impl Served {
         format!("{scheme}://{SERVER}:{}{path}", self.address.port())
     }
 
-    /// A request over plain HTTP, on a connection of its own.
+    /// Returns a request over plain HTTP, on its own connection.
     pub(super) fn plain(&self, path: &str) -> RequestBuilder {
         self.client().build().unwrap().get(self.url("http", path))
     }
 
-    /// A request over TLS, on a connection of its own.
+    /// Returns a request over TLS, on its own connection.
     pub(super) fn tls(&self, path: &str) -> RequestBuilder {
         self.client().build().unwrap().get(self.url("https", path))
     }
 }
 
-/// A folder with a server's certificate, its authority and this web configuration.
+/// Writes a server certificate, its authority and this web configuration to a directory.
 pub(super) fn prepared(authority: &Authority, text: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     authority.server().write(folder.path(), "server");
@@ -155,7 +155,7 @@ pub(super) fn prepared(authority: &Authority, text: &str) -> TempDir {
     folder
 }
 
-/// The first answer to this request of which this is true.
+/// Repeats a request until its result satisfies `what`.
 pub(super) async fn when(
     request: impl Fn() -> RequestBuilder,
     what: impl Fn(&Result<Response, reqwest::Error>) -> bool,

@@ -1,4 +1,4 @@
-//! Good and bad web configurations, and the sentences for the bad ones, beside what promtool says of them.
+//! Valid and invalid web configurations, with the exact errors, and the verdict of promtool.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use connections_exporter::web::config::WebConfig;
 use crate::configurations::with_a_secret;
 use crate::pki::Authority;
 
-/// A hash of the password `builder`, made by crypt(3); and a password that no message may hold.
+/// Hash of the password `builder`, made by crypt(3). No message may contain it or [`PLANTED`].
 const HASH: &str = "$2y$04$N8pRXTHrUUXdQoMBdn2abO.8M4hPzsZ1VdvNw4CZdLjsbfuFteG.6";
 const PLANTED: &str = "planted-password-7d1c";
 
@@ -29,12 +29,12 @@ const HEADERS: &str = "http_server_config.headers: an unknown key: expected Cont
     Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options or X-XSS-Protection";
 const NOT_SHOWN: &str = "the file named here (not shown: a secret may have been put in its place)";
 
-/// What Debian's promtool says.
+/// Verdict of Debian's promtool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Promtool {
     Accepts,
     Refuses,
-    /// It is older than this part of the format.
+    /// Refuses, because it is older than this part of the format.
     TooOld,
 }
 use Promtool::{Accepts, Refuses, TooOld};
@@ -42,7 +42,7 @@ use Promtool::{Accepts, Refuses, TooOld};
 struct Row {
     text: String,
     promtool: Promtool,
-    /// The problems; none: it loads.
+    /// Expected errors; empty if the configuration loads.
     problems: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ fn row(promtool: Promtool, text: impl Into<String>, problems: &[&str]) -> Row {
     }
 }
 
-/// With a certificate, and these lines beside it.
+/// Returns a TLS configuration with a certificate and these lines.
 fn tls(lines: &str) -> String {
     format!("tls_server_config:\n{CERTIFICATE}{lines}")
 }
@@ -67,7 +67,7 @@ fn headers(lines: &str) -> String {
     format!("http_server_config:\n  headers:\n{lines}")
 }
 
-/// What loads.
+/// Returns the configurations that load.
 fn good(authority: &str) -> Vec<Row> {
     let inline = |key: &str, pem: &str| {
         format!(
@@ -86,7 +86,7 @@ fn good(authority: &str) -> Vec<Row> {
         tls(""),
         tls("  min_version: TLS13\n"),
         tls("  min_version: TLS12\n  max_version: TLS12\n"),
-        // Nothing below TLS 1.2 is spoken, so these hold, too.
+        // These minimums are met, because only TLS 1.2 and 1.3 are supported.
         tls("  min_version: TLS10\n"),
         tls("  min_version: TLS11\n  max_version: TLS13\n"),
         tls("  cipher_suites: []\n  curve_preferences: []\n"),
@@ -94,7 +94,7 @@ fn good(authority: &str) -> Vec<Row> {
             "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256, \
                 TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]\n",
         ),
-        // Without HTTP/2, or without TLS 1.2, whatever suites there are will do.
+        // Without HTTP/2 or without TLS 1.2, no particular cipher suite is required.
         tls("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n")
             + "http_server_config:\n  http2: false\n",
         tls("  min_version: TLS13\n  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]\n"),
@@ -143,7 +143,7 @@ fn good(authority: &str) -> Vec<Row> {
     rows
 }
 
-/// What promtool accepts, and cannot be honoured here.
+/// Returns the configurations that promtool accepts, but that this program cannot apply.
 fn refused() -> Vec<Row> {
     let weak = |name: &str| {
         format!(
@@ -166,30 +166,30 @@ fn refused() -> Vec<Row> {
     .map(|name| (suite(name), weak(name)))
     .into();
     rows.extend([
-        // Go would take nobody's handshake.
+        // Go would fail every handshake.
         (tls("  min_version: TLS13\n  max_version: \
             TLS12\n"), place("min_version", "is above max_version: no version is left")),
         (tls("  max_version: TLS11\n"), place("max_version", old)),
         (tls("  max_version: TLS10\n"), place("max_version", old)),
         (tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"), place("cipher_suites", "leave nothing to speak: unexpected error: no usable cipher suites configured")),
-        // Go would not begin to serve.
+        // Go would fail to start the server.
         (tls("  max_version: TLS12\n  cipher_suites: \
             [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"), place("cipher_suites", HTTP_2)),
         (suite("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"), place("cipher_suites", HTTP_2)),
         (tls("  curve_preferences: [CurveP521]\n"), place("curve_preferences[0]", &format!("CurveP521 is not among the key exchanges of this program: {CURVES}"))),
         (tls("  client_auth_type: RequireAndVerifyClientCert\n"), place("client_ca_file", missing)),
         (tls("  client_auth_type: VerifyClientCertIfGiven\n"), place("client_ca_file", missing)),
-        // Go would let nobody in.
+        // Go would reject every client.
         (tls("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: \
             empty.pem\n"), place("client_ca_file", "holds no certificate in PEM form")),
         ("tls_server_config:\n  cert_file: small.crt\n  key_file: \
             small.key\n".into(), place("key_file", kind)),
-        // Go would speak no TLS at all.
+        // Go would serve without TLS.
         ("tls_server_config:\n  min_version: TLS13\n".into(), place("cert_file", "is missing")),
         (user(&HASH.replace("$04$", "$19$")), format!("basic_auth_users[0]: the cost of the hash \
             is 19: {LONG}")),
         (user(&HASH.replace("$2y$", "$2z$")), format!("basic_auth_users[0]: {BCRYPT}")),
-        // Go would let alice in never.
+        // Go would never accept a password of this user.
         (user(&HASH.replace('N', "!")), format!("basic_auth_users[0]: {BCRYPT}")),
         (format!("basic_auth_users:\n  'a:b': {HASH}\n"), "basic_auth_users[0]: the name of a user \
             cannot hold a colon: it ends the name in a request".into()),
@@ -203,7 +203,7 @@ fn refused() -> Vec<Row> {
         .into_iter()
         .map(|(text, problem)| row(Accepts, text, &[&problem]))
         .collect();
-    // Without a minimum of its own, this one lacks its key, too.
+    // This configuration lacks its key too, which is a second error.
     for row in rows
         .iter_mut()
         .filter(|row| row.text == "tls_server_config:\n  min_version: TLS13\n")
@@ -213,7 +213,7 @@ fn refused() -> Vec<Row> {
     rows
 }
 
-/// What nobody takes.
+/// Returns the configurations that neither promtool nor this program accepts.
 #[expect(clippy::too_many_lines, reason = "a table, row by row")]
 fn bad() -> Vec<Row> {
     let place = |path: &str, what: &str| format!("tls_server_config.{path}: {what}");
@@ -413,7 +413,7 @@ fn bad() -> Vec<Row> {
         promtool: TooOld,
         problems,
     }));
-    // All at once.
+    // All errors are reported at once.
     rows.push(Row {
         text: format!(
             "tls_server_config:\n  key: {PLANTED}\n  min_version: \
@@ -437,12 +437,14 @@ fn bad() -> Vec<Row> {
     rows
 }
 
-/// What exporter-toolkit's own tests load, by the names of the files in its `web/testdata`, and what becomes of it here.
+/// Returns the configurations that exporter-toolkit's own tests load, with the errors here.
+///
+/// The name is that of the file in its `web/testdata`.
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
     let loads = Vec::new;
     let given = "  client_auth_type: VerifyClientCertIfGiven\n";
-    // It verifies without authorities; docs/web-configuration.md says why that is refused.
+    // Verifies clients without authorities; docs/web-configuration.md explains the refusal.
     let open = "tls_server_config.client_ca_file: is missing: client_auth_type verifies clients, \
         and Go would take the certificates of every public authority; name those whose clients may \
         come in";
@@ -540,7 +542,7 @@ fn toolkit() -> Vec<(&'static str, String, Vec<String>)> {
             "rate_limit:\n  interval: 0\n  burst: 0\n".into(),
             loads(),
         ),
-        // Go answers 429 to every request then.
+        // Go would respond with 429 to every request.
         (
             "rate_limiter_one_second",
             "rate_limit:\n  interval: \"1s\"\n  burst: 0\n".into(),
@@ -568,7 +570,9 @@ async fn what_exporter_toolkit_loads_in_its_own_tests_loads_or_is_refused_for_a_
     }
 }
 
-/// What is said of a web configuration, without the places: each line has one that is in the file.
+/// Returns the errors of a web configuration without their positions.
+///
+/// Asserts that each position is in the file.
 async fn problems_of(file: &Path) -> Vec<String> {
     let Err(problems) = WebConfig::load(file).await else {
         return Vec::new();
@@ -660,7 +664,7 @@ async fn whatever_stands_in_place_of_a_key_or_a_value_of_it_is_not_quoted() {
     assert!(refused > 100, "{refused}");
 }
 
-/// The files that the rows name, and the rows.
+/// Writes the files that the rows name, and returns the rows.
 fn table(folder: &Path) -> Vec<Row> {
     let authority = Authority::new();
     authority.server().write(folder, "server");
@@ -690,7 +694,7 @@ async fn each_web_configuration_loads_or_is_refused_with_its_reasons() {
             !text.contains(PLANTED) && !text.contains(&HASH[7..20]),
             "{text}"
         );
-        // These are in the order of the file.
+        // The errors are in the order of the file.
         problems.sort();
         let mut expected = row.problems.clone();
         expected.sort();

@@ -1,4 +1,4 @@
-//! What is spoken: versions, suites, protocols, headers.
+//! TLS versions, cipher suites, ALPN protocols and response headers.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 use super::served::{Served, TLS};
 use crate::pki::{Authority, SERVER};
 
-/// What a client sees of a handshake.
+/// TLS stream of a client.
 pub(super) type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
-/// Makes a connection that speaks these versions with this provider, and offers these protocols.
+/// Connects with these TLS versions and this provider, and offers these ALPN protocols.
 pub(super) async fn connect(
     served: &Served,
     versions: &[&'static SupportedProtocolVersion],
@@ -102,13 +102,13 @@ async fn only_the_named_suites_and_curves_are_spoken_in_the_order_of_the_server(
     let group = NamedGroup::secp384r1;
     assert_eq!(chosen("", OLD, all()).await, Some((chacha, group)));
     assert_eq!(chosen("", OLD, reversed).await, Some((chacha, group)));
-    // The client's order: AES with 256 bits, which is not allowed, then with 128.
+    // In the client's order AES-256 is first, which is not allowed. AES-128 is next.
     let clients = "  prefer_server_cipher_suites: false\n";
     assert_eq!(
         chosen(clients, OLD, all()).await.map(|(suite, _)| suite),
         Some(aes_128)
     );
-    // A client that has none of the named has nothing in common but TLS 1.3, whose suites are not to be chosen.
+    // A client without the named suites can only use TLS 1.3, whose suites cannot be configured.
     assert_eq!(chosen("", OLD, aes.clone()).await, None);
     let suite = chosen("", NEW, aes).await.map(|(suite, _)| suite);
     assert_eq!(suite, Some(CipherSuite::TLS13_AES_256_GCM_SHA384));
@@ -147,7 +147,7 @@ async fn http_2_is_spoken_over_tls_by_who_offers_it_unless_it_is_off() {
             (answer.status(), answer.version()),
             (StatusCode::OK, Version::HTTP_11)
         );
-        // Who offers neither is not kept waiting.
+        // A client that offers neither protocol is rejected immediately.
         let strange = connect(&served, BOTH, aws_lc_rs::default_provider(), &["spdy/3"]).await;
         assert!(strange.is_err());
     }

@@ -26,11 +26,11 @@ impl Restarts {
         }
     }
 
-    fn start(&self) -> Rig {
+    fn start(&self) -> Harness {
         self.start_at(self.clock.clone())
     }
 
-    fn start_at(&self, clock: Clock) -> Rig {
+    fn start_at(&self, clock: Clock) -> Harness {
         let (targets, source) = (self.targets.clone(), self.source.clone());
         start_on(
             &self.state_dir,
@@ -54,32 +54,35 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
     let restarts = Restarts::new(Vec::new(), DiscoveryMode::Targets).await;
     restarts.source.finds(&[("1", "One"), ("2", "Two")]);
     restarts.source.lists(&["a", "b"]);
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(MINUTE / 2).await;
-    let families = |rig: &Rig| {
-        let page = rig.page();
+    let families = |harness: &Harness| {
+        let page = harness.page();
         let of_targets = page.lines().filter(|line| {
             line.starts_with("saas_") || line.starts_with("connections_exporter_discovery")
         });
         let same = of_targets.filter(|line| !line.contains("_changes_total"));
         same.map(str::to_owned).collect::<Vec<_>>()
     };
-    let (before, asked) = (families(&rig), restarts.asked());
+    let (before, asked) = (families(&harness), restarts.asked());
     assert_eq!(asked, (2, 1));
-    drop(rig);
+    drop(harness);
     for _ in 0..10 {
         // Simulates a crash loop.
-        let rig = restarts.start();
+        let harness = restarts.start();
         sleep(Duration::from_secs(1)).await;
-        drop(rig);
+        drop(harness);
     }
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(Duration::from_secs(1)).await;
-    assert_eq!((families(&rig), restarts.asked()), (before, asked));
-    assert_eq!(rig.inventory.pending(), None, "it is ready");
-    assert_eq!(rig.value(&["target_restored{", "One"]), Some(1.0));
-    assert_eq!(rig.value(&["target_up{", "One"]), Some(1.0));
-    assert_eq!(rig.value(&["polls_total{", "One", "success"]), Some(0.0));
+    assert_eq!((families(&harness), restarts.asked()), (before, asked));
+    assert_eq!(harness.inventory.pending(), None, "it is ready");
+    assert_eq!(harness.value(&["target_restored{", "One"]), Some(1.0));
+    assert_eq!(harness.value(&["target_up{", "One"]), Some(1.0));
+    assert_eq!(
+        harness.value(&["polls_total{", "One", "success"]),
+        Some(0.0)
+    );
 
     restarts.source.lists(&["b", "c"]);
     sleep(MINUTE / 2).await;
@@ -88,8 +91,8 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
         (4, 1),
         "polled when it would have been due"
     );
-    assert_eq!(rig.value(&["target_restored{", "One"]), Some(0.0));
-    let changed = |kind| rig.value(&["changes_total{", "One", kind]);
+    assert_eq!(harness.value(&["target_restored{", "One"]), Some(0.0));
+    let changed = |kind| harness.value(&["changes_total{", "One", kind]);
     assert_eq!(
         (changed("added"), changed("removed")),
         (Some(1.0), Some(1.0)),
@@ -107,31 +110,34 @@ async fn a_restart_inside_the_interval_asks_nothing_and_shows_what_was_known() {
 async fn a_restart_after_the_interval_polls_and_does_not_show_what_is_stale() {
     let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
     restarts.source.lists(&["a"]);
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(MINUTE / 2).await;
-    drop(rig);
+    drop(harness);
     sleep(MINUTE * 2).await;
     restarts.source.fails();
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(restarts.asked().0, 2);
     assert_eq!(
-        rig.value(&["saas_connections{"]),
+        harness.value(&["saas_connections{"]),
         Some(1.0),
         "not stale yet"
     );
-    assert_eq!(rig.value(&["saas_connection_expected{"]), Some(1.0));
+    assert_eq!(harness.value(&["saas_connection_expected{"]), Some(1.0));
     sleep(MINUTE).await;
-    assert_eq!(rig.value(&["saas_connections{"]), None);
-    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
-    drop(rig);
-    let rig = restarts.start();
+    assert_eq!(harness.value(&["saas_connections{"]), None);
+    assert_eq!(harness.value(&["target_consecutive_failures{"]), Some(2.0));
+    drop(harness);
+    let harness = restarts.start();
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(rig.value(&["target_consecutive_failures{"]), Some(2.0));
-    assert_eq!(rig.value(&["target_failing{", "server_error"]), Some(1.0));
-    assert_eq!(rig.value(&["target_up{"]), Some(0.0));
-    assert_eq!(rig.value(&["saas_connections{"]), None);
-    assert!(rig.value(&["last_success_timestamp"]).is_some());
+    assert_eq!(harness.value(&["target_consecutive_failures{"]), Some(2.0));
+    assert_eq!(
+        harness.value(&["target_failing{", "server_error"]),
+        Some(1.0)
+    );
+    assert_eq!(harness.value(&["target_up{"]), Some(0.0));
+    assert_eq!(harness.value(&["saas_connections{"]), None);
+    assert!(harness.value(&["last_success_timestamp"]).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,15 +146,15 @@ async fn a_clock_that_was_set_meanwhile_delays_nothing_beyond_the_interval() {
         let restarts = Restarts::new(Vec::new(), DiscoveryMode::Targets).await;
         restarts.source.finds(&[("1", "One")]);
         restarts.source.lists(&["a"]);
-        let rig = restarts.start();
+        let harness = restarts.start();
         sleep(MINUTE / 2).await;
-        drop(rig);
+        drop(harness);
         let clock = restarts.clock.clone();
         let set = Clock::new(move || clock.now() + jiff::SignedDuration::from_hours(hours));
-        let rig = restarts.start_at(set);
+        let harness = restarts.start_at(set);
         sleep(MINUTE + Duration::from_secs(1)).await;
         assert!(restarts.asked().0 >= 2, "{hours} h");
-        assert_eq!(rig.value(&["saas_connections{"]), Some(1.0));
+        assert_eq!(harness.value(&["saas_connections{"]), Some(1.0));
         sleep(DISCOVERY_INTERVAL).await;
         assert!(restarts.asked().1 >= 2, "{hours} h");
     }
@@ -159,13 +165,13 @@ async fn an_account_that_follows_its_targets_from_now_on_asks_for_them_at_once()
     let mut restarts = Restarts::new(vec![target("1")], DiscoveryMode::Names).await;
     restarts.source.finds(&[("1", "One"), ("2", "Two")]);
     restarts.source.lists(&["a"]);
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(MINUTE / 2).await;
-    drop(rig);
+    drop(harness);
     (restarts.targets, restarts.discovery) = (Vec::new(), DiscoveryMode::Targets);
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(MINUTE).await;
-    assert_eq!(rig.targets(), set(&["One", "Two"]));
+    assert_eq!(harness.targets(), set(&["One", "Two"]));
 }
 
 #[test]
@@ -197,11 +203,11 @@ fn no_date_of_a_file_is_too_far_away() {
 async fn after_a_restart_a_refused_credential_is_worth_a_try_an_interval_after_the_last() {
     let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
     *restarts.source.refuses.lock().unwrap() = true;
-    let rig = restarts.start();
+    let harness = restarts.start();
     sleep(MINUTE * 31).await;
-    assert_eq!(minutes(&rig, "1"), [0, 2, 6, 14, 30]);
-    drop(rig);
-    let rig = restarts.start();
+    assert_eq!(minutes(&harness, "1"), [0, 2, 6, 14, 30]);
+    drop(harness);
+    let harness = restarts.start();
     sleep(MINUTE * 4).await;
-    assert_eq!(minutes(&rig, "1")[5..], [31, 33]);
+    assert_eq!(minutes(&harness, "1")[5..], [31, 33]);
 }

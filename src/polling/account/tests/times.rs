@@ -4,17 +4,17 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn polls_are_planned_start_to_start_and_an_overrun_skips() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&[]),
     );
-    *rig.source.takes.lock().unwrap() = MINUTE / 4;
+    *harness.source.takes.lock().unwrap() = MINUTE / 4;
     sleep(MINUTE * 2 + MINUTE / 2).await;
-    *rig.source.takes.lock().unwrap() = MINUTE + MINUTE / 4;
+    *harness.source.takes.lock().unwrap() = MINUTE + MINUTE / 4;
     sleep(MINUTE * 4).await;
-    let polls = rig.source.polls_of("1");
+    let polls = harness.source.polls_of("1");
     let minutes: Vec<_> = polls
         .iter()
         .map(|at| (*at - polls[0]).as_secs() / 60)
@@ -28,7 +28,7 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
     let mut starts = Vec::new();
     for _ in 0..2 {
         let begun = Instant::now();
-        let rig = start(
+        let harness = start(
             ids.iter().map(|id| target(id)).collect(),
             DiscoveryMode::Never,
             MINUTE / 2,
@@ -37,7 +37,7 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
         sleep(MINUTE / 2).await;
         let firsts: BTreeMap<_, _> = ids
             .iter()
-            .map(|id| (id, (rig.source.polls_of(id)[0] - begun).as_millis()))
+            .map(|id| (id, (harness.source.polls_of(id)[0] - begun).as_millis()))
             .collect();
         for window in 0..5 {
             let (from, to) = (window * 6000, (window + 1) * 6000);
@@ -66,25 +66,28 @@ async fn first_polls_are_spread_and_each_has_the_same_place_at_every_start() {
 async fn intervals_are_stretched_evenly_to_what_the_budget_bears() {
     let ids: Vec<_> = (0..10).map(|n| n.to_string()).collect();
     let targets = ids.iter().map(|id| target(id)).collect();
-    let rig = start_with_budget(4, targets, DiscoveryMode::Never, Duration::ZERO, |source| {
+    let harness = start_with_budget(4, targets, DiscoveryMode::Never, Duration::ZERO, |source| {
         source.lists(&["a"]);
     });
     sleep(MINUTE * 12).await;
     for id in &ids {
         // Ten pages a minute are needed and four allowed: one minute becomes two and a half.
-        assert_eq!(minutes(&rig, id), [0, 2, 5, 7, 10]);
+        assert_eq!(minutes(&harness, id), [0, 2, 5, 7, 10]);
         let label = format!("target=\"{id}\"");
-        assert_eq!(rig.value(&["poll_interval_seconds{", &label]), Some(150.0));
+        assert_eq!(
+            harness.value(&["poll_interval_seconds{", &label]),
+            Some(150.0)
+        );
     }
     assert_eq!(
-        rig.value(&["planned_requests_per_second{"]),
+        harness.value(&["planned_requests_per_second{"]),
         Some(10.0 / 60.0),
         "as configured"
     );
-    rig.source.fails();
+    harness.source.fails();
     sleep(MINUTE * 5).await;
     assert_eq!(
-        rig.value(&["saas_connections{", "target=\"1\""]),
+        harness.value(&["saas_connections{", "target=\"1\""]),
         Some(1.0),
         "three stretched intervals are not over"
     );
@@ -96,20 +99,24 @@ const LINEAR: std::time::Duration = std::time::Duration::from_secs(20);
 #[tokio::test(start_paused = true)]
 async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
     let begun = std::time::Instant::now();
-    let rig = start(Vec::new(), DiscoveryMode::Never, Duration::ZERO, |_| {});
-    let limiter = Arc::new(RequestLimiter::new(rig.config.requests_per_minute, 1));
-    let durations = rig.inventory.exporter_metrics().durations();
+    let harness = start(Vec::new(), DiscoveryMode::Never, Duration::ZERO, |_| {});
+    let limiter = Arc::new(RequestLimiter::new(harness.config.requests_per_minute, 1));
+    let durations = harness.inventory.exporter_metrics().durations();
     let metrics = Arc::new(AccountMetrics::new("test", "acme", limiter, durations));
-    let schedule = Arc::new(Schedule::new(&rig.config, &rig.poll, metrics.clone()));
+    let schedule = Arc::new(Schedule::new(
+        &harness.config,
+        &harness.poll,
+        metrics.clone(),
+    ));
     let jobs = Arc::new(crate::polling::background_jobs::BackgroundJobs::new(
-        rig.source.clone(),
+        harness.source.clone(),
         schedule.clone(),
         metrics,
     ));
     let targets: Vec<_> = (0..100_000).map(|n| target(&n.to_string())).collect();
     schedule.set_targets(targets.iter().map(|target| target.id.as_str()));
     let before = schedule.interval();
-    let setup = Setup::new(rig.source.clone(), jobs.clone(), &targets);
+    let setup = Setup::new(harness.source.clone(), jobs.clone(), &targets);
     for target in &targets {
         schedule.record_pages(&target.id, 2);
         assert_eq!(
@@ -132,20 +139,21 @@ async fn what_a_target_costs_does_not_grow_with_how_many_there_are() {
         expect: names,
         ..target("1")
     };
-    let expected = Setup::new(rig.source.clone(), jobs, &[target]).expected("1", &builder.finish());
+    let expected =
+        Setup::new(harness.source.clone(), jobs, &[target]).expected("1", &builder.finish());
     assert_eq!(expected.iter().filter(|(_, there)| *there).count(), 40_000);
     assert!(begun.elapsed() < LINEAR, "{:?}", begun.elapsed());
 }
 
 /// Polls for `lasts`, and returns for how many seconds after the first listing the page had none.
-async fn holes(rig: &Rig, lasts: Duration) -> usize {
+async fn holes(harness: &Harness, lasts: Duration) -> usize {
     let end = Instant::now() + lasts;
-    while rig.value(&["saas_connections{"]).is_none() {
+    while harness.value(&["saas_connections{"]).is_none() {
         sleep(Duration::from_secs(1)).await;
     }
     let mut holes = 0;
     while Instant::now() < end {
-        holes += usize::from(rig.value(&["saas_connections{"]).is_none());
+        holes += usize::from(harness.value(&["saas_connections{"]).is_none());
         sleep(Duration::from_secs(1)).await;
     }
     holes
@@ -154,75 +162,79 @@ async fn holes(rig: &Rig, lasts: Duration) -> usize {
 #[tokio::test(start_paused = true)]
 async fn polls_that_take_longer_than_three_intervals_leave_no_hole() {
     for takes in [30, 61, 170, 200, 600] {
-        let rig = start(
+        let harness = start(
             vec![target("1")],
             DiscoveryMode::Never,
             Duration::ZERO,
             |source| source.lists(&["a"]),
         );
-        *rig.source.takes.lock().unwrap() = Duration::from_secs(takes);
-        assert_eq!(holes(&rig, MINUTE * 60).await, 0, "{takes} s");
+        *harness.source.takes.lock().unwrap() = Duration::from_secs(takes);
+        assert_eq!(holes(&harness, MINUTE * 60).await, 0, "{takes} s");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_takes_long_for_the_first_time_leaves_no_hole_and_one_that_hangs_does() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
     sleep(MINUTE / 2).await;
-    *rig.source.takes.lock().unwrap() = MINUTE * 4;
-    assert_eq!(holes(&rig, MINUTE * 30).await, 0);
-    *rig.source.takes.lock().unwrap() = MINUTE * 600;
+    *harness.source.takes.lock().unwrap() = MINUTE * 4;
+    assert_eq!(holes(&harness, MINUTE * 30).await, 0);
+    *harness.source.takes.lock().unwrap() = MINUTE * 600;
     sleep(MINUTE * 20).await;
-    assert_eq!(rig.value(&["saas_connections{"]), None);
+    assert_eq!(harness.value(&["saas_connections{"]), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_takes_long_and_fails_keeps_the_listing_no_longer() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
     sleep(MINUTE / 2).await;
-    rig.source.fails();
-    *rig.source.takes.lock().unwrap() = Duration::from_secs(50);
+    harness.source.fails();
+    *harness.source.takes.lock().unwrap() = Duration::from_secs(50);
     // The listing stays for three intervals and the longest poll. The poll of the third minute is
     // the last one that could replace it.
     sleep(MINUTE * 4 + MINUTE / 2).await;
-    assert_eq!(rig.value(&["saas_connections{"]), None);
+    assert_eq!(harness.value(&["saas_connections{"]), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_took_long_once_is_not_allowed_for_for_ever() {
-    let rig = start(
+    let harness = start(
         vec![target("1")],
         DiscoveryMode::Never,
         Duration::ZERO,
         |source| source.lists(&["a"]),
     );
-    *rig.source.takes.lock().unwrap() = MINUTE * 50;
+    *harness.source.takes.lock().unwrap() = MINUTE * 50;
     sleep(MINUTE).await;
-    *rig.source.takes.lock().unwrap() = Duration::ZERO;
+    *harness.source.takes.lock().unwrap() = Duration::ZERO;
     sleep(MINUTE * 50 + MINUTE / 2).await;
-    rig.source.fails();
+    harness.source.fails();
     sleep(MINUTE * 40).await;
-    assert_eq!(rig.value(&["saas_connections{"]), Some(1.0), "it may come");
-    rig.source.lists(&["a"]);
+    assert_eq!(
+        harness.value(&["saas_connections{"]),
+        Some(1.0),
+        "it may come"
+    );
+    harness.source.lists(&["a"]);
     sleep(MINUTE * 60).await;
-    rig.source.fails();
+    harness.source.fails();
     sleep(MINUTE * 5).await;
-    assert_eq!(rig.value(&["saas_connections{"]), None);
+    assert_eq!(harness.value(&["saas_connections{"]), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the_pause() {
-    let rig = start(
+    let harness = start(
         vec![target("1"), target("2")],
         DiscoveryMode::Never,
         MINUTE / 2,
@@ -230,15 +242,15 @@ async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the
     );
     sleep(MINUTE + MINUTE / 2).await;
     let next = |id: &str| {
-        let date = rig.value(&["next_poll_timestamp_seconds{", &format!("target=\"{id}\"")]);
-        date.unwrap() - crate::clock::seconds(rig.inventory.date())
+        let date = harness.value(&["next_poll_timestamp_seconds{", &format!("target=\"{id}\"")]);
+        date.unwrap() - crate::clock::seconds(harness.inventory.date())
     };
     assert!(next("1") < 60.0 && next("2") < 60.0);
-    let seen = rig.inventory.snapshot();
+    let seen = harness.inventory.snapshot();
     let metrics = seen[0].metrics.clone();
-    let ends = rig.inventory.date() + MINUTE * 10;
+    let ends = harness.inventory.date() + MINUTE * 10;
     metrics.paused_until(ends);
-    *rig.source.takes.lock().unwrap() = MINUTE * 10;
+    *harness.source.takes.lock().unwrap() = MINUTE * 10;
     for minute in 0..10 {
         let left = f64::from(600 - minute * 60);
         for id in ["1", "2"] {
@@ -246,7 +258,7 @@ async fn while_the_account_is_paused_no_next_poll_is_shown_before_the_end_of_the
         }
         sleep(MINUTE).await;
     }
-    *rig.source.takes.lock().unwrap() = Duration::ZERO;
+    *harness.source.takes.lock().unwrap() = Duration::ZERO;
     sleep(MINUTE * 3).await;
     for id in ["1", "2"] {
         assert!((0.0..=60.0).contains(&next(id)), "{id} in {} s", next(id));

@@ -37,7 +37,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Values of environment variables by name.
 pub(crate) type Env = std::collections::BTreeMap<String, String>;
 
-pub(crate) struct Rig {
+pub(crate) struct Harness {
     pub(crate) simulator: Arc<Simulator>,
     pub(crate) vendor: SocketAddr,
     pub(crate) address: SocketAddr,
@@ -48,7 +48,7 @@ pub(crate) struct Rig {
     _vendor: AbortOnDropHandle<()>,
 }
 
-impl Rig {
+impl Harness {
     pub(crate) async fn start(sizes: Sizes, poll: &str) -> Self {
         Self::start_with(
             World::new(sizes, 1, Timestamp::now()),
@@ -66,7 +66,7 @@ impl Rig {
         Self::new(world, faults, None, poll, ServerLimits::default()).await
     }
 
-    /// Starts with vendors that limit the requests per minute.
+    /// Starts a harness whose vendors limit the requests per minute.
     pub(crate) async fn start_limited(sizes: Sizes, per_minute: u32, poll: &str) -> Self {
         let world = World::new(sizes, 1, Timestamp::now());
         Self::new(
@@ -92,7 +92,7 @@ impl Rig {
         .await
     }
 
-    /// Starts with the simulator's configuration after a change by `configure`.
+    /// Starts a harness; `configure` changes the simulator's configuration and environment.
     pub(crate) async fn configured(
         world: World,
         faults: Vec<Fault>,
