@@ -1,12 +1,12 @@
-# The one list of commands; CI calls the same. A bare `make` prints it.
+# The list of commands, which CI uses, too. `make` without arguments prints it.
 .PHONY: help run check test bench lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
 
-# Programs that tests need and that are not on the machine already.
+# Programs that the tests need and that the machine does not have.
 TOOLS := $(CURDIR)/target/tools
 
 .DEFAULT_GOAL := help
 
-# What waits for deadlines or takes much memory; only `make test` has it.
+# Tests that wait for deadlines or need much memory. Only `make test` runs them.
 SLOW := bodies:: faults:: network:: passwords:: reload::load restarts:: server:: stalled:: startup:: stored_tokens::
 SLOW += web_config::flags web_config::reload answer_of_200_that_is_no_listing stands_in_place_of_a_key
 SLOW_UNITS := very_many_targets_of polls_that_take_longer a_file_that_hangs
@@ -14,20 +14,21 @@ SLOW_UNITS := very_many_targets_of polls_that_take_longer a_file_that_hangs
 help:
 	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1\t\2/p' Makefile | expand -t 20
 
-## run: the daemon against the built-in simulator; no credentials, no file, no other program
+## run: the daemon with the built-in simulator; needs no credentials, files or other programs
 run:
 	cargo run --release --locked -- demo
 
-## check: what to pass before each commit: format, clippy, unit tests and the quick tests of behaviour; under two minutes on a warm tree
+## check: before each commit: format, clippy, unit and quick tests; under 2 minutes on a warm tree
 check: lint
 	cargo test --locked --no-fail-fast --lib --bins -- $(SLOW_UNITS:%=--skip %)
 	cargo test --locked --no-fail-fast --test behaviour -- $(SLOW:%=--skip %)
 
-## test: everything that must hold, with the programs it needs
+## test: all tests, with the programs that they need
 test: lint docs tools deploy-check dashboards-check
 	PATH="$(TOOLS)/usr/bin:$$PATH" cargo test --locked --no-fail-fast -- --include-ignored
 
-## bench: the hot paths, and the daemon against nginx, the Pushgateway and curl, whose table is in docs/performance.md; a random fleet, for docs/scaling.md
+## bench: hot paths, the table in docs/performance.md, and the random fleet in docs/scaling.md
+# The table compares the daemon with nginx, the Pushgateway and curl.
 bench:
 	benches/tools.sh "$(TOOLS)"
 	cargo bench --locked --bench hot_paths
@@ -35,38 +36,39 @@ bench:
 	python3 benches/table --tools "$(TOOLS)" --output target/table.md
 	cargo bench --locked --bench fleet
 
-## lint: format, clippy with warnings denied
+## lint: format, and clippy with warnings denied
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 
-## docs: the documentation of the code, with warnings denied
+## docs: API documentation, with warnings denied
 docs:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 
-## soak: ten minutes of a hostile vendor and of clients without manners; make test has two
+## soak: ten minutes with a hostile vendor and misbehaving clients; make test runs two minutes
 soak:
 	SOAK_SECONDS=600 cargo test --locked --test behaviour -- --include-ignored --nocapture soak::
 
-## fuzz: each target for ten minutes, two at a time; needs cargo-fuzz
+## fuzz: each fuzz target for ten minutes, two at a time; needs cargo-fuzz
 fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz build
 	ls fuzz/corpus | RUSTC_BOOTSTRAP=1 xargs -P 2 -I{} cargo fuzz run {} -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
 
-## deploy-check: what is in deploy/, each by its ecosystem's own tool
+## deploy-check: everything in deploy/, each part with its ecosystem's own tool
 deploy-check: tools
 	deploy/tools.sh "$(TOOLS)"
 	deploy/check.sh "$(TOOLS)"
 
-## dashboards: grafana/dashboards, built by grafana/src
+## dashboards: builds grafana/dashboards from grafana/src
 dashboards: tools
 	grafana/dashboards.sh "$(TOOLS)" write
 
-## dashboards-check: that they are built so, and of Grafana's published types; what they ask is asked in cargo test
+## dashboards-check: built dashboards are current and match Grafana's published types
+# `cargo test` checks the queries of the dashboards.
 dashboards-check: tools
 	grafana/dashboards.sh "$(TOOLS)" check
 
-## dashboard-pictures: docs/dashboard-*.png, drawn over the simulator; takes some minutes
+## dashboard-pictures: draws docs/dashboard-*.png with data of the simulator; takes some minutes
 dashboard-pictures: tools
 	cargo build --release --locked
 	PATH="$(TOOLS)/usr/bin:$$PATH" grafana/dashboards.sh "$(TOOLS)" pictures "$(CURDIR)/target/release/connections-exporter"
@@ -77,12 +79,15 @@ package:
 	PATH="$(TOOLS)/bin:$$PATH" deploy/release/package.sh
 	lintian --allow-root --fail-on=error,warning target/package/*.deb
 
-## package-try: that package installed, run, upgraded, removed and purged in a container; needs root, mmdebstrap, systemd-nspawn
+## package-try: tests that package in a container; needs root, mmdebstrap and systemd-nspawn
+# The package is installed, run, upgraded, removed and purged.
 package-try: package
 	PATH="$(TOOLS)/bin:$$PATH" cargo deb --no-build --locked --deb-revision=2 --output=target/package/later.deb
 	deploy/debian/try-in-container.sh target/package/*-1_*.deb target/package/later.deb
 	rm target/package/later.deb
 
-## tools: Prometheus and Alertmanager by apt, unpacked below target/ so that no service starts; chromium by apt, its driver by npm
+## tools: the programs that the tests need
+# Prometheus and Alertmanager come from apt. They are unpacked below target/, so that no service
+# starts. Chromium comes from apt, and its driver from npm.
 tools:
 	tests/tools.sh "$(TOOLS)"

@@ -1,4 +1,5 @@
-//! Tells the program what it was built from, for `--version` and `connections_exporter_build_info`.
+//! Sets the revision and the compiler version for `--version` and
+//! `connections_exporter_build_info`.
 
 #![expect(
     clippy::disallowed_macros,
@@ -9,7 +10,7 @@
 use std::process::Command;
 
 fn main() {
-    // A release archive has no repository around it; its builder says what it is made of.
+    // A release archive has no repository, so its builder sets `BUILD_REVISION`.
     let revision = std::env::var("BUILD_REVISION")
         .ok()
         .or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]));

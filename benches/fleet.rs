@@ -1,7 +1,9 @@
-//! A fleet that is drawn by lot: how many instances, requests and series it makes, for docs/scaling.md.
+//! A random fleet of accounts: the instances, requests and series that it needs, for
+//! docs/scaling.md.
 //!
-//! Accounts go to instances as the daemon's own shards put them; what an account costs is counted by its requests and
-//! its series. Nobody publishes how such accounts are distributed: the numbers below are assumptions, chosen wide.
+//! Accounts are assigned to instances by the daemon's own sharding. The cost of an account is the
+//! number of its requests and series. No data on the distribution of such accounts is published, so
+//! the numbers below are assumptions with a wide spread.
 
 #![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 
@@ -10,35 +12,36 @@ use std::num::NonZeroU32;
 use connections_exporter::polling::shard::owner;
 use fastrand::Rng;
 
-/// The default of `poll.interval`, in minutes.
+/// Default of `poll.interval`, in minutes.
 const INTERVAL: f64 = 5.0;
 
-/// What one instance is taken to carry: half of what was measured and found well, see docs/scaling.md.
+/// Assumed capacity of an instance: half of what was measured to work well, see docs/scaling.md.
 const SERIES_OF_AN_INSTANCE: f64 = 500_000.0;
 const ACCOUNTS_OF_AN_INSTANCE: f64 = 2_500.0;
 
-/// Series that a page of `demo` shows for each, counted.
+/// Number of series in a page of `demo`, for each account and for each target.
 const SERIES_OF_AN_ACCOUNT: f64 = 26.0;
 const SERIES_OF_A_TARGET: f64 = 18.0;
 
-/// How the accounts of one system are drawn.
+/// Distribution of the accounts of one system.
 struct Kind {
     system: &'static str,
-    /// Of all accounts.
+    /// Fraction of all accounts.
     share: f64,
-    /// Targets of an account: one, and geometrically distributed more of them.
+    /// Mean number of targets beyond the first one, geometrically distributed.
     more_targets: f64,
-    /// Connections of a target: log-normal, with this median and deviation.
+    /// Median number of connections of a target. It is log-normally distributed, with this
+    /// deviation.
     median: f64,
     deviation: f64,
     page_size: f64,
     series_of_a_connection: f64,
-    /// Requests a day besides listings, of an account and of each of its targets.
+    /// Requests per day other than listings: of an account, and of each of its targets.
     besides: (f64, f64),
 }
 
 const KINDS: [Kind; 2] = [
-    // Tokens and the list of entities.
+    // The other requests are for tokens and for the list of entities.
     Kind {
         system: "zuora",
         share: 0.4,
@@ -49,7 +52,8 @@ const KINDS: [Kind; 2] = [
         series_of_a_connection: 2.0,
         besides: (27.0 + 24.0, 0.0),
     },
-    // The administrator's client and the list of integrations; a token for each.
+    // The other requests are for the administrator client's tokens, for the list of integrations,
+    // and for a token of each integration.
     Kind {
         system: "zis",
         share: 0.6,
@@ -81,7 +85,7 @@ impl Load {
     }
 }
 
-/// Standard normal, by Box and Muller.
+/// Returns a standard normal sample, by the Box-Muller method.
 fn normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
@@ -138,7 +142,7 @@ fn main() {
         let fits = |load: &Load| {
             load.series <= SERIES_OF_AN_INSTANCE && load.accounts <= ACCOUNTS_OF_AN_INSTANCE
         };
-        // Below this they could not fit were all alike.
+        // With fewer instances they would not fit even if distributed evenly.
         let least = |instances: &u32| {
             let share = f64::from(*instances);
             all.series <= share * SERIES_OF_AN_INSTANCE

@@ -1,6 +1,8 @@
-//! What publishing one target costs on a small inventory and on a large one: a line for each, with its series and two medians
-//! in microseconds, which `benches/table` reads. The first is of publishes one after another, the second of publishes
-//! that each follow a page.
+//! Cost of publishing one target, in a small and in a large inventory.
+//!
+//! `benches/table` reads the output. It has a line for each inventory: the number of series, and
+//! two medians in microseconds. The first median is of publishes one after another, the second of
+//! publishes that each follow a page.
 
 #![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 
@@ -13,7 +15,8 @@ use connections_exporter::exposition::Encoding;
 use workload::{ROWS, answer, inventory, parse, state};
 
 fn main() {
-    // Five series of each connection. What is as it was before would not be deflated again.
+    // Each connection has five series. Two listings alternate, because what is unchanged is not
+    // deflated again.
     let listings = [ROWS, ROWS - 1].map(|rows| parse(&answer(rows, rows)));
     for series in [10_000, 1_000_000] {
         let (inventory, account) = inventory(10, series / 10 / 5 / ROWS, &listings[0]);
@@ -33,7 +36,7 @@ fn main() {
     }
 }
 
-/// Of 101 times, in microseconds.
+/// Returns the median of 101 durations, in microseconds.
 fn median(taken: impl FnMut(usize) -> Duration) -> f64 {
     let mut taken: Vec<_> = (1..102).map(taken).collect();
     taken.sort_unstable();

@@ -1,4 +1,4 @@
-//! What a poll costs (parse, render, deflate, publish) and what a scrape costs (a page).
+//! Benchmarks of a poll (parse, render, deflate, publish) and of a scrape (build a page).
 
 #[path = "workload/mod.rs"]
 mod workload;
@@ -56,12 +56,12 @@ fn publish_among_200_targets(bencher: Bencher) {
         .bench_local_values(|state| account.publish("7", state));
 }
 
-/// To publish in turn: what is as it was before is not made again.
+/// Returns two listings to publish alternately, because what is unchanged is not rendered again.
 fn listings(tokens: usize) -> [Listing; 2] {
     [ROWS, ROWS - 1].map(|rows| parse(&answer(rows, tokens)))
 }
 
-/// Accounts and targets of each.
+/// Number of accounts, and of targets in each.
 const SHAPES: [(usize, usize); 3] = [(1, 200), (10, 100), (1000, 1)];
 
 #[divan::bench(args = SHAPES)]
@@ -86,7 +86,7 @@ fn gzip_page_after_a_publish(bencher: Bencher, (accounts, targets): (usize, usiz
         .bench_local_values(|()| inventory.page(Encoding::Gzip));
 }
 
-/// As after a start.
+/// The first page after a start.
 #[divan::bench(args = SHAPES)]
 fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
     let listing = parse(&answer(ROWS, 0));
@@ -95,7 +95,7 @@ fn first_gzip_page(bencher: Bencher, (accounts, targets): (usize, usize)) {
         .bench_values(|inventory| inventory.page(Encoding::Gzip));
 }
 
-/// Which are put together at each scrape, among 1,000 accounts.
+/// Narrowed pages of 1,000 accounts, which are built at each scrape.
 #[divan::bench(args = ["system=zis&account=account_7", "system=zis"])]
 fn narrowed_gzip_page(bencher: Bencher, query: &str) {
     let (inventory, _) = inventory(1000, 1, &parse(&answer(ROWS, 0)));

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the programs available that the table compares with: those of the machine, else from Debian. What would start a
-# service is unpacked into the folder named, the rest is installed.
+# Provides the programs that the benchmark table compares with. Missing ones come from Debian.
+# Packages that would start a service are unpacked into the directory given, and the others are
+# installed.
 set -eu
 folder=$1
 mkdir -p "$folder"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Checks everything in this folder with its ecosystem's own tool; tools.sh makes them available below the folder named.
+# Checks everything in this directory, each part with its ecosystem's own tool.
+# The argument is the directory in which tools.sh has installed the tools.
 set -eu
 tools=$(realpath "$1")
 cd "$(dirname "$0")"
@@ -14,12 +15,13 @@ echo "# docker/Dockerfile"
 hadolint docker/Dockerfile
 
 echo "# systemd"
-# The program need not be installed where the unit says.
+# The program need not be installed at the path in the unit.
 sed 's#^ExecStart=/usr/bin/connections-exporter#ExecStart=/bin/true#' systemd/connections-exporter.service >"$scratch/connections-exporter.service"
-# What it does not know, it says and lets pass; what it says of the machine's other units is theirs.
+# An unknown setting only causes a message, so a message about this unit fails the check.
+# Messages about other units of the machine are ignored.
 systemd-analyze verify "$scratch/connections-exporter.service" 2>"$scratch/said" || { cat "$scratch/said"; exit 1; }
 if grep connections-exporter "$scratch/said"; then exit 1; fi
-# In tenths of the score; above this it fails.
+# The threshold is in tenths of the exposure level. A higher level fails the check.
 systemd-analyze security --offline=true --no-pager --threshold=11 "$scratch/connections-exporter.service" >"$scratch/score" ||
     { cat "$scratch/score"; exit 1; }
 tail -n 1 "$scratch/score"
@@ -38,11 +40,11 @@ done
 
 echo "# prometheus"
 promtool check rules prometheus/alerts.yaml
-# Each file by itself, and as many at a time as there are processors: they go through weeks.
+# One process for each file, and as many at a time as there are processors: the tests span weeks.
 printf '%s\n' prometheus/tests/*.yaml | xargs -P "$(nproc)" -n 1 promtool test rules
 
 echo "# docker-compose"
-# The program itself: what PyPI puts before it forgets its exit code.
+# Called directly, because the wrapper from PyPI loses the exit code.
 "$(find "$tools/python/lib" -path '*/compose/docker-compose')" --file docker-compose/docker-compose.yaml config --quiet
 check-jsonschema --builtin-schema vendor.compose-spec docker-compose/docker-compose.yaml
 promtool check config docker-compose/prometheus/prometheus.yml

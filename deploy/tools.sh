@@ -1,12 +1,13 @@
 #!/bin/sh
-# Makes available what check.sh checks with: what the machine has not by apt, the rest by pip and npm below the folder
-# named, so that the machine's own versions do not matter.
+# Installs the tools that check.sh uses. System programs that are missing come from apt. The other
+# tools come from pip and npm, into the directory given, so the machine's versions of them do not
+# matter.
 set -eu
 tools=$1
 here=$(dirname "$(realpath "$0")")
 
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-# The program, and the package that has it.
+# Arguments: a program, and the package that contains it.
 from_apt() {
     command -v "$1" >/dev/null && return
     root apt-get install --yes --no-install-recommends "$2" ||

@@ -155,11 +155,11 @@ pub struct Daemon {
     /// Answers in flight; more get 503.
     #[arg(long = "web.max-requests", help_heading = "Web", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
-    /// Folder for what must outlive a restart; without it, nothing is written.
+    /// Directory for state that survives a restart; without it, nothing is written.
     #[arg(
         long = "state.dir",
         help_heading = "State",
-        value_name = "FOLDER",
+        value_name = "DIRECTORY",
         env = "CONNECTIONS_EXPORTER_STATE_DIR"
     )]
     pub state_dir: Option<PathBuf>,

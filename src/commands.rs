@@ -1,4 +1,4 @@
-//! One file for each command of the program, and what they share.
+//! Commands of the program, one module each, and what they share.
 
 pub mod check;
 mod config_check;
@@ -19,10 +19,10 @@ use crate::blocking::output;
 use crate::cli::{Cli, Command};
 use crate::web;
 
-/// How long a command waits at its end for output that it still writes.
+/// Time that a command waits at its end for output that is still being written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Whether the command runs until a signal comes.
+/// Returns whether the command runs until it receives a signal.
 #[must_use]
 pub fn runs_until_signal(cli: &Cli) -> bool {
     match &cli.command {
@@ -33,7 +33,7 @@ pub fn runs_until_signal(cli: &Cli) -> bool {
     }
 }
 
-/// Runs the command that the flags name.
+/// Runs the command that the arguments name.
 pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         None if cli.daemon.config_check => {
@@ -55,7 +55,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
-/// Writes what a command was asked for; nothing else is going on any more.
+/// Writes the output of a command. It blocks, so nothing else may be running.
 fn say(text: &str) -> anyhow::Result<()> {
     output::print(text).context("writing to standard output")
 }

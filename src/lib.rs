@@ -1,5 +1,5 @@
-//! A configuration becomes accounts, each account's client lists its targets, each listing becomes
-//! fragments, fragments become a page, and the server hands it to Prometheus.
+//! A configuration becomes accounts, the client of each account lists its targets, each listing
+//! becomes fragments, fragments become a page, and the server returns the page to Prometheus.
 
 pub mod blocking;
 pub mod cli;

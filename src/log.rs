@@ -1,4 +1,4 @@
-//! Where log lines go, and in which form.
+//! Destination and format of log lines.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -6,9 +6,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::blocking::output::LogWriter;
 
-/// Starts to log, as JSON or as logfmt, what this program reports from this level on.
+/// Starts logging from this level on, as JSON or as logfmt.
 ///
-/// Nothing that its libraries report is logged: their messages could hold headers.
+/// Only events of this program are logged. Messages of its libraries could contain HTTP headers.
 pub fn start(level: LevelFilter, json: bool) {
     let ours = ["connections_exporter", "connections_simulator"];
     let ours = Targets::new().with_targets(ours.map(|target| (target, level)));

@@ -12,16 +12,16 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing_subscriber::filter::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Zeroes what is freed: after a poll no secret of a vendor's answer is left in memory.
+/// Zeroes freed memory, so that no secret in a vendor's response stays in memory after a poll.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
-/// How long a process that handles signals waits at its end for standard error to be read.
+/// Time that a process with signal handlers waits at its end for standard error to be read.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     output::report_panics();
-    // Its report says what the log would.
+    // The report of `check` contains what the log would.
     let quiet = matches!(cli.command, Some(Command::Check { .. }));
     start_log(&cli.daemon, quiet);
     if !cli.daemon.debug_core_dumps
@@ -34,11 +34,11 @@ fn main() -> ExitCode {
         .build();
     let result = runtime.context("starting the runtime").and_then(|runtime| {
         let result = runtime.block_on(commands::run(&cli));
-        // Not waiting for a thread that a hanging disk holds.
+        // Does not wait for a thread that a hanging disk blocks.
         runtime.shutdown_background();
         result
     });
-    // One line for each problem of a configuration; all else is one line.
+    // Configuration errors are one line each. Any other error is one line.
     let (code, last) = match result {
         Ok(()) => (ExitCode::SUCCESS, String::new()),
         Err(error) => {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             (ExitCode::FAILURE, text)
         }
     };
-    // A command that handles no signal is ended by one, also while it waits for a reader.
+    // No deadline without signal handlers: a signal ends such a command even while it waits here.
     output::finish(
         &last,
         commands::runs_until_signal(&cli).then_some(LAST_WORDS),
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// Starts to log. A command that is `quiet` logs below `info` only if another level was asked for.
+/// Starts logging. For a `quiet` command, level `info` becomes `error`.
 fn start_log(flags: &Daemon, quiet: bool) {
     // clap accepts only names of levels.
     let level = match flags.log_level.parse().unwrap_or(LevelFilter::INFO) {

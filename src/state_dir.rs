@@ -6,7 +6,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the state folder has threads of its own for this"
+    reason = "the state directory has threads of its own for this"
 )]
 
 mod folder;
@@ -263,7 +263,7 @@ impl AccountStateDir {
     /// Logs that a file is ignored, and why.
     fn ignored(&self, folder: &Folder, item: &StateFile, problem: &str) {
         let file = folder.path.join(&self.folder).join(item.file());
-        tracing::warn!(file = %file.display(), problem, "a file of the state folder is ignored");
+        tracing::warn!(file = %file.display(), problem, "a file of the state directory is ignored");
     }
 
     /// Parses a state file. The error completes a sentence that begins with the file's name.

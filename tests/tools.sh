@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the programs available that tests need: those of the machine, else from Debian and npm, into the folder named
-# as far as they can do without being installed.
+# Provides the programs that the tests need. Missing ones come from Debian and npm. Where possible,
+# they are put into the directory given instead of being installed.
 set -eu
 folder=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +20,8 @@ with_lists() {
     "$@" || { root apt-get update && "$@"; }
 }
 
-# A package, and the programs wanted of it. Installing it would start a service, on a port that people use.
+# Arguments: a package, and the programs needed from it. The package is unpacked, because its
+# installation would start a service on a commonly used port.
 unpacked() {
     package=$1
     shift
@@ -32,14 +33,14 @@ unpacked() {
 }
 unpacked prometheus prometheus promtool
 unpacked prometheus-alertmanager prometheus-alertmanager amtool
-# Debian's Alertmanager reads these at this place only.
+# Debian's Alertmanager reads its templates only from this path.
 templates=/usr/share/prometheus/alertmanager
 if [ ! -e "$templates/default.tmpl" ]; then
     root mkdir -p "$templates"
     root cp "$folder$templates"/*.tmpl "$templates/"
 fi
 
-# A browser needs what comes with its installation.
+# A browser needs the dependencies that its installation brings.
 has chromium || with_lists root apt-get install --yes --no-install-recommends chromium
 has valgrind || with_lists root apt-get install --yes --no-install-recommends valgrind
 has node npm || with_lists root apt-get install --yes --no-install-recommends nodejs npm

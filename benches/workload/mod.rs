@@ -1,4 +1,4 @@
-//! What is measured: the hot paths, fed with what the simulator holds.
+//! Workload of the benchmarks: the hot paths, with responses of the simulator.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,13 +18,13 @@ use http::{Request, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Rows of the vendor's largest page.
+/// Number of rows in the vendor's largest page.
 pub(crate) const ROWS: usize = 100;
 
-/// The system whose rows these are.
+/// System of these rows.
 pub(crate) const SYSTEM: &System = <zis::ZisAccount as AccountSettings>::SYSTEM;
 
-/// A page of the vendor's with so many rows, of which so many store a token that ends.
+/// Returns a page of the vendor with `rows` rows, of which `tokens` store a token that expires.
 pub(crate) fn answer(rows: usize, tokens: usize) -> VendorResponse {
     let now = Timestamp::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50);
     let sizes = Sizes {
@@ -54,14 +54,14 @@ pub(crate) fn answer(rows: usize, tokens: usize) -> VendorResponse {
     }
 }
 
-/// Reads a page.
+/// Parses a page.
 pub(crate) fn parse(answer: &VendorResponse) -> Listing {
     let mut builder = ListingBuilder::new(answer.endpoint, ROWS, ROWS);
     zis::read_page(answer, &mut builder).expect("the page is as documented");
     builder.finish()
 }
 
-/// A target's state with this listing.
+/// Returns the state of a target with this listing.
 pub(crate) fn state(listing: Listing) -> TargetState {
     let hour = Duration::from_hours(1);
     let now = Timestamp::UNIX_EPOCH;
@@ -79,7 +79,9 @@ pub(crate) fn state(listing: Listing) -> TargetState {
     }
 }
 
-/// A inventory of so many accounts, each with so many targets that hold copies of the listing.
+/// Returns an inventory of so many accounts with so many targets each, and its last account.
+///
+/// Every target has a copy of the listing.
 pub(crate) fn inventory(
     accounts: usize,
     targets: usize,

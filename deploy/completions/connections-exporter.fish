@@ -11,7 +11,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Answers in flight; more get 503' -r
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Folder for what must outlive a restart; without it, nothing is written' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Directory for state that survives a restart; without it, nothing is written' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Least level that is logged' -r -f -a "error\t''

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs try.sh with the two packages given in a Debian of its own that systemd boots in: a folder made by mmdebstrap,
-# a container by systemd-nspawn, without a network. Needs root, both programs, and a minute.
+# Runs try.sh with the two packages given, in a new Debian system with systemd.
+# mmdebstrap creates its root directory, and systemd-nspawn boots it in a container without a
+# network. Needs root, both programs, and a minute.
 set -eu
 here=$(dirname "$(realpath "$0")")
 first=$(realpath "$1") later=$(realpath "$2")
@@ -8,7 +9,7 @@ folder=$(mktemp --directory)
 trap 'rm -rf "$folder"' EXIT
 root=$folder/root
 mmdebstrap --quiet --variant=minbase --include=systemd-sysv,dbus,ca-certificates,curl,procps "${SUITE:-bookworm}" "$root"
-# The smallest Debian knows not even this name.
+# The minimal Debian does not even resolve localhost.
 echo 127.0.0.1 localhost >"$root/etc/hosts"
 mkdir "$root/packages"
 cp "$first" "$root/packages/first.deb"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs, runs, upgrades, removes and purges the two packages given (a version and a later one) on a Debian with
-# systemd that may be spoilt, against the package's own simulator. try-in-container.sh makes such a Debian.
+# Installs, runs, upgrades, removes and purges the two packages given: a version and a later one.
+# The service polls the package's own simulator. Needs a disposable Debian with systemd, such as the
+# one that try-in-container.sh creates.
 set -eu
 first=$1 later=$2
 unit=connections-exporter.service
@@ -12,7 +13,7 @@ fail() {
     journalctl --no-pager --unit=$unit | tail -n 40
     exit 1
 }
-# Asks again and again until the command succeeds; names it if it never does.
+# Repeats a command until it succeeds. Fails with the text of the command if it never does.
 until_true() {
     for _ in $(seq 300); do
         if "$@" >/dev/null 2>&1; then return; fi
@@ -44,7 +45,7 @@ until_true grep --quiet zis: "$simulated"
 sed --quiet 's/^#   export //p' "$simulated" | while IFS='=' read -r name value; do
     (umask 077 && echo "$value" >"$etc/secrets/$name")
 done
-# By name, so that what looks names up runs inside the sandbox, too.
+# With a host name instead of an address, so that name resolution is tested in the sandbox, too.
 sed -e "s#_env: #_file: /run/credentials/$unit/secrets_#" -e s#127.0.0.1:9933#localhost:9933# "$simulated" >$etc/config.yaml
 
 echo "# start: systemd waits for READY, the page comes, the state is kept"
@@ -70,7 +71,7 @@ cp $etc/config.yaml "$simulated"
 echo "zuoro: []" >>$etc/config.yaml
 systemctl reload $unit
 until_true page_has '^connections_exporter_config_last_reload_successful 0'
-page_has '^connections_exporter_target_poll_interval_seconds{.*} 11' || fail "a broken edit was taken up"
+page_has '^connections_exporter_target_poll_interval_seconds{.*} 11' || fail "a broken edit was loaded"
 cp "$simulated" $etc/config.yaml
 systemctl reload $unit
 until_true page_has '^connections_exporter_config_last_reload_successful 1'

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes rules with every length of time in them divided by a number: ranges, offsets, for, keep_firing_for and intervals.
-# So days of alerting are rehearsed in minutes:
+# Divides every duration in Prometheus rules by a number: ranges, offsets, for, keep_firing_for and
+# intervals. With it, a test observes days of alerting in minutes:
 #
-#     deploy/prometheus/scale.sh 720 <deploy/prometheus/alerts.yaml >scaled.yaml    # an hour becomes five seconds
+#     deploy/prometheus/scale.sh 720 <deploy/prometheus/alerts.yaml >scaled.yaml
 #
-# Numbers within expressions stay: what they are compared with has to come from the dates of a rehearsal. So do the
-# names of rules.
+# With 720, an hour becomes five seconds. Names of rules and numbers in expressions do not change.
+# The test must choose its dates so that they match those numbers.
 set -eu
 exec awk -v by="$1" '
     BEGIN {
@@ -25,11 +25,11 @@ exec awk -v by="$1" '
             text = substr(text, RLENGTH + 1)
         }
         sum = int(sum / by + 0.5)
-        # Nothing may take no time.
+        # No duration becomes zero.
         return (sum < 1 ? 1 : sum) "ms"
     }
 
-    # The text with what matches the pattern replaced: durations are scaled, places are looked through for durations.
+    # Replaces every match of a pattern: a duration is scaled, a place is searched for durations.
     function replaced(text, pattern,    done, found) {
         while (match(text, pattern)) {
             found = substr(text, RSTART, RLENGTH)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes in target/package what a release consists of on an architecture, this machine's: an archive, a Debian package,
-# what both are made of (CycloneDX), and the checksums. Needs cargo-deb and cargo-cyclonedx.
+# Builds the files of a release for the architecture of this machine, in target/package: an archive,
+# a Debian package, an SBOM of both (CycloneDX), and checksums. Needs cargo-deb and cargo-cyclonedx.
 set -eu
 cd "$(dirname "$0")/../.."
 version=$(cargo pkgid | sed 's/.*[#@]//')
@@ -13,14 +13,15 @@ mkdir -p "$out/$name"
 cargo build --release --locked
 cp target/release/connections-exporter README.md CHANGELOG.md LICENSE config.example.yaml \
     deploy/systemd/connections-exporter.service "$out/$name/"
-# The same files give the same archive, whoever packs them and when.
+# Reproducible: the same files give the same archive, independent of the user and the time.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX --mtime="@$(git log -1 --format=%ct)" \
     --directory="$out" --create "$name" | gzip --no-name --best >"$out/$name.tar.gz"
 rm -r "${out:?}/$name"
 
 cargo deb --no-build --locked --output "$out/"
 
-# It writes beside Cargo.toml only. What tests and builds need is not in the program.
+# cargo-cyclonedx writes only next to Cargo.toml. Dependencies of tests and builds are left out,
+# because they are not in the program.
 cargo cyclonedx --quiet --format=json --spec-version=1.5 --no-build-deps --target="$(rustc -vV | sed -n 's/^host: //p')" \
     --override-filename="$name.cdx"
 mv "$name.cdx.json" "$out/"

@@ -45,7 +45,7 @@ pub(crate) enum FileError {
     #[error("was not read within {} s", READ_WITHIN.as_secs())]
     TimedOut,
     /// The path is a directory.
-    #[error("is a folder: name the file in it")]
+    #[error("is a directory: name the file in it")]
     Folder,
     /// The file is larger than the limit of its kind, in bytes.
     #[error("holds more than {}", Size(*.0))]

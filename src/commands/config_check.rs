@@ -1,4 +1,4 @@
-//! `--config.check`: every problem of the configuration, and the request plan.
+//! `--config.check`: reports every configuration error, and the request plan.
 
 use super::load::{load, load_web, some_configuration};
 use super::say;
@@ -7,12 +7,12 @@ use crate::polling::request_estimate::RequestEstimate;
 use crate::polling::shard::Shard;
 use crate::polling::supervisor::Supervisor;
 
-/// Loads both configurations, and prints the request plan. Fails with every problem of both.
+/// Loads both configurations, and prints the request plan. Fails with the errors of both.
 pub(super) async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
     some_configuration(flags).await?;
     let config = load(flags.config_file.clone(), shard);
     let (config, web) = tokio::join!(config, load_web(flags));
-    // What a daemon would wait for is as wrong for who checks.
+    // The daemon starts without a secret that cannot be read yet. For a check, that is an error.
     let config = config.and_then(|config| {
         if config.hanging.is_empty() {
             Ok(config)

@@ -1,4 +1,4 @@
-//! The daemon: polls and serves until it is told to end.
+//! The daemon: polls and serves until it is stopped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,36 +24,39 @@ use crate::web::config::WebConfig;
 use crate::web::status::About;
 use crate::web::{self, Server, ServerLimits};
 
-/// A state folder that is opened in this time can still fail the start before anybody is served.
+/// Time in which an error of the state directory can end the start before the server accepts.
 const BEFORE_SERVING: Duration = Duration::from_millis(500);
 
-/// What is still to be written to the state folder at the end has this long.
+/// Time for pending writes to the state directory at the end.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 
-/// Where and how the page is served.
+/// Configuration of the HTTP server.
 #[derive(Debug)]
 pub struct Web {
-    /// Sockets that are bound already.
+    /// Listeners that are already bound.
     pub listeners: Vec<TcpListener>,
-    /// The path of the page.
+    /// Path of the metrics page.
     pub telemetry_path: String,
-    /// What `/-/reload` asks, if that is allowed.
+    /// Handle for `/-/reload`; `None` if that is disabled.
     pub reload: Option<ReloadHandle>,
-    /// The configuration file that the status page names; `None` where there is none.
+    /// Configuration file that the status page names; `None` if there is none.
     pub config_file: Option<String>,
-    /// Which of the processes with the same configuration this is.
+    /// Shard of this process, among those with the same configuration.
     pub shard: Shard,
-    /// What a client may ask.
+    /// Limits for clients.
     pub limits: ServerLimits,
     /// TLS, passwords and headers.
     pub config: Arc<WebConfig>,
 }
 
-/// Polls and serves until `shutdown`; what is known outlives that in `state_dir`, where there is one.
+/// Polls and serves until `shutdown` is cancelled.
 ///
-/// It serves at once, and accounts come up beside that. Fails only at the start: if certificates cannot be
-/// loaded, or another process uses the folder. Ends within [`ServerLimits::drain`] or 3 s, whichever is longer, whatever the
-/// disk does.
+/// State is kept in `state_dir`, if there is one. The server starts within half a second, while
+/// accounts are still being opened.
+///
+/// Fails only at the start: if certificates cannot be loaded, or if another process uses the state
+/// directory. After `shutdown` it ends within [`ServerLimits::drain`] or 3 s, whichever is longer,
+/// even if the disk hangs.
 pub async fn run(
     configuration: Configuration,
     mut web: Web,
@@ -123,7 +126,7 @@ pub async fn run(
     let server = Server::new(inventory, about, web.reload, web.limits, web.config);
     let told = CancellationToken::new();
     let supervisor = async {
-        // Not before: a supervisor is to see a start that fails as one.
+        // Not earlier, so that the service manager sees a failed start as a failure.
         let begun = shutdown.run_until_cancelled(begun.cancelled()).await;
         if begun.is_none() {
             told.cancel();
@@ -133,11 +136,11 @@ pub async fn run(
     };
     let serving = async {
         server.serve(web.listeners, shutdown.clone()).await;
-        // The supervisor is told of the end before it comes.
+        // The service manager is notified before the process ends.
         told.cancelled().await;
         Ok(())
     };
-    // Beside the answers in flight, so that neither waits for the other.
+    // Runs concurrently with the responses in flight, so that neither waits for the other.
     let polling = async {
         tokio::select! {
             ended = &mut polling => match ended? {
@@ -147,23 +150,23 @@ pub async fn run(
             () = shutdown.cancelled() => {}
         }
         polling.abort();
-        // With it end the accounts, which write until then.
+        // This also ends the accounts, which may queue writes until then.
         let _ = polling.await;
-        // A disk that hangs must not keep the process.
+        // A disk that hangs must not keep the process alive.
         if timeout(LAST_WRITES, state_dir.flush()).await.is_err() {
-            tracing::warn!("not all could be written to the state folder in time");
+            tracing::warn!("not all could be written to the state directory in time");
         }
         Ok(())
     };
     tokio::select! {
-        // It may be told of the beginning before the first accept: the sockets listen since before `run`, and who
-        // connects to them is answered.
+        // It may notify that the daemon is ready before the first accept. The listeners were bound
+        // before `run`, so an earlier connection waits in the backlog.
         never = supervisor => match never {},
         ended = async { tokio::try_join!(serving, polling) } => ended.map(|((), ())| ()),
     }
 }
 
-/// Runs the daemon as its flags say.
+/// Runs the daemon with these flags.
 pub async fn command(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
     let hangups = signals::hangups()?;

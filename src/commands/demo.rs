@@ -18,10 +18,10 @@ use crate::polling::reload::Configuration;
 use crate::settings::ConfigErrors;
 use crate::web;
 
-/// Polls often enough to watch.
+/// Poll settings with a short interval, so that changes can be watched.
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
-/// Runs the simulator, and the daemon against it, until a signal comes.
+/// Runs the simulator, and a daemon that polls it, until a signal is received.
 pub(super) async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
@@ -54,7 +54,7 @@ pub(super) async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::
         None => "http",
     };
     let path = &flags.web_telemetry_path;
-    // Whether anybody reads it is not waited for.
+    // Does not wait for the output to be read.
     let _printing = output::print_beside(format!(
         "The simulator holds both systems' connections: http://{address}/simulator\n\
          The exporter polls it every 10 s:              {scheme}://{seen}{path}\n\

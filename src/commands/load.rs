@@ -1,4 +1,4 @@
-//! What several commands load: the configuration, the web configuration and the listeners.
+//! Loads what several commands need: the configuration, the web configuration, the listeners.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::settings::ConfigErrors;
 use crate::web::config::WebConfig;
 use crate::web::{self, ServerLimits};
 
-/// The part of the configuration that is this shard's.
+/// Loads the configuration, with this shard's accounts only.
 pub(super) async fn load(file: PathBuf, shard: Shard) -> Result<Config, ConfigErrors> {
     let mut config = Config::load(&file, |name| std::env::var(name).ok()).await?;
     config.accounts.retain(|account| shard.owns(account));
     Ok(config)
 }
 
-/// Fails if there is no configuration file and none was named, as when somebody tries the program.
+/// Fails if the default configuration file is missing, as in a first try of the program.
 pub(super) async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
     let file = &flags.config_file;
     if file.as_os_str() == DEFAULT_CONFIG_FILE && files::is_missing(file).await {
@@ -41,7 +41,7 @@ pub(super) async fn load_web(flags: &Daemon) -> Result<WebConfig, ConfigErrors> 
     }
 }
 
-/// Binds the listeners, and loads what the server needs.
+/// Binds the listeners, and loads the web configuration.
 pub(super) async fn web(flags: &Daemon, reload: &ReloadHandle) -> anyhow::Result<Web> {
     let config = load_web(flags).await?;
     let listeners = if flags.web_systemd_socket {

@@ -1,4 +1,4 @@
-//! Signals of the commands that run until they are told to end.
+//! Signal handlers of the commands that run until they are stopped.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -6,10 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::polling::reload::ReloadHandle;
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+/// Returns a token that the first SIGTERM or SIGINT cancels. The second one ends the process at
+/// once.
 ///
-/// Called before anything can be seen from outside: a signal that comes while its handler is being made
-/// is lost.
+/// Call it before the process is visible from outside. A signal is lost if it arrives while its
+/// handler is being installed.
 pub(super) fn shutdown() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -28,12 +29,12 @@ pub(super) fn shutdown() -> anyhow::Result<CancellationToken> {
     Ok(token)
 }
 
-/// SIGHUP, from now on: without it the process would end by one.
+/// Starts to receive SIGHUP, which otherwise ends the process.
 pub(super) fn hangups() -> anyhow::Result<Signal> {
     signal(SignalKind::hangup()).context("listening for SIGHUP")
 }
 
-/// Asks for a reload at each SIGHUP; what becomes of it is logged there.
+/// Requests a reload at each SIGHUP. The reload logs its own result.
 pub(super) async fn reload_on(mut hangups: Signal, reload: ReloadHandle) {
     while hangups.recv().await.is_some() {
         let _ = reload.request().await;

@@ -1,4 +1,4 @@
-//! `simulate`: only the simulator of both APIs.
+//! `simulate`: the simulator of both APIs, without a daemon.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use super::signals::{hangups, shutdown};
 use crate::blocking::output;
 use crate::cli::SimulatorFlags;
 
-/// Runs the simulator until a signal comes, and prints a configuration that polls it.
+/// Runs the simulator until a signal is received, and prints a configuration that polls it.
 pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
-    // There is nothing to reload. A SIGHUP to all that have this name must not end it.
+    // There is nothing to reload. A SIGHUP to all processes with this name must not end it.
     let _hangups = hangups()?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| {
@@ -40,7 +40,7 @@ pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> any
     shutdown
         .run_until_cancelled(simulator.serve(listener))
         .await;
-    // Unless nobody reads it, it is written to its end.
+    // Waits until the output is written, but only briefly in case it is not read.
     let _ = timeout(LAST_LINES, printing).await;
     Ok(())
 }
@@ -59,7 +59,7 @@ pub(super) fn make(flags: &SimulatorFlags) -> Arc<Simulator> {
     )
 }
 
-/// Looks a variable up in `env` in place of the environment.
+/// Returns a function that looks up variables in `env` instead of the environment.
 pub(super) fn variables(env: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> {
     |name| env.get(name).cloned()
 }

@@ -46,7 +46,7 @@ impl ReloadOutcome {
                 for problem in problems.lines() {
                     tracing::error!(
                         problem,
-                        "the configuration was not taken up: the earlier one stays"
+                        "the configuration was not loaded: the previous one stays in use"
                     );
                 }
             }
@@ -54,7 +54,7 @@ impl ReloadOutcome {
         for problem in self.web.as_ref().err().iter().flat_map(|text| text.lines()) {
             tracing::error!(
                 problem,
-                "the web configuration was not taken up: the earlier one stays"
+                "the web configuration was not loaded: the previous one stays in use"
             );
         }
     }
@@ -63,17 +63,17 @@ impl ReloadOutcome {
 impl fmt::Display for ReloadOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.configuration {
-            Ok(difference) => writeln!(f, "The configuration was taken up. {difference}.")?,
+            Ok(difference) => writeln!(f, "The configuration was loaded. {difference}.")?,
             Err(problems) => writeln!(
                 f,
-                "The configuration was not taken up: the earlier one stays.\n{problems}"
+                "The configuration was not loaded: the previous one stays in use.\n{problems}"
             )?,
         }
         match &self.web {
             Ok(()) => Ok(()),
             Err(problems) => writeln!(
                 f,
-                "The web configuration was not taken up: the earlier one stays.\n{problems}"
+                "The web configuration was not loaded: the previous one stays in use.\n{problems}"
             ),
         }
     }

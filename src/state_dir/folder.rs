@@ -175,7 +175,7 @@ impl Folder {
         });
         let path = self.path.display();
         match timeout(PATIENCE, opened).await {
-            Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a folder"),
+            Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a directory"),
             Ok(Ok(Err(LockError::InUse))) => bail!(
                 "--state.dir={path}: another process uses this folder: end it, or choose another \
                     one"
@@ -201,7 +201,7 @@ impl Folder {
         };
         if let Some(error) = problem {
             self.failures.inc();
-            tracing::warn!(folder = %self.path.display(), error, "the state folder cannot be \
+            tracing::warn!(folder = %self.path.display(), error, "the state directory cannot be \
                 locked: what it holds is read, and may not be written");
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Folder {
             tracing::warn!(
                 folder = %self.path.display(),
                 mode = format!("{mode:04o}"),
-                "others may write to the state folder: its mode should be 0700"
+                "others may write to the state directory: its mode should be 0700"
             );
         }
     }
@@ -238,7 +238,7 @@ impl Folder {
             LockError::Io(error) => error,
             LockError::InUse => {
                 if was_locked {
-                    tracing::warn!(folder = %self.path.display(), "the state folder was removed, \
+                    tracing::warn!(folder = %self.path.display(), "the state directory was removed, \
                         and another process uses this folder now: it is not written any more");
                 }
                 io::Error::other("another process uses this folder")
@@ -247,7 +247,7 @@ impl Folder {
         })?;
         if was_locked {
             self.failures.inc();
-            tracing::warn!(folder = %self.path.display(), "the state folder or its lock was \
+            tracing::warn!(folder = %self.path.display(), "the state directory or its lock was \
                 removed: both were made anew, and what it held is lost");
         }
         Ok(held.insert(Arc::new(root)).clone())
@@ -300,7 +300,7 @@ impl Folder {
                 (PendingJob::Write(_), FileKey::Read(_) | FileKey::Sweep) => {}
             }
             if self.queue.lock().done(&account) {
-                tracing::info!(folder = %self.path.display(), "the state folder answers again");
+                tracing::info!(folder = %self.path.display(), "the state directory answers again");
             }
         }
     }
@@ -345,7 +345,7 @@ impl Folder {
             tracing::warn!(
                 folder = %self.path.display(),
                 seconds = PATIENCE.as_secs(),
-                "the state folder does not answer: all goes on without what it holds"
+                "the state directory does not answer: all goes on without what it holds"
             );
         }
     }
@@ -402,14 +402,14 @@ impl Folder {
         match result {
             Ok(()) => {
                 if failing.remove(&place) && failing.is_empty() {
-                    tracing::info!(folder = %self.path.display(), "the state folder is written \
+                    tracing::info!(folder = %self.path.display(), "the state directory is written \
                         again");
                 }
             }
             Err(error) => {
                 self.failures.inc();
                 if failing.is_empty() {
-                    tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state folder cannot be written: after a restart what was known is lost");
+                    tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state directory cannot be written: after a restart what was known is lost");
                 }
                 failing.insert(place);
             }
@@ -470,10 +470,10 @@ impl Folder {
         match unlinkat(folder, file, AtFlags::empty()) {
             Err(error) if error != Errno::NOENT => {
                 self.failures.inc();
-                tracing::warn!(file = %path.display(), %error, "a file of the state folder cannot \
+                tracing::warn!(file = %path.display(), %error, "a file of the state directory cannot \
                     be removed");
             }
-            _ => tracing::debug!(file = %path.display(), "removed from the state folder"),
+            _ => tracing::debug!(file = %path.display(), "removed from the state directory"),
         }
     }
 }

@@ -157,7 +157,7 @@ async fn a_folder_in_use_is_refused_and_so_is_a_file() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.ends_with("is not a folder"), "{refused}");
+    assert!(refused.ends_with("is not a directory"), "{refused}");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ impl WebConfig {
             settings.users.remember(&current.users);
             current.retired.cancel();
             *current = Arc::new(settings);
-            tracing::info!(file = %file.display(), "the web configuration was taken up");
+            tracing::info!(file = %file.display(), "the web configuration was loaded");
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl WebConfig {
             for problem in problems.to_string().lines() {
                 tracing::error!(
                     problem,
-                    "the web configuration was not taken up: the earlier one stays"
+                    "the web configuration was not loaded: the previous one stays in use"
                 );
             }
         }

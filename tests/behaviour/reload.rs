@@ -101,7 +101,7 @@ async fn a_reload_takes_up_the_difference_and_says_which() {
         (status, answer.as_str()),
         (
             StatusCode::OK,
-            "The configuration was taken up. accounts: 0 added, 0 replaced, 1 changed, 0 removed, \
+            "The configuration was loaded. accounts: 0 added, 0 replaced, 1 changed, 0 removed, \
                 1 unchanged.\n"
         )
     );
@@ -189,7 +189,7 @@ async fn a_bad_file_changes_nothing_and_every_problem_is_told() {
     assert_eq!(
         answer,
         format!(
-            "The configuration was not taken up: the earlier one stays.\n\
+            "The configuration was not loaded: the previous one stays in use.\n\
              {file}:9:26: zuora[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
              {file}:13:26: zis[0].requests_per_minute: expected a whole number from 1 to 1000000\n\
              {file}:16:21: zis[0].integrations[0].token_file: ./gone cannot be read: No such file or directory (os error 2)\n\
@@ -287,7 +287,7 @@ async fn accounts_come_and_go_with_what_was_kept_of_them() {
     let whole = this.edit(|text| text.split("zis:").next().unwrap().to_owned());
     assert_eq!(
         this.reload().await.1,
-        "The configuration was taken up. accounts: 0 added, 0 replaced, 0 changed, 1 removed, 1 \
+        "The configuration was loaded. accounts: 0 added, 0 replaced, 0 changed, 1 removed, 1 \
             unchanged.\n"
     );
     let page = this.page().await;

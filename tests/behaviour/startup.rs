@@ -325,7 +325,7 @@ async fn a_link_in_the_state_folder_leads_nowhere() {
     let logged = ends(daemon).await;
     assert!(logged.contains("zis.acme is a symbolic link"), "{logged}");
     assert!(
-        logged.contains("others may write to the state folder"),
+        logged.contains("others may write to the state directory"),
         "{logged}"
     );
     assert_eq!(files(elsewhere.path()), Vec::<PathBuf>::new());

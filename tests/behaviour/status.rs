@@ -243,7 +243,7 @@ async fn it_names_the_configuration_file_and_the_size_of_the_last_page() {
     let page = text(&get(daemon.address, "/").await);
     let file = folder.path().join("config.yaml");
     for part in [
-        format!("Configuration {} , taken up at the start,", file.display()),
+        format!("Configuration {} , loaded at the start,", file.display()),
         format!("Version {}, revision ", env!("CARGO_PKG_VERSION")),
         "Up for ".to_owned(),
         " series, ".to_owned(),
@@ -279,7 +279,7 @@ async fn after_a_restart_listings_are_called_restored_and_failures_began_when_th
         "{page}"
     );
     let target = row(&page, "targets", "acme_slack");
-    let restored = "restored from the state folder acme_slack zis acme 10";
+    let restored = "restored from the state directory acme_slack zis acme 10";
     assert!(target.starts_with(restored), "{target}");
     assert_eq!(since(&page), before);
 }

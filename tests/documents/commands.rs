@@ -1,4 +1,4 @@
-//! `docs/flags.md`, the manual pages and the shells' completions: all of them from clap's own description of the flags.
+//! `docs/flags.md`, the manual pages and the shell completions, generated from clap's definitions.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,7 +22,8 @@ command's name. Each command lists those that it uses; it accepts the others, to
 `--help` explains a command's flags, `-h` in short.
 ";
 
-/// All commands, with the daemon's first; the version without the revision, which every commit would change.
+/// Returns all commands, the daemon's first. The version has no revision, which changes with every
+/// commit.
 fn command() -> Command {
     let mut command = Cli::complete_command()
         .version(env!("CARGO_PKG_VERSION"))
@@ -50,7 +51,7 @@ fn row(flag: &Arg) -> [String; 4] {
         String::new()
     };
     let env = flag.get_env().map(|name| name.to_str().unwrap());
-    // clap takes the full stop of a sentence away.
+    // clap removes the full stop at the end.
     let mut help = format!("{}.", flag.get_help().unwrap());
     let possible = flag.get_possible_values();
     if takes_value && !possible.is_empty() {
@@ -63,7 +64,7 @@ fn row(flag: &Arg) -> [String; 4] {
     [code([name.as_str()]), default, code(env), help]
 }
 
-/// The flags that are a command's alone, or its parent's and its own.
+/// Returns a table of the flags that `own` selects.
 fn flags(command: &Command, own: impl Fn(&Arg) -> bool) -> String {
     let flags = command
         .get_arguments()
@@ -125,7 +126,7 @@ fn the_page_of_flags_is_what_the_code_says() {
 fn there_is_a_manual_page_for_each_command() {
     let all = command();
     for one in std::iter::once(&all).chain(all.get_subcommands()) {
-        // A date would change with every day; roff takes a space for one that is left out.
+        // A date would change every day. Without one, roff needs a space in its place.
         let page = clap_mangen::Man::new(one.clone())
             .date(" ")
             .source(format!(
@@ -135,7 +136,8 @@ fn there_is_a_manual_page_for_each_command() {
             .manual("User Commands");
         let mut text = Vec::new();
         page.render(&mut text).unwrap();
-        // Space between paragraphs as roff means it, or mandoc warns; and clap's name for what follows the help.
+        // Paragraph spacing as a roff request, because mandoc warns about clap's form. The heading
+        // replaces clap's name for the text after the help.
         let text = String::from_utf8(text).unwrap();
         let text = text.replace("\n.br\n\n.br\n", "\n.sp\n");
         let text = text.replace(".SH EXTRA", ".SH EXIT STATUS AND SIGNALS");
@@ -150,20 +152,24 @@ fn there_is_a_manual_page_for_each_command() {
     );
 }
 
-/// What clap generates for a shell.
+/// Returns what clap generates for a shell.
 fn generated(shell: Shell) -> String {
     let mut text = Vec::new();
     generate(shell, &mut command(), NAME, &mut text);
     String::from_utf8(text).unwrap()
 }
 
-/// clap calls a command by two names where the program's has a hyphen, and then completes nothing of it:
+/// Returns bash completions, with one name for the program.
+///
+/// clap writes the name of a program with a hyphen in two ways, and then bash completes nothing:
 /// <https://github.com/clap-rs/clap/issues/6421>
 fn bash() -> String {
     generated(Shell::Bash).replace("connections__subcmd__exporter", "connections__exporter")
 }
 
-/// clap looks for the command with fish's argparse, which refuses flags with dots; so with functions of fish's own.
+/// Returns fish completions that find the subcommand with fish's own functions.
+///
+/// clap uses fish's argparse for that, which refuses flags with dots.
 fn fish() -> String {
     let text = generated(Shell::Fish);
     let begin = text.find("complete -c").unwrap();
@@ -194,7 +200,7 @@ fn the_shells_complete_what_there_is() {
     hold("deploy/completions/connections-exporter.fish", &fish());
 }
 
-/// What bash offers in place of the last word.
+/// Returns what bash offers for the last word.
 fn offered(words: &[&str]) -> String {
     let script = r#"source /dev/stdin; COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 ))
         _connections__exporter "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}""#;

@@ -1,4 +1,4 @@
-//! `docs/config.schema.json`, and `docs/configuration.md` made from it.
+//! `docs/config.schema.json`, and `docs/configuration.md`, which is generated from it.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ with the path or the address of a copy of it. The schema cannot see files, varia
 - YAML's anchors, aliases and merge keys (`<<`) are read, so accounts can share keys; a byte order mark is passed over. The file is one document of UTF-8, indented by spaces.
 ";
 
-/// What the text of a schema's node means to people.
+/// Returns the type of a schema node in words.
 fn kind(node: &Value, name: &str) -> String {
     if let Some(list) = node.get("oneOf") {
         return format!("`{}`, or a list", list[0]["const"].as_str().unwrap());
@@ -58,7 +58,7 @@ fn kind(node: &Value, name: &str) -> String {
     }
 }
 
-/// The definition that a node refers to, through optional values and lists; else the node.
+/// Returns the definition that a node refers to, through optional values, or else the node itself.
 fn definition<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     let referred = ["allOf", "anyOf"]
         .iter()
@@ -70,7 +70,7 @@ fn definition<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     }
 }
 
-/// The rules of a mapping about which of its keys are given.
+/// Returns the groups of keys of which a mapping needs exactly one.
 fn rules(node: &Value) -> Vec<Vec<&str>> {
     let rules = node["allOf"].as_array().into_iter().flatten();
     let choices = rules.filter_map(|rule| rule["oneOf"].as_array());
@@ -83,7 +83,7 @@ fn rules(node: &Value) -> Vec<Vec<&str>> {
     keys.collect()
 }
 
-/// The section of a mapping, and those of the mappings below it.
+/// Appends the section of a mapping, and those of the mappings below it.
 fn section(root: &Value, node: &Value, path: &str, text: &mut String) {
     let required: Vec<_> = node["required"].as_array().into_iter().flatten().collect();
     let mut below = Vec::new();
@@ -111,7 +111,7 @@ fn section(root: &Value, node: &Value, path: &str, text: &mut String) {
             Some(items) => (definition(root, items), format!("{name}[]")),
             None => (meant, name.clone()),
         };
-        // An entry of a list may be a name alone, or a mapping.
+        // An entry of a list may be a name or a mapping.
         let one = match one.get("anyOf") {
             Some(choices) => definition(root, &choices[1]),
             None => one,

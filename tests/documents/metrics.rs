@@ -1,4 +1,4 @@
-//! `docs/metrics.md`: every metric, and the values of its labels that are known beforehand.
+//! `docs/metrics.md`: every metric, and the label values that are fixed.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use crate::metrics::described;
 use crate::metrics::described::Described;
 use crate::model::error::Reason;
 
-/// Headings, and how the names of the metrics below them begin; a metric belongs to the first that fits.
+/// Headings, with prefixes of the metrics below them. The first heading with a matching prefix is
+/// used.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("What the systems hold", &["saas_"]),
     (

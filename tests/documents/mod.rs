@@ -1,6 +1,6 @@
-//! What of `docs/` and `deploy/` is made from the code: each file as it must be, compared with the one there is.
+//! Generated files in `docs/` and `deploy/`, each compared with the file in the repository.
 //!
-//! `UPDATE_GOLDEN=1 cargo test documents` writes them anew.
+//! `UPDATE_GOLDEN=1 cargo test documents` writes them.
 
 #![expect(
     clippy::disallowed_methods,
@@ -20,11 +20,11 @@ use crate::vendors::{AccountSettings as _, System, zis, zuora};
 
 const SYSTEMS: [&System; 2] = [zuora::ZuoraAccount::SYSTEM, zis::ZisAccount::SYSTEM];
 
-/// Said at the top of each page.
+/// First line of each generated page.
 const GENERATED: &str =
     "<!-- Made from the code: change it there, then UPDATE_GOLDEN=1 cargo test documents -->";
 
-/// Holds the file at this path of the repository against the text that the code gives.
+/// Checks that a file of the repository has this text. With `UPDATE_GOLDEN`, it is written first.
 fn hold(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -45,7 +45,7 @@ fn hold(path: &str, text: &str) {
     );
 }
 
-/// A table of Markdown.
+/// Returns a Markdown table.
 fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = line(&head.map(str::to_owned)) + &line(&head.map(|_| "---".to_owned()));
@@ -55,7 +55,7 @@ fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String
     text
 }
 
-/// These words, each as code.
+/// Returns each word as Markdown code, separated by commas.
 fn code<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<_> = words.into_iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")

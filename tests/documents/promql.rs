@@ -1,4 +1,5 @@
-//! What an expression of the rules uses, and which labels its result can have, by the code's own description of the metrics.
+//! Static check of expressions in rules: the series that they use, and the labels that a result can
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +13,24 @@ use super::SYSTEMS;
 use crate::metrics::described;
 use crate::model::error::Reason;
 
-/// Names of labels.
+/// Label names.
 pub(super) type Labels = BTreeSet<String>;
 
-/// What a scrape adds.
+/// Labels that a scrape adds.
 const OF_SCRAPES: [&str; 3] = ["job", "instance", "pod"];
-/// Only a counter's increase means something.
+/// Functions that are meaningful for counters only.
 const OF_COUNTERS: [&str; 4] = ["rate", "irate", "increase", "resets"];
 
 pub(super) fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Labels {
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// What is known of series: the metrics of the code, what Prometheus itself writes, and the rules that were added.
+/// Series that exist: metrics of the code, series that Prometheus itself writes, and recording
+/// rules.
 pub(super) struct Series {
-    /// By name, the labels, and whether it is a counter.
+    /// By name: the labels, and whether the metric is a counter.
     known: BTreeMap<String, (Labels, bool)>,
-    /// By label, the values that the code can give it.
+    /// By label: the values that the code can set.
     values: BTreeMap<&'static str, Labels>,
 }
 
@@ -62,13 +64,15 @@ impl Series {
         Self { known, values }
     }
 
-    /// Adds what a recording rule writes.
+    /// Adds the series of a recording rule.
     pub(super) fn record(&mut self, name: &str, of: Labels) {
         self.known.insert(name.to_owned(), (of, false));
     }
 
-    /// The labels that the result of an expression can have. Every series in it is known, has the labels that it is
-    /// asked for, with values that there are, and whatever is to match has the same labels.
+    /// Returns the labels that the result of an expression can have.
+    ///
+    /// Every series in it must exist, with the labels and the label values that are selected.
+    /// Operands that are matched must have the same labels.
     pub(super) fn of(&self, text: &str) -> Result<Labels, String> {
         self.expression(&parse(text)?)
     }
@@ -174,7 +178,7 @@ impl Series {
     fn binary(&self, binary: &BinaryExpr) -> Result<Labels, String> {
         let [left, right] = [&binary.lhs, &binary.rhs].map(|side| self.expression(side));
         let (left, right) = (left?, right?);
-        // Beside a number there is nothing to match.
+        // With a scalar operand there is no vector matching.
         if is_number(&binary.lhs) || is_number(&binary.rhs) {
             return Ok(&left | &right);
         }
@@ -196,7 +200,7 @@ impl Series {
             }
             None => [left.clone(), right.clone()],
         };
-        // What `or` adds need not match anything.
+        // The operands of `or` need not match.
         let operator = binary.op.to_string();
         if of_left != of_right && operator != "or" {
             return Err(format!("{shown}: {of_left:?} never match {of_right:?}"));
@@ -209,7 +213,7 @@ impl Series {
     }
 }
 
-/// Whether it is one number, whatever there is.
+/// Returns whether the expression is a scalar, independent of all series.
 fn is_number(expression: &Expr) -> bool {
     match expression {
         Expr::NumberLiteral(_) => true,

@@ -1,4 +1,5 @@
-//! `deploy/prometheus/alerts.yaml` means something to Prometheus that this program gives it, and is the same for Kubernetes.
+//! `deploy/prometheus/alerts.yaml`: its expressions can return something, and Kubernetes gets the
+//! same rules.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,14 +40,14 @@ fn text<'a>(rule: &'a Map<String, Value>, key: &str) -> &'a str {
     rule[key].as_str().unwrap()
 }
 
-/// The words that come after each of these beginnings.
+/// Returns the word after each occurrence of `begin`.
 fn after<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
     let ends = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let rest = text.split(begin).skip(1);
     rest.map(move |rest| rest.split(ends).next().unwrap())
 }
 
-/// The queries in a template, with a word for each name that is put in.
+/// Returns the queries in a template, with a sample word for each parameter.
 fn queries(template: &str) -> Vec<String> {
     let mut found = Vec::new();
     for action in template.split("{{").skip(1) {
@@ -69,7 +70,7 @@ fn every_rule_can_mean_something() {
         let expression = text(rule, "expr");
         if let Some(name) = rule.get("record") {
             let name = name.as_str().unwrap();
-            // One that hands on its own last value has the labels of what it begins with.
+            // A rule that continues its own last value has the labels of its first operand.
             let begin = expression.split(&format!("or\n  {name}")).next().unwrap();
             let begin = begin.split("\nor\n").next().unwrap();
             let of = series
@@ -126,7 +127,7 @@ fn every_rule_can_mean_something() {
             ["critical", "warning", "info"].contains(&severity),
             "{name}: {severity}"
         );
-        // That nothing is scraped is no gap, but the cause.
+        // If nothing is scraped, that is the cause of the alert and not a gap in its data.
         let held = rule.contains_key("keep_firing_for") || expression.starts_with("absent(");
         assert!(held, "{name} resolves in a gap of ten minutes");
         alerts += 1;
@@ -154,7 +155,9 @@ fn every_recording_rule_is_used() {
     }
 }
 
-/// What each test of an alert has to show at least, as its name says, and what of that can be seen in it.
+/// Cases that the test of each alert covers at least. Its name lists them.
+///
+/// `every_rule_has_its_tests` checks the name, and those cases that can be recognized in the file.
 const KINDS: [&str; 5] = [
     "fires",
     "stays quiet",
@@ -209,7 +212,7 @@ fn every_rule_has_its_tests() {
         for what in ["stale", "10.0.0.1", "10.0.0.2"] {
             assert!(series.contains(what), "{name}: {what}");
         }
-        // Each of its severities, where an alert has more.
+        // An alert with several severities needs a test of each.
         let of_severity = tests()
             .filter_map(|test| test["alert_rule_test"].as_array())
             .flatten();

@@ -1,4 +1,5 @@
-//! How many instructions the hot paths take, counted by callgrind: a doubling fails, the machine's noise does not.
+//! Instruction counts of the hot paths, from callgrind. They do not depend on the load of the
+//! machine.
 
 #![expect(clippy::disallowed_macros, reason = "for who runs it by hand")]
 
@@ -14,14 +15,16 @@ use connections_exporter::metrics;
 use connections_exporter::model::listing::Listing;
 use workload::{ROWS, SYSTEM, answer, inventory, parse, state};
 
-/// The path that this process runs under callgrind.
+/// Environment variable that names the hot path to run under callgrind.
 const PATH: &str = "INSTRUCTIONS_OF";
 
-/// Each path, and the most instructions that it may take: a half more than it took when this was written, in a build
-/// for tests. Whoever makes one faster lowers its limit.
+/// Name and maximum number of instructions of each hot path.
+///
+/// A maximum is one and a half times what the path took in a test build when this was written. If
+/// you make a path faster, lower its maximum.
 const LIMITS: [(&str, u64); 6] = [
-    // It took 4.9 million when serde built each row. What a vendor sends is read in place since then, so that the size of
-    // what is built is bounded; that takes 7.1 million.
+    // 4.9 million when serde built each row. Since then a response is read in place, which bounds
+    // the size of what is built. That takes 7.1 million.
     ("parse 100 rows", 7_300_000),
     ("render and deflate 100 rows", 14_000_000),
     ("publish a target", 15_400_000),
@@ -55,7 +58,7 @@ fn run(path: &str) {
     }
 }
 
-/// Another listing: what is as it was before is not made again.
+/// Returns another listing, because what is unchanged is not rendered again.
 fn before() -> Listing {
     parse(&answer(ROWS - 1, 0))
 }
@@ -68,13 +71,14 @@ fn page(tokens: usize, targets: usize, encoding: Encoding) {
     counted(&mut || drop(black_box(inventory.page(encoding))));
 }
 
-/// The second time: the first one also makes what is made once.
+/// Counts the second run. The first run also does what is done only once.
 fn measure(path: &mut dyn FnMut()) {
     path();
     counted(path);
 }
 
-/// Callgrind counts while this runs; its name is below.
+/// Runs the path while callgrind counts. `instructions` passes the name of this function to
+/// callgrind.
 #[inline(never)]
 fn counted(path: &mut dyn FnMut()) {
     path();
@@ -110,7 +114,7 @@ fn no_hot_path_takes_twice_the_instructions_that_it_took() {
     println!("{table}");
     for (_, count, limit) in counts {
         assert!(count <= limit, "more than the limit:\n{table}");
-        // Far less is a limit that was forgotten, or a path that was not run.
+        // A much lower count means an outdated limit, or a path that did not run.
         assert!(
             count >= limit / 3,
             "so few that the limit must be lowered:\n{table}"

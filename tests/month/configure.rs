@@ -1,4 +1,4 @@
-//! The accounts of one vendor, as an operator would write them down.
+//! Configuration of one vendor's accounts, as an operator would write it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use fastrand::Rng;
 
 use crate::vendor::Vendor;
 
-/// Follows the tenant's entities; follows the integrations of every other vendor, and names those of the rest.
+/// Returns a configuration that discovers the entities of the tenant.
+///
+/// It also discovers the integrations of every second vendor, and lists those of the others.
 pub(crate) fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
     let tight = random.u32(..4) == 0;
     let mut draw = |list: &[&str]| list[random.usize(..list.len())].to_owned();
@@ -20,7 +22,7 @@ pub(crate) fn configure(vendor: &Vendor, n: usize, random: &mut Rng) -> Config {
             9000 + n
         )
     };
-    // In some months one account wants more than its budget bears.
+    // In some months, one account needs more requests than its budget allows.
     let zuora = if n == 0 && tight {
         common("1".to_owned(), "9m".to_owned())
     } else {

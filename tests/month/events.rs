@@ -1,4 +1,4 @@
-//! What happens in a month, drawn from its seed, and what ends it.
+//! Events of a month, drawn from its seed, and the repairs that end them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{HOUR, MINUTE, Month, TARGETS, VENDORS};
 
-/// What ends a trouble.
+/// Repair that ends a disturbance.
 pub(crate) enum Mend {
     Heal,
     Speed,
@@ -19,7 +19,7 @@ pub(crate) enum Mend {
 }
 
 impl Month {
-    /// One of the things that happen.
+    /// Runs one random event.
     pub(crate) async fn event(&mut self) {
         self.crash_loop = Duration::ZERO;
         let n = self.random.usize(..VENDORS);
@@ -31,7 +31,7 @@ impl Month {
                 self.trouble(n, lasts, Mend::Heal);
                 self.seen.faults += 1;
                 if self.random.u32(..3) == 0 {
-                    // In the middle of it.
+                    // Restarts the daemon during the fault.
                     sleep(HOUR.mul_f64(self.random.f64())).await;
                     self.restart(true).await;
                 }
@@ -51,7 +51,8 @@ impl Month {
             }
             42..50 => {
                 let place = self.random.usize(..TARGETS);
-                // Only where integrations are followed is one that vanishes no refusal.
+                // Removes an integration only where integrations are discovered. Elsewhere the
+                // vendor would refuse its token.
                 let follows = n % 2 == 1;
                 let gone = self.vendors[n].simulator.change(|world| {
                     let entity = &mut world.tenant.entities[place];
@@ -85,8 +86,9 @@ impl Month {
         }
     }
 
-    /// Reloads a configuration that says what it said, with another source for each account or with those that there
-    /// are; nobody waits for a vendor meanwhile.
+    /// Reloads an unchanged configuration, with a new or the existing source for each account.
+    ///
+    /// A reload does not wait for a vendor.
     async fn reload(&mut self) {
         let anew = self.random.bool();
         let Some(process) = &self.process else { return };
@@ -153,7 +155,7 @@ impl Month {
         self.mends.push((Instant::now() + lasts, n, mend));
     }
 
-    /// Ends the troubles that are over, or all of them.
+    /// Runs the repairs that are due, or all of them.
     pub(crate) fn mend(&mut self, all: bool) {
         let now = Instant::now();
         let (over, rest) = std::mem::take(&mut self.mends)

@@ -1,4 +1,4 @@
-//! What must hold while the vendors are well.
+//! Invariants that hold while the vendors are healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,8 +11,9 @@ use crate::page::{Key, Page};
 use crate::vendor::Line;
 use crate::{HOUR, Seen};
 
-/// While the vendor is well, each target is as it should be: there, and no older than its interval and what the budget
-/// forces.
+/// Checks all targets of an account, if its vendor has been healthy for long enough.
+///
+/// Each target must be present. It may be older than its interval only by what the budget forces.
 pub(crate) fn fresh(
     account: &AccountConfig,
     line: &Line,
@@ -26,10 +27,12 @@ pub(crate) fn fresh(
         return;
     };
     let ledger = line.ledger.lock().unwrap();
-    // A process that knows nothing, or only what was before another one, has to ask first.
+    // A process that knows nothing of earlier polls, or only of polls before another process, must
+    // poll first.
     let since = since.max(ledger.knows_since);
     let forced = ledger.forced() + crash_loop;
-    // The longest pause, the longest wait after refusals, the next planned time.
+    // The longest pause, the longest back-off after refusals, and the time until the next planned
+    // poll.
     let interval = account.interval;
     let recovers = HOUR + HOUR.max(interval) + interval + forced;
     if since.elapsed() < recovers {
@@ -43,7 +46,7 @@ pub(crate) fn fresh(
         .filter(of)
         .map(|key| key.2.clone())
         .collect();
-    // By label, the id.
+    // By label: the id of the target.
     let there: BTreeMap<String, String> = line.vendor.simulator.change(|world| {
         let entities = world
             .tenant
@@ -71,7 +74,8 @@ pub(crate) fn fresh(
             broken.push(format!("{key:?} was never polled"));
             continue;
         };
-        // After a restart a clock that was set back makes the last poll look younger than it is.
+        // After a restart, a clock that was set back makes the last poll look more recent than it
+        // is.
         let intervals = if *served < set_at { 2.0 } else { 1.0 };
         let allowed = Duration::from_secs_f64(shown.interval * intervals) + forced;
         if served.elapsed() > allowed {
@@ -80,7 +84,8 @@ pub(crate) fn fresh(
                 "{key:?} is {age:?} old, and {allowed:?} is allowed"
             ));
         }
-        // Unless it was served a moment ago, or to a process that left nothing to restore.
+        // The page may be behind a listing that was served just now, or to a process that left no
+        // state.
         let current = shown.versions.first().is_none_or(|shown| shown == version);
         if !current && !shown.restored && served.elapsed() > forced {
             broken.push(format!("{key:?} shows {:?} of {version}", shown.versions));

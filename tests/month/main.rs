@@ -1,10 +1,13 @@
-//! A month of polling in a minute: the whole program but its sockets, under paused time, among faults that are drawn
-//! from a seed.
+//! Runs the whole program without its sockets for a simulated month, in paused time, with random
+//! faults.
 //!
-//! 200 targets in 20 accounts; storms of 429, outages of hours, slow answers, revoked tokens, changed secrets,
-//! targets that appear and vanish, restarts with and without the state folder, and a clock that jumps. What must
-//! hold is looked at with every request and after every event. `MONTH_SEEDS` says how many seeds are run for a month,
-//! and ten times as many for three days; `MONTH_SEED` and `MONTH_DAYS` replay one.
+//! There are 200 targets in 20 accounts. Events are bursts of 429, outages of hours, slow
+//! responses, revoked tokens, changed secrets, targets that appear and disappear, restarts with and
+//! without the state directory, and clock steps. Invariants are checked with every request and
+//! after every event. A month takes about a minute.
+//!
+//! `MONTH_SEEDS` is the number of seeds that are run for a month. Ten times as many are run for
+//! three days. `MONTH_SEED` and `MONTH_DAYS` replay one seed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -45,7 +48,7 @@ use page::Page;
 use vendor::{Ledger, Line, Vendor};
 
 const VENDORS: usize = 10;
-/// Entities, and integrations, of each vendor.
+/// Number of entities, and of integrations, of each vendor.
 const TARGETS: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -63,25 +66,25 @@ struct Month {
     random: Rng,
     start: Timestamp,
     began: Instant,
-    /// By how many seconds the daemon's clock is wrong, and since when.
+    /// Offset of the daemon's clock, in seconds; `set_at` is when it last changed.
     off: Arc<AtomicI64>,
     set_at: Instant,
-    /// How long no process has lived through a poll for certain.
+    /// Duration of the last crash loop, in which polls may not have been completed.
     crash_loop: Duration,
     folder: tempfile::TempDir,
     poll: PollConfig,
     accounts: Vec<(AccountConfig, Arc<Line>)>,
     vendors: Vec<Arc<Vendor>>,
     process: Option<Process>,
-    /// Whether a process with the state folder was there before, and whether the last one was one.
+    /// Whether any earlier process had the state directory, and whether the last one had it.
     remembered: bool,
     up_to_date: bool,
-    /// What vendors turn back to, and when.
+    /// Pending repairs: when, at which vendor, and what.
     mends: Vec<(Instant, usize, Mend)>,
     seen: Seen,
 }
 
-/// That the month was one: how often each thing happened.
+/// Number of times that each thing happened, as a proof that the month tested something.
 #[derive(Debug, Default)]
 struct Seen {
     restarts: u32,
@@ -129,13 +132,14 @@ impl Month {
                 entities: TARGETS,
                 entity_connections: 15,
                 integrations: TARGETS,
-                // One vendor's listings have three pages.
+                // The listings of one vendor have three pages.
                 integration_connections: if n == 0 { 230 } else { 3 },
             };
             let clock = Clock::from_tokio(start);
             let vendor = Vendor::new(sizes, random.u64(..), clock);
             vendor.simulator.change(|world| {
-                // All of them, for a whole number of targets.
+                // Every entity is a target, so that the number of targets is the same for all
+                // vendors.
                 world
                     .tenant
                     .entities
@@ -159,7 +163,7 @@ impl Month {
         month
     }
 
-    /// Starts a process, with the state folder or without.
+    /// Starts a process, with or without the state directory.
     async fn boot(&mut self, with_state: bool) {
         for (_, line) in &self.accounts {
             let mut ledger = line.ledger.lock().unwrap();
@@ -217,14 +221,14 @@ impl Month {
         });
     }
 
-    /// Ends the process, and gives the last page that it showed.
+    /// Stops the process, and returns the last page that it served.
     async fn kill(&mut self) -> Page {
         let mut last = Page::default();
         if let Some(mut process) = self.process.take() {
             last = Page::of(&process.inventory, seconds(self.start));
             process.accounts.shutdown().await;
             drop(process);
-            // Until the tasks of its targets are gone, and what was being written is written.
+            // Lets the tasks of the targets end, and pending state files be written.
             sleep(Duration::from_millis(10)).await;
         }
         last
@@ -235,7 +239,7 @@ impl Month {
         let knows = with_state && self.up_to_date;
         self.boot(with_state).await;
         self.seen.restarts += 1;
-        // Dates from before a clock that was set may make a listing look stale.
+        // After a clock step, saved dates may make a listing look stale.
         if knows && (self.set_at == self.began || self.set_at.elapsed() > HOUR * 25) {
             sleep(Duration::from_millis(10)).await;
             let process = self.process.as_ref().unwrap();
@@ -249,7 +253,8 @@ impl Month {
                     shown.versions,
                     restored.versions
                 );
-                // What was put off after refusals is tried again, an interval after the last time.
+                // A restart ends the back-off after refusals: the next poll is one interval after
+                // the last.
                 let planned = shown.next.min(shown.last + shown.interval);
                 assert!(
                     restored.next > planned - 2.0 || planned < date,
@@ -261,7 +266,7 @@ impl Month {
         }
     }
 
-    /// Whatever happened, this holds.
+    /// Checks the invariants.
     fn look(&mut self) {
         let Some(process) = &mut self.process else {
             return;
@@ -283,7 +288,8 @@ impl Month {
             );
         }
         let tasks = Handle::current().metrics().num_alive_tasks();
-        // One for each account and each target, what ended just now, and the one that writes.
+        // One task for each account and target. The 50 are for tasks that are ending, and for the
+        // writer of state files.
         if tasks > VENDORS * 2 + VENDORS * TARGETS * 2 + 50 {
             broken.push(format!("{tasks} tasks"));
         }
@@ -303,7 +309,7 @@ impl Month {
             sleep(MINUTE.mul_f64(5.0 + 90.0 * self.random.f64())).await;
             self.mend(false);
             self.event().await;
-            // What began just now has a look at the state folder first.
+            // An account that has just started reads the state directory first.
             sleep(Duration::from_secs(1)).await;
             self.look();
         }
@@ -315,7 +321,8 @@ impl Month {
     }
 }
 
-/// Runs a seed, and gives what was seen, and a hash of all requests and their times.
+/// Runs one seed. Returns the counts, the number of requests, and a hash of all requests with their
+/// times.
 fn month(seed: u64, days: u64) -> (Seen, u64, u32) {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -371,7 +378,7 @@ fn whatever_happens_in_a_month_it_neither_overruns_nor_lies_nor_falls_behind() {
                                 {trace:08x}, {seen:?}, {:?}",
                                 begun.elapsed()
                             );
-                            // A month in which nothing happened would prove nothing.
+                            // A month without events would prove nothing.
                             assert!(
                                 days < 30
                                     || (seen.fresh > 1000

@@ -1,4 +1,4 @@
-//! What must hold of every page.
+//! Invariants of every page.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use connections_exporter::inventory::Inventory;
 /// System, account and target.
 pub(crate) type Key = (String, String, String);
 
-/// The samples of a page, as far as the month looks at them.
+/// Samples of a page that are checked.
 #[derive(Default)]
 pub(crate) struct Page {
     pub(crate) bytes: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Page {
     pub(crate) targets: BTreeMap<Key, Shown>,
 }
 
-/// The families that are more than a counter to it.
+/// Families whose values are read. All other families are checked only if they are counters.
 const LOOKED_AT: [&str; 10] = [
     "connections_exporter_target_last_attempt_timestamp_seconds",
     "connections_exporter_target_next_poll_timestamp_seconds",
@@ -30,7 +30,7 @@ const LOOKED_AT: [&str; 10] = [
     "connections_exporter_target_up",
 ];
 
-/// What is shown of one target.
+/// Samples of one target.
 #[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) interval: f64,
@@ -38,15 +38,15 @@ pub(crate) struct Shown {
     pub(crate) next: f64,
     pub(crate) restored: bool,
     pub(crate) up: bool,
-    /// Connections as they are counted, and as each of them is shown.
+    /// Number of connections in `saas_connections`, and number of `saas_connection_info` samples.
     counted: f64,
     listed: f64,
-    /// The marks of the listings that its samples come from.
+    /// Versions of the listings that its samples come from.
     pub(crate) versions: BTreeSet<i64>,
 }
 
 impl Page {
-    /// Reads the inventory as of now; `start` is the date from which on the vendor's marks count seconds.
+    /// Reads the current page. The vendor's versions are seconds since `start`.
     pub(crate) fn of(inventory: &Inventory, start: f64) -> Self {
         let page = inventory.page(Encoding::Plain);
         let text: Vec<u8> = page.chunks.iter().flatten().copied().collect();
@@ -77,7 +77,7 @@ impl Page {
             );
             let zuora = key.0 == "zuora";
             let shown = read.targets.entry(key).or_default();
-            // Whole seconds, far from where an f64 ends.
+            // Whole seconds, well within the precision of an f64.
             let mark = |at: f64| format!("{:.0}", at - start).parse::<i64>().unwrap();
             match family {
                 "saas_connections" => shown.counted += value,
@@ -94,7 +94,7 @@ impl Page {
                 _ => {}
             }
             if zuora && let Some(connection) = label("connection=\"") {
-                // The rows of a page that would not end have no mark.
+                // The rows of an endless listing have no version.
                 let (_, version) = connection.split_once('-').unwrap();
                 shown.versions.extend(version.parse::<i64>());
             }
@@ -102,7 +102,7 @@ impl Page {
         read
     }
 
-    /// What must not be so, given the page before of the same process.
+    /// Returns the violated invariants, given the previous page of the same process.
     pub(crate) fn broken(&self, before: &Self) -> Vec<String> {
         let mut broken = Vec::new();
         for (series, value) in &self.counters {

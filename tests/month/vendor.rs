@@ -1,4 +1,5 @@
-//! The vendors without their sockets: the simulator answers, late or not at all, and every request is written down.
+//! Vendors without sockets: the simulator responds, late or not at all, and every request is
+//! recorded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -16,44 +17,44 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{RequestBuilder, Response, Url};
 use tokio::time::{Instant, sleep};
 
-/// As configured: `poll.request_timeout`.
+/// Configured value of `poll.request_timeout`.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-/// What is asked for beyond it is cut.
+/// Maximum pause of the exporter. A vendor may ask for a longer one.
 const LONGEST_SILENCE: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Both APIs of one simulator: a Zuora tenant and a ZIS subdomain.
 pub(crate) struct Vendor {
     pub(crate) simulator: Arc<Simulator>,
-    /// The longest that an answer takes now.
+    /// Current maximum response time.
     pub(crate) slow: Mutex<Duration>,
-    /// When the last trouble ended; `None` while there is some.
+    /// End of the last disturbance; `None` during one.
     pub(crate) healthy_since: Mutex<Option<Instant>>,
     random: Mutex<Rng>,
     versions: Mutex<i64>,
     start: Timestamp,
 }
 
-/// What one account sent, and what it was given.
+/// Requests of one account, and the responses to them.
 pub(crate) struct Ledger {
     pub(crate) requests_per_minute: usize,
     last_minute: VecDeque<Instant>,
-    /// When a process began that could not know of the request before.
+    /// Start of the last process that could not know of the request before it.
     pub(crate) forgot_at: Option<Instant>,
-    /// Since when the processes know what was before them, by dates that can be trusted.
+    /// Time since which all processes know the earlier polls, with dates that can be trusted.
     pub(crate) knows_since: Instant,
-    /// Until when the vendor asked for silence.
+    /// End of the pause that the vendor asked for.
     silence_until: Option<Instant>,
-    /// By target, the version of its last whole listing, and when that was served.
+    /// By target: version of its last complete listing, and when that was served.
     pub(crate) served: BTreeMap<String, (i64, Instant)>,
     pub(crate) requests: u64,
-    /// A hash of every request and its time.
+    /// Hash of all requests with their times.
     pub(crate) trace: u32,
-    /// What must not have been.
+    /// Violated invariants.
     pub(crate) broken: Vec<String>,
 }
 
-/// What one account sends its requests through.
+/// Transport of one account.
 pub(crate) struct Line {
     pub(crate) vendor: Arc<Vendor>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
@@ -85,7 +86,9 @@ impl Vendor {
         })
     }
 
-    /// Gives every row of the target a mark by which this listing can be told from any other.
+    /// Marks all rows of a target with a new version, and returns the version.
+    ///
+    /// It distinguishes this listing from any other.
     fn mark(&self, target: &str) -> i64 {
         let mut version = self.versions.lock().unwrap();
         *version += 1;
@@ -126,18 +129,19 @@ impl Ledger {
         }
     }
 
-    /// What is not asked for again sooner: tokens and listings of all targets, one after another.
+    /// Delay that the request budget can cause: tokens and listings of all targets, one after
+    /// another.
     pub(crate) fn forced(&self) -> Duration {
         MINUTE.div_f64(self.requests_per_minute as f64) * 50 + TIMEOUT
     }
 
-    /// From now on nothing is known of what was before.
+    /// Marks everything that happened so far as unknown to the daemon.
     pub(crate) fn forget(&mut self) {
         self.knows_since = Instant::now();
         self.silence_until = None;
     }
 
-    /// Writes down for how long the vendor asked for silence.
+    /// Records the pause that a response asks for.
     fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let seconds = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
         let wait = match (headers.contains_key("retry-after"), status.as_u16()) {
@@ -151,8 +155,10 @@ impl Ledger {
         }
     }
 
-    /// Writes a request down; one that was not to come is a break, and so are more than the budget in any
-    /// minute.
+    /// Records a request.
+    ///
+    /// A request during a pause is a violation, and so are more requests in any minute than the
+    /// budget.
     fn sent(&mut self, what: &str, began: Instant) {
         let now = Instant::now();
         self.requests += 1;

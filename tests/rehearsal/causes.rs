@@ -1,4 +1,4 @@
-//! What goes wrong, the alerts that come of it, and how it is mended.
+//! Causes, the alerts that each of them raises, and how each of them is removed.
 
 mod connections;
 mod exporter;
@@ -18,12 +18,12 @@ fn alert(name: &str, severity: &str, labels: &str) -> Alert {
     Alert::new(name, severity, labels)
 }
 
-/// Where a cause was there from the start, or ends by itself.
+/// Does nothing: for a cause that exists from the start, or that ends by itself.
 fn nothing() -> Ready<()> {
     ready(())
 }
 
-/// All causes at once, but for one that would hide the others.
+/// Runs all causes at once, except for the one that would hide the others.
 pub(crate) async fn all(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
     let (tokens, own, edges, stored, targets, budget, exporter) = tokio::join!(
         tokens::tokens(scene, inbox),

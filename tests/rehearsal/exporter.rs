@@ -1,4 +1,4 @@
-//! A daemon of ours in a folder of its own, configured by files as an operator writes them.
+//! A daemon with its own directory, configured by files as an operator writes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 
 use crate::process::{Process, free_port, until};
 
-/// How all of them poll. A second is twelve minutes here.
+/// Poll settings of all daemons. One second here stands for twelve minutes.
 const POLL: &str = "poll:\n  interval: 1s\n  first_poll_within: 0s\n  request_timeout: 30s\n";
 
-/// A daemon that serves, or did.
+/// Daemon that serves, or has served.
 pub(crate) struct Exporter {
     pub(crate) job: &'static str,
     pub(crate) address: String,
@@ -22,7 +22,7 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Starts a daemon on `config.yaml` of this folder, and waits until it serves.
+    /// Starts a daemon with `config.yaml` of this directory, and waits until it serves.
     pub(crate) async fn start(job: &'static str, folder: &Path, arguments: &[&str]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let file = folder.join("config.yaml");
@@ -54,7 +54,7 @@ impl Exporter {
         .await;
     }
 
-    /// A file of its folder.
+    /// Returns the path of a file in its directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -67,20 +67,20 @@ impl Exporter {
         fs::write(self.file(name), text).unwrap();
     }
 
-    /// Writes this as its configuration, and has it read that.
+    /// Replaces its configuration, and sends SIGHUP.
     pub(crate) async fn reconfigure(&self, text: &str) {
         self.write("config.yaml", text);
         self.process.lock().await.signal("HUP");
     }
 
-    /// Ends it by a signal, and waits for that.
+    /// Sends a signal, and waits until the process has ended.
     pub(crate) async fn end(&self, signal: &str) {
         let mut process = self.process.lock().await;
         process.signal(signal);
         process.ended().await;
     }
 
-    /// Starts it again at the same address.
+    /// Starts it again with the same address.
     pub(crate) async fn start_again(&self) {
         *self.process.lock().await = spawn(&self.arguments, &self.said);
         self.serves().await;
@@ -92,7 +92,7 @@ fn spawn(arguments: &[String], said: &Path) -> Process {
     Process::start(Command::new(program).args(arguments), said)
 }
 
-/// The text of a configuration with these accounts.
+/// Returns a configuration with these accounts.
 pub(crate) fn configuration(zuora: &str, zis: &str) -> String {
     let key = |key: &str, accounts: &str| match accounts {
         "" => String::new(),

@@ -1,4 +1,4 @@
-//! What Alertmanager tells its receiver, which is this.
+//! Webhook receiver for Alertmanager's notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -20,14 +20,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Labels of an alert; `alertname` and `severity` are among them.
+/// Labels of an alert, including `alertname` and `severity`.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// An alert, known by some of its labels.
+/// Alert that is identified by some of its labels.
 pub(crate) struct Alert(pub(crate) Labels);
 
 impl Alert {
-    /// An alert of this name and severity, with these labels among others: `account=acme target=slack`.
+    /// Creates an alert with this name and severity, and with labels such as `account=acme
+    /// target=slack`.
     pub(crate) fn new(name: &str, severity: &str, labels: &str) -> Self {
         let pairs = labels
             .split_whitespace()
@@ -46,7 +47,7 @@ impl Alert {
     }
 }
 
-/// A notification, as Alertmanager sends it.
+/// Notification as Alertmanager sends it.
 #[derive(Deserialize)]
 struct Notification {
     alerts: Vec<Told>,
@@ -59,7 +60,7 @@ struct Told {
     annotations: Labels,
 }
 
-/// What was told of one alert.
+/// Change of an alert: it fires, or it is resolved.
 pub(crate) struct Notice {
     pub(crate) labels: Labels,
     pub(crate) annotations: Labels,
@@ -67,7 +68,7 @@ pub(crate) struct Notice {
     pub(crate) at: Instant,
 }
 
-/// Everything that was told.
+/// All changes that were notified.
 #[derive(Default)]
 pub(crate) struct Inbox {
     notices: Mutex<Vec<Notice>>,
@@ -100,7 +101,7 @@ impl Inbox {
         }
     }
 
-    /// A notification tells all alerts of a group again; only what is news is kept.
+    /// Stores the changes in a notification, which repeats all alerts of its group.
     fn take(&self, body: &[u8]) {
         let told: Notification = serde_json::from_slice(body).unwrap();
         let mut notices = self.notices.lock();
@@ -126,12 +127,12 @@ impl Inbox {
         self.came.notify_waiters();
     }
 
-    /// Looks at what was told.
+    /// Calls a function with all changes.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&[Notice]) -> T) -> T {
         look(&self.notices.lock())
     }
 
-    /// When it was first told that the alert fires.
+    /// Waits until the alert fires, and returns when this was first notified.
     pub(crate) async fn fires(&self, alert: &Alert, within: Duration) -> Instant {
         let first = |notices: &[Notice]| {
             let mut told = notices.iter().filter(|notice| alert.is(&notice.labels));
@@ -140,7 +141,7 @@ impl Inbox {
         self.wait(alert, "does not fire", first, within).await
     }
 
-    /// When it was told that the alert is over, and nothing else since.
+    /// Waits until the last change of the alert is that it is resolved, and returns when.
     pub(crate) async fn ends(&self, alert: &Alert, within: Duration) -> Instant {
         let last = |notices: &[Notice]| {
             let mut told = notices
@@ -163,7 +164,7 @@ impl Inbox {
     ) -> Instant {
         let deadline = Instant::now() + within;
         loop {
-            // From here on nothing that comes is missed.
+            // Registered before the check, so that no notification is missed.
             let mut came = std::pin::pin!(self.came.notified());
             came.as_mut().enable();
             if let Some(at) = self.look(&when) {
@@ -179,7 +180,7 @@ impl Inbox {
         }
     }
 
-    /// Every alert that fired, each once.
+    /// Returns every alert that fired, each once.
     pub(crate) fn told(&self) -> BTreeSet<Labels> {
         let labels =
             |notices: &[Notice]| notices.iter().map(|notice| notice.labels.clone()).collect();

@@ -1,8 +1,11 @@
-//! Each alert is provoked by its cause and arrives, and so does its end; what is healthy raises none.
+//! End-to-end tests of the alerts: each one fires and resolves with its cause, and nothing healthy
+//! raises one.
 //!
-//! Simulators, daemons, Prometheus and Alertmanager are the real ones. Only the lengths of time in the rules are divided,
-//! by `deploy/prometheus/scale.sh`, so that days pass in minutes; thresholds in seconds are met by the dates that the
-//! simulators give. A test binary of its own, since nothing else should run meanwhile.
+//! Simulators, daemons, Prometheus and Alertmanager are the real ones. Only the durations in the
+//! rules are divided, by `deploy/prometheus/scale.sh`, so that days pass in minutes. Thresholds in
+//! seconds are met by the dates that the simulators return.
+//!
+//! It is a separate test binary, because nothing else should run at the same time.
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,10 +37,10 @@ use inbox::{Alert, Inbox};
 use scene::Scene;
 use stack::{SCALE, Stack, hours};
 
-/// How long an alert may take beyond what its rule says, on a machine that has more to do.
+/// Time that an alert may take beyond what its rule needs, on a busy machine.
 const LATE: Duration = Duration::from_mins(2);
 
-/// What an alert took.
+/// Measured times of one alert.
 struct Row {
     alert: Alert,
     cause: &'static str,
@@ -45,13 +48,13 @@ struct Row {
     ends: Duration,
 }
 
-/// What is done, and what must come of it.
+/// A cause, and the alerts that it must raise.
 struct Rehearsal<'a> {
     inbox: &'a Inbox,
     cause: &'static str,
-    /// When the cause was there.
+    /// Time at which the cause began.
     since: Instant,
-    /// How long the rules themselves need: until it fires, and until it ends.
+    /// Time that the rules themselves need: until the alerts fire, and until they resolve.
     needs: (Duration, Duration),
     alerts: Vec<Alert>,
 }
@@ -72,13 +75,13 @@ impl<'a> Rehearsal<'a> {
         self
     }
 
-    /// With a cause that was there before.
+    /// Sets an earlier time at which the cause began.
     fn since(mut self, since: Instant) -> Self {
         self.since = since;
         self
     }
 
-    /// Brings the cause about, waits for its alerts, takes it away, and waits for their ends.
+    /// Provokes the cause, waits for its alerts, removes it, and waits until they resolve.
     async fn run(
         self,
         provoke: impl Future<Output = ()>,
@@ -107,7 +110,7 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-/// What each alert took: as it was, and as it would have been without the division.
+/// Returns a table of the measured times, and of the same times without scaling.
 fn table(rows: &[Row]) -> String {
     let mut table = "| alert | severity | cause | fires after | that is | ends after | that is \
         |\n| --- | --- | --- | --- | --- | --- | --- |\n"
@@ -137,7 +140,7 @@ fn table(rows: &[Row]) -> String {
     table
 }
 
-/// Name and severity of every alert that there is.
+/// Returns name and severity of every alert in the rules.
 fn alerts() -> BTreeSet<(String, String)> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
     let rules: Value = serde_yaml::from_str(&fs::read_to_string(file).unwrap()).unwrap();
@@ -162,7 +165,8 @@ async fn each_alert_comes_of_its_cause_and_ends_with_it_and_nothing_healthy_rais
         .query("count_over_time(ALERTS{job=\"healthy\",alertstate=\"firing\"}[1h])")
         .await;
     assert!(quiet.is_empty(), "{quiet:#?}");
-    // What of the healthy daemon was looked at, and over how long: a day of the rules' time and more.
+    // The healthy daemon was observed for more than a day of scaled time. It had a failed poll, a
+    // restart and a reload.
     for query in [
         "count_over_time(up{job=\"healthy\"}[1h]) > 24 * 5 / 0.4",
         "sum(max_over_time(connections_exporter_target_consecutive_failures{job=\"healthy\"}[1h])) \
@@ -184,8 +188,8 @@ async fn each_alert_comes_of_its_cause_and_ends_with_it_and_nothing_healthy_rais
         )
     });
     assert_eq!(rehearsed.collect::<BTreeSet<_>>(), alerts());
-    // Nothing else came, and each of them once. A critical alert holds its warning back, but in so short a time its end may
-    // be known a moment before the warning's.
+    // No other alert fired, and each one fired once. A critical alert inhibits its warning. At this
+    // speed it may end a moment before the warning does, and then the warning is notified.
     let mut told = inbox.told();
     let all = told.clone();
     told.retain(|labels| {

@@ -1,4 +1,4 @@
-//! Programs as processes of their own, with what they say in a file.
+//! Programs in separate processes, with their output in a file.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,14 +10,15 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::time::{Instant, sleep};
 
-/// How long anything may take that does not wait for an alert.
+/// Maximum time for everything that does not wait for an alert.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A running program, ended with its owner.
+/// Running program, killed when this is dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts the command; what it says is added to the file, which a pipe that nobody reads would hold up.
+    /// Starts the command. Its output is appended to a file, because a pipe that is not read would
+    /// block it.
     pub(crate) fn start(command: &mut Command, said: &Path) -> Self {
         let file = File::options().create(true).append(true).open(said);
         let file = file.unwrap();
@@ -25,14 +26,14 @@ impl Process {
         Self(child.spawn().unwrap())
     }
 
-    /// Sends the signal of this name.
+    /// Sends the signal with this name.
     pub(crate) fn signal(&self, signal: &str) {
         let mut kill = Command::new("kill");
         let status = kill.args(["-s", signal, &self.0.id().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     pub(crate) async fn ended(&mut self) {
         let what = "a process does not end";
         until(what, async || self.0.try_wait().unwrap().is_some()).await;
@@ -46,8 +47,10 @@ impl Drop for Process {
     }
 }
 
-/// A port for a process that is to listen on it: bound here, so that nobody is given it meanwhile, and not
-/// listened on, so that whoever names it may.
+/// Returns a port for another process to listen on.
+///
+/// The port is bound here, so that no other program gets it. It is not listened on, so that the
+/// process that needs it can bind it, too.
 pub(crate) fn free_port() -> u16 {
     static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -59,7 +62,7 @@ pub(crate) fn free_port() -> u16 {
     address.port()
 }
 
-/// Waits until this is true; panics with `otherwise` if that takes too long.
+/// Waits until this is true. Panics with `otherwise` after [`PATIENCE`].
 pub(crate) async fn until(otherwise: &str, mut what: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !what().await {

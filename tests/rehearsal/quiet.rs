@@ -1,13 +1,14 @@
-//! A daemon on whose healthy vendor and healthy configuration only happens what happens to everybody.
+//! A healthy daemon with a healthy vendor, and events that must not raise an alert.
 
 use crate::exporter::Exporter;
 use crate::process::until;
 use crate::scene::Scene;
 
-/// Rounds of a failed poll and ten that succeed, of two seconds each.
+/// Number of rounds, each with ten successful polls and a failed one, at an interval of two
+/// seconds.
 const ROUNDS: usize = 6;
 
-/// The value of the counter of polls of one target.
+/// Returns the number of polls of target `used` with this outcome.
 async fn polls(exporter: &Exporter, outcome: &str) -> u64 {
     let page = reqwest::get(format!("http://{}/metrics", exporter.address))
         .await
@@ -22,7 +23,7 @@ async fn polls(exporter: &Exporter, outcome: &str) -> u64 {
     line.map_or(0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
 }
 
-/// Until so many more polls of this outcome than there were.
+/// Waits for this many more polls with this outcome.
 async fn more(exporter: &Exporter, outcome: &str, number: u64) {
     let before = polls(exporter, outcome).await;
     let what = format!("{number} polls of outcome {outcome} do not come");
@@ -32,7 +33,7 @@ async fn more(exporter: &Exporter, outcome: &str, number: u64) {
     .await;
 }
 
-/// A poll fails now and then, the daemon is restarted once, and its configuration read again once.
+/// Makes a poll fail in each round, restarts the daemon once, and reloads its configuration once.
 pub(crate) async fn quiet(scene: &Scene) {
     let Scene { well, healthy, .. } = scene;
     for round in 0..ROUNDS {
@@ -45,7 +46,7 @@ pub(crate) async fn quiet(scene: &Scene) {
             4 => healthy.reconfigure(&healthy.read("config.yaml")).await,
             _ => {}
         }
-        // Not more than one of an account in a row.
+        // At most one failed poll of the account in a row.
         tokio::join!(
             more(healthy, "failure", 1),
             well.fail("kind=500&times=1&target=used"),

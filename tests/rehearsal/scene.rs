@@ -1,4 +1,4 @@
-//! Who takes part: vendors, and daemons that poll them, some of them with something wrong from the start.
+//! Vendors, and daemons that poll them. Some have a fault from the start.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,10 +10,13 @@ use crate::exporter::{Exporter, configuration};
 use crate::stack::Stack;
 use crate::vendor::Vendor;
 
-/// Half of them make a page that is not near any limit, all of them one that is.
+/// Connections of each integration of the large vendor.
+///
+/// The page with one of its two integrations is far below every limit; with both it is close to
+/// one.
 const MANY: usize = 12_000;
 
-/// What is wrong with each integration of the sick vendor, sooner or later.
+/// Integrations of the vendor `sick`. Each of them has a fault at some time.
 const INTEGRATIONS: [&str; 13] = [
     "tokens",
     "expected",
@@ -32,14 +35,14 @@ const INTEGRATIONS: [&str; 13] = [
 
 pub(crate) struct Scene {
     pub(crate) sick: Vendor,
-    /// Answers no more than a thousand requests in a minute.
+    /// Accepts at most a thousand requests per minute.
     pub(crate) limited: Vendor,
     pub(crate) calm: Vendor,
     pub(crate) well: Vendor,
     pub(crate) large: Vendor,
-    /// Polls the sick vendor, and what is wrong with others.
+    /// Polls `sick`, and the vendors `limited` and `calm`.
     pub(crate) polling: Exporter,
-    /// What is wrong with it is its own.
+    /// Its faults are its own, not those of a vendor.
     pub(crate) ailing: Exporter,
     pub(crate) growing: Exporter,
     pub(crate) shards: [Exporter; 2],
@@ -48,7 +51,7 @@ pub(crate) struct Scene {
 }
 
 impl Drop for Scene {
-    /// What everybody said is kept where something went wrong.
+    /// Keeps the logs after a failure.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.folder.disable_cleanup(true);
@@ -59,7 +62,8 @@ impl Drop for Scene {
 
 impl Scene {
     pub(crate) async fn start() -> Self {
-        // Few enough that each change counts: `slack` renews itself, `shopify` ends, and `search` has no date.
+        // Few connections, so that each change counts. `slack` is renewed, `shopify` expires, and
+        // `search` has no expiry date.
         let sizes = Sizes {
             entities: 2,
             entity_connections: 8,
@@ -81,13 +85,14 @@ impl Scene {
         };
         let large = Vendor::start(many, &["half", "other_half"], &[], None).await;
 
-        // Critical needs a token that was seen with more than two days ahead.
+        // The critical alert needs a token that was seen with more than two days left.
         let days = |days: i64| SignedDuration::from_hours(24 * days);
         sick.token("tokens", "last_day", days(30)).await;
         for name in ["fourth", "fifth", "sixth"] {
             sick.put(&[("target", "fell"), ("connection", name)]).await;
         }
-        // What looks ill and is not: a client_credentials token, and one that nobody uses now.
+        // Healthy, although they look faulty: a client_credentials token, and a token that is not
+        // in use.
         let warehouse = [("target", "used"), ("connection", "warehouse")];
         well.token("used", "warehouse", SignedDuration::from_secs(10))
             .await;
@@ -98,7 +103,7 @@ impl Scene {
         well.put(&[&unused[..], &[("refresh_token", "true")]].concat())
             .await;
         for target in ["used", "idle"] {
-            // What the demo lets die.
+            // `shopify` is never renewed, so it would raise an alert.
             well.delete(&[("target", target), ("connection", "shopify")])
                 .await;
             well.own_token(target, days(30)).await;
@@ -161,7 +166,7 @@ impl Scene {
         }
     }
 
-    /// The configuration that lists these integrations of the large vendor, once.
+    /// Returns a configuration that lists these integrations of the large vendor once.
     pub(crate) fn large_accounts(
         large: &Vendor,
         at: &std::path::Path,
@@ -185,7 +190,7 @@ impl Scene {
         vec![polling, ailing, growing, &shards[0], &shards[1], healthy]
     }
 
-    /// Waits until Prometheus has seen all as it is before anything happens.
+    /// Waits until Prometheus has scraped the initial state.
     pub(crate) async fn seen(&self, stack: &Stack) {
         for query in [
             "count(target:saas_connections:usable{job=\"vendor\"}) == 15",
@@ -219,12 +224,12 @@ async fn polling(at: PathBuf, sick: &Vendor, limited: &Vendor, calm: &Vendor) ->
     ];
     let zuora = sick.zuora(&at, "production");
     fs::write(at.join("config.yaml"), configuration(&zuora, &zis.concat())).unwrap();
-    // A token that never was the right one.
+    // A token that was never valid.
     fs::write(at.join("never"), "mistyped").unwrap();
     Exporter::start("vendor", &at, &[]).await
 }
 
-/// Its budget is half of what its interval needs.
+/// Starts a daemon whose budget is half of what its interval needs.
 async fn ailing(at: PathBuf, calm: &Vendor) -> Exporter {
     fs::write(at.join("config.yaml"), ailing_accounts(calm, &at, 30)).unwrap();
     fs::write(at.join("web.yaml"), "http_server_config: {http2: true}\n").unwrap();

@@ -1,4 +1,4 @@
-//! A real Prometheus with our rules, whose days are minutes, and a real Alertmanager that tells the inbox.
+//! A real Prometheus with the project's rules, in which days take minutes, and a real Alertmanager.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,18 +13,20 @@ use crate::exporter::Exporter;
 use crate::inbox::Labels;
 use crate::process::{Process, free_port, until};
 
-/// By how much every length of time in the rules is divided: an hour is five seconds.
+/// Divisor of every duration in the rules: an hour becomes five seconds.
 pub(crate) const SCALE: u32 = 720;
-/// How often Prometheus scrapes and evaluates. So the five minutes of `ConnectionsExporterDown` are two scrapes in a row
-/// that fail: a machine that is busy for half a second is none that is down.
+/// Interval between scrapes, and between rule evaluations.
+///
+/// With it, the five minutes of `ConnectionsExporterDown` span two failed scrapes. A machine that
+/// is busy for half a second does not look like one that is down.
 const OFTEN: &str = "400ms";
 
-/// As in a rule, so long after the division.
+/// Returns the scaled duration of this many hours in a rule.
 pub(crate) const fn hours(hours: u32) -> Duration {
     Duration::from_millis(3_600_000 / SCALE as u64 * hours as u64)
 }
 
-/// Prometheus and Alertmanager.
+/// Running Prometheus and Alertmanager.
 pub(crate) struct Stack {
     prometheus: String,
     targets: PathBuf,
@@ -32,7 +34,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts both, and scrapes these exporters.
+    /// Starts both. Prometheus scrapes these exporters.
     pub(crate) async fn start(folder: &Path, inbox: SocketAddr, exporters: &[&Exporter]) -> Self {
         let alertmanager = format!("127.0.0.1:{}", free_port());
         let prometheus = format!("127.0.0.1:{}", free_port());
@@ -60,7 +62,8 @@ impl Stack {
             &[
                 in_folder("--config.file", "prometheus.yml"),
                 in_folder("--storage.tsdb.path", "prometheus"),
-                // Some twenty scrapes, as in five minutes. What ends is marked, and not looked back for.
+                // About twenty scrapes, as in five minutes. Series that end have a staleness
+                // marker, so they are not looked back for.
                 "--query.lookback-delta=10s".to_owned(),
             ],
             &folder.join("prometheus.log"),
@@ -73,12 +76,12 @@ impl Stack {
         }
     }
 
-    /// From now on, scrapes these and nothing else.
+    /// Replaces the scrape targets by these exporters.
     pub(crate) fn scrape(&self, exporters: &[&Exporter]) {
         scrape(&self.targets, exporters);
     }
 
-    /// Labels and value of each sample of an instant query.
+    /// Returns labels and value of each sample of an instant query.
     pub(crate) async fn query(&self, query: &str) -> Vec<(Labels, f64)> {
         let url = format!("http://{}/api/v1/query", self.prometheus);
         let url = Url::parse_with_params(&url, [("query", query)]).unwrap();
@@ -94,14 +97,14 @@ impl Stack {
         samples.iter().map(sample).collect()
     }
 
-    /// Waits until the query has a sample.
+    /// Waits until the query returns a sample.
     pub(crate) async fn until(&self, query: &str) {
         let otherwise = format!("nothing came of {query}");
         until(&otherwise, async || !self.query(query).await.is_empty()).await;
     }
 }
 
-/// A program with these flags, once it is ready at this address.
+/// Starts a program with these flags, and waits until it is ready at this address.
 async fn serving(program: &str, address: &str, flags: &[String], log: &Path) -> Process {
     let mut command = Command::new(program);
     command
@@ -119,7 +122,7 @@ async fn serving(program: &str, address: &str, flags: &[String], log: &Path) -> 
 
 fn scrape(targets: &Path, exporters: &[&Exporter]) {
     let group = |exporter: &&Exporter| {
-        // Megabytes are read less often.
+        // Pages of megabytes are scraped less often.
         let every = if exporter.job == "large" {
             "2s"
         } else {
@@ -131,13 +134,13 @@ fn scrape(targets: &Path, exporters: &[&Exporter]) {
         })
     };
     let groups: Vec<_> = exporters.iter().map(group).collect();
-    // In one step: Prometheus reads it as soon as it changes.
+    // In one step, because Prometheus reads the file as soon as it changes.
     let new = targets.with_extension("new");
     fs::write(&new, json!(groups).to_string()).unwrap();
     fs::rename(&new, targets).unwrap();
 }
 
-/// The rules as they are loaded by everybody, but for their lengths of time.
+/// Writes the deployed rules with scaled durations.
 fn scaled_rules(file: &Path) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
     let mut command = Command::new(folder.join("scale.sh"));
@@ -151,7 +154,8 @@ fn scaled_rules(file: &Path) {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// What the neighbours of the demo use, told to the inbox and sooner.
+/// Returns the configuration of the docker-compose example with the inbox as receiver, and with
+/// shorter intervals.
 fn alertmanager_yml(inbox: SocketAddr) -> String {
     let file = "deploy/docker-compose/alertmanager/alertmanager.yml";
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);

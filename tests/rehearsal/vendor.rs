@@ -1,4 +1,4 @@
-//! A simulator, driven by its own HTTP API as docs/simulator.md describes it.
+//! A simulator, controlled through its HTTP API as docs/simulator.md describes it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use reqwest::{Client, Method, Url};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A vendor with both systems.
+/// Simulator of both systems.
 pub(crate) struct Vendor {
     pub(crate) address: SocketAddr,
     pub(crate) simulator: Arc<Simulator>,
@@ -21,7 +21,7 @@ pub(crate) struct Vendor {
 }
 
 impl Vendor {
-    /// A vendor whose integrations have these names.
+    /// Starts a vendor whose integrations have these names.
     pub(crate) async fn start(
         sizes: Sizes,
         integrations: &[&str],
@@ -78,13 +78,13 @@ impl Vendor {
         self.end_faults("target", target).await;
     }
 
-    /// Ends the faults of which this is named.
+    /// Ends the faults with this value of a key.
     pub(crate) async fn end_faults(&self, key: &str, value: &str) {
         self.ask(Method::DELETE, "faults", &[(key, value)], "")
             .await;
     }
 
-    /// Puts a stored token, which ends so long after now and is not renewed.
+    /// Stores a token that expires after this time and is not renewed.
     pub(crate) async fn token(&self, target: &str, connection: &str, ends: SignedDuration) {
         let date = (Timestamp::now() + ends).to_string();
         let names = [("target", target), ("connection", connection)];
@@ -92,14 +92,14 @@ impl Vendor {
         self.put(&[names, ends].concat()).await;
     }
 
-    /// Says when the exporter's own token of this integration ends.
+    /// Sets the expiry of the exporter's own token of this integration.
     pub(crate) async fn own_token(&self, target: &str, ends: SignedDuration) {
         let date = (Timestamp::now() + ends).to_string();
         let query = [("target", target), ("expires_at", &date)];
         self.ask(Method::PUT, "tokens", &query, "").await;
     }
 
-    /// Makes another token for this integration, which ends so long after now, and gives it.
+    /// Replaces the token of this integration by one that expires after this time, and returns it.
     pub(crate) async fn another_token(&self, integration: &str, ends: SignedDuration) -> String {
         self.own_token(integration, ends).await;
         self.simulator.change(|world| {
@@ -110,7 +110,7 @@ impl Vendor {
         })
     }
 
-    /// The token of an integration.
+    /// Returns the token of an integration.
     pub(crate) fn secret(&self, integration: &str) -> String {
         self.simulator.change(|world| {
             let mut all = world.integrations.iter();
@@ -119,7 +119,7 @@ impl Vendor {
         })
     }
 
-    /// The ids of Zuora's connections.
+    /// Returns the ids of the Zuora connections.
     pub(crate) fn edges(&self) -> Vec<String> {
         self.simulator.change(|world| {
             let edges = world.tenant.connections.iter();
@@ -127,8 +127,10 @@ impl Vendor {
         })
     }
 
-    /// Writes the tokens of these integrations into files of this folder, and gives the lines of an account that
-    /// lists them; `more` are further lines of the account.
+    /// Writes the tokens of these integrations to files, and returns the YAML of an account with
+    /// them.
+    ///
+    /// `more` is further YAML of the account.
     pub(crate) fn zis(
         &self,
         folder: &Path,
@@ -151,7 +153,7 @@ impl Vendor {
         text
     }
 
-    /// The same of Zuora, with its secret.
+    /// Writes the client secret to a file, and returns the YAML of a Zuora account with it.
     pub(crate) fn zuora(&self, folder: &Path, account: &str) -> String {
         let (id, secret) = self.simulator.change(|world| {
             let tenant = &world.tenant;

@@ -1,4 +1,5 @@
-//! `/simulator`: what is held and was asked, and what somebody who drives the simulator changes of it.
+//! Requests to `/simulator`: they show the contents and the request counts, and change contents and
+//! faults.
 
 use std::time::Duration;
 
@@ -13,23 +14,26 @@ use super::http::{Ask, Reply};
 use super::world::{Expiry, Integration, StoredConnection, World};
 use super::{Simulator, zis};
 
-/// What is put of a connection; what is not named stays, or is as plain as can be where the connection is new.
+/// Query of `PUT /simulator/connections`.
+///
+/// Absent fields stay unchanged. In a new connection they have the values of
+/// [`StoredConnection::new`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Put {
-    /// The integration; none for one of Zuora's.
+    /// Integration of the connection; `None` for a Zuora connection.
     target: Option<String>,
     connection: String,
     status: Option<String>,
     #[serde(rename = "type")]
     kind: Option<String>,
     token_expiry: Option<String>,
-    /// Seconds.
+    /// Lifetime of a renewed token, in seconds.
     renewed_for: Option<u64>,
     refresh_token: Option<bool>,
 }
 
-/// Which connection is taken away.
+/// Query of `DELETE /simulator/connections`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Delete {
@@ -37,7 +41,9 @@ struct Delete {
     connection: String,
 }
 
-/// When the exporter's own token of an integration ends; with no date, none is told.
+/// Query of `PUT /simulator/tokens`: expiry of the exporter's own token of an integration.
+///
+/// Without `expires_at` the API sends no date.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenChange {
@@ -45,7 +51,7 @@ struct TokenChange {
     expires_at: Option<Timestamp>,
 }
 
-/// Which faults end: those that agree in what is named.
+/// Query of `DELETE /simulator/faults`: ends the faults that equal it in all given fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Which {
@@ -63,7 +69,7 @@ impl Which {
 }
 
 impl Simulator {
-    /// Answers what is asked of the simulator itself.
+    /// Responds to a request for the simulator itself.
     pub(super) fn control(&self, ask: &Ask) -> Reply {
         let now = self.clock.now();
         let result = match (&ask.method, ask.path.as_str()) {
@@ -106,7 +112,7 @@ fn asked<T: DeserializeOwned>(ask: &Ask) -> Result<T, String> {
 }
 
 impl World {
-    /// Takes a connection away: of this integration, or of Zuora if there is none.
+    /// Deletes a connection of an integration, or a Zuora connection if `target` is `None`.
     fn remove(&mut self, target: Option<&str>, connection: &str) -> Result<(), String> {
         let gone = match target {
             None => {
@@ -125,7 +131,7 @@ impl World {
         gone.then_some(()).ok_or_else(|| unknown(connection))
     }
 
-    /// Changes the status of a Zuora connection; changes a connection of an integration, or makes it.
+    /// Sets the status of a Zuora connection, or changes or creates a connection of an integration.
     fn put(&mut self, put: Put, now: Timestamp) -> Result<(), String> {
         if let Some(target) = put.target.clone() {
             let stored = self.stored(&target)?;
@@ -144,7 +150,7 @@ impl World {
         Ok(())
     }
 
-    /// Has the token of an integration end then.
+    /// Sets the expiry of an integration's token.
     fn token_ends(
         &mut self,
         TokenChange { target, expires_at }: &TokenChange,
@@ -210,7 +216,7 @@ mod tests {
         Simulator::new(world, Vec::new(), None, Timestamp::now)
     }
 
-    /// The status, and what is said of a refusal.
+    /// Returns the status and the error message of the response.
     fn ask(simulator: &Simulator, method: Method, path: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(path);
         let answer = simulator.respond(request.body(Bytes::new()).unwrap());

@@ -1,4 +1,4 @@
-//! How the simulated APIs fail, and when.
+//! Faults of the simulated APIs: what happens, and to which requests.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -8,29 +8,33 @@ use serde::Deserialize;
 
 use super::Call;
 
-/// One way to fail. Written as a query string: `kind=429&retry_after=30&endpoint=connections_all&times=2`.
+/// A fault, parsed from a query string.
+///
+/// Example: `kind=429&retry_after=30&endpoint=connections_all&times=2`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// What happens.
+    /// Effect of the fault.
     pub kind: Kind,
-    /// Only to this call: `oauth_token`, `entities`, `entity_connections` or `connections_all`.
+    /// Applies only to requests with this `endpoint` label, for example `connections_all`.
     pub endpoint: Option<String>,
-    /// Only to this entity or integration.
+    /// Applies only to requests for this entity or integration.
     pub target: Option<String>,
-    /// Only to this page, from 1.
+    /// Applies only to requests for this page, counted from 1.
     pub page: Option<u32>,
-    /// Only so many times.
+    /// Number of requests that it still applies to; `None` for no limit.
     pub times: Option<u32>,
-    /// With a 429 or a 503: `30`, `date:30`, `epoch:30` (a date in seconds since 1970) or `reset:30` (in
-    /// `ratelimit-reset`), in seconds.
+    /// Delay sent with a 429 or a 503, in seconds.
+    ///
+    /// Its forms are `30`, `date:30`, `epoch:30` (a date in seconds since 1970) and `reset:30` (in
+    /// `ratelimit-reset`).
     #[serde(default, deserialize_with = "retry_after")]
     pub retry_after: Option<RetryAfter>,
-    /// With `refuse`: Zuora's code; default 50000030. With `html`: the status; default 200.
+    /// For `refuse`: error code of Zuora, default 50000030. For `html`: status, default 200.
     pub code: Option<u32>,
 }
 
-/// What happens.
+/// Effect of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -43,47 +47,47 @@ pub enum Kind {
     /// HTTP 503.
     #[serde(rename = "503")]
     ServiceUnavailable,
-    /// No answer at all.
+    /// No response.
     Hang,
     /// The connection is reset.
     Reset,
-    /// A byte now and then.
+    /// One byte of the body every 100 ms.
     Drip,
-    /// Half of the body, and the end of the connection.
+    /// Half of the body, then the end of the connection.
     Truncate,
-    /// A proxy's or a firewall's page.
+    /// An HTML page, as a proxy or a firewall sends it.
     Html,
-    /// JSON whose types are wrong.
+    /// JSON with values of the wrong types.
     WrongTypes,
-    /// Zuora's `success: false`, with 200.
+    /// Zuora: `success: false` with status 200. ZIS: status 403.
     Refuse,
-    /// A `nextPage` on another host, though there is none.
+    /// Zuora: a `nextPage` on another host, even on the last page.
     ForeignNextPage,
-    /// The page before, again and again.
+    /// The same page again and again.
     RepeatCursor,
     /// New rows without end.
     Endless,
-    /// 401: the token ended early.
+    /// 401: the token expired early.
     ExpiredToken,
     /// 401: the token was revoked.
     RevokedToken,
 }
 
-/// When to come back.
+/// Delay that a response asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAfter {
     /// `Retry-After` in seconds.
     Seconds(u64),
-    /// `Retry-After` as a date, so many seconds ahead.
+    /// `Retry-After` as an HTTP date, this many seconds ahead.
     Date(u64),
-    /// `Retry-After` as a date in seconds since 1970, so many seconds ahead.
+    /// `Retry-After` in seconds since 1970, this many seconds ahead.
     Epoch(u64),
-    /// Only `ratelimit-reset`.
+    /// Only `ratelimit-reset`, in seconds.
     Reset(u64),
 }
 
 impl Fault {
-    /// This kind of fault, at every request.
+    /// Creates a fault of this kind that applies to every request.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
         Self {
@@ -142,7 +146,7 @@ fn retry_after<'de, D: serde::Deserializer<'de>>(
     seconds.map(|seconds| Some(make(seconds))).ok_or_else(wrong)
 }
 
-/// The first fault that concerns the call, used once.
+/// Returns the first fault that applies to a call, and counts its use.
 pub(super) fn take(faults: &mut [Fault], call: &Call<'_>) -> Option<Fault> {
     let fault = faults.iter_mut().find(|fault| fault.concerns(call))?;
     fault.times = fault.times.map(|times| times - 1);
@@ -150,7 +154,7 @@ pub(super) fn take(faults: &mut [Fault], call: &Call<'_>) -> Option<Fault> {
 }
 
 pub(super) fn http_date(now: Timestamp, seconds: u64) -> String {
-    // No further than the year 9999, where such dates end.
+    // The limit keeps the date before the year 10000, which HTTP dates cannot express.
     httpdate::fmt_http_date(
         SystemTime::from(now) + Duration::from_secs(seconds.min(250_000_000_000)),
     )

@@ -1,4 +1,4 @@
-//! The simulator's side of HTTP: good manners, and bad ones on request.
+//! HTTP server of the simulator: complete responses, and broken ones for faults.
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 
 use super::Simulator;
 
-/// Zuora compresses what is larger (vendor's reference, `Accept-Encoding`).
+/// Body size in bytes above which Zuora compresses (vendor's reference, `Accept-Encoding`).
 const COMPRESS_FROM: usize = 1000;
 
-/// A request, taken whole.
+/// Request with its complete body.
 pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: String,
@@ -65,7 +65,7 @@ impl Ask {
     }
 }
 
-/// How an answer is sent.
+/// How a response is sent.
 pub(super) enum Manner {
     Well,
     Hang,
@@ -74,7 +74,7 @@ pub(super) enum Manner {
     Truncate,
 }
 
-/// An answer.
+/// Response of the simulator.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(&'static str, String)>,
@@ -125,7 +125,7 @@ impl Reply {
     }
 }
 
-/// Serves connections until it is dropped.
+/// Serves connections until the future is dropped.
 pub(super) async fn serve(simulator: Arc<Simulator>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
@@ -142,7 +142,7 @@ pub(super) async fn serve(simulator: Arc<Simulator>, listener: TcpListener) {
 
 async fn connection(simulator: Arc<Simulator>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    // A second handle of the socket, to have it reset instead of closed.
+    // A second handle of the socket, which can reset the connection instead of closing it.
     let Ok(Ok(socket)) = stream.into_std().map(|stream| {
         stream
             .try_clone()

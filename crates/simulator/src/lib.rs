@@ -1,7 +1,8 @@
-//! Both APIs in miniature, with faults: for `demo`, for tests and for rehearsals of alerts.
+//! Simulator of both vendor APIs, with faults: for `demo`, for tests and for end-to-end tests of
+//! alerts.
 //!
-//! It behaves as the vendors document it, or as users report it where they do not; `docs/simulator.md`
-//! says how to drive it.
+//! It follows the vendors' documentation, and users' reports where the documentation is silent.
+//! `docs/simulator.md` describes how to control it.
 
 mod control;
 mod fault;
@@ -27,10 +28,10 @@ pub use fault::{Fault, Kind, RetryAfter};
 use http::{Ask, Manner, Reply};
 pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
 
-/// A minute, over which the simulator's own limit counts.
+/// Window of the simulator's own rate limit.
 const WINDOW: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// Returns the current date.
+/// Source of the current date.
 struct DateSource(Box<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl DateSource {
@@ -45,7 +46,7 @@ impl fmt::Debug for DateSource {
     }
 }
 
-/// What the two APIs hold, how they fail, and what they were asked.
+/// Both simulated APIs: their contents, their faults and their request counts.
 #[derive(Debug)]
 pub struct Simulator {
     state: Mutex<State>,
@@ -57,48 +58,49 @@ pub struct Simulator {
 struct State {
     world: World,
     faults: Vec<Fault>,
-    /// Requests by endpoint, since the start.
+    /// Number of requests by endpoint, since the start.
     requests: BTreeMap<&'static str, u64>,
-    /// By system: when the running minute began, and the requests in it.
+    /// By system: start of the current window, and number of requests in it.
     windows: BTreeMap<&'static str, (Instant, u32)>,
-    /// Tokens that Zuora's endpoint gave out, and when they end.
+    /// Tokens issued by Zuora's endpoint, with their expiry.
     issued: BTreeMap<String, Instant>,
-    /// Tokens that ZIS' endpoints gave out: whose they are, and when they end.
+    /// Tokens issued by ZIS endpoints, with their holder and expiry.
     granted: BTreeMap<String, (Holder, Instant)>,
     answered: u64,
     without_header: u64,
 }
 
-/// Whom a token of ZIS' was given to.
+/// Holder of a ZIS token.
 #[derive(Debug, PartialEq, Eq)]
 enum Holder {
     Admin,
     Integration(String),
 }
 
-/// How a limit stands.
+/// State of the rate limit.
 struct Limit {
     whole: u32,
     left: u32,
-    /// Seconds until it is whole again.
+    /// Seconds until the window ends.
     reset: u64,
     over: bool,
 }
 
-/// The call that a request is, as in the `endpoint` label.
+/// API call of a request. `endpoint` is the value of the `endpoint` label.
 struct Call<'a> {
     system: &'static str,
     endpoint: &'static str,
-    /// The entity or the integration.
+    /// Entity or integration.
     target: String,
-    /// The page asked for, from 1.
+    /// Requested page, counted from 1.
     page: u32,
     ask: &'a Ask,
 }
 
 impl Simulator {
-    /// Makes a simulator of this world, whose date is that of `now`. Beyond `requests_per_minute` it
-    /// answers 429, counted for each system separately.
+    /// Creates a simulator of this world, with `now` as its clock.
+    ///
+    /// Above `requests_per_minute` it responds with 429. Each system is counted separately.
     #[must_use]
     pub fn new(
         world: World,
@@ -123,7 +125,7 @@ impl Simulator {
         })
     }
 
-    /// Serves until it is dropped. Only loopback is accepted: nothing here is meant for others.
+    /// Serves requests until the future is dropped. Only loopback peers are accepted.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         http::serve(self, listener).await;
     }
@@ -132,7 +134,7 @@ impl Simulator {
         f(&mut self.state.lock())
     }
 
-    /// Changes what the APIs hold.
+    /// Changes the contents of the APIs.
     pub fn change<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         self.with(|state| f(&mut state.world))
     }
@@ -142,24 +144,24 @@ impl Simulator {
         self.with(|state| state.faults.push(fault));
     }
 
-    /// Ends all faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.with(|state| state.faults.clear());
     }
 
-    /// Requests to this endpoint, since the start.
+    /// Number of requests to this endpoint, since the start.
     #[must_use]
     pub fn requests(&self, endpoint: &str) -> u64 {
         self.with(|state| state.requests.get(endpoint).copied().unwrap_or(0))
     }
 
-    /// Listings of entities asked for without naming one, since the start.
+    /// Number of requests for entity connections without an entity header, since the start.
     #[must_use]
     pub fn without_header(&self) -> u64 {
         self.with(|state| state.without_header)
     }
 
-    /// Every token that was given out and is not taken back.
+    /// Returns every issued token that was not revoked.
     #[must_use]
     pub fn tokens(&self) -> Vec<String> {
         self.with(|state| {
@@ -172,8 +174,9 @@ impl Simulator {
         })
     }
 
-    /// A configuration that polls all of this simulator at its address, and the environment that holds
-    /// its secrets; `poll` is the text of that key's lines.
+    /// Returns a configuration that polls this simulator, and the environment with its secrets.
+    ///
+    /// `poll` is the YAML below the key `poll`.
     #[must_use]
     pub fn configuration(
         &self,
@@ -183,7 +186,7 @@ impl Simulator {
         self.with(|state| state.world.configuration(address, poll))
     }
 
-    /// Answers a request that came by no socket; `None` where a fault is that there is no whole answer.
+    /// Responds to a request without a socket; `None` if a fault prevents a complete response.
     pub fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let reply = self.answer(&Ask::from(request));
         if !matches!(reply.manner, Manner::Well) {
@@ -196,7 +199,7 @@ impl Simulator {
         response.body(reply.body.into()).ok()
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     fn answer(&self, ask: &Ask) -> Reply {
         if ask.path == "/simulator" || ask.path.starts_with("/simulator/") {
             return self.control(ask);
@@ -241,7 +244,7 @@ impl Simulator {
         })
     }
 
-    /// How the simulator's own limit stands after this request.
+    /// Counts a request, and returns the state of the simulator's own rate limit.
     fn limit(&self, state: &mut State, system: &'static str) -> Option<Limit> {
         let limit = self.requests_per_minute?;
         let window = state
@@ -270,7 +273,7 @@ impl State {
         }
     }
 
-    /// The answer of an API with a fault; a fault that only changes a good answer begins with that.
+    /// Returns the response of an API with a fault. Some faults alter a healthy response.
     fn faulty(&mut self, call: &Call<'_>, fault: &Fault, now: Timestamp) -> Reply {
         let with = |manner, reply: Reply| Reply { manner, ..reply };
         match fault.kind {
@@ -298,7 +301,8 @@ impl State {
             Kind::Drip => with(Manner::Drip, self.healthy(call, now, None)),
             Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
             Kind::ExpiredToken | Kind::RevokedToken => {
-                // A token that a configuration holds ends nothing of those who ask for theirs.
+                // Issued tokens are revoked only if one of them was sent. A static token of the
+                // configuration does not affect them.
                 let token = call.ask.bearer().unwrap_or_default();
                 if self.issued.contains_key(token) {
                     self.issued.clear();
@@ -317,7 +321,7 @@ impl State {
     }
 }
 
-/// Says when to come back.
+/// Adds the header with the delay that the response asks for.
 fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
     match when {
         Some(RetryAfter::Seconds(seconds)) => reply.header("retry-after", seconds.to_string()),

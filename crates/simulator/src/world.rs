@@ -1,4 +1,4 @@
-//! What the simulated APIs hold: drawn from a seed, and moving with time where connections do.
+//! Contents of the simulated APIs: drawn from a seed, with token expiry dates that move with time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,16 +9,16 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// How much there is.
+/// Number of objects of each kind in a simulated world.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// Zuora entities, all provisioned but for one if there are at least five.
+    /// Number of Zuora entities. All are provisioned except the fifth.
     pub entities: usize,
-    /// Zuora connections, dealt to pairs of entities in turn.
+    /// Number of Zuora connections, assigned round-robin to the pairs of entities.
     pub entity_connections: usize,
-    /// ZIS integrations.
+    /// Number of ZIS integrations.
     pub integrations: usize,
-    /// ZIS connections of each integration, dealt to the four types in turn.
+    /// Number of connections of each ZIS integration, assigned round-robin to the four types.
     pub integration_connections: usize,
 }
 
@@ -33,17 +33,18 @@ impl Default for Sizes {
     }
 }
 
-/// Everything that is held.
+/// Contents of both simulated APIs.
 #[derive(Debug)]
 pub struct World {
-    /// Zuora's tenant.
+    /// The Zuora tenant.
     pub tenant: Tenant,
-    /// ZIS' integrations.
+    /// The ZIS integrations.
     pub integrations: Vec<Integration>,
-    /// What stands in every field that holds a secret or a person, and in every error's text: whoever finds
-    /// it anywhere has found a leak.
+    /// Marker in the fields with secrets or personal data, and in error messages of faults.
+    ///
+    /// If a test finds it in any output of the exporter, data has leaked.
     pub planted: String,
-    /// The id and the secret of an administrator's client.
+    /// Client id and client secret of the ZIS administrator client.
     pub admin: (String, String),
 }
 
@@ -55,11 +56,11 @@ pub struct Tenant {
     pub client_secret: String,
     pub entities: Vec<Entity>,
     pub connections: Vec<Edge>,
-    /// What stands in the text of a refusal.
+    /// Marker in the error message of the fault `refuse`.
     pub planted: String,
-    /// How many of the entities a token reaches.
+    /// Number of entities that a token has access to.
     pub reach: usize,
-    /// How long a token lives, in seconds.
+    /// Lifetime of a token, in seconds.
     pub expires_in: f64,
 }
 
@@ -85,49 +86,51 @@ pub struct Edge {
 /// A ZIS integration.
 #[derive(Debug)]
 pub struct Integration {
-    /// Its name.
+    /// Name of the integration.
     pub name: String,
-    /// The one token that may list it.
+    /// Static token that may list the connections of this integration only.
     pub token: String,
-    /// When that token ends; `None`: the vendor gives no date.
+    /// Expiry date of that token; `None` if the vendor sends no date.
     pub token_expires_at: Option<Timestamp>,
-    /// What it stores.
+    /// Connections that the integration stores.
     pub connections: Vec<StoredConnection>,
 }
 
 /// A connection that an integration stores.
 #[derive(Debug, Clone)]
 pub struct StoredConnection {
-    /// Its name.
+    /// Name of the connection.
     pub name: String,
-    /// The array that it is listed in.
+    /// Type of the connection: the array of the response that contains it.
     pub kind: &'static str,
-    /// `token_expiry` as the vendor writes it; of an `oauth` connection only.
+    /// Value of `token_expiry`. Only `oauth` connections have that field.
     pub expiry: Expiry,
     /// Whether a refresh token is stored.
     pub refresh_token: bool,
-    /// When it was made.
+    /// Creation date.
     pub created: Timestamp,
 }
 
-/// When a stored access token ends.
+/// Expiry of a stored access token.
 #[derive(Debug, Clone)]
 pub enum Expiry {
-    /// The field is not there.
+    /// The field is absent.
     Absent,
-    /// The field has this value, which is no date.
+    /// The field has this value, which is not a date.
     Odd(Value),
-    /// Then, for good.
+    /// The token expires at this date and is not renewed.
     At(Timestamp),
-    /// Then; and renewed for another such while once it is used, which is a moment after it ended.
+    /// The token expires at this date, and is renewed for this duration.
+    ///
+    /// The renewal happens five seconds after each expiry, when the token is used.
     Renewed(Timestamp, Duration),
 }
 
-/// How long after its end the simulated flow uses a token that can be renewed.
+/// Time between the expiry of a renewable token and its next use by the simulated flow.
 const USED_AFTER: Duration = Duration::from_secs(5);
 
 impl StoredConnection {
-    /// An `oauth` connection about which nothing else is known.
+    /// Returns an `oauth` connection without an expiry date and without a refresh token.
     #[must_use]
     pub fn new(name: &str, created: Timestamp) -> Self {
         Self {
@@ -139,7 +142,7 @@ impl StoredConnection {
         }
     }
 
-    /// The expiry as of now, as the vendor's JSON has it; `None`: there is no such field.
+    /// Returns the JSON value of `token_expiry` at `now`; `None` if the field is absent.
     #[must_use]
     pub fn token_expiry(&self, now: Timestamp) -> Option<Value> {
         match &self.expiry {
@@ -181,11 +184,11 @@ const STATUSES: [&str; 7] = [
 const KINDS: [&str; 5] = ["oauth", "api_key", "oauth", "basic_auth", "bearer_token"];
 
 impl World {
-    /// Draws a world; dates are set from `now` on.
+    /// Generates a world from a seed. Its dates are relative to `now`.
     #[must_use]
     pub fn new(sizes: Sizes, seed: u64, now: Timestamp) -> Self {
         let mut rng = Rng::with_seed(seed);
-        // The vendors write whole seconds here.
+        // The vendors send these dates in whole seconds.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let entities: Vec<_> = (0..sizes.entities)
             .map(|n| Entity {
@@ -240,10 +243,13 @@ impl World {
         }
     }
 
-    /// Makes so many connections of each integration OAuth connections whose tokens end in 30 days, and gives
-    /// the others no token that ends. For measuring: what a page costs depends on how many tokens it counts down.
+    /// Replaces the first `tokens` connections of each integration by OAuth connections.
+    ///
+    /// Their tokens expire in 30 days. The other connections become API keys, which have no expiry.
+    /// It is for benchmarks: the cost of a page depends on the number of tokens that it counts
+    /// down.
     pub fn deal_tokens(&mut self, tokens: usize, now: Timestamp) {
-        // The vendors write whole seconds here.
+        // The vendors send these dates in whole seconds.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let expiry = Expiry::At(now + Duration::from_hours(24 * 30));
         for integration in &mut self.integrations {
@@ -260,7 +266,7 @@ impl World {
         }
     }
 
-    /// All of it but the secrets.
+    /// Returns the contents as JSON, without the secrets.
     pub(super) fn describe(&self, now: Timestamp) -> Value {
         let entity = |entity: &Entity| json!({"id": entity.id, "name": entity.name, "provisioned": entity.provisioned});
         let edge = |edge: &Edge| json!({"id": edge.id, "source": edge.source, "target": edge.target, "status": edge.status});
@@ -273,7 +279,7 @@ impl World {
         })
     }
 
-    /// A configuration that polls all of this, and the environment that its secrets are in.
+    /// Returns a configuration that polls this world, and the environment with its secrets.
     pub(super) fn configuration(
         &self,
         address: SocketAddr,
@@ -303,7 +309,7 @@ impl World {
                 "      - name: {}\n        token_env: ZIS_TOKEN_{n}\n",
                 integration.name
             );
-            // The first one waits for something that is there, and for something that is not.
+            // The first integration expects a connection that exists and one that does not.
             if n == 0
                 && let Some(stored) = integration.connections.first()
                 && is_word(&stored.name)
@@ -316,19 +322,19 @@ impl World {
     }
 }
 
-/// Whether a text needs no quotes in YAML: tests put names here that do.
+/// Returns whether a text needs no quotes in YAML. Some tests use names that need them.
 fn is_word(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.bytes().all(word)
 }
 
-/// Each of the ways in which a stored token ends, or does not, in turn.
+/// Returns connection number `n`. Successive connections cycle through all kinds of expiry.
 fn stored(rng: &mut Rng, n: usize, now: Timestamp) -> StoredConnection {
     let kind = KINDS[n % KINDS.len()];
     let after = |seconds: u64| now + Duration::from_secs(seconds);
     let whole_days = |days: u64| Duration::from_hours(24 * days);
     let (name, expiry, refresh_token) = match (kind, n / 5 * 2 + usize::from(n % 5 == 2)) {
-        // `n` counts the oauth connections among all.
+        // Here `n` numbers the `oauth` connections only.
         ("oauth", n) => match n % 8 {
             0 => (
                 "slack",

@@ -1,4 +1,4 @@
-//! Zendesk Integration Services, as its reference describes it and its users report it.
+//! Zendesk Integration Services API, as the vendor's reference and its users describe it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{Call, Holder, Limit};
 
 const LARGEST_PAGE: usize = 100;
 
-/// The arrays that connections are listed in.
+/// Arrays of a listing, one for each type of connection.
 pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
 pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
@@ -50,7 +50,7 @@ fn size(ask: &Ask) -> Option<usize> {
         .filter(|size| (1..=LARGEST_PAGE).contains(size))
 }
 
-/// A cursor is where the next page begins; nobody else is to know.
+/// Returns the index of the first row. A cursor encodes it; clients must treat cursors as opaque.
 fn start(ask: &Ask) -> Option<usize> {
     ask.query("page[after]").map_or(Some(0), |cursor| {
         usize::from_str_radix(cursor.strip_prefix("c-")?, 16).ok()
@@ -127,7 +127,8 @@ pub(super) fn answer(
                     "Token length is invalid",
                 );
             };
-            // A token belongs to one integration; one that does not exist is told apart by nothing.
+            // A token belongs to one integration. The response is the same for an integration that
+            // does not exist.
             match world
                 .integrations
                 .iter()
@@ -153,7 +154,7 @@ pub(super) fn answer(
     }
 }
 
-/// What is told of a stored token; nobody asks about one that was given out.
+/// Responds with the properties of a static token. Issued tokens are never requested.
 fn current_token(integrations: &[Integration], bearer: &str) -> Reply {
     match integrations.iter().find(|i| i.token == bearer) {
         Some(Integration {
@@ -170,7 +171,9 @@ fn current_token(integrations: &[Integration], bearer: &str) -> Reply {
     }
 }
 
-/// Gives out a token for as long as was asked, which is not told where nothing was asked.
+/// Issues a token with the requested lifetime.
+///
+/// If none is requested, it is 30 minutes, and the response does not state it.
 fn grant(
     granted: &mut BTreeMap<String, (Holder, Instant)>,
     holder: Holder,
@@ -222,7 +225,7 @@ fn registry(integrations: &[Integration]) -> Reply {
     )
 }
 
-/// The numeric id of an integration's own client, for as long as it has this name.
+/// Returns the numeric id of an integration's own OAuth client, which depends on its name.
 fn client_id(integration: &Integration) -> u64 {
     9000 + u64::from(crc32fast::hash(integration.name.as_bytes()))
 }
@@ -261,7 +264,7 @@ fn page(
     now: Timestamp,
     fault: Option<Kind>,
 ) -> Reply {
-    // Both were valid when the call was told.
+    // `call` has checked both.
     let (size, start) = (
         size(call.ask).unwrap_or(LARGEST_PAGE),
         start(call.ask).unwrap_or(0),
@@ -293,7 +296,7 @@ fn page(
     } else {
         start + size
     };
-    // The last page has a cursor, too: only has_more tells.
+    // The last page has a cursor, too. Only `has_more` marks it as the last one.
     arrays.insert("meta".to_owned(), json!({"has_more": more, "after": format!("c-{after:x}"), "before": format!("c-{start:x}")}));
     Reply::json(StatusCode::OK, &Value::Object(arrays))
 }

@@ -1,4 +1,4 @@
-//! Zuora Multi-entity, as its reference describes it.
+//! Zuora Multi-entity API, as the vendor's reference describes it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,7 +144,7 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
         Some(Ok(size)) if (1..=LARGEST_PAGE).contains(&size) => size,
         Some(_) => return refused(StatusCode::OK, 50_000_020, "pageSize is 1 to 300"),
     };
-    // Without the header, a token that reaches several entities names none of them.
+    // Without the header, the entity is ambiguous if the token has access to several.
     let only = call.target.is_empty() && tenant.reach.min(tenant.entities.len()) == 1;
     let known = tenant
         .entities
@@ -190,7 +190,7 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
     }
     let mut body = json!({"entityConnections": rows, "success": true});
     if more {
-        // The vendor's own examples name such a host.
+        // The examples in the vendor's reference have this host, too.
         body["nextPage"] = json!(format!(
             "http://localhost:8080/v1/entity-connections?page={}&pageSize={size}",
             number + 1

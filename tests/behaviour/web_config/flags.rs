@@ -95,8 +95,8 @@ async fn a_broken_edit_is_logged_once_and_its_end_too() {
     daemon.signal("TERM");
     let (_, _, logged) = daemon.end();
     let count = |what: &str| logged.lines().filter(|line| line.contains(what)).count();
-    assert_eq!(count("was not taken up"), 1, "{logged}");
-    assert_eq!(count("web configuration was taken up"), 1, "{logged}");
+    assert_eq!(count("was not loaded"), 1, "{logged}");
+    assert_eq!(count("web configuration was loaded"), 1, "{logged}");
     assert!(!logged.contains("$2"), "{logged}");
 }
 

@@ -269,7 +269,7 @@ fn bad() -> Vec<Row> {
         ),
         (
             only("  cert_file: .\n  key_file: server.key\n"),
-            place("cert_file", ". is a folder: name the file in it"),
+            place("cert_file", ". is a directory: name the file in it"),
         ),
         (
             only("  cert_file: empty.pem\n  key_file: server.key\n"),

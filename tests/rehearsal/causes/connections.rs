@@ -1,12 +1,12 @@
-//! Connections that are lost, or not what they should be.
+//! Connections that are lost, or that are not as expected.
 
 use super::{Inbox, Instant, Rehearsal, Row, Scene, alert, nothing};
 use crate::stack::hours;
 
-/// Those between entities.
+/// Connections between entities.
 pub(super) async fn edges(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
     let sick = &scene.sick;
-    // As they are dealt: the fourth waits, the sixth was never connected.
+    // In the simulator's order: the fourth is pending, and the sixth was never connected.
     let edges = sick.edges();
     let [kept, gone, _, waiting, _, never, ..] = &edges[..] else {
         panic!("{edges:?}")
@@ -21,7 +21,7 @@ pub(super) async fn edges(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<R
     let the_gone = [("connection", gone.as_str())];
     let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
 
-    // A day, and six hours that it is kept for.
+    // A day, and the six hours of `keep_firing_for`.
     let ends_by_itself = hours(30);
     let disconnected = "ConnectionDisconnected";
     let kept = rehearsal(
@@ -60,7 +60,7 @@ pub(super) async fn edges(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<R
         .collect()
 }
 
-/// Those of integrations.
+/// Connections of integrations.
 pub(super) async fn stored(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     let sick = &scene.sick;
     let of = |name: &str, severity: &str, target: &str| {

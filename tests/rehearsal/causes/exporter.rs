@@ -1,4 +1,4 @@
-//! The exporter's own troubles.
+//! Faults of the exporter itself.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
     };
     let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
 
-    // Of the same file, so one after the other.
+    // These change the same file, so one runs after the other.
     let mended = ailing_accounts(calm, &ailing.file(""), 600);
     let plan = alert(
         "ConnectionsPlanOverBudget",
@@ -54,14 +54,14 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
         write("http_server_config: {http2: true}\n"),
     );
 
-    // That keeps out root, too.
+    // A file in place of the directory stops even root from writing.
     let folder = ailing.file("state").join("zis.ailing");
     let state = rehearsal(
-        "a file lies in the place of the account's state folder",
+        "a file lies in the place of the account's state directory",
         vec![of("ConnectionsExporterStateNotWritten", "warning", ailing)],
     )
     .run(
-        // The daemon may write at this moment.
+        // Repeated, because the daemon may write at the same moment.
         async { while fs::remove_dir_all(&folder).is_err() || fs::write(&folder, "").is_err() {} },
         async { fs::remove_file(&folder).unwrap() },
     );
@@ -93,7 +93,7 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
         .collect()
 }
 
-/// Prometheus is told of no exporter any more.
+/// Removes all exporters from the scrape targets.
 pub(crate) async fn absent(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<Row> {
     let cause = "no exporter is among Prometheus' targets";
     let absent = alert("ConnectionsExporterAbsent", "critical", "");

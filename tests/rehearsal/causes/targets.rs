@@ -1,4 +1,4 @@
-//! Targets that cannot be listed, and what the vendors allow.
+//! Targets that cannot be listed, and rate limits of the vendors.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) async fn targets(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec
             &format!("system=zis account=acme target={labels}"),
         )
     };
-    // What cannot be listed becomes old.
+    // A target that cannot be listed also becomes stale.
     let and_stale = |name: &str, target: &str, reason: &str| {
         let why = of(name, "warning", &format!("{target} {reason}"));
         vec![why, of("ConnectionsTargetStale", "critical", target)]
@@ -122,7 +122,7 @@ pub(super) async fn budget(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     [throttled, used].into_iter().flatten().collect()
 }
 
-/// Is another client of the vendor's, which leaves 80 requests of the thousand of each minute.
+/// Acts as another client of the vendor, which leaves 80 of each minute's thousand requests.
 async fn use_up(vendor: SocketAddr) {
     let client = reqwest::Client::new();
     let url = format!("http://{vendor}/api/services/zis/integrations/busy/connections/all");

@@ -1,10 +1,10 @@
-//! Tokens that end: those that are stored, and the exporter's own.
+//! Tokens that expire: stored tokens, and the exporter's own.
 
 use jiff::SignedDuration;
 
 use super::{Inbox, Rehearsal, Row, Scene, alert};
 
-/// Stored ones.
+/// Stored tokens.
 pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     let token = |connection, ends| scene.sick.token("tokens", connection, ends);
     let ends = |connection, hours| token(connection, SignedDuration::from_hours(hours));
@@ -22,7 +22,7 @@ pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     )
     .run(ends("six_days", 6 * 24), ends("six_days", month));
 
-    // Alertmanager holds the warning back.
+    // Alertmanager inhibits the warning.
     let last_day = rehearsal(
         "a token without a refresh token ends in 20 hours",
         vec![of("ConnectionTokenExpiring", "critical", "last_day")],
@@ -33,7 +33,8 @@ pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
         "a token that lives for less than two days ended a day ago",
         vec![of("ConnectionTokenNotRenewed", "warning", "short")],
     )
-    // Seen before it is a whole day: one that was never seen in its time is none of this alert's.
+    // First seen just before its expiry is a day ago, because the alert ignores a token that is
+    // first seen later.
     .run(
         token("short", SignedDuration::from_secs(15 - 86_400)),
         ends("short", 1),
@@ -52,7 +53,7 @@ pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
         .collect()
 }
 
-/// The exporter's own.
+/// The exporter's own tokens.
 pub(super) async fn own(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     let Scene { sick, polling, .. } = scene;
     let replace = async |integration: &'static str, seconds: i64| {
