@@ -1,5 +1,5 @@
 # The list of commands, which CI uses, too. `make` without arguments prints it.
-.PHONY: help run check test bench lint docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
+.PHONY: help run check test bench lint style dependencies docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
 
 # Programs that the tests need and that the machine does not have.
 TOOLS := $(CURDIR)/target/tools
@@ -19,7 +19,7 @@ run:
 	cargo run --release --locked -- demo
 
 ## check: before each commit: format, clippy, unit and quick tests; under 2 minutes on a warm tree
-check: lint
+check: style
 	cargo test --locked --no-fail-fast --lib --bins -- $(SLOW_UNITS:%=--skip %)
 	cargo test --locked --no-fail-fast --test behaviour -- $(SLOW:%=--skip %)
 
@@ -36,10 +36,25 @@ bench:
 	python3 benches/table --tools "$(TOOLS)" --output target/table.md
 	cargo bench --locked --bench fleet
 
-## lint: format, and clippy with warnings denied
-lint:
+## lint: format, clippy, and the dependencies
+lint: style dependencies
+
+## style: format, and clippy with warnings denied
+style:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
+
+## dependencies: licences, advisories, sources, duplicates and unused dependencies
+# The advisories are a repository of GitHub's. Without it the rest is checked.
+dependencies:
+	cargo install --quiet --locked --root "$(TOOLS)" cargo-deny@0.20.2 cargo-machete@0.9.2
+	"$(TOOLS)/bin/cargo-deny" --locked check licenses bans sources
+	@if "$(TOOLS)/bin/cargo-deny" --locked fetch db; then \
+		"$(TOOLS)/bin/cargo-deny" --locked check advisories; \
+	else \
+		echo "WARNING: the advisory database could not be fetched: ADVISORIES WERE NOT CHECKED" >&2; \
+	fi
+	"$(TOOLS)/bin/cargo-machete"
 
 ## docs: API documentation, with warnings denied
 docs:

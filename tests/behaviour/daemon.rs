@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
@@ -74,6 +74,19 @@ impl Daemon {
         line.trim_end().to_owned()
     }
 
+    /// Collects standard error from now on, so that a test can wait for a line of it.
+    pub(crate) fn collect_log(&mut self) -> Arc<Mutex<String>> {
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(self.child.stderr.take().unwrap()).lines();
+        let collected = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *collected.lock().unwrap() += &(line + "\n");
+            }
+        });
+        log
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -103,12 +116,9 @@ impl Daemon {
             .unwrap()
             .read_to_string(&mut said)
             .unwrap();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut logged)
-            .unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut logged).unwrap();
+        }
         (status, said, logged)
     }
 }
@@ -117,6 +127,15 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until this text is in a log that is being collected.
+pub(crate) async fn logged(log: &Mutex<String>, text: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !log.lock().unwrap().contains(text) {
+        assert!(Instant::now() < deadline, "{text} not in {log:?}");
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

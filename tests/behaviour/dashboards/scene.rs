@@ -17,6 +17,7 @@ use crate::prometheus::{json, scraping};
 pub(super) const ALL: [&str; 3] = [".+"; 3];
 const POLL: &str =
     "  interval: 2s\n  first_poll_within: 0s\n  request_timeout: 30s\n  stale_after: 1h\n";
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Running daemon and Prometheus, with failures of several kinds.
@@ -38,14 +39,25 @@ fn idle(stored: &mut StoredConnection, since: SignedDuration) {
     stored.refresh_token = true;
 }
 
+/// Renews every token that is renewed by itself.
+fn renew(world: &mut World) {
+    for integration in &mut world.integrations {
+        for stored in &mut integration.connections {
+            if let Expiry::Renewed(date, _) = &mut stored.expiry {
+                *date += HOUR;
+            }
+        }
+    }
+}
+
 impl Scene {
     pub(super) async fn play() -> Self {
         let mut world = World::new(Sizes::default(), 1, Timestamp::now());
         for integration in &mut world.integrations {
             for stored in &mut integration.connections {
-                // Each of these tokens is renewed once during the test.
+                // Each of these tokens is renewed once during the test, by `renew`.
                 if let Expiry::Renewed(date, life) = &mut stored.expiry {
-                    (*date, *life) = (Timestamp::now() + DAY / 86_400, Duration::from_hours(1));
+                    (*date, *life) = (Timestamp::now() + HOUR, Duration::from_hours(1));
                 }
             }
         }
@@ -88,6 +100,21 @@ impl Scene {
             _scraper: scraper,
             _folder: folder,
         };
+        // An increase needs a sample from before it.
+        let counted =
+            "count(count by (target, connection) (saas_connection_token_renewals_total == 0))";
+        let tokens = scene
+            .harness
+            .simulator
+            .change(|world| Held::of(world))
+            .tokens
+            .len();
+        scene
+            .until(counted, ALL, |samples| {
+                value(samples) == Some(tokens as f64)
+            })
+            .await;
+        scene.harness.simulator.change(renew);
         // Wait for all renewals: each token is renewed once, so a short range could miss one.
         let renewed =
             "count(count by (target, connection) (saas_connection_token_renewals_total > 0))";

@@ -32,7 +32,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream, payload].concat()
 }
 
-/// Encodes a HEADERS frame of a GET with END_HEADERS, and END_STREAM if `ends`.
+/// Encodes a HEADERS frame of a GET with `END_HEADERS`, and `END_STREAM` if `ends`.
 fn get(stream: u32, path: &str, ends: bool) -> Vec<u8> {
     let text = |name: u8, value: &str| {
         let length = u8::try_from(value.len()).unwrap();

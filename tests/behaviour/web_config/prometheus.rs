@@ -49,39 +49,25 @@ async fn prometheus_scrapes_with_a_certificate_and_with_a_password() {
     ];
     let prometheus = scraping(folder.path(), &jobs.concat());
     let url = format!("http://{}/api/v1/targets", prometheus.address);
-    let targets = until(&url, |answer| {
+    let expected = [
+        ("certificate", "up", ""),
+        ("nobody", "down", "certificate required"),
+        ("password", "up", ""),
+        ("wrong", "down", "401"),
+    ];
+    // Until they agree: on a busy machine a scrape can miss its deadline of one second.
+    until(&url, |answer| {
         let targets = answer["data"]["activeTargets"].as_array();
+        let is_as_expected = |target: &serde_json::Value| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let (job, health) = (text(&target["labels"]["job"]), text(&target["health"]));
+            let error = text(&target["lastError"]);
+            let mut expected = expected.iter();
+            expected.any(|(name, is, says)| job == *name && health == *is && error.contains(says))
+        };
         targets.is_some_and(|targets| {
-            targets.len() == 4 && targets.iter().all(|target| target["health"] != "unknown")
+            targets.len() == expected.len() && targets.iter().all(is_as_expected)
         })
     })
     .await;
-    let mut seen: Vec<_> = targets["data"]["activeTargets"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|target| {
-            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            (
-                text(&target["labels"]["job"]),
-                text(&target["health"]),
-                text(&target["lastError"]),
-            )
-        })
-        .collect();
-    seen.sort();
-    assert_eq!(
-        seen.iter()
-            .map(|(job, health, _)| (job.as_str(), health.as_str()))
-            .collect::<Vec<_>>(),
-        [
-            ("certificate", "up"),
-            ("nobody", "down"),
-            ("password", "up"),
-            ("wrong", "down")
-        ],
-        "{seen:?}"
-    );
-    assert!(seen[3].2.contains("401"), "{seen:?}");
-    assert!(seen[1].2.contains("certificate required"), "{seen:?}");
 }

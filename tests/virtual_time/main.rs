@@ -392,7 +392,7 @@ fn whatever_happens_in_a_month_it_neither_overruns_nor_lies_nor_falls_behind() {
                         Err(panic) => {
                             eprintln!(
                                 "seed {seed} failed. To replay it: MONTH_SEED={seed} \
-                                MONTH_DAYS={days} cargo test --test month"
+                                MONTH_DAYS={days} cargo test --test virtual_time"
                             );
                             std::panic::resume_unwind(panic);
                         }

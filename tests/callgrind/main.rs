@@ -87,7 +87,7 @@ fn counted(path: &mut dyn FnMut()) {
 fn instructions(path: &str) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg("--toggle-collect=*instructions::counted*")
+        .arg("--toggle-collect=*callgrind::counted*")
         .arg(current_exe().expect("this program has a path"))
         .args(["--include-ignored", "--test-threads=1"])
         .env(PATH, path)
