@@ -19,8 +19,8 @@ use crate::web::{listen_address, telemetry_path};
 #[cfg(feature = "demo")]
 use connections_simulator::{Fault, Sizes};
 
-/// Lists the connections kept by Zuora Multi-entity and by Zendesk Integration Services, on a schedule
-/// and inside a request budget, and serves them to Prometheus.
+/// Polls the connections of Zuora Multi-entity and Zendesk Integration Services on a schedule,
+/// within a rate limit, and exports them to Prometheus.
 #[derive(Debug, Parser)]
 #[command(name = "connections-exporter", version = VERSION, max_term_width = 100, after_long_help = ENDS)]
 #[expect(
@@ -37,8 +37,8 @@ pub struct Cli {
 /// What runs; the daemon, if nothing is named.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Poll every target once, inside its budget, and print a table of what was found; exit 0 only if
-    /// all were listed and no expected connection is missing.
+    /// Poll every target once, within the rate limit, and print a table of the results. Exit 0 only
+    /// if all targets were listed and no expected connection is missing.
     Check(CheckFlags),
     #[cfg(feature = "demo")]
     /// Run the daemon against the built-in simulator: no credentials, no file.
@@ -65,7 +65,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Check")]
 pub struct CheckFlags {
-    /// For people, or for programs.
+    /// Format of the results: for people or for programs.
     #[arg(
         long,
         value_name = "FORMAT",
@@ -73,7 +73,7 @@ pub struct CheckFlags {
         env = "CONNECTIONS_EXPORTER_FORMAT"
     )]
     pub format: CheckFormat,
-    /// How long to poll; a target that was not reached by then counts as failed.
+    /// How long to poll. A target that was not polled by then counts as failed.
     #[arg(
         long,
         value_name = "DURATION",
@@ -106,7 +106,7 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_CONFIG_FILE"
     )]
     pub config_file: PathBuf,
-    /// Load the configuration, report every problem, print the request plan, and exit.
+    /// Load the configuration, report every error, print the request estimate, and exit.
     #[arg(
         long = "config.check",
         help_heading = "Configuration",
@@ -124,10 +124,11 @@ pub struct Daemon {
         value_parser = listen_address
     )]
     pub web_listen_address: Vec<String>,
-    /// Path of the metrics.
+    /// Path of the metrics page.
     #[arg(long = "web.telemetry-path", help_heading = "Web", global = true, value_name = "PATH", default_value = "/metrics", env = "CONNECTIONS_EXPORTER_WEB_TELEMETRY_PATH", value_parser = telemetry_path)]
     pub web_telemetry_path: String,
-    /// TLS and passwords, in the format of Prometheus' exporters; see docs/web-configuration.md.
+    /// File with TLS and authentication settings, in exporter-toolkit's format; see
+    /// docs/web-configuration.md.
     #[arg(
         long = "web.config.file",
         help_heading = "Web",
@@ -144,7 +145,7 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_WEB_SYSTEMD_SOCKET"
     )]
     pub web_systemd_socket: bool,
-    /// Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does.
+    /// Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does.
     #[arg(
         long = "web.enable-lifecycle",
         help_heading = "Web",
@@ -152,7 +153,7 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_WEB_ENABLE_LIFECYCLE"
     )]
     pub web_enable_lifecycle: bool,
-    /// Answers in flight; more get 503.
+    /// Maximum number of responses in flight. Further requests get 503.
     #[arg(long = "web.max-requests", help_heading = "Web", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
     /// Directory for state that survives a restart; without it, nothing is written.
@@ -163,7 +164,8 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_STATE_DIR"
     )]
     pub state_dir: Option<PathBuf>,
-    /// Which of the shards this process is, from 0; auto: the ordinal at the end of the host name.
+    /// Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the
+    /// host name.
     #[arg(
         long = "shard.index",
         help_heading = "Shards",
@@ -173,7 +175,8 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_SHARD_INDEX"
     )]
     pub shard_index: ShardIndex,
-    /// How many processes share the accounts of the configuration; each account belongs to one of them.
+    /// Number of processes that share the accounts of the configuration. Each account belongs to
+    /// one of them.
     #[arg(
         long = "shard.total",
         help_heading = "Shards",
@@ -183,18 +186,18 @@ pub struct Daemon {
         env = "CONNECTIONS_EXPORTER_SHARD_TOTAL"
     )]
     pub shard_total: NonZeroU32,
-    /// Allow core dumps and debuggers, which show credentials.
+    /// Allow core dumps and debuggers, which expose credentials.
     #[arg(
         long = "debug.core-dumps",
         global = true,
         env = "CONNECTIONS_EXPORTER_DEBUG_CORE_DUMPS"
     )]
     pub debug_core_dumps: bool,
-    /// Least level that is logged.
+    /// Minimum level to log.
     #[arg(long = "log.level", help_heading = "Log", global = true, value_name = "LEVEL", default_value = "info", env = "CONNECTIONS_EXPORTER_LOG_LEVEL",
           value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]))]
     pub log_level: String,
-    /// How lines are written to standard error.
+    /// Format of log lines on standard error.
     #[arg(
         long = "log.format",
         help_heading = "Log",
@@ -244,7 +247,7 @@ pub struct SimulatorFlags {
     /// Zuora entities.
     #[arg(long = "simulator.entities", value_name = "NUMBER", default_value_t = Sizes::default().entities, env = "CONNECTIONS_EXPORTER_SIMULATOR_ENTITIES")]
     entities: usize,
-    /// Zuora connections, dealt to pairs of entities in turn.
+    /// Zuora connections, distributed over pairs of entities.
     #[arg(long = "simulator.entity-connections", value_name = "NUMBER", default_value_t = Sizes::default().entity_connections, env = "CONNECTIONS_EXPORTER_SIMULATOR_ENTITY_CONNECTIONS")]
     entity_connections: usize,
     /// ZIS integrations.
@@ -253,15 +256,15 @@ pub struct SimulatorFlags {
     /// ZIS connections of each integration.
     #[arg(long = "simulator.integration-connections", value_name = "NUMBER", default_value_t = Sizes::default().integration_connections, env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATION_CONNECTIONS")]
     integration_connections: usize,
-    /// ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it,
-    /// each of the ways in which a token ends is there in turn.
+    /// ZIS connections of each integration that store a token, which expires in 30 days. The others
+    /// have none. By default there is every kind of token expiry.
     #[arg(
         long = "simulator.integration-tokens",
         value_name = "NUMBER",
         env = "CONNECTIONS_EXPORTER_SIMULATOR_INTEGRATION_TOKENS"
     )]
     pub integration_tokens: Option<usize>,
-    /// What everything is drawn from.
+    /// Seed of the random data.
     #[arg(
         long = "simulator.seed",
         value_name = "NUMBER",
@@ -269,14 +272,14 @@ pub struct SimulatorFlags {
         env = "CONNECTIONS_EXPORTER_SIMULATOR_SEED"
     )]
     pub seed: u64,
-    /// Requests that each API allows in a minute; beyond them, 429.
+    /// Requests per minute that each API allows. Further requests get 429.
     #[arg(
         long = "simulator.requests-per-minute",
         value_name = "NUMBER",
         env = "CONNECTIONS_EXPORTER_SIMULATOR_REQUESTS_PER_MINUTE"
     )]
     pub requests_per_minute: Option<u32>,
-    /// A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable.
+    /// Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable.
     #[arg(
         long = "simulator.fault",
         value_name = "FAULT",
@@ -332,9 +335,11 @@ const VERSION: &str = concat!(
 
 /// The end of `--help`, of the manual page and of `docs/flags.md`.
 const ENDS: &str = "\
-Exit codes: 0 well; 1 refused, with one line on standard error for each problem: file, place, what is wrong, what is allowed; 2 bad usage.
+Exit codes: 0 success; 1 failure, with one line per error on standard error: file, position, error, \
+allowed values; 2 incorrect usage.
 
-SIGTERM and SIGINT let answers in flight end, for 5 s at most; a second one ends at once. SIGHUP reads the configuration again.";
+SIGTERM and SIGINT finish responses in flight, within 5 s. A second signal exits at once. SIGHUP \
+reloads the configuration.";
 
 #[cfg(test)]
 mod tests {

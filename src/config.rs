@@ -43,23 +43,25 @@ struct RawConfig {
     schemars(rename = "Poll", deny_unknown_fields)
 )]
 struct RawPoll {
-    /// How often each target is listed; at least 1s.
+    /// Interval between polls of each target, at least 1s.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().interval))))]
     #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
-    /// First polls are spread over this by a hash of the target, never over more than the interval; 0s: at once.
+    /// Period over which first polls are spread by a hash of the target, at most the interval. 0s
+    /// polls at once.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().first_poll_within))))]
     #[serde(default, deserialize_with = "given")]
     first_poll_within: Option<Period>,
-    /// For one HTTP request, headers and body; more than 0s.
+    /// Timeout of one HTTP request, headers and body, more than 0s.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().request_timeout))))]
     #[serde(default, deserialize_with = "given")]
     request_timeout: Option<Period>,
-    /// An older listing is dropped from the page; more than 0s. Without it: three intervals of the target, and what the longest
-    /// of its last polls took.
+    /// Age at which a listing is dropped from the page, more than 0s. Default: three intervals of
+    /// the target plus the duration of the longest of its last polls.
     #[serde(default, deserialize_with = "given")]
     stale_after: Option<Period>,
-    /// The most connections of one target; with more, the poll fails with reason `too_large`.
+    /// Maximum number of connections of one target. A poll that finds more fails with the reason
+    /// `too_large`.
     #[cfg_attr(test, schemars(extend("default" = PollConfig::default().max_connections)))]
     #[serde(default, deserialize_with = "given")]
     max_connections: Option<Count>,

@@ -8,120 +8,120 @@ end
 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics page' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Directory for state that survives a restart; without it, nothing is written' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every problem, print the request plan, and exit'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every error, print the request estimate, and exit'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, inside its budget, and print a table of what was found; exit 0 only if all were listed and no expected connection is missing'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, within the rate limit, and print a table of the results. Exit 0 only if all targets were listed and no expected connection is missing'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "demo" -d 'Run the daemon against the built-in simulator: no credentials, no file'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "simulate" -d 'Run only the simulator of both APIs, and print a configuration that polls it'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "healthcheck" -d 'Ask a running daemon\'s /-/healthy; exit 0 only for a 200'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l format -d 'For people, or for programs' -r -f -a "table\t'A line for each target'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l format -d 'Format of the results: for people or for programs' -r -f -a "table\t'A line for each target'
 json\t'One JSON object'"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l timeout -d 'How long to poll; a target that was not reached by then counts as failed' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l timeout -d 'How long to poll. A target that was not polled by then counts as failed' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'What makes the exit code 1' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
 missing\t'An expected connection that is not there'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Answers in flight; more get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics page' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l config.file -d 'Configuration file' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entities -d 'Zuora entities' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.entity-connections -d 'Zuora connections, distributed over pairs of entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integrations -d 'ZIS integrations' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it, each of the ways in which a token ends is there in turn' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'What everything is drawn from' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token, which expires in 30 days. The others have none. By default there is every kind of token expiry' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'Seed of the random data' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l config.file -d 'Configuration file' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Answers in flight; more get 503' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics page' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entities -d 'Zuora entities' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, dealt to pairs of entities in turn' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.entity-connections -d 'Zuora connections, distributed over pairs of entities' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integrations -d 'ZIS integrations' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-connections -d 'ZIS connections of each integration' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token which ends in 30 days; the others have none. Without it, each of the ways in which a token ends is there in turn' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'What everything is drawn from' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests that each API allows in a minute; beyond them, 429' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'A fault from the start on, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.integration-tokens -d 'ZIS connections of each integration that store a token, which expires in 30 days. The others have none. By default there is every kind of token expiry' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'Seed of the random data' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.listen-address -d 'Address of the simulator; loopback only' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Answers in flight; more get 503' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics page' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Answers in flight; more get 503' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.index -d 'Which of the shards this process is, from 0; auto: the ordinal at the end of the host name' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.total -d 'How many processes share the accounts of the configuration; each account belongs to one of them' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Least level that is logged' -r -f -a "error\t''
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics page' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.format -d 'How lines are written to standard error' -r -f -a "logfmt\t'`key=value`, one line each'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.config.file -d 'TLS and passwords, in the format of Prometheus\' exporters; see docs/web-configuration.md' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reads the configuration again; SIGHUP always does'
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l debug.core-dumps -d 'Allow core dumps and debuggers, which show credentials'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -s h -l help -d 'Print help'

@@ -9,8 +9,9 @@ use super::Cli;
 use crate::polling::shard::{Shard, host_name};
 
 impl Cli {
-    /// Reads a command line, and the variables of this process. Fails with what clap has to say: also
-    /// for `--help` and `--version`.
+    /// Parses a command line and the environment variables of this process.
+    ///
+    /// The error is the text that clap prints, also for `--help` and `--version`.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let command = without_variables(Cli::complete_command(), &|_, value| value.is_empty());

@@ -41,27 +41,31 @@ pub struct ZisAccount {
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
-    /// The part before .zendesk.com: a-z, 0-9 and -, not beginning with -.
+    /// Part of the host name before `.zendesk.com`: a-z, 0-9 and -, not beginning with -.
     #[cfg_attr(test, schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]*$")))]
     #[serde(default, deserialize_with = "given")]
     subdomain: Option<Text>,
-    /// Instead of the subdomain, where a gateway stands before it: https:// (http:// for loopback only), no path.
+    /// URL of a gateway in front of Zendesk, instead of the subdomain: https:// (http:// for
+    /// loopback only), without a path.
     #[serde(default, deserialize_with = "given")]
     base_url: Option<BaseUrl>,
-    /// The most requests that this account makes, tokens and pages included.
+    /// Rate limit of the account in requests per minute, including those for tokens and pages.
     #[cfg_attr(test, schemars(extend("default" = crate::vendors::account::DEFAULT_REQUESTS_PER_MINUTE)))]
     #[serde(default, deserialize_with = "given")]
     requests_per_minute: Option<Rate>,
-    /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
+    /// Interval between polls of each target, at least 1s. Default: `poll.interval`.
     #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
-    /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
+    /// File with CA certificates, in PEM format, to trust in addition to the machine's. It is read
+    /// again when it changes.
     #[serde(default, deserialize_with = "given")]
     ca_file: Option<FileName>,
-    /// Instead of a token for each integration: tokens are made from a confidential client of an administrator's, and renewed.
+    /// Confidential OAuth client of an administrator, instead of a token for each integration. The
+    /// exporter creates and renews the tokens.
     #[serde(default, deserialize_with = "given")]
     admin_client: Option<AdminClientSettings>,
-    /// The integrations to poll: a list; with an `admin_client` also a list of names alone, or `all` that the registry lists.
+    /// Integrations to poll. With an `admin_client` an entry can be just a name, and `all` polls
+    /// every integration in the registry.
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     integrations: Option<Integrations>,
@@ -122,15 +126,15 @@ struct IntegrationSettings(Keys);
     schemars(rename = "ZisIntegration", deny_unknown_fields)
 )]
 struct Keys {
-    /// The integration's name at Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
+    /// Name of the integration in Zendesk, and the `target` label: 1 to 64 of a-z, 0-9, _ and -.
     #[cfg_attr(test, schemars(required, !default, extend("pattern" = schema::INTEGRATION)))]
     #[serde(default, deserialize_with = "given")]
     name: Option<Text>,
-    /// The file that holds a ZIS OAuth access token of this very integration; read again at each use. This or
-    /// `token_env`; with an `admin_client` neither.
+    /// File with a ZIS OAuth access token of this integration. It is read at each use. Give this or
+    /// `token_env`, or neither with an `admin_client`.
     #[serde(default, deserialize_with = "given")]
     token_file: Option<FileName>,
-    /// The environment variable that holds the token, instead.
+    /// Environment variable with the token.
     #[serde(default, deserialize_with = "given")]
     token_env: Option<EnvName>,
     /// Names of connections that must exist.

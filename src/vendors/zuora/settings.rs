@@ -34,36 +34,38 @@ pub struct ZuoraAccount {
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     account: Option<Text>,
-    /// Where the tenant is: https:// (http:// for loopback only), no path.
+    /// URL of the tenant: https:// (http:// for loopback only), without a path.
     #[cfg_attr(test, schemars(required, !default))]
     #[serde(default, deserialize_with = "given")]
     base_url: Option<BaseUrl>,
-    /// The id of an OAuth client of a user that may read the entities. It is no secret.
+    /// Id of an OAuth client whose user may read the entities. It is not a secret.
     #[serde(default, deserialize_with = "given")]
     client_id: Option<Text>,
-    /// The file that holds the client's id, instead.
+    /// File with the client's id.
     #[serde(default, deserialize_with = "given")]
     client_id_file: Option<FileName>,
-    /// The environment variable that holds the client's id, instead.
+    /// Environment variable with the client's id.
     #[serde(default, deserialize_with = "given")]
     client_id_env: Option<EnvName>,
-    /// The file that holds the client's secret; read again at each use.
+    /// File with the client's secret. It is read at each use.
     #[serde(default, deserialize_with = "given")]
     client_secret_file: Option<FileName>,
-    /// The environment variable that holds the client's secret, instead.
+    /// Environment variable with the client's secret.
     #[serde(default, deserialize_with = "given")]
     client_secret_env: Option<EnvName>,
-    /// The most requests that this account makes, tokens and pages included.
+    /// Rate limit of the account in requests per minute, including those for tokens and pages.
     #[cfg_attr(test, schemars(extend("default" = crate::vendors::account::DEFAULT_REQUESTS_PER_MINUTE)))]
     #[serde(default, deserialize_with = "given")]
     requests_per_minute: Option<Rate>,
-    /// How often each target of this account is listed; at least 1s. Without it: `poll.interval`.
+    /// Interval between polls of each target, at least 1s. Default: `poll.interval`.
     #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
-    /// Certificates to trust beside the machine's own, in PEM form. Read again when the file changes.
+    /// File with CA certificates, in PEM format, to trust in addition to the machine's. It is read
+    /// again when it changes.
     #[serde(default, deserialize_with = "given")]
     ca_file: Option<FileName>,
-    /// The entities to poll. Without it: every provisioned entity that the tenant lists and the token reaches.
+    /// Entities to poll. Default: every provisioned entity that the tenant lists and the token can
+    /// read.
     #[cfg_attr(test, schemars(with = "Option<Vec<EntitySettings>>", length(min = 1)))]
     #[serde(default, deserialize_with = "given_list")]
     entities: Option<Vec<Option<EntitySettings>>>,
