@@ -187,3 +187,42 @@ fn a_bare_make_tells_what_each_target_does() {
         assert!(told, "{target} is not in: {said}");
     }
 }
+
+/// Pages that are generated from the code: each row of a table is one line.
+const GENERATED: [&str; 3] = ["configuration.md", "flags.md", "metrics.md"];
+
+/// Whether a line is wider than 100 columns although it could be wrapped.
+fn is_too_wide(line: &str) -> bool {
+    line.chars().count() > 100 && line.trim().split(' ').all(|word| word.len() <= 80)
+}
+
+#[test]
+fn comments_and_prose_are_at_most_100_columns_wide() {
+    let mut wide = Vec::new();
+    for folder in ["src", "tests", "benches", "crates", "fuzz/fuzz_targets"] {
+        for path in below(&root().join(folder), "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().zip(1..);
+            let comments = lines.filter(|(line, _)| line.trim_start().starts_with("//"));
+            let comments = comments.filter(|(line, _)| is_too_wide(line));
+            wide.extend(comments.map(|(_, number)| format!("{}:{number}", path.display())));
+        }
+    }
+    let mut pages = below(&root().join("docs"), "md");
+    pages.retain(|path| !GENERATED.contains(&path.file_name().unwrap().to_str().unwrap()));
+    pages.extend(files("", "md"));
+    for path in pages {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut in_code = false;
+        for (line, number) in text.lines().zip(1..) {
+            in_code ^= line.trim_start().starts_with("```");
+            let is_prose = !in_code && !line.starts_with("    ") && !line.starts_with('|');
+            if is_prose && is_too_wide(line) {
+                wide.push(format!("{}:{number}", path.display()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "wider than 100 columns: {wide:#?}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 140, "details belong in docs/");
+}
