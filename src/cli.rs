@@ -29,7 +29,7 @@ use connections_simulator::{Fault, Sizes};
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub daemon: Daemon,
+    pub daemon: DaemonFlags,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -96,7 +96,7 @@ pub struct CheckFlags {
 /// Flags of the daemon.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub struct Daemon {
+pub struct DaemonFlags {
     /// Configuration file.
     #[arg(
         long = "config.file", help_heading = "Configuration",

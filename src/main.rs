@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use connections_exporter::blocking::output;
-use connections_exporter::cli::{Cli, Command, Daemon, LogFormat};
+use connections_exporter::cli::{Cli, Command, DaemonFlags, LogFormat};
 use connections_exporter::settings::ConfigErrors;
 use connections_exporter::{commands, log};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 /// Starts logging. For a `quiet` command, level `info` becomes `error`.
-fn start_log(flags: &Daemon, quiet: bool) {
+fn start_log(flags: &DaemonFlags, quiet: bool) {
     // clap accepts only names of levels.
     let level = match flags.log_level.parse().unwrap_or(LevelFilter::INFO) {
         LevelFilter::INFO if quiet => LevelFilter::ERROR,

@@ -48,19 +48,20 @@ pub struct ServerLimits {
     /// response, or gets 503.
     pub requests: usize,
     /// Longest wait for a response slot.
-    pub place: Duration,
+    pub slot_wait: Duration,
     /// Maximum number of connections. A further one takes the slot of an idle or stalled one.
     pub connections: usize,
     /// Deadline of a TLS handshake.
     pub handshake: Duration,
     /// Deadline of the first request's headers, counted from the start of the connection or the end
-    /// of its TLS handshake. Shorter than `header`, because a client that connects is about to send
-    /// a request.
-    pub first_header: Duration,
-    /// Deadline of a request's headers on an idle connection. Longer than common scrape intervals,
+    /// of its TLS handshake. Shorter than `next_request`, because a client that connects is about
+    /// to send a request.
+    pub first_request: Duration,
+    /// Time from one response to the end of the next request's headers. It includes the idle time of
+    /// a connection that is kept open. Longer than common scrape intervals,
     /// so that Prometheus keeps its connection. Short enough to close a connection that is never
     /// used.
-    pub header: Duration,
+    pub next_request: Duration,
     /// Time to send a whole response, counted from the first write that has to wait for the client.
     /// Over HTTP/2 each response also has this time from its request on.
     pub write: Duration,
@@ -72,11 +73,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             requests: 40,
-            place: Duration::from_secs(2),
+            slot_wait: Duration::from_secs(2),
             connections: 512,
             handshake: Duration::from_secs(10),
-            first_header: Duration::from_secs(10),
-            header: Duration::from_mins(2),
+            first_request: Duration::from_secs(10),
+            next_request: Duration::from_mins(2),
             write: Duration::from_mins(1),
             // The process must end within 5 s of SIGTERM.
             drain: Duration::from_millis(4_500),
@@ -188,7 +189,7 @@ impl Server {
         // A response counts as busy from its beginning, and is never idle.
         holder.begin();
         let place = self.in_flight.take(holder.into());
-        timeout(self.limits.place, place).await.ok()
+        timeout(self.limits.slot_wait, place).await.ok()
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {

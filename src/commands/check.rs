@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::load::{load, some_configuration};
 use super::{LAST_LINES, say};
 use crate::blocking::output;
-use crate::cli::{CheckFlags, CheckFormat, Daemon, FailOn};
+use crate::cli::{CheckFlags, CheckFormat, DaemonFlags, FailOn};
 use crate::clock::{Clock, until};
 use crate::config::Config;
 use crate::inventory::{AccountSnapshot, Inventory};
@@ -449,7 +449,7 @@ impl TargetFailure {
 }
 
 /// Runs the command. It fails after its report if a condition of `--fail-on` is met.
-pub async fn command(flags: &Daemon, shard: Shard, how: &CheckFlags) -> anyhow::Result<()> {
+pub async fn command(flags: &DaemonFlags, shard: Shard, how: &CheckFlags) -> anyhow::Result<()> {
     some_configuration(flags).await?;
     let config = load(flags.config_file.clone(), shard).await?;
     let shown = output::is_watched();

@@ -2,13 +2,13 @@
 
 use super::load::{load, load_web, some_configuration};
 use super::say;
-use crate::cli::Daemon;
+use crate::cli::DaemonFlags;
 use crate::polling::request_estimate::RequestEstimate;
 use crate::polling::shard::Shard;
 use crate::polling::supervisor::Supervisor;
 
 /// Loads both configurations, and prints the request plan. Fails with the errors of both.
-pub(super) async fn config_check(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
+pub(super) async fn config_check(flags: &DaemonFlags, shard: Shard) -> anyhow::Result<()> {
     some_configuration(flags).await?;
     let config = load(flags.config_file.clone(), shard);
     let (config, web) = tokio::join!(config, load_web(flags));

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::load::{self, some_configuration};
 use super::signals;
-use crate::cli::Daemon;
+use crate::cli::DaemonFlags;
 use crate::clock::Clock;
 use crate::inventory::Inventory;
 use crate::metrics::ExporterMetrics;
@@ -167,7 +167,7 @@ pub async fn run(
 }
 
 /// Runs the daemon with these flags.
-pub async fn command(flags: &Daemon, shard: Shard) -> anyhow::Result<()> {
+pub async fn command(flags: &DaemonFlags, shard: Shard) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
     let hangups = signals::hangups()?;
     let begin = async {

@@ -11,7 +11,7 @@ use super::load::web as load_web;
 use super::signals::{hangups, reload_on, shutdown};
 use super::simulate::{make, variables};
 use crate::blocking::output;
-use crate::cli::{Daemon, SimulatorFlags};
+use crate::cli::{DaemonFlags, SimulatorFlags};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::polling::reload::Configuration;
@@ -22,7 +22,7 @@ use crate::web;
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
 /// Runs the simulator, and a daemon that polls it, until a signal is received.
-pub(super) async fn demo(flags: &Daemon, simulator: &SimulatorFlags) -> anyhow::Result<()> {
+pub(super) async fn demo(flags: &DaemonFlags, simulator: &SimulatorFlags) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::daemon::Web;
 use crate::blocking::files;
-use crate::cli::{DEFAULT_CONFIG_FILE, Daemon};
+use crate::cli::{DEFAULT_CONFIG_FILE, DaemonFlags};
 use crate::config::Config;
 use crate::polling::reload::ReloadHandle;
 use crate::polling::shard::Shard;
@@ -23,7 +23,7 @@ pub(super) async fn load(file: PathBuf, shard: Shard) -> Result<Config, ConfigEr
 }
 
 /// Fails if the default configuration file is missing, as in a first try of the program.
-pub(super) async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
+pub(super) async fn some_configuration(flags: &DaemonFlags) -> anyhow::Result<()> {
     let file = &flags.config_file;
     if file.as_os_str() == DEFAULT_CONFIG_FILE && files::is_missing(file).await {
         bail!(
@@ -34,7 +34,7 @@ pub(super) async fn some_configuration(flags: &Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn load_web(flags: &Daemon) -> Result<WebConfig, ConfigErrors> {
+pub(super) async fn load_web(flags: &DaemonFlags) -> Result<WebConfig, ConfigErrors> {
     match &flags.web_config_file {
         Some(file) => WebConfig::load(file).await,
         None => Ok(WebConfig::default()),
@@ -42,7 +42,7 @@ pub(super) async fn load_web(flags: &Daemon) -> Result<WebConfig, ConfigErrors> 
 }
 
 /// Binds the listeners, and loads the web configuration.
-pub(super) async fn web(flags: &Daemon, reload: &ReloadHandle) -> anyhow::Result<Web> {
+pub(super) async fn web(flags: &DaemonFlags, reload: &ReloadHandle) -> anyhow::Result<Web> {
     let config = load_web(flags).await?;
     let listeners = if flags.web_systemd_socket {
         web::from_systemd()?

@@ -14,8 +14,8 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_yaml::Value;
 
+use super::errors::{ConfigErrors, Position};
 use super::near::{is_invisible, nearest, visible};
-use super::problems::{ConfigErrors, Position};
 use super::tree::{Entry, Node, NodeKind};
 
 /// Reads `T`. A wrong value is reported and counts as absent.

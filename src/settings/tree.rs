@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_yaml::{Mapping, Value};
 
-use super::problems::{ConfigErrors, Position};
+use super::errors::{ConfigErrors, Position};
 pub(crate) use syntax::decode;
 
 /// Maximum depth of nested lists and mappings. A configuration needs seven.

@@ -121,12 +121,12 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     let ServerLimits {
         handshake: allowed,
-        first_header,
+        first_request: within,
         write,
         ..
     } = server.limits;
     let settings = server.web_config.current();
-    let first = first_request(client.clone(), first_header);
+    let first = first_request(client.clone(), within);
     let Some(tls) = &settings.tls else {
         let stream = WriteDeadline::new(stream, write, client.clone());
         let serving = http1(server, stream, client, &settings, &shutdown);
@@ -137,7 +137,7 @@ async fn serve(
     let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
         return;
     };
-    let first = first_request(client.clone(), first_header);
+    let first = first_request(client.clone(), within);
     let serving = async {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             http2(server, stream, client, &settings, &shutdown).await;
@@ -201,7 +201,7 @@ async fn http1(
     shutdown: &CancellationToken,
 ) {
     let ServerLimits {
-        header: idle,
+        next_request: idle,
         write,
         ..
     } = server.limits;
@@ -242,7 +242,11 @@ async fn http2(
     settings: &WebSettings,
     shutdown: &CancellationToken,
 ) {
-    let ServerLimits { header, write, .. } = server.limits;
+    let ServerLimits {
+        next_request,
+        write,
+        ..
+    } = server.limits;
     let mut http = http2::Builder::new(AnswerDeadline(write));
     http.timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -264,7 +268,7 @@ async fn http2(
             () = shutdown.cancelled() => {}
             // HTTP/2 can end at any time: GOAWAY says which requests the client must send again.
             () = settings.retired.cancelled() => {}
-            () = idle(&asked, header) => {}
+            () = idle(&asked, next_request) => {}
         }
     };
     let mut connection = http.serve_connection(TokioIo::new(stream), service);

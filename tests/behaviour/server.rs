@@ -168,7 +168,7 @@ async fn the_gzip_page_is_one_member_of_the_same_text() {
 async fn health_does_not_depend_on_answers_in_flight_and_more_answers_than_allowed_are_503() {
     let limits = ServerLimits {
         requests: 0,
-        place: Duration::from_millis(10),
+        slot_wait: Duration::from_millis(10),
         ..ServerLimits::default()
     };
     let harness = harness(NOTHING, limits).await;
@@ -186,7 +186,7 @@ async fn slow_readers_of_a_large_page_keep_no_scrape_out() {
     };
     let limits = ServerLimits {
         requests: 4,
-        place: PATIENCE,
+        slot_wait: PATIENCE,
         write: HOUR,
         ..ServerLimits::default()
     };
@@ -250,7 +250,7 @@ async fn unfinished_headers_and_idle_connections_end() {
     let harness = harness(
         NOTHING,
         ServerLimits {
-            header: Duration::from_millis(200),
+            next_request: Duration::from_millis(200),
             ..ServerLimits::default()
         },
     )
@@ -276,8 +276,8 @@ async fn unfinished_headers_and_idle_connections_end() {
 #[tokio::test]
 async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
     let limits = ServerLimits {
-        first_header: Duration::from_millis(200),
-        header: HOUR,
+        first_request: Duration::from_millis(200),
+        next_request: HOUR,
         ..ServerLimits::default()
     };
     let harness = harness(NOTHING, limits).await;
@@ -306,8 +306,8 @@ async fn the_first_request_must_come_soon_and_later_ones_have_their_time() {
 async fn a_newcomer_gets_the_place_of_the_connection_that_is_idle_for_longest() {
     let limits = ServerLimits {
         connections: 20,
-        first_header: HOUR,
-        header: HOUR,
+        first_request: HOUR,
+        next_request: HOUR,
         ..ServerLimits::default()
     };
     let harness = harness(NOTHING, limits).await;
@@ -351,7 +351,7 @@ async fn an_answer_under_way_outlives_any_number_of_idle_newcomers() {
     };
     let limits = ServerLimits {
         connections: 5,
-        first_header: HOUR,
+        first_request: HOUR,
         ..ServerLimits::default()
     };
     let harness = harness(sizes, limits).await;

@@ -5,7 +5,7 @@
 use saphyr_parser::ScanError;
 
 use super::{DEEPEST, Fatal, position};
-use crate::settings::problems::{ConfigErrors, Position};
+use crate::settings::errors::{ConfigErrors, Position};
 
 pub(super) const ANOTHER_DOCUMENT: &str =
     "a second document begins here: one file holds one, so remove the line --- or ...";

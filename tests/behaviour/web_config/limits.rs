@@ -81,7 +81,7 @@ async fn unfinished_handshakes_that_are_replaced_keep_nobody_out() {
 #[tokio::test]
 async fn an_idle_connection_ends_over_http_2_too() {
     let limits = ServerLimits {
-        header: SHORT,
+        next_request: SHORT,
         write: SHORT,
         ..ServerLimits::default()
     };
@@ -109,7 +109,7 @@ async fn an_idle_connection_ends_over_http_2_too() {
 async fn an_http_2_client_that_grants_no_room_does_not_keep_the_place_of_an_answer() {
     let limits = ServerLimits {
         requests: 2,
-        place: PATIENCE,
+        slot_wait: PATIENCE,
         write: HOUR,
         ..ServerLimits::default()
     };
