@@ -57,10 +57,11 @@ pub struct ServerLimits {
     /// of its TLS handshake. Shorter than `next_request`, because a client that connects is about
     /// to send a request.
     pub first_request: Duration,
-    /// Time from one response to the end of the next request's headers. It includes the idle time of
-    /// a connection that is kept open. Longer than common scrape intervals,
-    /// so that Prometheus keeps its connection. Short enough to close a connection that is never
-    /// used.
+    /// Time from one response to the end of the next request's headers.
+    ///
+    /// It includes the idle time of a connection that is kept open. Longer than common scrape
+    /// intervals, so that Prometheus keeps its connection. Short enough to close a connection that
+    /// is never used.
     pub next_request: Duration,
     /// Time to send a whole response, counted from the first write that has to wait for the client.
     /// Over HTTP/2 each response also has this time from its request on.

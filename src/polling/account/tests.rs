@@ -61,12 +61,12 @@ struct Fake {
     discoveries: Mutex<u32>,
     refuses: Mutex<bool>,
     credential: Mutex<Option<u64>>,
-    jobs: Mutex<BackgroundJobs>,
+    jobs: Mutex<FakeJobs>,
 }
 
 /// Behaviour of the fake background job, and the target and time of each run.
 #[derive(Default)]
-struct BackgroundJobs {
+struct FakeJobs {
     there: bool,
     takes: Duration,
     fails: Option<Reason>,

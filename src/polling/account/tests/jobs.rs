@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn start_with_jobs(targets: &[&str], prepare: impl FnOnce(&mut BackgroundJobs)) -> Harness {
+fn start_with_jobs(targets: &[&str], prepare: impl FnOnce(&mut FakeJobs)) -> Harness {
     let targets = targets.iter().map(|id| target(id)).collect();
     start(targets, DiscoveryMode::Never, Duration::ZERO, |source| {
         source.lists(&["a"]);
