@@ -16,6 +16,11 @@ use crate::vendors::json::{KEY_TWICE, Misfit, NO_OBJECT, Value, Values};
 /// Documented types of connections.
 const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
+/// The documented types, and the other keys of a page that are read.
+const KEYS: [&str; 7] = [
+    KINDS[0], KINDS[1], KINDS[2], KINDS[3], "meta", "error", "errors",
+];
+
 /// Keys that are read of a connection, in the order that [`row`] expects.
 const ROW: [&str; 9] = [
     "name",
@@ -40,29 +45,35 @@ pub(super) fn page(
     let mut members = page.members().ok_or(NO_OBJECT)?;
     // Each of the documented keys can be missing. An object with none of them is not an empty
     // listing. It is something else, such as a proxy's "down for maintenance".
-    let mut documented = false;
-    let mut seen = [false; KINDS.len() + 1];
-    let mut meta = None;
+    let (mut documented, mut others, mut meta) = (false, false, None);
+    let mut seen = [false; KEYS.len()];
     while let Some(key) = members.next() {
-        let known = key.position(&KINDS);
-        if let Some(at) = known.or_else(|| key.is("meta").then_some(KINDS.len()))
-            && std::mem::replace(&mut seen[at], true)
-        {
+        let Some(at) = key.position(&KEYS) else {
+            others = true;
+            members.next();
+            continue;
+        };
+        if std::mem::replace(&mut seen[at], true) {
             return Err(KEY_TWICE.into());
         }
-        if let Some(at) = known {
-            documented |= rows(KINDS[at], &mut members, builder)?;
-            continue;
-        }
-        let Some(value) = members.next() else { break };
-        if value.is_null() {
-            continue;
-        }
-        if key.is("meta") {
+        if let Some(kind) = KINDS.get(at) {
+            documented |= rows(kind, &mut members, builder)?;
+        } else if let Some(value) = members.next().filter(|value| !value.is_null()) {
+            if KEYS[at] != "meta" {
+                return Err("errors".into());
+            }
             (documented, meta) = (true, Some(value));
-        } else if key.is("error") || key.is("errors") {
-            return Err("errors".into());
-        } else if let Some(key) = key.text() {
+        }
+    }
+    // After all documented arrays, so that connections without a name get the same numbers
+    // whatever the order of the keys.
+    let mut members = page.members().filter(|_| others);
+    while let Some(members) = &mut members
+        && let (Some(key), Some(value)) = (members.next(), members.next())
+    {
+        if key.position(&KEYS).is_none()
+            && let Some(key) = key.text()
+        {
             documented |= strangers(&cut(&key.text), value, builder)?;
         }
     }
@@ -362,6 +373,19 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn connections_without_a_name_have_the_same_numbers_whatever_the_order_of_the_arrays() {
+        let (known, strange) = (
+            r#""oauth": [{"name": "a"}, {"name": "b"}]"#,
+            r#""new": [{}]"#,
+        );
+        let [one, other] = [[known, strange], [strange, known]].map(|arrays| {
+            let listing = listed(format!("{{{}}}", arrays.join(", ")).as_bytes()).unwrap();
+            names(&listing).join(", ")
+        });
+        assert_eq!((&*one, &*other), ("a, b, new 2", "a, b, new 2"));
     }
 
     #[test]
