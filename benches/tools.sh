@@ -3,8 +3,8 @@
 # Packages that would start a service are unpacked into the directory given, and the others are
 # installed.
 set -eu
-folder=$1
-mkdir -p "$folder"
+mkdir -p "$1"
+folder=$(cd "$1" && pwd)
 PATH="$folder/usr/bin:$folder/usr/sbin:$PATH"
 
 root() {

@@ -2,9 +2,9 @@
 # Provides the programs that the tests need. Missing ones come from Debian and npm. Where possible,
 # they are put into the directory given instead of being installed.
 set -eu
-folder=$1
+mkdir -p "$1"
+folder=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$folder"
 PATH="$folder/usr/bin:$PATH"
 
 root() {
