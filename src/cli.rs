@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize as _;
 
+use crate::invalid::Invalid;
 use crate::polling::shard::ShardIndex;
 use crate::settings::Period;
 use crate::web::{listen_address, telemetry_path};
@@ -304,24 +305,24 @@ impl SimulatorFlags {
 }
 
 #[cfg(feature = "demo")]
-fn loopback(text: &str) -> Result<SocketAddr, String> {
+fn loopback(text: &str) -> Result<SocketAddr, Invalid> {
     let address: SocketAddr = text.parse().map_err(|_| match listen_address(text) {
         Err(problem) if text.contains(':') => problem,
-        _ => "expected an address and a port, such as 127.0.0.1:9933".to_owned(),
+        _ => "expected an address and a port, such as 127.0.0.1:9933".into(),
     })?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("the simulator listens on loopback only".to_owned())
+        Err("the simulator listens on loopback only".into())
     }
 }
 
 /// A length of time, spelled as in the configuration.
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, Invalid> {
     let period = Period::deserialize(serde_yaml::Value::from(text));
     period
         .map(|period| period.0)
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string().into())
 }
 
 const VERSION: &str = concat!(
@@ -384,6 +385,7 @@ mod tests {
         assert!(
             duration("120")
                 .unwrap_err()
+                .to_string()
                 .starts_with("expected a duration with a unit")
         );
     }

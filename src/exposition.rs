@@ -64,19 +64,23 @@ impl FamilyHeader {
             block: Block::new(head.to_owned()),
         })
     }
+}
 
-    /// Returns the header of a family that is not in [`ALL`].
-    ///
-    /// All accounts share one header per family, because a page groups families by the identity of
-    /// the `Arc`.
-    fn of(family: &MetricFamily) -> Arc<Self> {
-        static OTHERS: Mutex<BTreeMap<String, Arc<FamilyHeader>>> = Mutex::new(BTreeMap::new());
-        let mut others = OTHERS.lock();
-        if let Some(head) = others.get(family.name()) {
+/// Headers of the families that are not in [`ALL`], by name.
+///
+/// All accounts share one header per family, because a page groups families by the identity of the
+/// `Arc`.
+#[derive(Debug, Default)]
+pub(crate) struct GatheredHeaders(Mutex<BTreeMap<String, Arc<FamilyHeader>>>);
+
+impl GatheredHeaders {
+    fn of(&self, family: &MetricFamily) -> Arc<FamilyHeader> {
+        let mut known = self.0.lock();
+        if let Some(head) = known.get(family.name()) {
             return head.clone();
         }
-        let head = Self::new(ALL.len(), family);
-        others.insert(family.name().to_owned(), head.clone());
+        let head = FamilyHeader::new(ALL.len(), family);
+        known.insert(family.name().to_owned(), head.clone());
         head
     }
 }
@@ -105,13 +109,14 @@ impl Fragment {
     ///
     /// Blocks are reused as in [`render`](Self::render).
     #[must_use]
-    pub fn gathered(before: &Self, families: &[MetricFamily]) -> Self {
+    pub(crate) fn gathered(
+        before: &Self,
+        families: &[MetricFamily],
+        headers: &GatheredHeaders,
+    ) -> Self {
         let texts = families.iter().map(|family| {
             let text = encode(std::slice::from_ref(family));
-            (
-                FamilyHeader::of(family),
-                text[end_of_header(&text)..].to_owned(),
-            )
+            (headers.of(family), text[end_of_header(&text)..].to_owned())
         });
         Self::of(before, texts)
     }

@@ -15,18 +15,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::exposition::{Encoding, Fragment, Page, PageBuilder, SegmentCache};
+use crate::exposition::{Encoding, Fragment, GatheredHeaders, Page, PageBuilder, SegmentCache};
 use crate::metrics::{AccountMetrics, ExporterMetrics};
 use crate::model::error::PollError;
 use crate::model::listing::LONG;
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 use crate::vendors::http::beside_the_loop;
-use entry::{AccountEntry, TargetEntry};
+use entry::{AccountEntry, Entries, TargetEntry};
 pub use selector::Selector;
-
-/// Accounts by system, then by name.
-type Entries = BTreeMap<&'static str, BTreeMap<String, AccountEntry>>;
 
 /// State of all accounts, and the pages that were rendered from it.
 #[derive(Debug)]
@@ -38,6 +35,7 @@ pub struct Inventory {
     changes: AtomicU64,
     /// Cached pages by encoding.
     assembled: Mutex<[PageCache; 2]>,
+    headers: GatheredHeaders,
     /// Whether every account of the first configuration is open.
     all_open: AtomicBool,
     /// Whether each of them has had its first attempt; once true, it stays true.
@@ -101,6 +99,7 @@ impl Inventory {
             opening: AtomicUsize::default(),
             changes: AtomicU64::default(),
             assembled: Mutex::default(),
+            headers: GatheredHeaders::default(),
             all_open: AtomicBool::default(),
             ready: AtomicBool::default(),
             own,
@@ -200,7 +199,7 @@ impl Inventory {
     /// Renders the counters of the selected accounts again where they have changed.
     fn refresh_counters(&self, selector: &Selector, accounts: &mut Entries, wall: Timestamp) {
         selector.each_account(accounts, |entry| {
-            if entry.count(wall) {
+            if entry.count(wall, &self.headers) {
                 self.changes.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod exposition;
+pub mod invalid;
 pub mod inventory;
 pub mod log;
 pub mod metrics;

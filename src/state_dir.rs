@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 
 use folder::{FileKey, Folder, PendingJob};
 
+use crate::invalid::Invalid;
+
 /// Version of the file format, raised when earlier files can no longer be read.
 const FORMAT: u32 = 1;
 /// Maximum size of a file, in bytes.
@@ -179,7 +181,7 @@ impl AccountStateDir {
     where
         T: DeserializeOwned,
         U: Send + 'static,
-        F: FnOnce(T) -> Result<U, String> + Send + 'static,
+        F: FnOnce(T) -> Result<U, Invalid> + Send + 'static,
     {
         let this = self.clone();
         let answer = self.ask(item.file(), move |folder| match this.look(folder, &item) {
@@ -245,7 +247,7 @@ impl AccountStateDir {
     fn look<T: DeserializeOwned>(&self, folder: &Folder, item: &StateFile) -> Stored<T> {
         let read = folder
             .read(&self.folder, &item.file())
-            .map_err(|error| (error.kind(), format!("cannot be read: {error}")))
+            .map_err(|error| (error.kind(), format!("cannot be read: {error}").into()))
             .and_then(|file| {
                 self.parse(item, file)
                     .map_err(|problem| (io::ErrorKind::InvalidData, problem))
@@ -261,9 +263,9 @@ impl AccountStateDir {
     }
 
     /// Logs that a file is ignored, and why.
-    fn ignored(&self, folder: &Folder, item: &StateFile, problem: &str) {
+    fn ignored(&self, folder: &Folder, item: &StateFile, problem: &Invalid) {
         let file = folder.path.join(&self.folder).join(item.file());
-        tracing::warn!(file = %file.display(), problem, "a file of the state directory is ignored");
+        tracing::warn!(file = %file.display(), %problem, "a file of the state directory is ignored");
     }
 
     /// Parses a state file. The error completes a sentence that begins with the file's name.
@@ -271,13 +273,13 @@ impl AccountStateDir {
         &self,
         item: &StateFile,
         file: impl io::Read,
-    ) -> Result<T, String> {
+    ) -> Result<T, Invalid> {
         let mut bytes = Vec::new();
         file.take(LARGEST_FILE + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| format!("cannot be read: {error}"))?;
         if bytes.len() as u64 > LARGEST_FILE {
-            return Err(format!("is larger than {LARGEST_FILE} bytes"));
+            return Err(format!("is larger than {LARGEST_FILE} bytes").into());
         }
         let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
         let (header, content) = (lines.next().unwrap_or_default(), lines.next());
@@ -287,7 +289,8 @@ impl AccountStateDir {
             return Err(format!(
                 "is of format {}, and this version reads {FORMAT}",
                 format.connections_exporter_state
-            ));
+            )
+            .into());
         }
         let content = content
             .and_then(|content| content.strip_suffix(b"\n"))
@@ -296,10 +299,10 @@ impl AccountStateDir {
         // A header has exactly one serialized form, so a different one is about another subject.
         let expected = serde_json::to_vec(&self.header(item, content));
         if expected.ok().as_deref() != Some(header) {
-            return Err("belongs to another account, host or target".to_owned());
+            return Err("belongs to another account, host or target".into());
         }
         serde_json::from_slice(content)
-            .map_err(|error| format!("holds something else than expected: {error}"))
+            .map_err(|error| format!("holds something else than expected: {error}").into())
     }
 
     /// Queues a write on a worker thread. A failure is logged and counted.

@@ -28,6 +28,7 @@ pub(crate) use descriptors::raise_descriptors;
 pub use listen::{bind, from_systemd, listen_address, loopback_of};
 use response::{HttpResponse, page, text};
 
+use crate::invalid::Invalid;
 use crate::inventory::{Inventory, Selector};
 use crate::polling::reload::ReloadHandle;
 use crate::web::status::About;
@@ -245,7 +246,7 @@ impl Server {
         let encoding = response::encoding(request.headers());
         match Selector::parse(request.uri().query().unwrap_or_default()) {
             Ok(part) => page(self.inventory.part(&part, encoding), encoding, place),
-            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+            Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
 
@@ -264,7 +265,7 @@ impl Server {
         };
         match discovery.groups(request, &names) {
             Ok(groups) => response::json(groups, response::encoding(request.headers()), place),
-            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+            Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
 
@@ -284,7 +285,7 @@ impl Server {
 ///
 /// The path appears in a link, and it must not hide another route. The error describes the expected
 /// form.
-pub fn telemetry_path(path: &str) -> Result<String, String> {
+pub fn telemetry_path(path: &str) -> Result<String, Invalid> {
     let plain = path
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
@@ -299,7 +300,7 @@ pub fn telemetry_path(path: &str) -> Result<String, String> {
         return Err(
             "expected a path such as /metrics: letters, digits and /-_.~, beginning with /, \
             without . and .. as parts, not / nor /sd themselves nor below /-/"
-                .to_owned(),
+                .into(),
         );
     }
     Ok(path.to_owned())

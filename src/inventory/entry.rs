@@ -6,12 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::exposition::{Countdown, Fragment};
+use crate::exposition::{Countdown, Fragment, GatheredHeaders};
 use crate::metrics;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
 use crate::model::state::TargetState;
 use crate::vendors::System;
+
+/// Accounts by system, then by name.
+pub(super) type Entries = BTreeMap<&'static str, BTreeMap<String, AccountEntry>>;
 
 /// State of one account.
 #[derive(Debug)]
@@ -33,12 +36,12 @@ impl AccountEntry {
     /// Renders the account's metrics if they have changed, and returns whether they have.
     ///
     /// A new pause also renders the targets' freshness again, because it moves their next poll.
-    pub(super) fn count(&mut self, now: Timestamp) -> bool {
+    pub(super) fn count(&mut self, now: Timestamp, headers: &GatheredHeaders) -> bool {
         let revision = Some(self.metrics.refresh_revision(now));
         let changed = self.revision != revision;
         if changed {
             self.revision = revision;
-            self.counted = Fragment::gathered(&self.counted, &self.metrics.gather(now));
+            self.counted = Fragment::gathered(&self.counted, &self.metrics.gather(now), headers);
             let paused_until = self.metrics.pause_ends();
             if self.paused_until != paused_until {
                 self.paused_until = paused_until;

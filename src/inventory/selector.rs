@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::entry::{AccountEntry, Entries};
+use crate::invalid::Invalid;
 use crate::sanitize::ForLog;
 
 /// Accepted values of one label; empty if the label is not restricted.
@@ -39,7 +41,7 @@ impl Selector {
     ///
     /// The error is a sentence. An unknown parameter is an error: ignored, it would widen the part,
     /// and a scraper of many parts would store everything many times.
-    pub fn parse(query: &str) -> Result<Self, String> {
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
         let (mut own, mut labels) = (false, LabelFilter::default());
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(query).map_err(|error| problem(&error.to_string()))?;
@@ -104,14 +106,12 @@ impl Selector {
         matches!(self, Self::Of(LabelFilter { target, .. }) if target.is_empty() || target.contains(label))
     }
 
-    /// Calls the closure with the value of each selected account.
-    pub(super) fn each_account<T, K>(
+    /// Calls the closure with each selected account.
+    pub(super) fn each_account(
         &self,
-        systems: &mut BTreeMap<K, BTreeMap<String, T>>,
-        mut with: impl FnMut(&mut T),
-    ) where
-        K: Borrow<str> + Ord,
-    {
+        systems: &mut Entries,
+        mut with: impl FnMut(&mut AccountEntry),
+    ) {
         if let Self::Of(labels) = self {
             each(systems, &labels.system, |accounts| {
                 each(accounts, &labels.account, &mut with);
@@ -119,14 +119,11 @@ impl Selector {
         }
     }
 
-    /// Returns the values of the selected accounts, without iterating over the others.
-    pub(super) fn accounts<'a, T, K>(
+    /// Returns the selected accounts, without iterating over the others.
+    pub(super) fn accounts<'a>(
         &'a self,
-        systems: &'a BTreeMap<K, BTreeMap<String, T>>,
-    ) -> impl Iterator<Item = &'a T> + Clone
-    where
-        K: Borrow<str> + Ord,
-    {
+        systems: &'a Entries,
+    ) -> impl Iterator<Item = &'a AccountEntry> + Clone {
         let labels = match self {
             Self::Exporter => None,
             Self::Of(labels) => Some(labels),
@@ -168,9 +165,10 @@ where
     all.into_iter().flatten().chain(some)
 }
 
-fn problem(what: &str) -> String {
+fn problem(what: &str) -> Invalid {
     format!(
         "The query cannot be answered: {what}. Expected system, account and target, each as often \
             as needed, or own=1 alone.\n"
     )
+    .into()
 }

@@ -26,10 +26,21 @@ type LoadConfig = Box<dyn Fn() -> BoxFuture<'static, Result<Config, ConfigErrors
 /// other.
 #[derive(Debug, Clone)]
 pub struct ReloadOutcome {
-    /// What changed, or why nothing changed, with one line for each problem.
-    pub configuration: Result<ReloadSummary, String>,
+    /// What changed, or why nothing changed.
+    pub configuration: Result<ReloadSummary, ReloadError>,
     /// Why the web configuration was not applied.
-    pub web: Result<(), String>,
+    pub web: Result<(), ConfigErrors>,
+}
+
+/// Why a configuration was not applied. Its text has one line for each problem.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReloadError {
+    /// The files that it names, or the file itself, cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The HTTP clients of the accounts cannot be made.
+    #[error("{0:#}")]
+    Clients(Arc<anyhow::Error>),
 }
 
 impl ReloadOutcome {
@@ -43,7 +54,7 @@ impl ReloadOutcome {
         match &self.configuration {
             Ok(difference) => tracing::info!(%difference, "configuration reloaded"),
             Err(problems) => {
-                for problem in problems.lines() {
+                for problem in problems.to_string().lines() {
                     tracing::error!(
                         problem,
                         "the configuration was not loaded: the previous one stays in use"
@@ -51,7 +62,8 @@ impl ReloadOutcome {
                 }
             }
         }
-        for problem in self.web.as_ref().err().iter().flat_map(|text| text.lines()) {
+        let web = self.web.as_ref().err().map(ToString::to_string);
+        for problem in web.iter().flat_map(|text| text.lines()) {
             tracing::error!(
                 problem,
                 "the web configuration was not loaded: the previous one stays in use"
@@ -184,20 +196,17 @@ impl ReloadLoop {
         let (config, web) = tokio::join!((self.load)(), web);
         let configuration = match config {
             Ok(config) => self.apply(config).await,
-            Err(problems) => Err(problems.to_string()),
+            Err(problems) => Err(problems.into()),
         };
-        let taken_up = configuration.is_ok().then(|| self.clock.now());
-        self.inventory.exporter_metrics().reloaded(taken_up);
-        ReloadOutcome {
-            configuration,
-            web: web.map_err(|problems| problems.to_string()),
-        }
+        let applied = configuration.is_ok().then(|| self.clock.now());
+        self.inventory.exporter_metrics().reloaded(applied);
+        ReloadOutcome { configuration, web }
     }
 
-    async fn apply(&mut self, config: Config) -> Result<ReloadSummary, String> {
+    async fn apply(&mut self, config: Config) -> Result<ReloadSummary, ReloadError> {
         warn(&config);
-        let taken_up = self.accounts.apply(config).await;
-        let (difference, shown) = taken_up.map_err(|error| format!("{error:#}"))?;
+        let applied = self.accounts.apply(config).await;
+        let (difference, shown) = applied.map_err(|error| ReloadError::Clients(error.into()))?;
         shown.wait().await;
         Ok(difference)
     }

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
+use crate::invalid::Invalid;
 use crate::vendors::account::AccountConfig;
 
 /// One of several processes with the same configuration.
@@ -26,15 +27,15 @@ pub enum ShardIndex {
 }
 
 impl std::str::FromStr for ShardIndex {
-    type Err = String;
+    type Err = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         match (text, text.parse()) {
             ("auto", _) => Ok(Self::Auto),
             (_, Ok(index)) => Ok(Self::At(index)),
             _ => Err(
                 "expected a number from 0, or auto for the ordinal at the end of the host name"
-                    .to_owned(),
+                    .into(),
             ),
         }
     }

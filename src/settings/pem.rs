@@ -5,6 +5,8 @@
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use crate::invalid::Invalid;
+
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
@@ -13,12 +15,12 @@ const DASHES: &str = "-----";
 ///
 /// Complete blocks of other kinds and text between blocks are skipped. The error completes a
 /// sentence that begins with the file's name. It quotes only the kinds of blocks.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Invalid> {
     // DER begins with a SEQUENCE whose length takes two bytes.
     if pem.starts_with(&[0x30, 0x82]) {
         return Err(
             "holds no certificate in PEM form, it may be DER: openssl x509 -inform DER converts it"
-                .to_owned(),
+                .into(),
         );
     }
     // Some editors put a byte order mark before the first line.
@@ -32,7 +34,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
                 format!("has a certificate in line {line} that is not whole: its base64 is broken")
             })?;
             if certificate.is_empty() {
-                return Err(format!("has an empty certificate in line {line}"));
+                return Err(format!("has an empty certificate in line {line}").into());
             }
             list.push(certificate);
         } else {
@@ -41,10 +43,10 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     }
     match (list.is_empty(), other) {
         (false, _) => Ok(list),
-        (true, None) => Err("holds no certificate in PEM form".to_owned()),
-        (true, Some((kind, line))) => Err(format!(
-            "holds no certificate in PEM form: line {line} begins a {kind}"
-        )),
+        (true, None) => Err("holds no certificate in PEM form".into()),
+        (true, Some((kind, line))) => {
+            Err(format!("holds no certificate in PEM form: line {line} begins a {kind}").into())
+        }
     }
 }
 
@@ -55,7 +57,7 @@ struct PemBlock<'a> {
     text: &'a [u8],
 }
 
-fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
+fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, Invalid> {
     let mut blocks = Vec::new();
     let mut open: Option<(&str, usize, usize)> = None;
     let mut from = 0;
@@ -84,24 +86,28 @@ fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, String> {
                 return Err(format!(
                     "has a {kind} in line {begun} that does not end before line {line} begins \
                         another"
-                ));
+                )
+                .into());
             }
             (_, _, Some(kind)) => {
-                return Err(format!(
-                    "has an end of a {kind} in line {line} where none was begun"
-                ));
+                return Err(
+                    format!("has an end of a {kind} in line {line} where none was begun").into(),
+                );
             }
             (_, None, None) => {
                 return Err(format!(
                     "has more than one -----BEGIN or -----END in line {line}, or something beside \
                         it: put each on a line of its own (files that are joined need a line end \
                         between them)"
-                ));
+                )
+                .into());
             }
         };
     }
     match open {
-        Some((kind, line, _)) => Err(format!("has a {kind} in line {line} that does not end")),
+        Some((kind, line, _)) => {
+            Err(format!("has a {kind} in line {line} that does not end").into())
+        }
         None => Ok(blocks),
     }
 }
@@ -118,7 +124,7 @@ mod tests {
     }
 
     fn refused(pem: &str) -> String {
-        certificates(pem.as_bytes()).unwrap_err()
+        certificates(pem.as_bytes()).unwrap_err().into()
     }
 
     #[test]
@@ -183,6 +189,6 @@ mod tests {
         assert_eq!(refused("S3cret"), "holds no certificate in PEM form");
         assert_eq!(refused(""), "holds no certificate in PEM form");
         let der = CertificateDer::from_pem_slice(pem().as_bytes()).unwrap();
-        assert!(certificates(&der).unwrap_err().contains("DER"));
+        assert!(String::from(certificates(&der).unwrap_err()).contains("DER"));
     }
 }

@@ -7,6 +7,7 @@ use super::secret::from_file;
 use super::tree::Node;
 use super::{ConfigErrors, EnvName, FileName, Secret, Text};
 use crate::blocking::files::{FileError, FileKind, Files};
+use crate::invalid::Invalid;
 
 /// Checks the values at one path of the configuration.
 pub struct Validator<'a> {
@@ -221,10 +222,12 @@ impl<'a> Validator<'a> {
         key: &str,
         kind: FileKind,
         FileName(name): &FileName,
-        parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
+        parse: impl FnOnce(Vec<u8>) -> Result<T, Invalid>,
     ) -> Option<T> {
         let read = self.files.read(kind, &self.folder.join(name));
-        let parsed = read.map_err(|error| error.to_string()).and_then(parse);
+        let parsed = read
+            .map_err(|error| error.to_string().into())
+            .and_then(parse);
         parsed
             .map_err(|error| self.problem(key, format!("{} {error}", self.shown(name))))
             .ok()

@@ -11,6 +11,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
+use crate::invalid::Invalid;
+
 /// Longest duration in a configuration. It ensures that sums of dates and durations do not
 /// overflow.
 const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 366);
@@ -33,7 +35,7 @@ macro_rules! scalar {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let parse: fn(&Value) -> Result<$inner, String> = $parse;
+                let parse: fn(&Value) -> Result<$inner, Invalid> = $parse;
                 parse(&Value::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
             }
         }
@@ -71,7 +73,7 @@ scalar!(
         let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a \
             negative one"))?;
         if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a \
-            year")) } else { Ok(duration) }
+            year").into()) } else { Ok(duration) }
     }
 );
 
@@ -125,10 +127,10 @@ scalar!(
         let name = value.as_str().filter(|name| !name.is_empty()).ok_or("expected the name of a \
             file")?;
         if name.starts_with(['~', '$']) || name.contains("${") {
-            return Err("~ and variables are not expanded: write the absolute path".to_owned());
+            return Err("~ and variables are not expanded: write the absolute path".into());
         }
         if name.starts_with("file:") {
-            return Err("expected the name of a file: write its path, without file://".to_owned());
+            return Err("expected the name of a file: write its path, without file://".into());
         }
         Ok(name.to_owned())
     }
@@ -144,19 +146,19 @@ scalar!(
         let name = value.as_str().ok_or(allowed)?;
         let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if begins && plain { Ok(name.to_owned()) } else { Err(allowed.to_owned()) }
+        if begins && plain { Ok(name.to_owned()) } else { Err(allowed.into()) }
     }
 );
 
-fn whole_number(allowed: &RangeInclusive<u64>) -> String {
+fn whole_number(allowed: &RangeInclusive<u64>) -> Invalid {
     let (least, most) = (allowed.start(), allowed.end());
-    format!("expected a whole number from {least} to {most}")
+    format!("expected a whole number from {least} to {most}").into()
 }
 
 /// Accepts text that can be a label value: 1 to 256 bytes without control characters.
-fn plain_name(text: &str) -> Result<(), String> {
+fn plain_name(text: &str) -> Result<(), Invalid> {
     if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
-        return Err("expected text of 1 to 256 bytes without control characters".to_owned());
+        return Err("expected text of 1 to 256 bytes without control characters".into());
     }
     Ok(())
 }
@@ -164,27 +166,27 @@ fn plain_name(text: &str) -> Result<(), String> {
 /// Parses a vendor's base URL.
 ///
 /// It must be `https`, or `http` for a loopback host. A user, path, query or fragment is refused.
-pub fn base_url(text: &str) -> Result<Url, String> {
+pub fn base_url(text: &str) -> Result<Url, Invalid> {
     if !text.contains("://") {
-        return Err("expected https:// and a host, such as https://rest.zuora.com".to_owned());
+        return Err("expected https:// and a host, such as https://rest.zuora.com".into());
     }
     let url = Url::parse(text)
         .map_err(|error| format!("expected a URL such as https://rest.zuora.com: {error}"))?;
     let host = url.host_str().ok_or("expected a URL with a host")?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a user name or password in a URL is not accepted".to_owned());
+        return Err("a user name or password in a URL is not accepted".into());
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("only scheme, host and port: the paths are the program's own".to_owned());
+        return Err("only scheme, host and port: the paths are the program's own".into());
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(host) => Ok(url),
         "http" => Err(
             "http:// is accepted for loopback hosts only: a credential would travel in clear"
-                .to_owned(),
+                .into(),
         ),
-        _ => Err("expected https://".to_owned()),
+        _ => Err("expected https://".into()),
     }
 }
 

@@ -116,7 +116,8 @@ async fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
     let store = account(folder.path()).await;
     let lines = store.lines(&target("t"), &[1]).unwrap();
     let says = |store: &AccountStateDir, id: &str, bytes: &[u8]| {
-        store.parse::<Vec<u32>>(&target(id), bytes).unwrap_err()
+        let problem = store.parse::<Vec<u32>>(&target(id), bytes).unwrap_err();
+        problem.to_string()
     };
     let future = String::from_utf8(lines.clone()).unwrap();
     let future = future.replacen("state\":1", "state\":2", 1);

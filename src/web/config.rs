@@ -6,6 +6,7 @@ mod go_tls_names;
 mod headers;
 mod password;
 mod settings;
+mod signatures;
 mod tls;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::settings::ConfigErrors;
 use files::Seen;
 pub(crate) use password::{Checks, Verdict};
 pub use settings::WebSettings;
+pub(crate) use signatures::verify_signatures;
 pub use tls::Tls;
 
 /// Time between two comparisons of the files with what was read.

@@ -7,6 +7,7 @@ use http::{Request, header};
 use serde::Serialize;
 
 use super::response;
+use crate::invalid::Invalid;
 
 /// Maximum length of a DNS name, in bytes.
 const LONGEST_NAME: usize = 253;
@@ -63,11 +64,11 @@ impl ServiceDiscovery<'_> {
         &self,
         request: &Request<B>,
         accounts: &[(&str, String)],
-    ) -> Result<String, String> {
+    ) -> Result<String, Invalid> {
         if request.uri().query().is_some_and(|query| !query.is_empty()) {
             return Err(
                 "There are no parameters here: choose among the targets by relabel_configs.\n"
-                    .to_owned(),
+                    .into(),
             );
         }
         let asked = host(request)?;
@@ -88,19 +89,19 @@ impl ServiceDiscovery<'_> {
             })
         });
         let groups: Vec<_> = std::iter::once(own).chain(accounts).collect();
-        serde_json::to_string(&groups).map_err(|error| format!("{error}.\n"))
+        serde_json::to_string(&groups).map_err(|error| format!("{error}.\n").into())
     }
 }
 
 /// Returns the host of a request, with its port if the request names one.
-fn host<B>(request: &Request<B>) -> Result<&str, String> {
+fn host<B>(request: &Request<B>) -> Result<&str, Invalid> {
     let named = request.headers().get_all(header::HOST).iter().count();
     let asked = response::asked(request).filter(|_| named <= 1);
     let asked = asked.and_then(|asked| std::str::from_utf8(asked).ok());
     asked.filter(|asked| is_address(asked)).ok_or_else(|| {
         "The request must name, in one Host header, the host at which to scrape: a name or an \
             address, with a port unless it is that of the scheme.\n"
-            .to_owned()
+            .into()
     })
 }
 

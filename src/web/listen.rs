@@ -8,6 +8,8 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
+use crate::invalid::Invalid;
+
 /// Default port, which error messages suggest.
 const PORT: u16 = 9932;
 
@@ -17,31 +19,33 @@ const BACKLOG: i32 = 1024;
 /// Validates the syntax of a listen address, without resolving names.
 ///
 /// Returns the text unchanged. The error says what is wrong and what to write instead.
-pub fn listen_address(text: &str) -> Result<String, String> {
+pub fn listen_address(text: &str) -> Result<String, Invalid> {
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
     if is_port(text) {
-        return Err(format!("did you mean :{text}?"));
+        return Err(format!("did you mean :{text}?").into());
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_end_matches('/');
-        return Err(format!("leave {scheme}:// out: write {rest}"));
+        return Err(format!("leave {scheme}:// out: write {rest}").into());
     }
     match text.rsplit_once(':') {
-        Some((host, port)) if is_ipv6(host) && is_port(port) => Err(format!(
-            "an IPv6 address stands in brackets: write [{host}]:{port}"
-        )),
+        Some((host, port)) if is_ipv6(host) && is_port(port) => {
+            Err(format!("an IPv6 address stands in brackets: write [{host}]:{port}").into())
+        }
         _ if is_ipv6(text) => Err(format!(
             "an IPv6 address stands in brackets, before a port: write [{text}]:{PORT}"
-        )),
+        )
+        .into()),
         Some((host, _)) if host.starts_with('[') && !host.ends_with(']') => {
-            Err(format!("the port is missing: write {text}:{PORT}"))
+            Err(format!("the port is missing: write {text}:{PORT}").into())
         }
-        None if !text.is_empty() => Err(format!("the port is missing: write {text}:{PORT}")),
-        None => Err("expected host:port or :port".to_owned()),
+        None if !text.is_empty() => Err(format!("the port is missing: write {text}:{PORT}").into()),
+        None => Err("expected host:port or :port".into()),
         Some((_, port)) if !is_port(port) => Err(format!(
             "expected a port from 0 to 65535 after the last colon, such as :{PORT}"
-        )),
+        )
+        .into()),
         Some(_) => Ok(text.to_owned()),
     }
 }
@@ -175,7 +179,7 @@ mod tests {
             ("localhost:", "expected a port from 0 to 65535"),
             ("", "expected host:port or :port"),
         ] {
-            let problem = listen_address(typed).unwrap_err();
+            let problem = listen_address(typed).unwrap_err().to_string();
             assert!(problem.contains(expected), "{typed}: {problem}");
         }
         for typed in [

@@ -14,7 +14,10 @@ type Uses = BTreeMap<String, BTreeSet<String>>;
 /// Modules of `src/` that form one layer together. Any other module is a layer of its own.
 const TOGETHER: [(&str, &[&str]); 2] = [
     ("commands", &["main", "cli", "commands"]),
-    ("base", &["blocking", "clock", "log", "sanitize", "systemd"]),
+    (
+        "base",
+        &["blocking", "clock", "invalid", "log", "sanitize", "systemd"],
+    ),
 ];
 
 /// Modules that are not part of the daemon.

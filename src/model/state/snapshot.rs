@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{LastListing, PollOutcome, TargetState};
+use crate::invalid::Invalid;
 use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
 
 /// Maximum duration of a poll that is accepted from a file.
@@ -118,7 +119,7 @@ impl StateSnapshot {
         &mut self,
         documented: &[(&'static str, &'static str)],
         max_connections: usize,
-    ) -> Result<Option<Listing>, String> {
+    ) -> Result<Option<Listing>, Invalid> {
         let Some(StoredListing { pages, connections }) = self.listing.take() else {
             return Ok(None);
         };

@@ -4,6 +4,8 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
+use crate::invalid::Invalid;
+
 /// Proxy for the requests of an account.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy {
@@ -27,7 +29,7 @@ impl Proxy {
     pub(super) fn of(
         base_url: &Url,
         env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, String> {
+    ) -> Result<Option<Self>, Invalid> {
         if base_url.scheme() != "https" {
             return Ok(None);
         }
@@ -95,7 +97,7 @@ fn parse(value: &str) -> Result<Url, &'static str> {
 mod tests {
     use super::*;
 
-    fn of(base_url: &str, env: &[(&str, &str)]) -> Result<Option<String>, String> {
+    fn of(base_url: &str, env: &[(&str, &str)]) -> Result<Option<String>, Invalid> {
         let get = |name: &str| {
             let found = env.iter().find(|(key, _)| *key == name)?;
             Some(found.1.to_owned())
@@ -142,7 +144,9 @@ mod tests {
             "://",
         ] {
             for name in ["HTTPS_PROXY", "all_proxy"] {
-                let error = of("https://v.example", &[(name, value)]).unwrap_err();
+                let error = of("https://v.example", &[(name, value)])
+                    .unwrap_err()
+                    .to_string();
                 assert!(error.starts_with(name), "{value}: {error}");
                 assert!(!error.contains("s3cret"), "{error}");
             }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::blocking::files;
 use crate::blocking::files::FileKind;
 use crate::blocking::{BlockingPool, DeadlineExceeded};
+use crate::invalid::Invalid;
 use crate::settings::pem::certificates;
 use crate::vendors::account::AccountConfig;
 
@@ -53,7 +54,7 @@ struct TrustedRoots {
     /// Number of changes.
     generation: u64,
     /// Error of the last check, which is logged once.
-    problem: Option<String>,
+    problem: Option<Invalid>,
 }
 
 impl Default for Trust {
@@ -99,7 +100,7 @@ impl Trust {
     ///
     /// Fails if that is nothing, or if a certificate is invalid. Plain HTTP needs no certificates,
     /// so none are read for it.
-    pub(super) fn of(&self, account: &AccountConfig) -> Result<Arc<Anchors>, String> {
+    pub(super) fn of(&self, account: &AccountConfig) -> Result<Arc<Anchors>, Invalid> {
         if account.base_url.scheme() != "https" {
             let settings = client_config(RootCertStore::empty()).map_err(|e| e.to_string())?;
             return Ok(Arc::new(Anchors::new(Vec::new(), settings)));
@@ -179,7 +180,7 @@ impl Anchors {
     fn update(
         &self,
         file: Option<&Path>,
-        own: Result<Certificates, String>,
+        own: Result<Certificates, Invalid>,
         machine: &Certificates,
         machine_changed: bool,
     ) {
@@ -203,7 +204,7 @@ impl Anchors {
                 if before.as_ref() != Some(&problem) {
                     tracing::warn!(
                         file,
-                        problem,
+                        %problem,
                         "ca_file cannot be used: its earlier certificates are trusted"
                     );
                 }
@@ -226,7 +227,7 @@ fn of_machine() -> Certificates {
     rustls_native_certs::load_native_certs().certs
 }
 
-async fn own(file: Option<&Path>) -> Result<Certificates, String> {
+async fn own(file: Option<&Path>) -> Result<Certificates, Invalid> {
     let Some(file) = file else {
         return Ok(Vec::new());
     };

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_yaml::Value;
 
+use crate::invalid::Invalid;
 use crate::sanitize::ForLog;
 use crate::settings::Validator;
 use lane::Lane;
@@ -197,7 +198,7 @@ fn stand_in(costs: impl Iterator<Item = u32>) -> Option<Arc<User>> {
 /// Parses a hash, and returns it with its cost.
 ///
 /// Fails with what is expected if passwords cannot be checked against it.
-fn usable(hash: &str) -> Result<(SecretString, u32), String> {
+fn usable(hash: &str) -> Result<(SecretString, u32), Invalid> {
     let parts = HashParts::from_str(hash).map_err(|_| {
         "expected a bcrypt hash of 60 letters that begins with $2a$, $2b$ or $2y$, such as \
             htpasswd -nBC 10 prints"
@@ -207,7 +208,8 @@ fn usable(hash: &str) -> Result<(SecretString, u32), String> {
         return Err(format!(
             "the cost of the hash is {cost}: expected {LEAST_COST} to {GREATEST_COST}; above that \
                 a check takes longer than Prometheus waits"
-        ));
+        )
+        .into());
     }
     Ok((hash.into(), cost))
 }
