@@ -3,6 +3,7 @@
 pub mod account;
 pub(crate) mod background_jobs;
 pub(crate) mod poller;
+mod refusals;
 pub mod reload;
 mod repeated_failure;
 pub mod request_estimate;

@@ -1,5 +1,6 @@
 //! One account: discovery of its targets, and a poller for each.
 
+mod discovery;
 mod labels;
 mod recorder;
 mod reload;
@@ -7,45 +8,31 @@ mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock::Clock;
 use crate::inventory::{AccountHandle, Inventory};
 use crate::metrics::AccountMetrics;
-use crate::model::error::{PollError, Reason};
 use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::poller::{Poller, Setup, SharedSetup};
-use crate::polling::repeated_failure::RepeatedFailure;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MOST_NAMES};
-use crate::state_dir::{AccountStateDir, StateDir, StateFile};
+use crate::state_dir::{AccountStateDir, StateDir};
+use crate::vendors::Source;
 use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
 use crate::vendors::http::{Client, RequestLimiter, Transport};
-use crate::vendors::{DiscoveredTarget, Source};
+use discovery::Discovery;
 use labels::labels;
 use recorder::Recorder;
 pub use reload::AccountChange;
-use restart::DiscoveryState;
 #[cfg(any(test, fuzzing))]
 pub(crate) use restart::time_left;
-
-/// Time between two discoveries of targets and their names.
-const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
-
-/// Time that first listings wait for the names of their targets, if these are requested.
-///
-/// Ordinary responses arrive sooner. The wait of two requests for the budget is added: one request
-/// for a token, one for the names.
-const NAMES_WITHIN: Duration = Duration::from_secs(10);
-
-/// Result of a discovery, after the credential that it used.
-type Discovered = (Option<u64>, Result<Vec<DiscoveredTarget>, PollError>);
 
 /// Account that is ready to be polled.
 pub struct Account {
@@ -57,14 +44,9 @@ pub struct Account {
     inventory: AccountHandle,
     state_dir: AccountStateDir,
     clock: Clock,
-    known: DiscoveryState,
+    discovery: Discovery,
     /// Start of the spread of first polls; `None` once they are scheduled.
     first: Option<Instant>,
-    /// Failed discoveries since the last success that count towards the back-off.
-    hopeless: u32,
-    /// Credential of the last of these discoveries.
-    refused_credential: Option<u64>,
-    failed_discoveries: RepeatedFailure,
     max_connections: usize,
     running: BTreeMap<String, RunningPoller>,
     pollers: JoinSet<()>,
@@ -159,12 +141,9 @@ impl Account {
             inventory,
             state_dir,
             clock,
-            known: DiscoveryState::default(),
+            discovery: Discovery::default(),
             first: Some(Instant::now()),
             max_connections: poll.max_connections,
-            hopeless: 0,
-            refused_credential: None,
-            failed_discoveries: RepeatedFailure::default(),
             running: BTreeMap::new(),
             pollers: JoinSet::new(),
             jobs: None,
@@ -183,32 +162,34 @@ impl Account {
         self.jobs = some.then(|| AbortOnDropHandle::new(tokio::spawn(run)));
     }
 
-    /// Discovers targets once an hour, polls each of them, and applies reloads.
+    /// Restores the saved state, polls each target, discovers targets once an hour, and applies
+    /// reloads.
     ///
-    /// `due` is the time of the first discovery. Ends only by being dropped.
+    /// `shown` is dropped once the inventory shows the saved state. Ends only by being dropped.
     pub async fn run(
         mut self,
-        mut due: Option<Instant>,
         mut changes: mpsc::Receiver<AccountChange>,
+        shown: TaskTrackerToken,
     ) {
+        self.start().await;
+        drop(shown);
         self.run_jobs();
-        let mut discovery = Box::pin(self.discovery(due));
+        let mut discovery = Box::pin(self.discover());
         loop {
             tokio::select! {
                 // A fixed order makes tests reproducible.
                 biased;
-                (credential, result) = &mut discovery => {
-                    due = Some(self.discovered(credential, result).await);
-                    discovery = Box::pin(self.discovery(due));
+                discovered = &mut discovery => {
+                    self.discovered(discovered).await;
+                    discovery = Box::pin(self.discover());
                 }
-                () = self.names_overdue(due) => self.poll_known().await,
+                () = self.names_overdue() => self.poll_known().await,
                 Some(change) = changes.recv() => {
-                    let another_source = change.transport.is_some();
-                    let next = self.apply(change, due).await;
+                    let (due, another_source) = (self.discovery.due, change.transport.is_some());
+                    self.apply(change).await;
                     // With the same source and due time, a discovery in flight continues.
-                    if another_source || next != due {
-                        due = next;
-                        discovery = Box::pin(self.discovery(due));
+                    if another_source || self.discovery.due != due {
+                        discovery = Box::pin(self.discover());
                     }
                 }
             }
@@ -217,40 +198,20 @@ impl Account {
 
     /// Restores the saved state, and starts to poll the targets it contains.
     ///
-    /// The inventory shows these targets afterwards. Returns when the first discovery is due;
-    /// `None` if nothing is to be discovered.
-    pub async fn start(&mut self) -> Option<Instant> {
+    /// The inventory shows these targets afterwards.
+    async fn start(&mut self) {
         self.resume().await;
         if self.config.discovery == DiscoveryMode::Never {
-            self.poll(self.config.targets.clone()).await;
-            return None;
+            return self.poll(self.config.targets.clone()).await;
         }
-        // First polls start after the first discovery, even if it fails. If names are available,
-        // the first listing already has them, and no target changes its label at each start.
         let now = Instant::now();
-        let Some(wait) = self.restore().await else {
-            return Some(now + self.schedule.phase(""));
-        };
-        self.poll_known().await;
-        Some(now + wait)
-    }
-
-    /// Completes once the first listings of configured targets have waited long enough for names.
-    ///
-    /// `due` is when the names are requested. Never completes if no listing waits.
-    fn names_overdue(&self, due: Option<Instant>) -> impl Future<Output = ()> + use<> {
-        let waits = self.config.discovery == DiscoveryMode::Names
-            && self.first.is_some()
-            && !self.config.targets.is_empty();
-        let for_the_budget = Duration::from_mins(2) / self.config.requests_per_minute.get();
-        let late = due
-            .filter(|_| waits)
-            .map(|due| due + NAMES_WITHIN + for_the_budget);
-        async move {
-            match late {
-                Some(late) => sleep_until(late).await,
-                None => std::future::pending().await,
-            }
+        let wait = self.restore().await;
+        self.discovery.due = Some(now + wait.unwrap_or_else(|| self.schedule.phase("")));
+        // Without a saved state, first polls start after the first discovery, even if it fails. If
+        // names are available, the first listing already has them, and no target changes its label
+        // at each start.
+        if wait.is_some() {
+            self.poll_known().await;
         }
     }
 
@@ -258,6 +219,7 @@ impl Account {
     async fn poll_known(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
             DiscoveryMode::Targets => self
+                .discovery
                 .known
                 .found
                 .iter()
@@ -268,145 +230,6 @@ impl Account {
         // An empty list means that the vendor never listed its targets, not that none exist.
         if !targets.is_empty() {
             self.poll(targets).await;
-        }
-    }
-
-    /// Waits until a discovery is due, and runs it.
-    ///
-    /// During a back-off, the credential is checked at each interval. If it has changed, the
-    /// discovery runs at once.
-    fn discovery(&self, due: Option<Instant>) -> impl Future<Output = Discovered> + use<> {
-        let (source, schedule) = (self.source(), self.schedule.clone());
-        let refused = (self.hopeless > 0).then_some(self.refused_credential);
-        async move {
-            let Some(due) = due else {
-                return std::future::pending().await;
-            };
-            match refused {
-                None => sleep_until(due).await,
-                Some(refused) => {
-                    while Instant::now() < due && source.credential("").await == refused {
-                        sleep_until(due.min(Instant::now() + schedule.interval())).await;
-                    }
-                }
-            }
-            let credential = source.credential("").await;
-            (credential, source.discover().await)
-        }
-    }
-
-    /// Returns the time from one discovery to the next.
-    ///
-    /// A failure that may pass is retried at the poll interval, others with back-off up to an hour.
-    fn discover_again_after(&self, found: bool) -> Duration {
-        if found {
-            DISCOVERY_INTERVAL
-        } else {
-            self.schedule
-                .after_refusals(self.hopeless)
-                .min(DISCOVERY_INTERVAL)
-        }
-    }
-
-    /// Applies the result of a discovery, and returns when the next one is due.
-    ///
-    /// A failure or an empty list is logged and counted, but changes no target.
-    async fn discovered(
-        &mut self,
-        credential: Option<u64>,
-        result: Result<Vec<DiscoveredTarget>, PollError>,
-    ) -> Instant {
-        let nothing = || {
-            let detail = "the vendor listed no target";
-            Err(PollError::new(Reason::NotFound, "discovery", detail))
-        };
-        let result = result.and_then(|found| match found[..] {
-            [] => nothing(),
-            _ => Ok(found),
-        });
-        let error = match result {
-            Ok(found) => {
-                self.found(found);
-                None
-            }
-            Err(error) => {
-                self.not_found(credential, &error);
-                Some(error)
-            }
-        };
-        let up = error.is_none();
-        let wait = self.discover_again_after(up);
-        self.known.up = up;
-        self.known.last_attempt = self.clock.now();
-        self.known.next = self.known.last_attempt + wait;
-        self.known.memory = self.source().export_state();
-        self.state_dir
-            .write(StateFile::Discovery, self.known.clone());
-        if self.config.discovery == DiscoveryMode::Targets {
-            self.metrics.discovered(up, self.known.last_success);
-        }
-        if up || self.config.discovery == DiscoveryMode::Names {
-            self.poll_known().await;
-        }
-        // Set after the targets are shown: an error without targets means that none are to be
-        // waited for.
-        self.inventory.discovered(error);
-        Instant::now() + wait
-    }
-
-    /// Stores the result of a successful discovery.
-    fn found(&mut self, found: Vec<DiscoveredTarget>) {
-        let follows = self.config.discovery == DiscoveryMode::Targets;
-        self.hopeless = 0;
-        self.refused_credential = None;
-        let failures = self.failed_discoveries.succeeded();
-        if failures > 0 {
-            let (system, account) = self.metrics.account();
-            tracing::info!(system, account, failures, "discovery succeeded again");
-        }
-        self.known.last_success = Some(self.clock.now());
-        self.known.found.clear();
-        for DiscoveredTarget { id, name } in found {
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                self.known.names.insert(id.clone(), name);
-            }
-            if follows {
-                self.known.found.push(id);
-            }
-        }
-    }
-
-    /// Counts a failure, and logs it: once an hour while it lasts.
-    fn not_found(&mut self, credential: Option<u64>, error: &PollError) {
-        self.metrics.failed(error);
-        let cost = match self.config.discovery {
-            DiscoveryMode::Targets if self.known.found.is_empty() => {
-                "no target of the account is polled until it succeeds"
-            }
-            DiscoveryMode::Targets => "the earlier targets are kept",
-            DiscoveryMode::Names | DiscoveryMode::Never => {
-                "targets without a configured name show their last known name or their id"
-            }
-        };
-        // Names are not worth a request at each poll interval, whatever the error is.
-        if !error.reason.may_pass() || self.config.discovery == DiscoveryMode::Names {
-            self.hopeless += 1;
-            self.refused_credential = credential;
-        }
-        let (system, account) = self.metrics.account();
-        if let Some(failures) = self.failed_discoveries.failed(error.reason) {
-            tracing::warn!(
-                system,
-                account,
-                reason = error.reason.label(),
-                status = error.status,
-                request_id = error.request_id,
-                failures,
-                %error,
-                remedy = error.remedy(),
-                cost,
-                "discovery failed"
-            );
         }
     }
 
@@ -454,7 +277,7 @@ impl Account {
         let mut begun: BTreeMap<_, _> = begun
             .map(|(target, snapshot)| (target.id.clone(), self.begin(target, reference, snapshot)))
             .collect();
-        let labels = labels(&targets, &self.known.names);
+        let labels = labels(&targets, &self.discovery.known.names);
         self.inventory
             .set_targets(&labels, |id| begun[id].0.clone());
         // A `JoinSet` keeps finished tasks until they are joined.

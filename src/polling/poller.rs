@@ -18,6 +18,7 @@ use crate::model::state::{
     ChangeCounts, ConnectionChange, LastListing, PollOutcome, TargetState, changes,
 };
 use crate::polling::background_jobs::BackgroundJobs;
+use crate::polling::refusals::Refusals;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MOST_NAMES};
 use crate::state_dir::{AccountStateDir, StateFile};
@@ -97,15 +98,6 @@ impl Setup {
     }
 }
 
-/// Back-off after consecutive refusals.
-///
-/// Polls are skipped until a point in time, or until the credential changes.
-struct RefusedBackoff {
-    count: u32,
-    until: Instant,
-    credential: Option<u64>,
-}
-
 impl Poller {
     /// Polls at `first` and at every whole interval after it, except while the previous poll is in
     /// flight.
@@ -113,14 +105,15 @@ impl Poller {
     /// `state` is the initial state, which may have been restored. Ends only by being dropped,
     /// which loses nothing, because a state is published in one step.
     pub(crate) async fn run(self, first: Instant, mut state: TargetState) {
-        let mut refused = None;
+        let mut refusals = Refusals::default();
         let mut last = None;
         let mut due = first;
         loop {
             // A poll in flight finishes with its old setup. A reload is seen here, after that poll.
             if timeout_at(due, self.reloaded.notified()).await.is_ok() {
                 // A reload after a refusal often means that its cause was fixed.
-                let replan = refused.take().is_some() || self.schedule.interval() != state.interval;
+                let refused = std::mem::take(&mut refusals).until.is_some();
+                let replan = refused || self.schedule.interval() != state.interval;
                 if replan {
                     due = self.replanned(last, due);
                     state.interval = self.schedule.interval();
@@ -133,7 +126,7 @@ impl Poller {
                 }
                 continue;
             }
-            if self.is_held_back(refused.as_ref(), due).await {
+            if refusals.skip(due, &*self.source(), &self.id).await {
                 due = self.schedule.next(due, Instant::now());
                 continue;
             }
@@ -155,14 +148,16 @@ impl Poller {
                 self.failed(&mut state, error);
                 state.held = held;
                 state.held = self.reconfigured(&state).or(state.held);
+                let refused = error.is_refused_credential();
+                refusals.failed(refused, credential, due, &self.schedule);
             } else {
                 self.setup().jobs.listed(&self.id, credential);
+                refusals = Refusals::default();
             }
-            refused = self.refused(refused, error.as_ref(), due, credential);
             last = Some(due);
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
-            state.next_poll = self.date_of(self.next_poll(due, refused.as_ref()));
+            state.next_poll = self.date_of(self.next_poll(due, &refusals));
             state.last_attempt = Some(PollOutcome {
                 at: self.clock.now(),
                 duration,
@@ -254,48 +249,10 @@ impl Poller {
         self.schedule.stale_after(state.longest_poll)
     }
 
-    /// Returns whether the poll at `due` is skipped.
-    ///
-    /// A refused credential is still wrong an interval later, but another one is tried at once.
-    async fn is_held_back(&self, refused: Option<&RefusedBackoff>, due: Instant) -> bool {
-        match refused.filter(|refused| due < refused.until) {
-            Some(refused) => self.source().credential(&self.id).await == refused.credential,
-            None => false,
-        }
-    }
-
-    /// Returns the back-off after a poll: refusals are counted until a poll succeeds.
-    ///
-    /// Waits are counted from when the poll was due.
-    fn refused(
-        &self,
-        before: Option<RefusedBackoff>,
-        error: Option<&PollError>,
-        due: Instant,
-        credential: Option<u64>,
-    ) -> Option<RefusedBackoff> {
-        let refusal = error?.is_refused_credential();
-        let before = before
-            .filter(|before| before.credential == credential)
-            .map(|before| before.count);
-        let count = if refusal {
-            before.unwrap_or(0) + 1
-        } else {
-            before?
-        };
-        Some(RefusedBackoff {
-            count,
-            until: due + self.schedule.after_refusals(count),
-            credential,
-        })
-    }
-
     /// Returns the first planned time at which the poll is not skipped.
-    fn next_poll(&self, due: Instant, refused: Option<&RefusedBackoff>) -> Instant {
-        match refused {
-            Some(refused) if due < refused.until => self
-                .schedule
-                .next(due, refused.until - Duration::from_nanos(1)),
+    fn next_poll(&self, due: Instant, refusals: &Refusals) -> Instant {
+        match refusals.until {
+            Some(until) if due < until => self.schedule.next(due, until - Duration::from_nanos(1)),
             _ => due,
         }
     }

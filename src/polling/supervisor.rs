@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::blocking::BlockingPool;
 use crate::clock::Clock;
@@ -47,34 +48,6 @@ struct RunningAccount {
     config: AccountConfig,
     changes: mpsc::Sender<AccountChange>,
     task: AbortOnDropHandle<()>,
-}
-
-/// Action for an account of a new configuration. Every step that can fail was done before.
-enum Action {
-    /// Starts an account; with `replaces`, in place of one with another base URL.
-    Begin { network: Network, replaces: bool },
-    /// Changes a running account; with `same`, nothing has changed.
-    ///
-    /// It gets a new client if anything changed that the source is made from.
-    Change {
-        network: Option<Network>,
-        same: bool,
-    },
-}
-
-/// Accounts that were started or changed, until the inventory shows them.
-#[derive(Debug)]
-pub(crate) struct Applied(Vec<oneshot::Receiver<()>>);
-
-impl Applied {
-    /// Waits until the inventory shows all of them.
-    pub(crate) async fn wait(self) {
-        for shown in self.0 {
-            // Always an error, and no failure: the sender signals by being dropped, and sends
-            // nothing.
-            let _ = shown.await;
-        }
-    }
 }
 
 /// Number of accounts that a reload added, changed and so on.
@@ -118,12 +91,12 @@ impl Supervisor {
     /// Making them fails, for example, if the platform's certificates cannot be loaded. Accounts
     /// that did not change are not affected.
     ///
-    /// The inventory has new accounts afterwards; each starts once its state was read.
-    /// [`Applied::wait`] waits until the inventory shows all changes.
+    /// The inventory has new accounts afterwards; each starts once its state was read. The returned
+    /// tracker waits until the inventory shows all changes.
     pub(crate) async fn apply(
         &mut self,
         config: Config,
-    ) -> anyhow::Result<(ReloadSummary, Applied)> {
+    ) -> anyhow::Result<(ReloadSummary, TaskTracker)> {
         self.networks.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
@@ -136,151 +109,123 @@ impl Supervisor {
             .making
             .run(MAKING, move || networks(&maker, &other_source, &poll))
             .await;
+        // Every step that can fail is done now.
         let mut networks = networks.context("making the HTTP clients of the accounts")??;
-        let mut steps = BTreeMap::new();
-        for account in config.accounts {
-            let step = self.step(&account, &poll, networks.remove(&key(&account)));
-            steps.insert(key(&account), (account, step));
-        }
-        let mut difference = ReloadSummary {
-            removed: self.end_all_except(&steps).await,
-            ..ReloadSummary::default()
-        };
-        let names = steps.keys();
+        let accounts = config.accounts.into_iter();
+        let accounts: BTreeMap<_, _> = accounts.map(|config| (key(&config), config)).collect();
+        let mut difference = self.end_all_except(&accounts).await;
+        let names = accounts.keys();
         self.state_dir
             .keep_accounts(names.map(|(system, account)| (*system, account.as_str())));
-        let mut under_way = Vec::new();
-        for (account, step) in steps.into_values() {
-            under_way.push(match step {
-                Action::Begin { network, replaces } => {
-                    difference.added += usize::from(!replaces);
-                    difference.replaced += usize::from(replaces);
-                    self.begin(account, network, poll)
-                }
-                Action::Change { network, same } => {
-                    difference.unchanged += usize::from(same);
-                    difference.changed += usize::from(!same);
-                    self.change(account, network, poll).await
-                }
-            });
+        let shown = TaskTracker::new();
+        for (key, config) in accounts {
+            let network = networks.remove(&key).map(Arc::new);
+            if self.running.contains_key(&key) {
+                let changed = self.change(config, network, poll, shown.token()).await;
+                difference.changed += usize::from(changed);
+                difference.unchanged += usize::from(!changed);
+            } else if let Some(network) = network {
+                difference.added += 1;
+                self.begin(config, network, &poll, shown.token());
+            }
             yield_now().await;
         }
+        difference.added -= difference.replaced;
+        shown.close();
         self.poll = poll;
-        Ok((difference, Applied(under_way)))
-    }
-
-    /// Returns the running account's configuration; `None` if it has another base URL.
-    fn running(&self, account: &AccountConfig) -> Option<&AccountConfig> {
-        let running = self.running.get(&key(account))?;
-        Some(&running.config).filter(|before| before.base_url == account.base_url)
+        Ok((difference, shown))
     }
 
     /// Returns whether the account runs with the same source that this configuration would make.
-    fn has_source(&self, account: &AccountConfig, poll: &PollConfig) -> bool {
-        self.running(account).is_some_and(|before| {
-            before.written == account.written
+    fn has_source(&self, config: &AccountConfig, poll: &PollConfig) -> bool {
+        self.running.get(&key(config)).is_some_and(|running| {
+            running.config.base_url == config.base_url
+                && running.config.written == config.written
                 && self.poll.request_timeout == poll.request_timeout
                 && self.poll.max_connections == poll.max_connections
         })
     }
 
-    /// Returns the action for an account; `network` is its new client, if it needs one.
-    fn step(&self, account: &AccountConfig, poll: &PollConfig, network: Option<Network>) -> Action {
-        match (self.running(account), network) {
-            (None, Some(network)) => Action::Begin {
-                network,
-                replaces: self.running.contains_key(&key(account)),
-            },
-            (None, None) => unreachable!("an account that does not run has no source"),
-            (Some(before), network) => Action::Change {
-                same: network.is_none()
-                    && self.poll == *poll
-                    && before.requests_per_minute == account.requests_per_minute
-                    && before.interval == account.interval
-                    && before.targets == account.targets,
-                network,
-            },
-        }
-    }
-
-    /// Stops the accounts that do not stay, and removes them from the inventory.
+    /// Stops the accounts that are gone or have another base URL, and removes them from the
+    /// inventory.
     ///
-    /// Returns the number of those that have no successor.
+    /// Returns how many were removed and replaced.
     async fn end_all_except(
         &mut self,
-        steps: &BTreeMap<AccountKey, (AccountConfig, Action)>,
-    ) -> usize {
-        let stays = |key: &AccountKey| matches!(steps.get(key), Some((_, Action::Change { .. })));
-        let gone: Vec<_> = self
-            .running
-            .keys()
-            .filter(|key| !stays(key))
-            .cloned()
-            .collect();
-        for key in &gone {
-            if let Some(account) = self.running.remove(key) {
-                account.task.abort();
-                let _ = account.task.await;
-                self.inventory.close(key.0, &key.1);
-            }
+        accounts: &BTreeMap<AccountKey, AccountConfig>,
+    ) -> ReloadSummary {
+        let mut summary = ReloadSummary::default();
+        let gone = self.running.extract_if(.., |key, running| {
+            let next = accounts.get(key);
+            let stays = next.is_some_and(|config| config.base_url == running.config.base_url);
+            summary.replaced += usize::from(next.is_some() && !stays);
+            summary.removed += usize::from(next.is_none());
+            !stays
+        });
+        for ((system, account), running) in gone.collect::<Vec<_>>() {
+            running.task.abort();
+            let _ = running.task.await;
+            self.inventory.close(system, &account);
         }
-        gone.iter().filter(|key| !steps.contains_key(*key)).count()
+        summary
     }
 
-    /// Starts to poll an account. The returned channel closes when the inventory shows its saved
-    /// state.
+    /// Starts to poll an account. `shown` is dropped when the inventory shows its saved state.
     ///
     /// A disk that hangs delays only that account.
     fn begin(
         &mut self,
         config: AccountConfig,
-        network: Network,
-        poll: PollConfig,
-    ) -> oneshot::Receiver<()> {
-        let mut account = Account::open(
-            Arc::new(network),
+        network: Arc<Network>,
+        poll: &PollConfig,
+        shown: TaskTrackerToken,
+    ) {
+        let account = Account::open(
+            network,
             config.clone(),
-            &poll,
+            poll,
             &self.inventory,
             &self.state_dir,
             self.clock.clone(),
         );
-        let (shown, ends) = oneshot::channel::<()>();
         let (changes, received) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let due = account.start().await;
-            drop(shown);
-            account.run(due, received).await;
-        });
         let running = RunningAccount {
-            task: AbortOnDropHandle::new(task),
+            task: AbortOnDropHandle::new(tokio::spawn(account.run(received, shown))),
             config,
             changes,
         };
         self.running.insert(key(&running.config), running);
-        ends
     }
 
-    /// Sends a change to an account. The returned channel closes when the inventory shows it.
+    /// Sends a configuration to a running account, and returns whether anything changed.
+    ///
+    /// `shown` is dropped when the inventory shows it. With a network, the account gets a new
+    /// client.
     async fn change(
         &mut self,
         config: AccountConfig,
-        network: Option<Network>,
+        network: Option<Arc<Network>>,
         poll: PollConfig,
-    ) -> oneshot::Receiver<()> {
-        let (done, ends) = oneshot::channel();
-        if let Some(running) = self.running.get_mut(&key(&config)) {
-            running.config = config.clone();
-            let change = AccountChange {
-                config,
-                poll,
-                transport: network.map(|network| Arc::new(network) as _),
-                done,
-            };
-            // Cannot fail: an account ends only with its supervisor.
-            let _ = running.changes.send(change).await;
-        }
-        ends
+        shown: TaskTrackerToken,
+    ) -> bool {
+        let Some(running) = self.running.get_mut(&key(&config)) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut running.config, config.clone());
+        let changed = network.is_some()
+            || self.poll != poll
+            || before.requests_per_minute != config.requests_per_minute
+            || before.interval != config.interval
+            || before.targets != config.targets;
+        let change = AccountChange {
+            config,
+            poll,
+            transport: network.map(|network| network as _),
+            shown,
+        };
+        // Cannot fail: an account ends only with its supervisor.
+        let _ = running.changes.send(change).await;
+        changed
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use connections_exporter::polling::account::AccountChange;
 use connections_simulator::{Fault, Integration, Kind, RetryAfter};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::{HOUR, MINUTE, Month, TARGETS, VENDORS};
 
@@ -92,21 +92,18 @@ impl Month {
     async fn reload(&mut self) {
         let anew = self.random.bool();
         let Some(process) = &self.process else { return };
-        let mut under_way = Vec::new();
+        let shown = TaskTracker::new();
         for ((config, line), account) in self.accounts.iter().zip(&process.changes) {
-            let (done, ends) = oneshot::channel();
             let change = AccountChange {
                 config: config.clone(),
                 poll: self.poll,
                 transport: anew.then(|| line.clone() as _),
-                done,
+                shown: shown.token(),
             };
             account.send(change).await.unwrap();
-            under_way.push(ends);
         }
-        for done in under_way {
-            done.await.unwrap_err();
-        }
+        shown.close();
+        shown.wait().await;
         self.seen.reloads += 1;
     }
 

@@ -40,6 +40,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use configure::configure;
 use events::Mend;
@@ -197,7 +198,7 @@ impl Month {
         let mut accounts = JoinSet::new();
         let mut changes = Vec::new();
         for (account, line) in &self.accounts {
-            let mut account = Account::open(
+            let account = Account::open(
                 line.clone(),
                 account.clone(),
                 &self.poll,
@@ -207,10 +208,7 @@ impl Month {
             );
             let (change, received) = mpsc::channel(1);
             changes.push(change);
-            accounts.spawn(async move {
-                let due = account.start().await;
-                account.run(due, received).await;
-            });
+            accounts.spawn(account.run(received, TaskTracker::new().token()));
         }
         self.process = Some(Process {
             inventory,

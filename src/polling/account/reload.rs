@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Account;
 use super::recorder::Recorder;
@@ -26,11 +26,11 @@ pub struct AccountChange {
     /// and its tokens.
     pub transport: Option<Arc<dyn Transport>>,
     /// Dropped once the inventory shows the change.
-    pub done: oneshot::Sender<()>,
+    pub shown: TaskTrackerToken,
 }
 
 impl Account {
-    /// Applies another configuration. Takes and returns when the next discovery is due.
+    /// Applies another configuration.
     ///
     /// Targets that stay keep their listing, counters and phase. The account keeps its rate limiter
     /// and its pauses.
@@ -38,11 +38,7 @@ impl Account {
     /// Nothing is requested before it is due, except lists of targets and names: those that were
     /// never requested, or only through another source. After refusals, the next discovery and the
     /// next poll are due within one interval.
-    pub(super) async fn apply(
-        &mut self,
-        change: AccountChange,
-        due: Option<Instant>,
-    ) -> Option<Instant> {
+    pub(super) async fn apply(&mut self, change: AccountChange) {
         let source = match change.transport {
             Some(transport) => {
                 let client = Client::new(
@@ -80,23 +76,18 @@ impl Account {
         if another {
             self.run_jobs();
         }
-        let due = self.rediscover(before, another, due);
+        self.discovery.due = self.rediscover(before, another);
         for poller in self.running.values() {
             poller.reloaded.notify_one();
         }
         self.show(before).await;
-        due
     }
 
     /// Returns when the next discovery is due after a reload; `None` if nothing is to be
     /// discovered.
-    fn rediscover(
-        &mut self,
-        before: DiscoveryMode,
-        another: bool,
-        due: Option<Instant>,
-    ) -> Option<Instant> {
-        let refused = std::mem::take(&mut self.hopeless) > 0;
+    fn rediscover(&mut self, before: DiscoveryMode, another: bool) -> Option<Instant> {
+        let due = self.discovery.due;
+        let refused = std::mem::take(&mut self.discovery.refusals).until.is_some();
         let now = Instant::now();
         if before != self.config.discovery {
             self.metrics.not_discovered();
@@ -120,7 +111,7 @@ impl Account {
     /// Returns whether the label of a target is available without requesting its name.
     fn is_named(&self, target: &TargetConfig) -> bool {
         target.name.is_some()
-            || self.known.names.contains_key(&target.id)
+            || self.discovery.known.names.contains_key(&target.id)
             || self.running.contains_key(&target.id)
     }
 
@@ -139,7 +130,7 @@ impl Account {
                 if before != DiscoveryMode::Targets {
                     // Until the vendor lists its targets, they are those that the configuration
                     // named.
-                    self.known.found = self.running.keys().cloned().collect();
+                    self.discovery.known.found = self.running.keys().cloned().collect();
                 }
                 self.poll_known().await;
             }

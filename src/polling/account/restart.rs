@@ -1,10 +1,8 @@
 //! State that an account restores from the state directory: rate limiter, discovery and targets.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Account;
@@ -12,26 +10,7 @@ use crate::clock::until;
 use crate::model::listing::Listing;
 use crate::model::state::{LastListing, StateSnapshot, TargetState};
 use crate::state_dir::{StateFile, Stored};
-use crate::vendors::account::{DiscoveryMode, TargetConfig};
-
-/// Results of discoveries, which survive the process.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct DiscoveryState {
-    /// Ids of the targets that were found last; empty unless the vendor lists the targets.
-    pub(super) found: Vec<String>,
-    /// Last name that the vendor gave each target, by id.
-    pub(super) names: BTreeMap<String, String>,
-    /// Whether the last discovery succeeded.
-    pub(super) up: bool,
-    /// When the last successful discovery ended.
-    pub(super) last_success: Option<Timestamp>,
-    /// When the last discovery ended.
-    pub(super) last_attempt: Timestamp,
-    /// When the next discovery is due.
-    pub(super) next: Timestamp,
-    /// State that the source exported after the last discovery.
-    pub(super) memory: serde_json::Value,
-}
+use crate::vendors::account::TargetConfig;
 
 /// Returns the time left after a restart until `next`.
 ///
@@ -69,32 +48,6 @@ impl Account {
             tracing::info!(system, account, seconds, "still paused after a restart");
             self.metrics.paused_until(date + paused);
         }
-    }
-
-    /// Restores the results of discoveries, and returns the time until the next one.
-    ///
-    /// `None` without a saved state.
-    pub(super) async fn restore(&mut self) -> Option<Duration> {
-        self.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
-        self.source().import_state(self.known.memory.clone());
-        let DiscoveryState {
-            up,
-            last_success,
-            last_attempt,
-            next,
-            ..
-        } = self.known;
-        let at_once = self.schedule.phase("");
-        if self.config.discovery == DiscoveryMode::Targets {
-            self.metrics.discovered(up, last_success);
-            if up && self.known.found.is_empty() {
-                // Until now, the configuration named the targets.
-                return Some(at_once);
-            }
-        }
-        let interval = self.discover_again_after(up);
-        let left = time_left(self.clock.now(), last_attempt, next, interval);
-        Some(left.unwrap_or(at_once))
     }
 
     /// Reads the saved states of these targets.

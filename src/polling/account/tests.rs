@@ -10,20 +10,21 @@ mod times;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use tokio::time::{advance, sleep};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use super::discovery::DISCOVERY_INTERVAL;
 use super::*;
 use crate::exposition::Encoding;
 use crate::metrics::ExporterMetrics;
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::{Connection, Listing, ListingBuilder, Row};
 use crate::vendors::account::{AccountConfig, SourceFingerprint};
-use crate::vendors::{Connect, PublishedLimits, System};
+use crate::vendors::{Connect, DiscoveredTarget, PublishedLimits, System};
 
 static TEST: System = System {
     name: "test",
@@ -279,8 +280,7 @@ fn start_on(
         state_dir,
         clock,
     };
-    let mut account =
-        Account::with_source(config.clone(), &poll, &inventory, source.clone(), parts);
+    let account = Account::with_source(config.clone(), &poll, &inventory, source.clone(), parts);
     inventory.opening(0);
     let (changes, received) = mpsc::channel(1);
     Harness {
@@ -289,10 +289,9 @@ fn start_on(
         config,
         poll,
         changes,
-        _task: AbortOnDropHandle::new(tokio::spawn(async move {
-            let due = account.start().await;
-            account.run(due, received).await;
-        })),
+        _task: AbortOnDropHandle::new(tokio::spawn(
+            account.run(received, TaskTracker::new().token()),
+        )),
     }
 }
 

@@ -7,15 +7,16 @@ impl Harness {
     pub(super) async fn reload(&self, change: impl FnOnce(&mut AccountConfig, &mut PollConfig)) {
         let (mut config, mut poll) = (self.config.clone(), self.poll);
         change(&mut config, &mut poll);
-        let (done, ends) = oneshot::channel();
+        let shown = TaskTracker::new();
         let change = AccountChange {
             config,
             poll,
             transport: None,
-            done,
+            shown: shown.token(),
         };
         self.changes.send(change).await.unwrap();
-        ends.await.unwrap_err();
+        shown.close();
+        shown.wait().await;
         // Lets the pollers run, so that they see the change.
         for _ in 0..10 {
             tokio::task::yield_now().await;

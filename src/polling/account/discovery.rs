@@ -1,0 +1,239 @@
+//! Discovery: which targets an account has, and what they are called.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
+
+use super::Account;
+use super::restart::time_left;
+use crate::model::error::{PollError, Reason};
+use crate::polling::refusals::Refusals;
+use crate::polling::repeated_failure::RepeatedFailure;
+use crate::state_dir::StateFile;
+use crate::vendors::DiscoveredTarget;
+use crate::vendors::account::DiscoveryMode;
+
+/// Time between two discoveries of targets and their names.
+pub(super) const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Time that first listings wait for the names of their targets, if these are requested.
+///
+/// Ordinary responses arrive sooner. The wait of two requests for the budget is added: one request
+/// for a token, one for the names.
+const NAMES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Result of a discovery, after the credential that it used.
+type Discovered = (Option<u64>, Result<Vec<DiscoveredTarget>, PollError>);
+
+/// Results of discoveries, and when the next one is due.
+#[derive(Default)]
+pub(super) struct Discovery {
+    pub(super) known: DiscoveryState,
+    /// When the next discovery is due; `None` if nothing is to be discovered.
+    pub(super) due: Option<Instant>,
+    pub(super) refusals: Refusals,
+    failures: RepeatedFailure,
+}
+
+/// Results of discoveries, which survive the process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct DiscoveryState {
+    /// Ids of the targets that were found last; empty unless the vendor lists the targets.
+    pub(super) found: Vec<String>,
+    /// Last name that the vendor gave each target, by id.
+    pub(super) names: BTreeMap<String, String>,
+    /// Whether the last discovery succeeded.
+    up: bool,
+    /// When the last successful discovery ended.
+    last_success: Option<Timestamp>,
+    /// When the last discovery ended.
+    last_attempt: Timestamp,
+    /// When the next discovery is due.
+    next: Timestamp,
+    /// State that the source exported after the last discovery.
+    memory: serde_json::Value,
+}
+
+impl Account {
+    /// Restores the results of discoveries, and returns the time until the next one.
+    ///
+    /// `None` without a saved state.
+    pub(super) async fn restore(&mut self) -> Option<Duration> {
+        self.discovery.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
+        let known = &self.discovery.known;
+        self.source().import_state(known.memory.clone());
+        let at_once = self.schedule.phase("");
+        if self.config.discovery == DiscoveryMode::Targets {
+            self.metrics.discovered(known.up, known.last_success);
+            if known.up && known.found.is_empty() {
+                // Until now, the configuration named the targets.
+                return Some(at_once);
+            }
+        }
+        let interval = if known.up {
+            DISCOVERY_INTERVAL
+        } else {
+            self.schedule.interval().min(DISCOVERY_INTERVAL)
+        };
+        let left = time_left(self.clock.now(), known.last_attempt, known.next, interval);
+        Some(left.unwrap_or(at_once))
+    }
+
+    /// Waits until a discovery is due, and runs it.
+    ///
+    /// During a back-off, the credential is checked at each interval. If it has changed, the
+    /// discovery runs at once.
+    pub(super) fn discover(&self) -> impl Future<Output = Discovered> + use<> {
+        let (source, schedule) = (self.source(), self.schedule.clone());
+        let (due, refusals) = (self.discovery.due, self.discovery.refusals);
+        async move {
+            let Some(due) = due else {
+                return std::future::pending().await;
+            };
+            while Instant::now() < due {
+                let again = match refusals.until {
+                    None => due,
+                    Some(_) if refusals.skip(Instant::now(), &*source, "").await => {
+                        due.min(Instant::now() + schedule.interval())
+                    }
+                    Some(_) => break,
+                };
+                sleep_until(again).await;
+            }
+            let credential = source.credential("").await;
+            (credential, source.discover().await)
+        }
+    }
+
+    /// Applies the result of a discovery, and schedules the next one.
+    ///
+    /// A failure or an empty list is logged and counted, but changes no target.
+    pub(super) async fn discovered(&mut self, (credential, result): Discovered) {
+        let now = Instant::now();
+        let result = result.and_then(|found| match found[..] {
+            [] => {
+                let detail = "the vendor listed no target";
+                Err(PollError::new(Reason::NotFound, "discovery", detail))
+            }
+            _ => Ok(found),
+        });
+        let (wait, error) = match result {
+            Ok(found) => {
+                self.found(found);
+                (DISCOVERY_INTERVAL, None)
+            }
+            Err(error) => (self.not_found(credential, now, &error), Some(error)),
+        };
+        self.discovery.due = Some(now + wait);
+        let (memory, last_attempt) = (self.source().export_state(), self.clock.now());
+        let known = &mut self.discovery.known;
+        known.up = error.is_none();
+        known.last_attempt = last_attempt;
+        known.next = last_attempt + wait;
+        known.memory = memory;
+        self.state_dir.write(StateFile::Discovery, known.clone());
+        if self.config.discovery == DiscoveryMode::Targets {
+            self.metrics.discovered(known.up, known.last_success);
+        }
+        if error.is_none() || self.config.discovery == DiscoveryMode::Names {
+            self.poll_known().await;
+        }
+        // Set after the targets are shown: an error without targets means that none are to be
+        // waited for.
+        self.inventory.discovered(error);
+    }
+
+    /// Stores the result of a successful discovery.
+    fn found(&mut self, found: Vec<DiscoveredTarget>) {
+        let follows = self.config.discovery == DiscoveryMode::Targets;
+        let Discovery {
+            known,
+            refusals,
+            failures,
+            ..
+        } = &mut self.discovery;
+        *refusals = Refusals::default();
+        let failures = failures.succeeded();
+        if failures > 0 {
+            let (system, account) = self.metrics.account();
+            tracing::info!(system, account, failures, "discovery succeeded again");
+        }
+        known.last_success = Some(self.clock.now());
+        known.found.clear();
+        for DiscoveredTarget { id, name } in found {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                known.names.insert(id.clone(), name);
+            }
+            if follows {
+                known.found.push(id);
+            }
+        }
+    }
+
+    /// Counts a failure, and logs it: once an hour while it lasts. Returns the time until the next
+    /// attempt.
+    ///
+    /// A failure that may pass is retried at the poll interval, others with back-off up to an hour.
+    fn not_found(&mut self, credential: Option<u64>, now: Instant, error: &PollError) -> Duration {
+        self.metrics.failed(error);
+        let mode = self.config.discovery;
+        let Discovery {
+            known,
+            refusals,
+            failures,
+            ..
+        } = &mut self.discovery;
+        // Names are not worth a request at each poll interval, whatever the error is.
+        let refused = !error.reason.may_pass() || mode == DiscoveryMode::Names;
+        refusals.failed(refused, credential, now, &self.schedule);
+        let (system, account) = self.metrics.account();
+        if let Some(failures) = failures.failed(error.reason) {
+            let cost = match mode {
+                DiscoveryMode::Targets if known.found.is_empty() => {
+                    "no target of the account is polled until it succeeds"
+                }
+                DiscoveryMode::Targets => "the earlier targets are kept",
+                DiscoveryMode::Names | DiscoveryMode::Never => {
+                    "targets without a configured name show their last known name or their id"
+                }
+            };
+            tracing::warn!(
+                system,
+                account,
+                reason = error.reason.label(),
+                status = error.status,
+                request_id = error.request_id,
+                failures,
+                %error,
+                remedy = error.remedy(),
+                cost,
+                "discovery failed"
+            );
+        }
+        let wait = match refusals.until {
+            Some(until) => until - now,
+            None => self.schedule.interval(),
+        };
+        wait.min(DISCOVERY_INTERVAL)
+    }
+
+    /// Completes once the first listings of configured targets have waited long enough for names.
+    ///
+    /// Never completes if no listing waits.
+    pub(super) fn names_overdue(&self) -> impl Future<Output = ()> + use<> {
+        let waits = self.config.discovery == DiscoveryMode::Names
+            && self.first.is_some()
+            && !self.config.targets.is_empty();
+        let for_the_budget = Duration::from_mins(2) / self.config.requests_per_minute.get();
+        let due = self.discovery.due.filter(|_| waits);
+        async move {
+            match due {
+                Some(due) => sleep_until(due + NAMES_WITHIN + for_the_budget).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
