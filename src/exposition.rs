@@ -160,17 +160,17 @@ impl Countdown {
 fn texts(families: impl FnOnce(Sink<'_>)) -> impl Iterator<Item = (usize, String)> {
     // Joined once at the end: a string that grows is copied repeatedly, and the allocator zeroes
     // the memory it frees.
-    let mut pieces: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
+    let mut segments: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
     let mut encoded = String::new();
     families(&mut |index, family| {
         encoded.clear();
         encode_into(std::slice::from_ref(family), &mut encoded);
         let samples = &encoded[end_of_header(&encoded)..];
-        pieces.entry(index).or_default().push(samples.into());
+        segments.entry(index).or_default().push(samples.into());
     });
-    pieces
+    segments
         .into_iter()
-        .map(|(index, pieces)| (index, pieces.concat()))
+        .map(|(index, segments)| (index, segments.concat()))
 }
 
 fn end_of_header(text: &str) -> usize {
@@ -290,10 +290,10 @@ mod tests {
         let nothing = Fragment::default();
         let first = (0..1024).map(|at| Fragment::of(&nothing, text(at, 1)));
         let mut fragments: Vec<_> = first.collect();
-        let mut pieces = SegmentCache::default();
+        let mut segments = SegmentCache::default();
         let mut chunks = |fragments: &[Fragment]| {
             let mut page = PageBuilder::new(Encoding::Plain);
-            page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut pieces));
+            page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut segments));
             page.finish().chunks
         };
         let before = chunks(&fragments);
@@ -314,7 +314,7 @@ mod tests {
         #[test]
         fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
             let mut shown: Vec<(BTreeMap<usize, String>, Fragment)> = Vec::new();
-            let mut pieces = [(); 2].map(|()| SegmentCache::default());
+            let mut segments = [(); 2].map(|()| SegmentCache::default());
             for (size, changes) in rounds {
                 shown.resize(size, <_>::default());
                 for (at, family, text) in changes {
@@ -326,7 +326,7 @@ mod tests {
                 let fragments: Vec<_> = shown.iter().map(|(_, fragment)| fragment).collect();
                 let mut page = |encoding: Encoding| {
                     let mut page = PageBuilder::new(encoding);
-                    page.fragments(&fragments, Some(&mut pieces[encoding as usize]));
+                    page.fragments(&fragments, Some(&mut segments[encoding as usize]));
                     page.finish()
                 };
                 let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));

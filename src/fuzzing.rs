@@ -200,7 +200,7 @@ pub fn state_file(data: &[u8]) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // The state must stay the same when it is written and read again.
-        let held = LastListing::new(
+        let last_listing = LastListing::new(
             listing,
             None,
             Vec::new(),
@@ -208,7 +208,7 @@ pub fn state_file(data: &[u8]) {
             <_>::default(),
         );
         let state = TargetState::new(Duration::ZERO, snapshot.next_poll);
-        let state = state.restored(snapshot, Some(held));
+        let state = state.restored(snapshot, Some(last_listing));
         let again = state_dir
             .lines(&item, &state)
             .expect("a state can be written");
@@ -216,7 +216,7 @@ pub fn state_file(data: &[u8]) {
             .parse(&item, &again[..])
             .expect("what was written can be read");
         let again = again.listing(system.zero_series, 1000).expect("as before");
-        let before = state.held.as_ref().map(|held| &held.listing);
+        let before = state.last_listing.as_ref().map(|last| &last.listing);
         let rows = |listing: &Listing| format!("{:?}", listing.connections().collect::<Vec<_>>());
         assert_eq!(again.as_ref().map(rows), before.map(rows));
     }

@@ -21,7 +21,7 @@ use crate::model::error::PollError;
 use crate::model::listing::LONG;
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
-use crate::vendors::http::beside_the_loop;
+use crate::vendors::http::offload;
 use entry::{AccountEntry, Entries, TargetEntry};
 pub use selector::Selector;
 
@@ -63,7 +63,7 @@ struct PageCache {
     /// `None` once the page is outdated.
     page: Option<CachedPage>,
     /// Segments for the next page, which reuses those that have not changed.
-    pieces: SegmentCache,
+    segments: SegmentCache,
 }
 
 #[derive(Debug)]
@@ -250,7 +250,7 @@ impl Inventory {
                 page.changes != changes || page.until.is_some_and(|until| until <= now)
             });
             if outdated.is_some() && asked.is_none_or(|asked| asked as usize != encoding) {
-                earlier.pieces = SegmentCache::default();
+                earlier.segments = SegmentCache::default();
             }
         }
         assembled
@@ -260,10 +260,10 @@ impl Inventory {
     fn assembled(&self, accounts: &Entries, encoding: Encoding, now: Instant) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
         let mut current = self.current(now, Some(encoding));
-        let PageCache { page, pieces } = &mut current[encoding as usize];
+        let PageCache { page, segments } = &mut current[encoding as usize];
         let whole = Selector::default();
         let current = page.get_or_insert_with(|| CachedPage {
-            page: assemble(&whole, accounts, encoding, now, Some(pieces)),
+            page: assemble(&whole, accounts, encoding, now, Some(segments)),
             changes,
             until: fresh(&whole, accounts, now)
                 .filter_map(TargetEntry::stale_from)
@@ -318,15 +318,15 @@ impl Inventory {
         if self.is_ready(&accounts) {
             return None;
         }
-        let shelves = || accounts.values().flat_map(BTreeMap::values);
-        let here = shelves().count();
+        let entries = || accounts.values().flat_map(BTreeMap::values);
+        let here = entries().count();
         Some(Pending {
             all_open: self.all_open.load(Ordering::Relaxed),
             opening: self.opening.load(Ordering::Relaxed).saturating_sub(here),
-            accounts: shelves()
+            accounts: entries()
                 .filter(|entry| entry.targets.is_none() && !entry.is_attempted())
                 .count(),
-            targets: shelves().map(|entry| entry.unattempted().count()).sum(),
+            targets: entries().map(|entry| entry.unattempted().count()).sum(),
         })
     }
 
@@ -337,9 +337,9 @@ impl Inventory {
         if self.ready.load(Ordering::Relaxed) {
             return true;
         }
-        let mut shelves = accounts.values().flat_map(BTreeMap::values);
+        let mut entries = accounts.values().flat_map(BTreeMap::values);
         let ready =
-            self.all_open.load(Ordering::Relaxed) && shelves.all(AccountEntry::is_attempted);
+            self.all_open.load(Ordering::Relaxed) && entries.all(AccountEntry::is_attempted);
         if ready {
             self.ready.store(true, Ordering::Relaxed);
         }
@@ -389,7 +389,7 @@ fn assemble(
     accounts: &Entries,
     encoding: Encoding,
     now: Instant,
-    pieces: Option<&mut SegmentCache>,
+    segments: Option<&mut SegmentCache>,
 ) -> PageBuilder {
     // Replaces stale listings, so that the other fragments keep their positions and their segments.
     let nothing = Fragment::default();
@@ -406,7 +406,7 @@ fn assemble(
         .chain(counted.map(|entry| &entry.counted))
         .collect();
     let mut page = PageBuilder::new(encoding);
-    page.fragments(&fragments, pieces);
+    page.fragments(&fragments, segments);
     page.countdowns(fresh(part, accounts, now).map(|target| target.countdown.clone()));
     page
 }
@@ -490,8 +490,9 @@ impl AccountHandle {
     /// Publishes like [`publish`](Self::publish), but renders a new, long listing off the event
     /// loop.
     pub async fn publish_any(&self, id: &str, state: TargetState) {
-        let long = |held: &Arc<LastListing>| held.listing.connections().len() > LONG;
-        while state.held.as_ref().is_some_and(long) {
+        let long =
+            |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
+        while state.last_listing.as_ref().is_some_and(long) {
             let before = self.with_target(id, |shown, system, _, paused_until| {
                 (shown.clone(), system, paused_until)
             });
@@ -508,7 +509,7 @@ impl AccountHandle {
                 rendered.update(system, &account, state, paused_until);
                 rendered
             };
-            let Ok(rendered) = beside_the_loop("listing", true, render).await else {
+            let Ok(rendered) = offload("listing", true, render).await else {
                 break;
             };
             // The target was renamed while it was rendered: render it again.

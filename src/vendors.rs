@@ -22,7 +22,7 @@ use crate::model::error::PollError;
 use crate::model::listing::{LONG, Listing, ListingBuilder, Row};
 use crate::settings::Validator;
 use account::{AccountConfig, PollConfig};
-use http::{Client, Quota, beside_the_loop};
+use http::{Client, Quota, offload};
 
 /// Constants of a system.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub struct DiscoveredTarget {
 /// A long listing is sorted off the event loop.
 async fn finish(builder: ListingBuilder) -> Result<Listing, PollError> {
     let (endpoint, long) = (builder.endpoint(), builder.rows_taken() > LONG);
-    beside_the_loop(endpoint, long, || builder.finish()).await
+    offload(endpoint, long, || builder.finish()).await
 }
 
 /// One account of a system, as the configuration file describes it.

@@ -65,7 +65,7 @@ pub(crate) fn parse(answer: &VendorResponse) -> Listing {
 pub(crate) fn state(listing: Listing) -> TargetState {
     let hour = Duration::from_hours(1);
     let now = Timestamp::UNIX_EPOCH;
-    let held = LastListing::new(listing, None, Vec::new(), Instant::now(), hour);
+    let last_listing = LastListing::new(listing, None, Vec::new(), Instant::now(), hour);
     TargetState {
         last_attempt: Some(PollOutcome {
             at: now,
@@ -74,7 +74,7 @@ pub(crate) fn state(listing: Listing) -> TargetState {
         }),
         last_success: Some(now),
         successes: 1,
-        held: Some(Arc::new(held)),
+        last_listing: Some(Arc::new(last_listing)),
         ..TargetState::new(hour, now)
     }
 }

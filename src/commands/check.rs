@@ -268,19 +268,22 @@ impl Report {
 impl Polled {
     fn of(system: &'static str, account: &str, target: String, state: &TargetState) -> Self {
         let attempt = state.last_attempt.as_ref();
-        let held = state.held.as_deref();
+        let last_listing = state.last_listing.as_deref();
         let mut connections = BTreeMap::new();
-        for connection in held.iter().flat_map(|held| held.listing.connections()) {
+        for connection in last_listing
+            .iter()
+            .flat_map(|last| last.listing.connections())
+        {
             let what = format!("{} {}", connection.kind, connection.status);
             *connections.entry(what.trim_end().to_owned()).or_default() += 1;
         }
-        let expected = held.iter().flat_map(|held| &held.expected);
+        let expected = last_listing.iter().flat_map(|last| &last.expected);
         Self {
             system,
             account: account.to_owned(),
             target,
             connections,
-            pages: held.map_or(0, |held| held.listing.pages),
+            pages: last_listing.map_or(0, |last| last.listing.pages),
             seconds: attempt.map_or(0.0, |attempt| attempt.duration.as_secs_f64()),
             missing: expected
                 .filter(|(_, there)| !there)

@@ -50,15 +50,15 @@ impl PageBuilder {
 
     /// Adds the families of all fragments: each family once, with the samples of every fragment.
     ///
-    /// Unchanged segments of the previous page are taken from `pieces`, which then holds those of
+    /// Unchanged segments of the previous page are taken from `segments`, which then holds those of
     /// this page.
     pub(crate) fn fragments<'a>(
         &'a mut self,
         fragments: &[&'a Fragment],
-        pieces: Option<&'a mut SegmentCache>,
+        segments: Option<&'a mut SegmentCache>,
     ) {
         let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-        let mut joiner = SegmentWriter::new(&mut self.body, pieces);
+        let mut joiner = SegmentWriter::new(&mut self.body, segments);
         loop {
             let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
             let Some(next) = heads.min_by_key(|head| &head.place) else {

@@ -124,14 +124,14 @@ impl TargetEntry {
 
     fn render_listing(&mut self, system: &System, account: &str) {
         let (label, listing) = (&self.label, &self.listing);
-        (self.listing, self.countdown) = match &self.state.held {
-            Some(held) => (
+        (self.listing, self.countdown) = match &self.state.last_listing {
+            Some(last_listing) => (
                 Fragment::render(listing, |show| {
-                    metrics::listing(system, account, label, held, show);
+                    metrics::listing(system, account, label, last_listing, show);
                 }),
                 Countdown::render(
-                    |show| metrics::token_expires_in(system, account, label, held, show),
-                    held.listing.connections().filter_map(|c| c.expiry),
+                    |show| metrics::token_expires_in(system, account, label, last_listing, show),
+                    last_listing.listing.connections().filter_map(|c| c.expiry),
                 ),
             ),
             None => <_>::default(),
@@ -140,7 +140,7 @@ impl TargetEntry {
 
     /// Returns whether `state` has a different listing from the rendered one.
     pub(super) fn has_another(&self, state: &TargetState) -> bool {
-        match (&self.state.held, &state.held) {
+        match (&self.state.last_listing, &state.last_listing) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
             (None, None) => false,
             _ => true,
@@ -165,12 +165,12 @@ impl TargetEntry {
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.state
-            .held
+            .last_listing
             .as_ref()
-            .is_some_and(|held| held.is_fresh(now))
+            .is_some_and(|last| last.is_fresh(now))
     }
 
     pub(super) fn stale_from(&self) -> Option<Instant> {
-        self.state.held.as_ref()?.stale_from()
+        self.state.last_listing.as_ref()?.stale_from()
     }
 }

@@ -201,15 +201,21 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     };
     builder.add_page(vec![row], true).unwrap();
     let stale_after = Duration::from_mins(5);
-    let held = LastListing::new(
+    let last_listing = LastListing::new(
         builder.finish(),
         None,
         Vec::new(),
         Instant::now(),
         stale_after,
     );
-    let held = Some(Arc::new(held));
-    account.publish("a", TargetState { held, ..start });
+    let last_listing = Some(Arc::new(last_listing));
+    account.publish(
+        "a",
+        TargetState {
+            last_listing,
+            ..start
+        },
+    );
     let counting = "saas_connection_token_expires_in_seconds";
     assert_eq!((shown("saas_connection_info"), shown(counting)), (1, 1));
 
@@ -245,13 +251,13 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
     let listing = builder.finish();
     let publish = |successes| {
         let age = Duration::from_mins(5);
-        let held = LastListing::new(listing.clone(), None, Vec::new(), Instant::now(), age);
-        let held = Some(Arc::new(held));
+        let last_listing = LastListing::new(listing.clone(), None, Vec::new(), Instant::now(), age);
+        let last_listing = Some(Arc::new(last_listing));
         account.publish(
             "a",
             TargetState {
                 successes,
-                held,
+                last_listing,
                 ..start.clone()
             },
         );
@@ -315,11 +321,11 @@ proptest! {
             let listing = builder.finish();
             let renewals = vec![0; listing.connections().len()];
             let (completed_at, stale_after) = (Instant::now(), Duration::from_mins(5));
-            let held = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
-            let held = Arc::new(held);
-            account.publish(&id, TargetState { held: Some(held.clone()), ..start.clone() });
+            let last_listing = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
+            let last_listing = Arc::new(last_listing);
+            account.publish(&id, TargetState { last_listing: Some(last_listing.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {
-                last.insert(label.clone(), held);
+                last.insert(label.clone(), last_listing);
             }
         }
         let (families, _) = parse(&text(&inventory.page(Encoding::Plain)));
@@ -331,8 +337,8 @@ proptest! {
         let expiries = by_identity(rows("saas_connection_token_expiry_timestamp_seconds"));
         let left = by_identity(rows("saas_connection_token_expires_in_seconds"));
         let (mut connections, mut expiring) = (0, 0);
-        for (target, held) in &last {
-            for connection in held.listing.connections() {
+        for (target, last_listing) in &last {
+            for connection in last_listing.listing.connections() {
                 let identity = (target.clone(), connection.id.to_string(), connection.kind.to_owned());
                 let (labels, _) = &infos[&identity];
                 prop_assert_eq!(&labels["uuid"], connection.facts.uuid);

@@ -46,7 +46,7 @@ pub struct ExporterMetrics {
 #[derive(Debug)]
 struct ReloadMetrics {
     successful: Gauge,
-    taken_up: Gauge,
+    loaded_at: Gauge,
     last: Mutex<LastReload>,
 }
 
@@ -56,7 +56,7 @@ pub struct LastReload {
     /// Whether the file was applied.
     pub successful: bool,
     /// When a configuration was last applied, at start or by a reload.
-    pub taken_up: Timestamp,
+    pub loaded_at: Timestamp,
 }
 
 impl ExporterMetrics {
@@ -85,17 +85,17 @@ impl ExporterMetrics {
                 "connections_exporter_config_last_reload_successful",
                 "Whether the configuration file was taken up when it was last read.",
             ),
-            taken_up: gauge(
+            loaded_at: gauge(
                 "connections_exporter_config_last_reload_success_timestamp_seconds",
                 "When the configuration file was last taken up.",
             ),
             last: Mutex::new(LastReload {
                 successful: true,
-                taken_up: loaded,
+                loaded_at: loaded,
             }),
         };
         configuration.successful.set(1.0);
-        configuration.taken_up.set(seconds(loaded));
+        configuration.loaded_at.set(seconds(loaded));
         let web_configuration = gauge(
             "connections_exporter_web_config_last_reload_successful",
             "Whether the web configuration file was taken up when it was last read; 1 without one.",
@@ -183,17 +183,17 @@ impl ExporterMetrics {
 
     /// Sets the result of a reload: when the configuration file was applied, or `None` if it was
     /// not.
-    pub fn reloaded(&self, taken_up: Option<Timestamp>) {
+    pub fn reloaded(&self, loaded_at: Option<Timestamp>) {
         let ReloadMetrics {
             successful,
-            taken_up: date,
+            loaded_at: date,
             last,
         } = &self.configuration;
         let mut last = last.lock();
-        last.successful = taken_up.is_some();
+        last.successful = loaded_at.is_some();
         successful.set(f64::from(last.successful));
-        if let Some(now) = taken_up {
-            last.taken_up = now;
+        if let Some(now) = loaded_at {
+            last.loaded_at = now;
             date.set(seconds(now));
         }
     }
@@ -212,7 +212,7 @@ impl ExporterMetrics {
 
     /// Returns whether the web configuration file was applied when it was last read.
     #[must_use]
-    pub fn is_web_config_taken_up(&self) -> bool {
+    pub fn is_web_config_loaded(&self) -> bool {
         self.web_configuration.get() > 0.0
     }
 

@@ -199,14 +199,23 @@ fn sample(labels: &[&str], values: [&str; 3]) -> Metric {
 const BATCH: usize = 32;
 
 /// Passes the families of a target's listing to `show`, once per batch of connections.
-pub fn listing(system: &System, account: &str, target: &str, held: &LastListing, show: Sink<'_>) {
+pub fn listing(
+    system: &System,
+    account: &str,
+    target: &str,
+    last_listing: &LastListing,
+    show: Sink<'_>,
+) {
     let mut samples = Samples::new(system, account, target);
     let mut counts: Vec<_> = system
         .zero_series
         .iter()
         .map(|pair| (*pair, 0_u64))
         .collect();
-    let rows = held.listing.connections().zip(&held.renewals);
+    let rows = last_listing
+        .listing
+        .connections()
+        .zip(&last_listing.renewals);
     for (row, (connection, renewals)) in rows.enumerate() {
         if row > 0 && row % BATCH == 0 {
             samples.flush(show);
@@ -225,7 +234,7 @@ pub fn listing(system: &System, account: &str, target: &str, held: &LastListing,
     for ((kind, status), count) in counts {
         samples.add(&CONNECTIONS, [kind, status], count as f64);
     }
-    for (expected, there) in &held.expected {
+    for (expected, there) in &last_listing.expected {
         samples.add(&EXPECTED, [expected], bool_value(*there));
     }
     samples.flush(show);
@@ -283,11 +292,14 @@ pub fn token_expires_in(
     system: &System,
     account: &str,
     target: &str,
-    held: &LastListing,
+    last_listing: &LastListing,
     show: Sink<'_>,
 ) {
     let mut samples = Samples::new(system, account, target);
-    let expiring = held.listing.connections().filter(|c| c.expiry.is_some());
+    let expiring = last_listing
+        .listing
+        .connections()
+        .filter(|c| c.expiry.is_some());
     for (row, connection) in expiring.enumerate() {
         if row > 0 && row % BATCH == 0 {
             samples.flush(show);

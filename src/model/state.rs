@@ -41,7 +41,7 @@ pub struct TargetState {
     /// Number of differences between listings since the start.
     pub changes: ChangeCounts,
     /// The last complete listing.
-    pub held: Option<Arc<LastListing>>,
+    pub last_listing: Option<Arc<LastListing>>,
     /// Whether the last listing comes from the state directory.
     pub restored: bool,
 }
@@ -107,7 +107,7 @@ impl TargetState {
             successes: 0,
             failures: 0,
             changes: ChangeCounts::default(),
-            held: None,
+            last_listing: None,
             restored: false,
         }
     }
@@ -295,14 +295,14 @@ mod tests {
 
     #[test]
     fn an_expiry_that_moved_forward_is_a_renewal_and_one_that_moved_back_is_not() {
-        let held = |listing: Listing, renewals| LastListing {
+        let last_listing = |listing: Listing, renewals| LastListing {
             listing,
             renewals,
             expected: Vec::new(),
             completed_at: Instant::now(),
             stale_after: Duration::ZERO,
         };
-        let before = held(
+        let before = last_listing(
             listing(&[("a", "", Some(10)), ("b", "", Some(10)), ("c", "", None)]),
             vec![4, 4, 4],
         );

@@ -24,7 +24,7 @@ use crate::sanitize::{ForLog, MOST_NAMES};
 use crate::state_dir::{AccountStateDir, StateFile};
 use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
-use crate::vendors::http::beside_the_loop;
+use crate::vendors::http::offload;
 
 /// A listing is extended this long before it becomes stale, if its successor is in flight.
 const KEEP_EARLY: Duration = Duration::from_millis(500);
@@ -119,9 +119,9 @@ impl Poller {
                     state.interval = self.schedule.interval();
                     state.next_poll = self.date_of(due);
                 }
-                let held = self.reconfigured(&state);
-                if replan || held.is_some() {
-                    state.held = held.or(state.held);
+                let last_listing = self.reconfigured(&state);
+                if replan || last_listing.is_some() {
+                    state.last_listing = last_listing.or(state.last_listing);
                     self.publish(&state).await;
                 }
                 continue;
@@ -135,7 +135,7 @@ impl Poller {
             // limiter counts as another one afterwards.
             let source = self.source();
             let credential = source.credential(&self.id).await;
-            let held = state.held.clone();
+            let last_listing = state.last_listing.clone();
             let result = self.list(&*source, &mut state).await;
             let duration = begun.elapsed();
             state.took(duration);
@@ -146,8 +146,8 @@ impl Poller {
             let error = result.err();
             if let Some(error) = &error {
                 self.failed(&mut state, error);
-                state.held = held;
-                state.held = self.reconfigured(&state).or(state.held);
+                state.last_listing = last_listing;
+                state.last_listing = self.reconfigured(&state).or(state.last_listing);
                 let refused = error.is_refused_credential();
                 refusals.failed(refused, credential, due, &self.schedule);
             } else {
@@ -178,20 +178,22 @@ impl Poller {
         state: &mut TargetState,
     ) -> Result<Listing, PollError> {
         let mut listing = source.list(&self.id);
-        if let Some(held) = state.held.clone()
-            && let Some(stale_from) = held.stale_from()
+        if let Some(last_listing) = state.last_listing.clone()
+            && let Some(stale_from) = last_listing.stale_from()
             && self.schedule.configured_stale_after().is_none()
             && Instant::now() < stale_from
         {
-            let early = KEEP_EARLY.min(held.stale_after);
+            let early = KEEP_EARLY.min(last_listing.stale_after);
             if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
                 return result;
             }
             // Computed without the previous extension: extensions must not add up over repeated
             // restarts.
             let stale_after = self.stale_after(state) + self.schedule.interval() * 3;
-            let stale_after = stale_after.max(held.stale_after);
-            state.held = Some(Arc::new(held.again(held.expected.clone(), stale_after)));
+            let stale_after = stale_after.max(last_listing.stale_after);
+            state.last_listing = Some(Arc::new(
+                last_listing.again(last_listing.expected.clone(), stale_after),
+            ));
             self.publish(state).await;
         }
         listing.await
@@ -236,13 +238,13 @@ impl Poller {
     /// A reload changes both, and a long poll the maximum age. An age that follows from the
     /// interval only grows, because the next poll may have been planned by the old interval.
     fn reconfigured(&self, state: &TargetState) -> Option<Arc<LastListing>> {
-        let held = state.held.as_ref()?;
-        let expected = self.setup().expected(&self.id, &held.listing);
+        let last_listing = state.last_listing.as_ref()?;
+        let expected = self.setup().expected(&self.id, &last_listing.listing);
         let configured = self.schedule.configured_stale_after();
         let stale_after =
-            configured.unwrap_or_else(|| self.stale_after(state).max(held.stale_after));
-        (expected != held.expected || stale_after != held.stale_after)
-            .then(|| Arc::new(held.again(expected, stale_after)))
+            configured.unwrap_or_else(|| self.stale_after(state).max(last_listing.stale_after));
+        (expected != last_listing.expected || stale_after != last_listing.stale_after)
+            .then(|| Arc::new(last_listing.again(expected, stale_after)))
     }
 
     fn stale_after(&self, state: &TargetState) -> Duration {
@@ -271,7 +273,7 @@ impl Poller {
             listing.pages,
         );
         let target = ForLog(&target).to_string();
-        match &state.held {
+        match &state.last_listing {
             None => tracing::info!(system, account, target, connections, pages, "first listing"),
             Some(_) if state.consecutive_failures > 0 => {
                 tracing::info!(
@@ -287,10 +289,13 @@ impl Poller {
             Some(_) => tracing::debug!(system, account, target, connections, pages, "listed"),
         }
         self.schedule.record_pages(&self.id, pages);
-        let (before, mut counts, metrics) =
-            (state.held.clone(), state.changes, self.metrics.clone());
+        let (before, mut counts, metrics) = (
+            state.last_listing.clone(),
+            state.changes,
+            self.metrics.clone(),
+        );
         let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.stale_after(state));
-        let long = before.as_ref().map(|held| held.listing.connections().len());
+        let long = before.as_ref().map(|last| last.listing.connections().len());
         let long = connections.max(long.unwrap_or_default()) > LONG;
         let compare = move || {
             if let Some(before) = &before {
@@ -300,11 +305,12 @@ impl Poller {
             }
             let expected = setup.expected(&id, &listing);
             let now = Instant::now();
-            let held = LastListing::new(listing, before.as_deref(), expected, now, stale_after);
-            (Arc::new(held), counts)
+            let last_listing =
+                LastListing::new(listing, before.as_deref(), expected, now, stale_after);
+            (Arc::new(last_listing), counts)
         };
-        let (held, counts) = beside_the_loop("listing", long, compare).await?;
-        state.held = Some(held);
+        let (last_listing, counts) = offload("listing", long, compare).await?;
+        state.last_listing = Some(last_listing);
         state.changes = counts;
         state.restored = false;
         state.last_success = Some(self.clock.now());

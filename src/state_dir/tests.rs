@@ -247,26 +247,26 @@ async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bo
     let store = StateDir::open(folder.path(), failures()).await.unwrap();
     let account = |name| store.account("zis", name, "h");
     let (release, released) = std::sync::mpsc::channel::<()>();
-    let held = account("held");
-    let hung = held.ask("held.json".to_owned(), move |_| {
+    let last_listing = account("held");
+    let hung = last_listing.ask("held.json".to_owned(), move |_| {
         let _ = released.recv();
     });
     for n in 0..1000 {
-        held.write(target("t"), [n]);
-        held.keep_targets(["t"].into_iter());
+        last_listing.write(target("t"), [n]);
+        last_listing.keep_targets(["t"].into_iter());
     }
     let free = account("free");
     free.write(target("t"), [1]);
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
     // The wait ends, although the disk makes progress for other accounts.
-    let gives_up = held.read_or_write(StateFile::Pace, 1).await;
+    let gives_up = last_listing.read_or_write(StateFile::Pace, 1).await;
     assert_eq!((gives_up, hung.await), (Stored::Unusable, None));
     assert_eq!(read(&free, &target("t")).await, Some(vec![1]));
     release.send(()).unwrap();
     store.flush().await;
-    assert_eq!(read(&held, &target("t")).await, Some(vec![999]));
+    assert_eq!(read(&last_listing, &target("t")).await, Some(vec![999]));
     assert_eq!(
-        read::<u32>(&held, &StateFile::Pace).await,
+        read::<u32>(&last_listing, &StateFile::Pace).await,
         None,
         "nobody waited for it any more"
     );

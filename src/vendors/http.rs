@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 pub use limiter::{LimiterSnapshot, RequestLimiter};
 pub use observer::ClientObserver;
 pub use quota::{Quota, number, ratelimit};
-pub use response::{NewToken, VendorError, VendorResponse, beside_the_loop};
+pub use response::{NewToken, VendorError, VendorResponse, offload};
 pub use retry_after::{from_headers as retry_after, reset};
 pub(crate) use tls_error::explain;
 pub(crate) use transport::find;
@@ -165,9 +165,9 @@ impl Client {
         self.observer.waited(turn.waited);
         let begun = Instant::now();
         let (code, result) = match self.transport.send(request).await {
-            Ok(response) => {
-                let status = response.status();
-                let result = self.take(endpoint, response, turn.since).await;
+            Ok(incoming) => {
+                let status = incoming.status();
+                let result = self.take(endpoint, incoming, turn.since).await;
                 (Some(status), result.map_err(|error| (false, error)))
             }
             Err(failure) => (None, Err((failure.repeatable, failure.blame(endpoint)))),
@@ -183,37 +183,37 @@ impl Client {
     async fn take(
         &self,
         endpoint: &'static str,
-        mut response: reqwest::Response,
+        mut incoming: reqwest::Response,
         since: Instant,
     ) -> Result<Received, PollError> {
-        let status = response.status();
-        self.apply_rate_limit_headers(status, response.headers(), since);
-        let request_id = response
+        let status = incoming.status();
+        self.apply_rate_limit_headers(status, incoming.headers(), since);
+        let request_id = incoming
             .headers()
             .get(self.system.request_id_header)
             .and_then(|v| v.to_str().ok())
             .and_then(harmless);
         let mut body = Vec::new();
         let failure = if is_good(status) {
-            body::read(&mut response, &mut body, LARGEST_BODY)
+            body::read(&mut incoming, &mut body, LARGEST_BODY)
                 .await
                 .err()
         } else {
-            let read = body::read(&mut response, &mut body, LARGEST_ERROR);
+            let read = body::read(&mut incoming, &mut body, LARGEST_ERROR);
             let _ = timeout(ERROR_PATIENCE, read).await;
             None
         };
-        let answer = VendorResponse {
+        let response = VendorResponse {
             endpoint,
             status,
             request_id,
             body,
         };
         match failure {
-            Some(failure) => Err(answer.blame(failure.blame(endpoint))),
+            Some(failure) => Err(response.blame(failure.blame(endpoint))),
             None => Ok(Received {
-                page: html::page(response.headers(), &answer.body),
-                answer,
+                page: html::page(incoming.headers(), &response.body),
+                response,
             }),
         }
     }
@@ -281,8 +281,8 @@ impl Client {
         request: RequestBuilder,
         refusal: fn(&VendorResponse) -> VendorError,
     ) -> Result<VendorResponse, PollError> {
-        let Received { answer, page } = self.exchange(endpoint, request).await?;
-        let status = answer.status;
+        let Received { response, page } = self.exchange(endpoint, request).await?;
+        let status = response.status;
         if let Some(page) = page {
             let (reason, detail) = if is_good(status) {
                 (Reason::Decode, page)
@@ -290,20 +290,20 @@ impl Client {
                 let detail = format!("HTTP {}: {page}", status.as_u16());
                 (html::reason(status), detail)
             };
-            return Err(answer.error(reason, detail, Vec::new()));
+            return Err(response.error(reason, detail, Vec::new()));
         }
         if is_good(status) {
-            return Ok(answer);
+            return Ok(response);
         }
-        let VendorError { reason, codes } = refusal(&answer);
+        let VendorError { reason, codes } = refusal(&response);
         let reason = reason.unwrap_or_else(|| by_status(status));
-        Err(answer.error(reason, format!("HTTP {}", status.as_u16()), codes))
+        Err(response.error(reason, format!("HTTP {}", status.as_u16()), codes))
     }
 }
 
 /// A response, and its error text if it is an HTML page.
 struct Received {
-    answer: VendorResponse,
+    response: VendorResponse,
     page: Option<String>,
 }
 

@@ -124,13 +124,13 @@ impl<T> TokenCache<T> {
                     return Err(error);
                 }
                 let token = self.replace(&token, credential, &mint).await?;
-                let answer = call(token).await;
-                if answer.as_ref().is_err_and(refused) {
+                let response = call(token).await;
+                if response.as_ref().is_err_and(refused) {
                     self.kept.lock().await.futile = Some(Instant::now());
                 }
-                answer
+                response
             }
-            answer => answer,
+            response => response,
         }
     }
 
@@ -270,7 +270,7 @@ mod tests {
             assert!(
                 answers
                     .iter()
-                    .all(|answer| answer.is_ok() == (lifetime > 0))
+                    .all(|response| response.is_ok() == (lifetime > 0))
             );
             assert_eq!(count.load(Relaxed), 1);
         }

@@ -150,11 +150,11 @@ impl Source for Zis {
         loop {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
-            let answer = self.get(target, &path, &query).await?;
-            let read = move |answer: &VendorResponse| {
-                read_page(answer, &mut builder).map(|next| (next, builder))
+            let response = self.get(target, &path, &query).await?;
+            let read = move |response: &VendorResponse| {
+                read_page(response, &mut builder).map(|next| (next, builder))
             };
-            let (answer, read) = answer.with(read).await?;
+            let (response, read) = response.with(read).await?;
             let next;
             (next, builder) = read?;
             let Some(cursor) = next else {
@@ -162,7 +162,7 @@ impl Source for Zis {
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
                 let error = builder.no_progress("announced more with an empty or repeated cursor");
-                return Err(answer.blame(error));
+                return Err(response.blame(error));
             }
             after = Some(cursor);
         }
@@ -243,8 +243,8 @@ impl Zis {
         match &self.credentials {
             Credentials::Stored(tokens) => {
                 let token = tokens.read(target).await?;
-                let answer = ask(&token.value).await;
-                answer.map_err(|error| error.made_with(&token))
+                let response = ask(&token.value).await;
+                response.map_err(|error| error.made_with(&token))
             }
             Credentials::Minted(minter) => {
                 minter
@@ -260,10 +260,10 @@ impl Zis {
 /// Public for benchmarks.
 #[doc(hidden)]
 pub fn read_page(
-    answer: &VendorResponse,
+    response: &VendorResponse,
     builder: &mut ListingBuilder,
 ) -> Result<Option<String>, PollError> {
-    answer.read(|page| wire::page(page, builder))
+    response.read(|page| wire::page(page, builder))
 }
 
 /// Parses an RFC 3339 date, with or without a fraction of a second.
@@ -295,17 +295,17 @@ fn year(text: &str) -> Option<u64> {
 ///
 /// A token of another integration and an integration that does not exist cause the same 401:
 /// "Authorization failed due to integration mismatch".
-pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
-    let start = &answer.body[..answer.body.len().min(1024)];
+pub(crate) fn refusal(response: &VendorResponse) -> VendorError {
+    let start = &response.body[..response.body.len().min(1024)];
     let mismatch = String::from_utf8_lossy(start)
         .to_ascii_lowercase()
         .contains("integration mismatch");
     let denied = matches!(
-        answer.status,
+        response.status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     );
     VendorError {
         reason: (denied && mismatch).then_some(Reason::IntegrationMismatch),
-        codes: answer.codes(),
+        codes: response.codes(),
     }
 }

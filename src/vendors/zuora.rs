@@ -224,14 +224,14 @@ impl Source for Zuora {
                 ("pageSize", PAGE_SIZE.to_string()),
             ];
             let path = "/v1/entity-connections";
-            let answer = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
+            let response = self.get(ENTITY_CONNECTIONS, path, &query, entity).await?;
             let (names, of) = (names.clone(), target.to_owned());
-            let read = move |answer: &VendorResponse| {
-                let more = read_page(answer, &of, &names, &mut builder)?;
+            let read = move |response: &VendorResponse| {
+                let more = read_page(response, &of, &names, &mut builder)?;
                 Ok((more, builder))
             };
             let more;
-            (more, builder) = answer.with(read).await?.1?;
+            (more, builder) = response.with(read).await?.1?;
             if !more {
                 return finish(builder).await;
             }
@@ -244,8 +244,8 @@ impl Source for Zuora {
         let token = self.tokens.get(credential, || self.mint()).await?;
         let reach = &token.extra;
         let first = reach.first().map(String::as_str);
-        let answer = match self.get(ENTITIES, "/v1/entities", &[], first).await {
-            Ok(answer) => answer,
+        let response = match self.get(ENTITIES, "/v1/entities", &[], first).await {
+            Ok(response) => response,
             Err(error)
                 if matches!(
                     error.reason,
@@ -266,7 +266,7 @@ impl Source for Zuora {
             Err(error) => return Err(error),
         };
         *self.entity_without_header.lock() = None;
-        let (answer, read) = answer.with(wire::entities).await?;
+        let (response, read) = response.with(wire::entities).await?;
         let (entities, unknown) = read?;
         self.client.observer().unknown(&unknown);
         let mut names = BTreeMap::new();
@@ -292,7 +292,7 @@ impl Source for Zuora {
             *self.names.lock() = Arc::new(names);
         }
         if found.is_empty() && listed > 0 {
-            return Err(answer.blame(none_to_follow(listed, provisioned_ones)));
+            return Err(response.blame(none_to_follow(listed, provisioned_ones)));
         }
         Ok(found)
     }
@@ -373,9 +373,9 @@ impl Zuora {
         endpoint: &'static str,
         request: RequestBuilder,
     ) -> Result<VendorResponse, PollError> {
-        let answer = self.client.send(endpoint, request, refusal).await?;
-        let (answer, judged) = answer.with(check_success).await?;
-        judged.map(|()| answer)
+        let response = self.client.send(endpoint, request, refusal).await?;
+        let (response, judged) = response.with(check_success).await?;
+        judged.map(|()| response)
     }
 
     /// Returns an id with which the vendor's support can find the exporter's requests.
@@ -407,14 +407,14 @@ impl Zuora {
             .post("/oauth/token")
             .form(&form)
             .header("Zuora-Track-Id", self.track_id());
-        let answer = self
+        let response = self
             .client
             .send(OAUTH_TOKEN, request, VendorError::of_client)
             .await
             .map_err(|error| error.made_with(&id).made_with(&secret))?;
-        let read = |answer: &VendorResponse| {
-            let token = answer.token(DEFAULT_LIFETIME, |answer| {
-                answer.fields(["access_token", "expires_in", "scope"])
+        let read = |response: &VendorResponse| {
+            let token = response.token(DEFAULT_LIFETIME, |response| {
+                response.fields(["access_token", "expires_in", "scope"])
             })?;
             let words = token.scope.split_whitespace();
             let mut reach = BTreeSet::new();
@@ -422,12 +422,12 @@ impl Zuora {
                 reach.extend(word.strip_prefix("entity.").and_then(entity_id));
                 if reach.len() > MOST_TARGETS {
                     let what = format!("a token for more than {MOST_TARGETS} entities");
-                    return Err(answer.error(Reason::TooLarge, what, Vec::new()));
+                    return Err(response.error(Reason::TooLarge, what, Vec::new()));
                 }
             }
             Ok((token, reach))
         };
-        let (token, reach) = answer.with(read).await?.1?;
+        let (token, reach) = response.with(read).await?.1?;
         self.client.observer().unknown(&token.unknown);
         let token = Token::new(token.secret, token.lifetime, reach);
         self.client.observer().credential_expires(

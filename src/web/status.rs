@@ -77,8 +77,8 @@ struct Own<'a> {
     started: Date,
     config_file: Option<format::Name<'a>>,
     reload: LastReload,
-    web_config_taken_up: bool,
-    taken_up: Date,
+    web_config_loaded: bool,
+    loaded_at: Date,
     series: Option<Number>,
     /// Size of the last page in each encoding.
     bytes: Vec<(&'static str, Bytes)>,
@@ -188,12 +188,12 @@ impl<'a> Own<'a> {
                 now,
             },
             config_file: about.config_file.as_deref().map(format::Name),
-            taken_up: Date {
-                at: reload.taken_up,
+            loaded_at: Date {
+                at: reload.loaded_at,
                 now,
             },
             reload,
-            web_config_taken_up: own.is_web_config_taken_up(),
+            web_config_loaded: own.is_web_config_loaded(),
             series,
             bytes: of
                 .into_iter()
@@ -204,6 +204,6 @@ impl<'a> Own<'a> {
 
     /// Whether the configuration in use is still the one read at start.
     fn is_first(&self) -> bool {
-        self.reload.taken_up == self.started.at
+        self.reload.loaded_at == self.started.at
     }
 }

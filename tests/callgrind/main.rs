@@ -38,10 +38,10 @@ fn run(path: &str) {
     match path {
         "parse 100 rows" => measure(&mut || drop(black_box(parse(&rows)))),
         "render and deflate 100 rows" => {
-            let held = state(parse(&rows)).held.expect("it has a listing");
+            let last_listing = state(parse(&rows)).last_listing.expect("it has a listing");
             let render = || {
                 Fragment::render(&Fragment::default(), |show| {
-                    metrics::listing(SYSTEM, "acme", "target", &held, show);
+                    metrics::listing(SYSTEM, "acme", "target", &last_listing, show);
                 })
             };
             measure(&mut || drop(black_box(render())));

@@ -54,7 +54,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
             updated: None,
         };
         builder.add_page(vec![row], true).unwrap();
-        let held = LastListing {
+        let last_listing = LastListing {
             listing: builder.finish(),
             renewals: vec![0],
             expected: Vec::new(),
@@ -62,7 +62,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
             stale_after: Duration::from_hours(1),
         };
         let state = TargetState {
-            held: Some(Arc::new(held)),
+            last_listing: Some(Arc::new(last_listing)),
             ..TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH)
         };
         account.set_targets(&labels, |_| state.clone());

@@ -81,7 +81,7 @@ struct SavedConnection {
 impl Serialize for TargetState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let listing = self
-            .held
+            .last_listing
             .as_deref()
             .map(|LastListing { listing, .. }| StoredListing {
                 pages: listing.pages,
@@ -94,7 +94,7 @@ impl Serialize for TargetState {
             consecutive_failures: self.consecutive_failures,
             failing_since: self.failing_since,
             longest_poll: self.longest_poll,
-            stale_after: self.held.as_ref().map(|held| held.stale_after),
+            stale_after: self.last_listing.as_ref().map(|last| last.stale_after),
             listing,
         };
         written.serialize(serializer)
@@ -160,17 +160,17 @@ impl SavedConnection {
 }
 
 impl TargetState {
-    /// Returns this state with the values of `snapshot` and the listing `held`.
+    /// Returns this state with the values of `snapshot` and this listing.
     #[must_use]
-    pub fn restored(self, snapshot: StateSnapshot, held: Option<LastListing>) -> Self {
+    pub fn restored(self, snapshot: StateSnapshot, last_listing: Option<LastListing>) -> Self {
         Self {
             longest_poll: snapshot.longest_poll(),
             last_attempt: Some(snapshot.last_attempt),
             last_success: snapshot.last_success,
             consecutive_failures: snapshot.consecutive_failures,
             failing_since: snapshot.failing_since,
-            restored: held.is_some(),
-            held: held.map(Arc::new),
+            restored: last_listing.is_some(),
+            last_listing: last_listing.map(Arc::new),
             ..self
         }
     }

@@ -95,7 +95,7 @@ impl Account {
         let Some((snapshot, listing)) = snapshot else {
             return (state, now + wait);
         };
-        let held = listing.zip(snapshot.last_success).map(|(listing, taken)| {
+        let last_listing = listing.zip(snapshot.last_success).map(|(listing, taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
             // At least as old as it could become before the restart, so that the restart leaves no
             // gap.
@@ -111,6 +111,6 @@ impl Account {
                 taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));
             LastListing::new(listing, None, expected, taken, stale_after)
         });
-        (state.restored(snapshot, held), now + wait)
+        (state.restored(snapshot, last_listing), now + wait)
     }
 }

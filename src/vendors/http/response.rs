@@ -75,14 +75,14 @@ impl VendorError {
     ///
     /// A wrong client gets a 400 or a 401. Neither vendor documents the body.
     #[must_use]
-    pub fn of_client(answer: &VendorResponse) -> Self {
+    pub fn of_client(response: &VendorResponse) -> Self {
         let refused = matches!(
-            answer.status,
+            response.status,
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
         );
         Self {
             reason: refused.then_some(Reason::Unauthorized),
-            codes: answer.codes(),
+            codes: response.codes(),
         }
     }
 }
@@ -124,14 +124,14 @@ impl VendorResponse {
     ) -> Result<NewToken, PollError> {
         let codes = || self.codes();
         let refused = || self.error(Reason::Unauthorized, "HTTP 200 without a token", codes());
-        self.read(|answer| {
+        self.read(|response| {
             let [success, error, errors, reasons] =
-                answer.fields(["success", "error", "errors", "reasons"])?;
+                response.fields(["success", "error", "errors", "reasons"])?;
             let denied = success.and_then(Value::flag) == Some(false);
             if denied {
                 return Err(refused().into());
             }
-            let [token, expires_in, beside] = match fields(answer) {
+            let [token, expires_in, beside] = match fields(response) {
                 Err(Misfit::Shape(_)) if error.or(errors).or(reasons).is_some() => {
                     return Err(refused().into());
                 }
@@ -232,7 +232,7 @@ impl VendorResponse {
             let done = work(&self);
             (self, done)
         };
-        beside_the_loop(endpoint, long, work).await
+        offload(endpoint, long, work).await
     }
 }
 
@@ -250,7 +250,7 @@ fn code(value: Value<'_>) -> Option<String> {
 /// Runs `work`, on a worker thread if it may take `long`.
 ///
 /// The work is bounded. The deadline is for a machine that has no CPU time for it.
-pub async fn beside_the_loop<T: Send + 'static>(
+pub async fn offload<T: Send + 'static>(
     endpoint: &'static str,
     long: bool,
     work: impl FnOnce() -> T + Send + 'static,
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: impl Into<Vec<u8>>) -> VendorResponse {
+    fn response(body: impl Into<Vec<u8>>) -> VendorResponse {
         VendorResponse {
             endpoint: "oauth_token",
             status: StatusCode::OK,
@@ -281,7 +281,7 @@ mod tests {
 
     fn token(body: &str) -> Result<NewToken, PollError> {
         let keys = ["access_token", "expires_in", "scope"];
-        answer(body).token(Duration::from_mins(30), |answer| answer.fields(keys))
+        response(body).token(Duration::from_mins(30), |response| response.fields(keys))
     }
 
     #[test]
@@ -349,7 +349,7 @@ mod tests {
             (format!(r#"{{"reasons":[{reasons}{{}}],"error":"late"}}"#), 0),
             ("<html>".to_owned(), 0),
         ] {
-            assert_eq!(answer(body).codes().len(), count);
+            assert_eq!(response(body).codes().len(), count);
         }
     }
 }

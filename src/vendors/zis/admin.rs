@@ -106,11 +106,11 @@ impl Minter {
             let request = request.bearer_auth(token.secret.expose_secret());
             self.client.send(INTEGRATIONS, request, refusal).await
         };
-        let answer = self
+        let response = self
             .admin_token
             .with(self.credential().await, || self.mint_admin(), call)
             .await?;
-        let (clients, unknown) = answer.with(wire::registry).await?.1?;
+        let (clients, unknown) = response.with(wire::registry).await?.1?;
         self.client.observer().unknown(&unknown);
         self.tokens.lock().retain(|name, _| {
             let stays = clients.contains_key(name);
@@ -143,7 +143,7 @@ impl Minter {
             "scope": self.admin.scope,
             "expires_in": EXPIRES_IN,
         });
-        let answer = self
+        let response = self
             .post(
                 "/oauth/tokens",
                 ADMIN_TOKEN,
@@ -153,8 +153,8 @@ impl Minter {
             )
             .await
             .map_err(|error| error.made_with(&id).made_with(&secret))?;
-        self.kept(answer, ADMIN_TOKEN, |answer| {
-            answer.fields(["access_token", "expires_in", "scope"])
+        self.kept(response, ADMIN_TOKEN, |response| {
+            response.fields(["access_token", "expires_in", "scope"])
         })
         .await
     }
@@ -170,17 +170,17 @@ impl Minter {
             self.post(path, INTEGRATION_TOKEN, Some(&admin.secret), body, refusal)
                 .await
         };
-        let answer = self
+        let response = self
             .admin_token
             .with(self.credential().await, || self.mint_admin(), call)
             .await;
-        if answer.as_ref().is_err_and(PollError::is_refusal) {
+        if response.as_ref().is_err_and(PollError::is_refusal) {
             // An integration that was deleted and created again has another client, so the registry
             // is read again.
             self.clients.lock().remove(integration);
         }
-        self.kept(answer?, integration, |answer| {
-            let [token] = answer.fields(["token"])?;
+        self.kept(response?, integration, |response| {
+            let [token] = response.fields(["token"])?;
             let token = token.ok_or("no token")?;
             token.fields(["full_token", "expires_in", "scope"])
         })
@@ -220,12 +220,12 @@ impl Minter {
     /// Returns the token in a response, and reports its expiry.
     async fn kept(
         &self,
-        answer: VendorResponse,
+        response: VendorResponse,
         name: &str,
         fields: fn(Value<'_>) -> Result<[Option<Value<'_>>; 3], Misfit>,
     ) -> Result<Token<()>, PollError> {
-        let read = move |answer: &VendorResponse| answer.token(DEFAULT_LIFETIME, fields);
-        let token = answer.with(read).await?.1?;
+        let read = move |response: &VendorResponse| response.token(DEFAULT_LIFETIME, fields);
+        let token = response.with(read).await?.1?;
         self.client.observer().unknown(&token.unknown);
         let token = Token::new(token.secret, token.lifetime, ());
         self.client.observer().credential_expires(

@@ -71,9 +71,9 @@ impl StoredTokens {
             .client
             .get("/api/v2/oauth/tokens/current.json")
             .bearer_auth(token.value.expose_secret());
-        let answer = self.client.send(CURRENT_TOKEN, request, refusal).await?;
-        let expires_at = wire::current_token(&answer)?;
-        let problem = |_| answer.error(Reason::Decode, "expires_at is no date", Vec::new());
+        let response = self.client.send(CURRENT_TOKEN, request, refusal).await?;
+        let expires_at = wire::current_token(&response)?;
+        let problem = |_| response.error(Reason::Decode, "expires_at is no date", Vec::new());
         expires_at
             .as_deref()
             .map_or(Ok(None), date)

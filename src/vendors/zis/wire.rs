@@ -246,13 +246,15 @@ fn moment(
 
 /// Returns the integrations in the registry, with the numeric id of their own client, if any.
 pub(super) fn registry(
-    answer: &VendorResponse,
+    response: &VendorResponse,
 ) -> Result<(BTreeMap<String, Option<u64>>, UnknownValues), PollError> {
-    answer.read(|registry| {
+    response.read(|registry| {
         let [integrations, success] = registry.fields(["integrations", "success"])?;
         if success.and_then(Value::flag) == Some(false) {
             let what = "HTTP 200 with success: false";
-            return Err(answer.error(Reason::Refused, what, answer.codes()).into());
+            return Err(response
+                .error(Reason::Refused, what, response.codes())
+                .into());
         }
         let list = integrations.and_then(Value::items);
         let mut unknown = UnknownValues::new();
@@ -260,7 +262,7 @@ pub(super) fn registry(
         for (place, value) in list.ok_or("no integrations")?.enumerate() {
             if place >= MOST_TARGETS {
                 let what = format!("more than {MOST_TARGETS} integrations");
-                return Err(answer.error(Reason::TooLarge, what, Vec::new()).into());
+                return Err(response.error(Reason::TooLarge, what, Vec::new()).into());
             }
             let [name, client] = value.fields(["name", "zendesk_oauth_client"])?;
             let name = name.and_then(Value::text);
@@ -284,9 +286,9 @@ fn client_id(client: Value<'_>, unknown: &mut UnknownValues) -> Option<u64> {
 }
 
 /// Returns the expiry of the token that made the request, as text; `None` if there is none.
-pub(super) fn current_token(answer: &VendorResponse) -> Result<Option<String>, PollError> {
-    answer.read(|answer| {
-        let [token] = answer.fields(["token"])?;
+pub(super) fn current_token(response: &VendorResponse) -> Result<Option<String>, PollError> {
+    response.read(|response| {
+        let [token] = response.fields(["token"])?;
         let [expires_at] = token.ok_or("no token")?.fields(["expires_at"])?;
         let text = |at: Value<'_>| Some(at.text()?.text.into_owned());
         let strange = "an expires_at that is no text";
@@ -305,14 +307,14 @@ mod tests {
     use crate::model::listing::Listing;
 
     fn listed(body: &[u8]) -> Result<Listing, PollError> {
-        let answer = VendorResponse {
+        let response = VendorResponse {
             endpoint: "connections_all",
             status: StatusCode::OK,
             request_id: None,
             body: body.to_vec(),
         };
         let mut builder = ListingBuilder::new("connections_all", 10, 100);
-        read_page(&answer, &mut builder)?;
+        read_page(&response, &mut builder)?;
         Ok(builder.finish())
     }
 

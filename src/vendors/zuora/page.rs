@@ -14,10 +14,10 @@ use crate::vendors::http::{VendorError, VendorResponse};
 /// Checks a body that came with HTTP 200.
 ///
 /// A body that reports a failure is one, even if something else is wrong with it.
-pub(crate) fn check_success(answer: &VendorResponse) -> Result<(), PollError> {
-    if answer.read(wire::success)? == Some(false) {
-        let VendorError { reason, codes } = refusal(answer);
-        return Err(answer.error(
+pub(crate) fn check_success(response: &VendorResponse) -> Result<(), PollError> {
+    if response.read(wire::success)? == Some(false) {
+        let VendorError { reason, codes } = refusal(response);
+        return Err(response.error(
             reason.unwrap_or(Reason::Refused),
             "HTTP 200 with success: false",
             codes,
@@ -28,12 +28,12 @@ pub(crate) fn check_success(answer: &VendorResponse) -> Result<(), PollError> {
 
 /// Adds a page to the listing builder, and returns whether there are more.
 pub(crate) fn read_page(
-    answer: &VendorResponse,
+    response: &VendorResponse,
     target: &str,
     names: &EntityNames,
     builder: &mut ListingBuilder,
 ) -> Result<bool, PollError> {
-    answer.read(|page| {
+    response.read(|page| {
         let (rows, next) = wire::entity_connections(page)?;
         for value in rows {
             let row = connection(target, wire::EntityConnection::of(value)?, names, builder);
@@ -112,8 +112,8 @@ fn connection<'a>(
 /// Reads an error body.
 ///
 /// The last two digits of a code are its kind (Zuora, "Error handling").
-pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
-    let codes = answer.codes();
+pub(crate) fn refusal(response: &VendorResponse) -> VendorError {
+    let codes = response.codes();
     let kinds = codes
         .iter()
         .filter_map(|code| match code.get(code.len().checked_sub(2)?..)? {
@@ -127,7 +127,7 @@ pub(crate) fn refusal(answer: &VendorResponse) -> VendorError {
         });
     // A 401 is always unauthorized, even if its code is of another kind. Otherwise a token that
     // ended early would not be replaced.
-    let reason = if answer.status == StatusCode::UNAUTHORIZED {
+    let reason = if response.status == StatusCode::UNAUTHORIZED {
         None
     } else {
         kinds.into_iter().next()

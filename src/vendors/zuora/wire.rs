@@ -91,16 +91,16 @@ pub(super) struct ListedEntity {
 
 /// Returns the entities of the tenant, except those with an invalid id.
 pub(super) fn entities(
-    answer: &VendorResponse,
+    response: &VendorResponse,
 ) -> Result<(Vec<ListedEntity>, UnknownValues), PollError> {
-    answer.read(|body| {
+    response.read(|body| {
         let [entities, success] = body.fields(["entities", "success"])?;
         let mut found = Vec::new();
         let mut unknown = UnknownValues::new();
         for (place, entity) in list(entities, success, "no entities")?.enumerate() {
             if place >= MOST_TARGETS {
                 let what = format!("more than {MOST_TARGETS} entities");
-                return Err(answer.error(Reason::TooLarge, what, Vec::new()).into());
+                return Err(response.error(Reason::TooLarge, what, Vec::new()).into());
             }
             let keys = ["id", "name", "displayName", "status"];
             let [id, name, display_name, status] = entity.fields(keys)?;
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: &str) -> VendorResponse {
+    fn response(body: &str) -> VendorResponse {
         VendorResponse {
             endpoint: "entities",
             status: StatusCode::OK,
@@ -149,7 +149,7 @@ mod tests {
         let body = format!(
             r#"{{"entities": [{{"id": "{one}", "name": 7, "status": 3}}, {{"id": "{two}", "displayName": "caf\ud83d", "status": "Unprovisioned"}}, {{"id": "none"}}, {{}}]}}"#
         );
-        let (found, unknown) = entities(&answer(&body)).unwrap();
+        let (found, unknown) = entities(&response(&body)).unwrap();
         let found: Vec<_> = found
             .iter()
             .map(|entity| (&*entity.id, entity.name.as_deref(), entity.provisioned))
@@ -174,7 +174,7 @@ mod tests {
             ("{}", Reason::Decode),
             (&many, Reason::TooLarge),
         ] {
-            assert_eq!(entities(&answer(body)).err().unwrap().reason, reason);
+            assert_eq!(entities(&response(body)).err().unwrap().reason, reason);
         }
     }
 }

@@ -91,9 +91,12 @@ pub(super) struct Issue<'a> {
 pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated<TokenRow<'a>> {
     let mut all: Vec<_> = targets
         .iter()
-        .filter_map(|row| Some((row.place, row.held?)))
-        .flat_map(|(place, held)| {
-            let counted = held.listing.connections().zip(&held.renewals);
+        .filter_map(|row| Some((row.place, row.last_listing?)))
+        .flat_map(|(place, last_listing)| {
+            let counted = last_listing
+                .listing
+                .connections()
+                .zip(&last_listing.renewals);
             counted.filter_map(move |(connection, count)| {
                 Some((connection.expiry?, connection, *count, place))
             })
@@ -126,13 +129,13 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated
 ///
 /// A connection between two polled targets is in the listings of both, but is returned once.
 pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
-    let held = || {
+    let last_listing = || {
         targets
             .iter()
-            .filter_map(|row| Some((row.place, row.held?)))
+            .filter_map(|row| Some((row.place, row.last_listing?)))
     };
-    let missing = held().flat_map(|(place, held)| {
-        let expected = held.expected.iter().filter(|(_, there)| !there);
+    let missing = last_listing().flat_map(|(place, last_listing)| {
+        let expected = last_listing.expected.iter().filter(|(_, there)| !there);
         expected.map(move |(name, _)| Issue {
             what: "missing",
             missing: true,
@@ -141,9 +144,9 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
             place,
         })
     });
-    let ill = held().flat_map(|(place, held)| {
+    let ill = last_listing().flat_map(|(place, last_listing)| {
         let well = place.system.healthy_status;
-        let connections = held.listing.connections();
+        let connections = last_listing.listing.connections();
         let ill = connections
             .filter(move |connection| well.is_some_and(|well| connection.status != well));
         ill.map(move |connection| Issue {

@@ -43,7 +43,7 @@ impl Health {
             .as_ref()
             .map(|attempt| attempt.error.is_some());
         match failed {
-            _ if state.held.is_some() && !fresh => Self::Stale,
+            _ if state.last_listing.is_some() && !fresh => Self::Stale,
             Some(true) => Self::Failing,
             _ if state.restored => Self::Restored,
             Some(false) => Self::Up,
@@ -97,7 +97,7 @@ pub(super) struct TargetRow<'a> {
     pub(super) error: Option<FailureView<'a>>,
     failures: u32,
     /// The listing, unless it is too old.
-    pub(super) held: Option<&'a LastListing>,
+    pub(super) last_listing: Option<&'a LastListing>,
 }
 
 impl TargetRow<'_> {
@@ -118,9 +118,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn of(held: &LastListing, connected: Option<&str>) -> Self {
+    fn of(last_listing: &LastListing, connected: Option<&str>) -> Self {
         let mut tally = Self::default();
-        for connection in held.listing.connections() {
+        for connection in last_listing.listing.connections() {
             let what = (connection.kind, connection.status);
             // Only a handful of pairs exist, so a linear search is faster than a map.
             match tally
@@ -138,8 +138,12 @@ impl Tally {
         tally
             .kinds
             .sort_unstable_by_key(|(count, kind, status)| (Reverse(count.0), *kind, *status));
-        tally.total = held.listing.connections().len();
-        tally.missing = held.expected.iter().filter(|(_, there)| !there).count();
+        tally.total = last_listing.listing.connections().len();
+        tally.missing = last_listing
+            .expected
+            .iter()
+            .filter(|(_, there)| !there)
+            .count();
         tally
     }
 
@@ -240,7 +244,10 @@ pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow
                 .map(move |target| (account, target))
         })
         .map(|(account, (label, state))| {
-            let fresh = state.held.as_deref().filter(|held| held.is_fresh(instant));
+            let fresh = state
+                .last_listing
+                .as_deref()
+                .filter(|last| last.is_fresh(instant));
             let date = |at| Date { at, now };
             TargetRow {
                 health: Health::of(state, fresh.is_some()),
@@ -250,7 +257,8 @@ pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow
                     target: Name(label),
                 },
                 since: state.failing_since.map(date),
-                connections: fresh.map(|held| Tally::of(held, account.system.healthy_status)),
+                connections: fresh
+                    .map(|last_listing| Tally::of(last_listing, account.system.healthy_status)),
                 listed: state.last_success.map(date),
                 next: date(state.next_poll_after(account.metrics.pause_ends())),
                 error: state
@@ -259,7 +267,7 @@ pub(super) fn targets(seen: &[AccountSnapshot], now: Timestamp) -> Vec<TargetRow
                     .and_then(|attempt| attempt.error.as_ref())
                     .map(FailureView),
                 failures: state.consecutive_failures,
-                held: fresh,
+                last_listing: fresh,
             }
         })
         .collect();
