@@ -2,11 +2,13 @@
 //!
 //! A page is built under one lock, so it never shows half of a change.
 
+mod assembly;
 mod entry;
+mod handle;
+mod pending;
 mod selector;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -18,11 +20,12 @@ use crate::clock::Clock;
 use crate::exposition::{Encoding, Fragment, GatheredHeaders, Page, PageBuilder, SegmentCache};
 use crate::metrics::{AccountMetrics, ExporterMetrics};
 use crate::model::error::PollError;
-use crate::model::listing::LONG;
-use crate::model::state::{LastListing, TargetState};
+use crate::model::state::TargetState;
 use crate::vendors::System;
-use crate::vendors::http::offload;
+use assembly::{assemble, fresh};
 use entry::{AccountEntry, Entries, TargetEntry};
+pub use handle::AccountHandle;
+pub use pending::Pending;
 pub use selector::Selector;
 
 /// State of all accounts, and the pages that were rendered from it.
@@ -42,19 +45,6 @@ pub struct Inventory {
     ready: AtomicBool,
     own: ExporterMetrics,
     clock: Clock,
-}
-
-/// Accounts and targets that have not had their first attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pending {
-    /// Whether all accounts of the first configuration are in the inventory.
-    pub all_open: bool,
-    /// Number of accounts that are not in it yet.
-    pub opening: usize,
-    /// Number of accounts whose targets have not been listed yet.
-    pub accounts: usize,
-    /// Number of targets that have not been polled yet.
-    pub targets: usize,
 }
 
 /// Cached page of one encoding, without its tail.
@@ -344,202 +334,6 @@ impl Inventory {
             self.ready.store(true, Ordering::Relaxed);
         }
         ready
-    }
-}
-
-impl fmt::Display for Pending {
-    /// Writes counts only, because the readiness endpoint needs no password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            all_open,
-            opening,
-            accounts,
-            targets,
-        } = self;
-        let opening = (!all_open).then(|| format!("accounts still being opened: {opening}"));
-        let accounts = (*accounts > 0)
-            .then(|| format!("accounts whose targets were not listed yet: {accounts}"));
-        let targets = (*targets > 0).then(|| format!("targets not polled yet: {targets}"));
-        let missing: Vec<_> = [opening, accounts, targets].into_iter().flatten().collect();
-        f.write_str(&missing.join("; "))
-    }
-}
-
-/// Returns the targets that a part selects.
-fn targets<'a>(
-    part: &'a Selector,
-    accounts: &'a Entries,
-) -> impl Iterator<Item = &'a TargetEntry> + Clone {
-    let targets = part.accounts(accounts).flat_map(AccountEntry::targets);
-    targets.filter(|target| part.has_target(&target.label))
-}
-
-/// Returns the targets that a part selects and whose listings are not stale.
-fn fresh<'a>(
-    part: &'a Selector,
-    accounts: &'a Entries,
-    now: Instant,
-) -> impl Iterator<Item = &'a TargetEntry> + Clone {
-    targets(part, accounts).filter(move |target| target.is_fresh(now))
-}
-
-/// Builds a part of the page, without its tail.
-fn assemble(
-    part: &Selector,
-    accounts: &Entries,
-    encoding: Encoding,
-    now: Instant,
-    segments: Option<&mut SegmentCache>,
-) -> PageBuilder {
-    // Replaces stale listings, so that the other fragments keep their positions and their segments.
-    let nothing = Fragment::default();
-    let listings = targets(part, accounts).map(|target| {
-        if target.is_fresh(now) {
-            &target.listing
-        } else {
-            &nothing
-        }
-    });
-    let counted = part.accounts(accounts).filter(|_| part.has_accounts());
-    let fragments: Vec<_> = listings
-        .chain(targets(part, accounts).map(|target| &target.freshness))
-        .chain(counted.map(|entry| &entry.counted))
-        .collect();
-    let mut page = PageBuilder::new(encoding);
-    page.fragments(&fragments, segments);
-    page.countdowns(fresh(part, accounts, now).map(|target| target.countdown.clone()));
-    page
-}
-
-/// Handle through which one account publishes.
-#[derive(Debug, Clone)]
-pub struct AccountHandle {
-    inventory: Arc<Inventory>,
-    key: (&'static str, String),
-}
-
-impl AccountHandle {
-    /// Calls the closure with the account's entry. Does nothing once the account was removed.
-    fn with_entry(&self, with: impl FnOnce(&mut AccountEntry, &str)) {
-        let (system, account) = &self.key;
-        let mut accounts = self.inventory.accounts_to_change();
-        if let Some(entry) = accounts.get_mut(system).and_then(|of| of.get_mut(account)) {
-            with(entry, account);
-        }
-    }
-
-    /// Calls the closure with a target's entry. Returns `None` if the target does not exist.
-    fn with_target<T>(
-        &self,
-        id: &str,
-        with: impl FnOnce(&mut TargetEntry, &'static System, &str, Option<Timestamp>) -> T,
-    ) -> Option<T> {
-        let mut done = None;
-        self.with_entry(|entry, account| {
-            let targets = entry.targets.as_mut();
-            let shown = targets.and_then(|targets| targets.get_mut(id));
-            done = shown.map(|shown| with(shown, entry.system, account, entry.paused_until));
-        });
-        done
-    }
-
-    /// Sets the account's targets and their labels. No page shows half of the change.
-    ///
-    /// Targets without a label are removed, renamed targets are rendered again, and new targets
-    /// start with the state that `new` returns.
-    pub fn set_targets(
-        &self,
-        labels: &BTreeMap<String, String>,
-        new: impl Fn(&str) -> TargetState,
-    ) {
-        self.inventory.is_ready(&self.inventory.accounts());
-        self.with_entry(|entry, account| {
-            let paused_until = entry.paused_until;
-            let mut before = entry.targets.take().unwrap_or_default();
-            let mut targets = BTreeMap::new();
-            for (id, label) in labels {
-                let shown = match before.remove(id) {
-                    Some(shown) if shown.label == *label => shown,
-                    before => {
-                        let state = before.map_or_else(|| new(id), |shown| shown.state);
-                        let label = label.clone();
-                        TargetEntry::new(entry.system, account, label, state, paused_until)
-                    }
-                };
-                targets.insert(id.clone(), shown);
-            }
-            entry.targets = Some(targets);
-        });
-    }
-
-    /// Sets the error of the last discovery; `None` if it succeeded.
-    pub fn discovered(&self, error: Option<PollError>) {
-        self.inventory.is_ready(&self.inventory.accounts());
-        self.with_entry(|entry, _| entry.undiscovered = error);
-    }
-
-    /// Replaces the state of a target and all of its families at once.
-    ///
-    /// Does nothing if the target was removed.
-    pub fn publish(&self, id: &str, state: TargetState) {
-        self.with_target(id, |shown, system, account, paused_until| {
-            shown.update(system, account, state, paused_until);
-        });
-    }
-
-    /// Publishes like [`publish`](Self::publish), but renders a new, long listing off the event
-    /// loop.
-    pub async fn publish_any(&self, id: &str, state: TargetState) {
-        let long =
-            |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
-        while state.last_listing.as_ref().is_some_and(long) {
-            let before = self.with_target(id, |shown, system, _, paused_until| {
-                (shown.clone(), system, paused_until)
-            });
-            let Some((before, system, paused_until)) = before else {
-                return;
-            };
-            if !before.has_another(&state) {
-                break;
-            }
-            let (account, label) = (self.key.1.clone(), before.label.clone());
-            let state = state.clone();
-            let render = move || {
-                let mut rendered = before;
-                rendered.update(system, &account, state, paused_until);
-                rendered
-            };
-            let Ok(rendered) = offload("listing", true, render).await else {
-                break;
-            };
-            // The target was renamed while it was rendered: render it again.
-            let done = self.with_target(id, |shown, system, account, pause| {
-                let same = shown.label == label;
-                if same {
-                    *shown = rendered;
-                    if pause != paused_until {
-                        shown.render_freshness(system, account, pause);
-                    }
-                }
-                same
-            });
-            if done != Some(false) {
-                return;
-            }
-        }
-        self.publish(id, state);
-    }
-
-    /// Returns the current label of a target, or its id if the target does not exist.
-    #[must_use]
-    pub fn label(&self, id: &str) -> String {
-        let accounts = self.inventory.accounts();
-        let targets = accounts
-            .get(self.key.0)
-            .and_then(|accounts| accounts.get(&self.key.1))
-            .and_then(|entry| entry.targets.as_ref());
-        let shown = targets.and_then(|targets| targets.get(id));
-        shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
     }
 }
 

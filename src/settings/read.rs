@@ -3,13 +3,15 @@
 //! serde stops at its first error. Therefore a field read by [`given`], and a list entry read by
 //! [`given_list`], reports its own error and then counts as absent.
 
+mod access;
+
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 
 use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer,
-    MapAccess, SeqAccess, Unexpected, Visitor,
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Unexpected,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_yaml::Value;
@@ -17,6 +19,7 @@ use serde_yaml::Value;
 use super::errors::{ConfigErrors, Position};
 use super::near::{is_invisible, nearest, visible};
 use super::tree::{Entry, Node, NodeKind};
+use access::{EntryAccess, KeyAccess, Tried};
 
 /// Reads `T`. A wrong value is reported and counts as absent.
 pub(crate) fn read<T: DeserializeOwned + Default>(tree: &Node, problems: &mut ConfigErrors) -> T {
@@ -391,116 +394,5 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple
         tuple_struct map enum identifier ignored_any
-    }
-}
-
-/// Sequence of the one value, or empty if the value is absent or wrong. A wrong one is reported.
-struct Tried<'a, 'p>(Option<Reader<'a, 'p>>);
-
-impl<'de> SeqAccess<'de> for Tried<'_, '_> {
-    type Error = Mismatch;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Mismatch> {
-        let Some(reader) = self.0.take() else {
-            return Ok(None);
-        };
-        match reader.seed(seed) {
-            Ok(value) => Ok(Some(value)),
-            Err(Mismatch { what, at }) => {
-                let (at, path) = at.unwrap_or_else(|| (reader.node.at, reader.path.to_string()));
-                reader.tell(at, &path, what);
-                Ok(None)
-            }
-        }
-    }
-}
-
-/// Access to the entries of a list.
-struct EntryAccess<'a, 'p> {
-    reader: Reader<'a, 'p>,
-    entries: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
-}
-
-impl<'de> SeqAccess<'de> for EntryAccess<'_, '_> {
-    type Error = Mismatch;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Mismatch> {
-        let Some((index, node)) = self.entries.next() else {
-            return Ok(None);
-        };
-        let path = &Path::Index(self.reader.path, index);
-        let reader = Reader {
-            node,
-            path,
-            ..self.reader
-        };
-        reader.seed(seed).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
-    }
-}
-
-/// Access to the entries of a mapping; those of a structure are limited to its known keys.
-struct KeyAccess<'a, 'p> {
-    reader: Reader<'a, 'p>,
-    entries: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
-    known: Option<&'static [&'static str]>,
-    next: Option<(usize, &'a Entry)>,
-    /// The last key, if it has no value.
-    empty: Option<&'a str>,
-}
-
-impl<'de> MapAccess<'de> for KeyAccess<'_, '_> {
-    type Error = Mismatch;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Mismatch> {
-        for (index, entry) in self.entries.by_ref() {
-            match self.known {
-                Some(known) if !known.contains(&entry.key.as_str()) => {
-                    self.reader.tell_unknown(entry, known, self.empty);
-                }
-                known => {
-                    self.empty = entry.value.is_blank().then_some(&entry.key);
-                    self.next = Some((index, entry));
-                    let key = match known {
-                        Some(_) => Value::String(entry.key.clone()),
-                        // Without a structure, the key `1` differs from the key `"1"`.
-                        None => entry.name(),
-                    };
-                    let key = seed.deserialize(key.into_deserializer());
-                    return key
-                        .map(Some)
-                        .map_err(|_: serde_yaml::Error| de::Error::custom("expected another key"));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Mismatch> {
-        let Some((index, entry)) = self.next.take() else {
-            return Err(de::Error::custom("a value was asked for before its key"));
-        };
-        let path = match self.known {
-            Some(_) => Path::Key(self.reader.path, &entry.key),
-            None => Path::Index(self.reader.path, index),
-        };
-        let reader = Reader {
-            node: &entry.value,
-            path: &path,
-            ..self.reader
-        };
-        reader.seed(seed)
     }
 }

@@ -1,14 +1,12 @@
-//! The directory of the state files: its lock, its worker threads, and atomic replacement of files.
-//!
-//! Everything below the state directory is opened relative to a directory descriptor, and symbolic
-//! links are not followed. A link made by another user with write access could otherwise redirect
-//! reads and writes.
+//! The directory of the state files, and the worker threads that read and write them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+mod queue;
+mod root;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +14,7 @@ use std::time::Duration;
 use anyhow::bail;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, oneshot};
@@ -26,11 +22,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::is_ours;
+use queue::WriteQueue;
+pub(super) use queue::{FileKey, PendingJob};
+use root::{LockError, Root, account_folder, entries, is_unfinished, open_file, replace, take};
 
-/// Prefix and suffix of temporary files. A process that is killed during a write leaves one behind.
-const UNFINISHED: (&str, &str) = (".connections-exporter-", ".tmp");
-/// File that the process locks while it uses the directory.
-const LOCK: &str = "lock";
 /// Maximum number of worker threads.
 ///
 /// Writing a small file is mostly waiting for the disk, which processes several files at once as
@@ -58,89 +53,6 @@ pub(super) struct Folder {
     ///
     /// The disk can block the holder of this lock, so only worker threads take it.
     root: Mutex<Option<Arc<Root>>>,
-}
-
-/// The opened directory.
-#[derive(Debug)]
-struct Root {
-    folder: File,
-    /// The lock, or the error of taking it. The kernel releases the lock when the process ends,
-    /// even if it is killed.
-    lock: io::Result<File>,
-}
-
-/// Reason why the directory cannot be used.
-enum LockError {
-    NotAFolder,
-    InUse,
-    Io(io::Error),
-}
-
-/// Pending jobs by the name of the account's directory.
-///
-/// One worker at a time runs the jobs of an account, in the order in which they were first queued.
-/// Of several writes of one file only the last is kept, so a slow disk cannot make the queue grow.
-#[derive(Debug, Default)]
-struct WriteQueue {
-    accounts: BTreeMap<String, Work>,
-    /// Accounts with pending jobs and no worker.
-    ready: VecDeque<String>,
-    workers: usize,
-    /// Number of accounts with a job in progress, and when such a job last began or ended.
-    busy: usize,
-    moved: Option<Instant>,
-    /// Start of opening the directory. No job runs before that is done.
-    opening: Option<Instant>,
-    /// Accounts to keep, by the names of their directories.
-    kept: BTreeSet<String>,
-    /// Files whose last write failed, each with its account's directory.
-    failing: BTreeSet<(String, String)>,
-    /// Whether a caller stopped waiting, and no job has ended since.
-    hanging: bool,
-}
-
-/// Pending jobs of one account.
-#[derive(Debug, Default)]
-struct Work {
-    order: VecDeque<FileKey>,
-    jobs: BTreeMap<FileKey, PendingJob>,
-    /// Start of the job in progress.
-    since: Option<Instant>,
-}
-
-/// Key of a pending job. A new job replaces a pending one with the same key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FileKey {
-    Read(String),
-    Write(String),
-    Sweep,
-}
-
-/// One pending job.
-pub(super) enum PendingJob {
-    /// Runs the closure.
-    Read(Box<dyn FnOnce(&Folder) + Send>),
-    /// Writes the two lines that the closure serializes.
-    Write(Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>),
-    /// Removes this program's files from the account's directory, except these.
-    Sweep(BTreeSet<String>),
-    /// Removes this program's files and the account's directory, unless the account is configured
-    /// again.
-    Remove,
-    /// Queues the removal of directories of accounts that are not kept.
-    SweepFolders,
-}
-
-impl fmt::Debug for PendingJob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read(_) => "Read",
-            Self::Write(_) => "Write",
-            Self::Sweep(_) => "Sweep",
-            Self::Remove => "Remove",
-            Self::SweepFolders => "SweepFolders",
-        })
-    }
 }
 
 impl Folder {
@@ -478,183 +390,8 @@ impl Folder {
     }
 }
 
-impl WriteQueue {
-    fn push(&mut self, account: &str, key: FileKey, job: PendingJob) {
-        let work = self.accounts.entry(account.to_owned()).or_default();
-        if work.since.is_none() && work.order.is_empty() {
-            self.ready.push_back(account.to_owned());
-        }
-        if work.jobs.insert(key.clone(), job).is_none() {
-            work.order.push_back(key);
-        }
-    }
-
-    /// Returns the next job, and marks it as in progress.
-    fn next(&mut self) -> Option<(String, FileKey, PendingJob)> {
-        loop {
-            let account = self.ready.pop_front()?;
-            let Some(work) = self.accounts.get_mut(&account) else {
-                continue;
-            };
-            while let Some(key) = work.order.pop_front() {
-                // A cancelled job leaves only its key in `order`.
-                if let Some(job) = work.jobs.remove(&key) {
-                    work.since = Some(Instant::now());
-                    self.busy += 1;
-                    self.moved = work.since;
-                    return Some((account, key, job));
-                }
-            }
-            self.accounts.remove(&account);
-        }
-    }
-
-    /// Marks the job in progress for an account as done. Returns whether a caller had stopped
-    /// waiting.
-    fn done(&mut self, account: &str) -> bool {
-        self.busy -= 1;
-        self.moved = Some(Instant::now());
-        if let Some(work) = self.accounts.get_mut(account) {
-            work.since = None;
-            if work.order.is_empty() {
-                self.accounts.remove(account);
-            } else {
-                self.ready.push_back(account.to_owned());
-            }
-        }
-        std::mem::take(&mut self.hanging)
-    }
-
-    /// Returns when to stop waiting for a job of this account, with at most `workers` threads.
-    ///
-    /// A slow disk makes progress and is waited for. A disk that hangs is not.
-    fn patience_ends(&self, account: &str, workers: usize) -> Instant {
-        let own = || self.accounts.get(account)?.since;
-        // While a worker is free, it takes the account's job at once.
-        let last = || self.moved.filter(|_| self.busy >= workers);
-        let since = self.opening.or_else(own).or_else(last);
-        since.unwrap_or_else(Instant::now) + PATIENCE
-    }
-}
-
-impl Root {
-    /// Returns whether the lock file at this path is still the one that was locked.
-    fn is_ours(&self, path: &Path) -> io::Result<bool> {
-        let Ok(lock) = &self.lock else {
-            return Ok(false);
-        };
-        match fs::symlink_metadata(path.join(LOCK)) {
-            Ok(there) => {
-                let ours = lock.metadata()?;
-                Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// Returns the number of worker threads for the limit of file descriptors.
 fn workers() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors / DESCRIPTORS).map_or(WORKERS, |share| share.clamp(1, WORKERS))
-}
-
-/// Opens the directory and its lock file; both are created if missing.
-fn take(path: &Path) -> Result<Root, LockError> {
-    if let Err(error) = make_folder(path) {
-        let there = fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir());
-        return Err(if there {
-            LockError::NotAFolder
-        } else {
-            LockError::Io(error)
-        });
-    }
-    let folder = File::open(path).map_err(LockError::Io)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
-    let lock = open_at(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR);
-    let lock = match lock.map(|file| (file.try_lock(), file)) {
-        Ok((Ok(()), file)) => Ok(file),
-        Ok((Err(TryLockError::WouldBlock), _)) => return Err(LockError::InUse),
-        Ok((Err(TryLockError::Error(error)), _)) | Err(error) => Err(error),
-    };
-    Ok(Root { folder, lock })
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Opens an entry of a directory. A symbolic link is an error.
-fn open_at(folder: &File, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
-    let opened = openat(
-        folder,
-        name,
-        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        mode,
-    );
-    opened.map(File::from).map_err(|error| {
-        let there = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-        if there.is_ok_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Symlink) {
-            io::Error::other(format!("{name} is a symbolic link, which is not followed"))
-        } else {
-            error.into()
-        }
-    })
-}
-
-/// Opens the directory of an account; with `make`, a missing one is created.
-fn account_folder(root: &Root, account: &str, make: bool) -> io::Result<File> {
-    let open = || {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        open_at(&root.folder, account, flags, Mode::empty())
-    };
-    match open() {
-        Err(error) if make && error.kind() == io::ErrorKind::NotFound => {
-            mkdirat(&root.folder, account, Mode::RWXU)?;
-            root.folder.sync_all()?;
-            open()
-        }
-        result => result,
-    }
-}
-
-/// Opens a file for reading. A FIFO or a device is refused, because a read could wait for it.
-fn open_file(folder: &File, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let file = open_at(folder, name, flags, Mode::empty())?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is no regular file"))
-    }
-}
-
-/// Replaces a file atomically: at any time, a reader finds the earlier content or the new one.
-fn replace(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = format!("{}{:016x}{}", UNFINISHED.0, fastrand::u64(..), UNFINISHED.1);
-    // Only the owner may read it.
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let mut file = open_at(folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let renamed = written.and_then(|()| Ok(renameat(folder, &unfinished, folder, name)?));
-    if renamed.is_err() {
-        let _ = unlinkat(folder, &unfinished, AtFlags::empty());
-    }
-    renamed?;
-    folder.sync_all()
-}
-
-/// Returns name and type of all entries of a directory; none if it cannot be read.
-fn entries(folder: &File) -> impl Iterator<Item = (String, FileType)> {
-    let entries = Dir::read_from(folder).into_iter().flatten();
-    entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let name = entry.file_name().to_str().ok()?;
-        (name != "." && name != "..").then(|| (name.to_owned(), entry.file_type()))
-    })
-}
-
-fn is_unfinished(name: &str) -> bool {
-    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
 }

@@ -1,0 +1,53 @@
+//! Assembly of pages from the fragments of accounts and targets.
+
+use tokio::time::Instant;
+
+use super::Selector;
+use super::entry::{AccountEntry, Entries, TargetEntry};
+use crate::exposition::{Encoding, Fragment, PageBuilder, SegmentCache};
+
+/// Returns the targets that a part selects.
+pub(super) fn targets<'a>(
+    part: &'a Selector,
+    accounts: &'a Entries,
+) -> impl Iterator<Item = &'a TargetEntry> + Clone {
+    let targets = part.accounts(accounts).flat_map(AccountEntry::targets);
+    targets.filter(|target| part.has_target(&target.label))
+}
+
+/// Returns the targets that a part selects and whose listings are not stale.
+pub(super) fn fresh<'a>(
+    part: &'a Selector,
+    accounts: &'a Entries,
+    now: Instant,
+) -> impl Iterator<Item = &'a TargetEntry> + Clone {
+    targets(part, accounts).filter(move |target| target.is_fresh(now))
+}
+
+/// Builds a part of the page, without its tail.
+pub(super) fn assemble(
+    part: &Selector,
+    accounts: &Entries,
+    encoding: Encoding,
+    now: Instant,
+    segments: Option<&mut SegmentCache>,
+) -> PageBuilder {
+    // Replaces stale listings, so that the other fragments keep their positions and their segments.
+    let nothing = Fragment::default();
+    let listings = targets(part, accounts).map(|target| {
+        if target.is_fresh(now) {
+            &target.listing
+        } else {
+            &nothing
+        }
+    });
+    let counted = part.accounts(accounts).filter(|_| part.has_accounts());
+    let fragments: Vec<_> = listings
+        .chain(targets(part, accounts).map(|target| &target.freshness))
+        .chain(counted.map(|entry| &entry.counted))
+        .collect();
+    let mut page = PageBuilder::new(encoding);
+    page.fragments(&fragments, segments);
+    page.countdowns(fresh(part, accounts, now).map(|target| target.countdown.clone()));
+    page
+}
