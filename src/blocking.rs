@@ -75,7 +75,7 @@ impl BlockingPool {
     clippy::disallowed_methods,
     reason = "the one place that starts threads of the runtime"
 )]
-pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work)
         .await
         .map_err(JoinError::try_into_panic)
@@ -92,7 +92,7 @@ pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
 ///
 /// The lookup may hang: run it on a pool.
 #[expect(clippy::disallowed_methods, reason = "the one module that may block")]
-pub fn addresses_of(host: &str) -> io::Result<Vec<SocketAddr>> {
+pub(crate) fn addresses_of(host: &str) -> io::Result<Vec<SocketAddr>> {
     Ok((host, 0).to_socket_addrs()?.collect())
 }
 

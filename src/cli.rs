@@ -211,7 +211,7 @@ pub struct DaemonFlags {
 }
 
 /// The configuration file that is read if none is named.
-pub const DEFAULT_CONFIG_FILE: &str = "config.yaml";
+pub(crate) const DEFAULT_CONFIG_FILE: &str = "config.yaml";
 
 /// How what `check` found is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

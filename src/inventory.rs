@@ -264,7 +264,7 @@ impl Inventory {
 
     /// Returns a snapshot of every account.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<AccountSnapshot> {
+    pub(crate) fn snapshot(&self) -> Vec<AccountSnapshot> {
         let accounts = self.accounts();
         let seen = |entry: &AccountEntry| AccountSnapshot {
             system: entry.system,

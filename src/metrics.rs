@@ -9,5 +9,6 @@ mod usage;
 
 pub use account::AccountMetrics;
 pub use exporter::{ExporterMetrics, LastReload};
-pub use families::{ALL, COUNTDOWN, FamilyDescription, Sink, freshness, listing, token_expires_in};
+pub use families::{ALL, FamilyDescription, listing};
+pub(crate) use families::{COUNTDOWN, Sink, freshness, token_expires_in};
 pub use usage::{Usage, WindowUsage};

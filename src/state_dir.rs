@@ -200,7 +200,7 @@ impl AccountStateDir {
     /// Reads a state file. If there is no usable one, writes `first` before this returns.
     ///
     /// `first` is then on the disk, unless the write fails or the disk does not respond.
-    pub async fn read_or_write<T: DeserializeOwned + Serialize + Send + 'static>(
+    pub(crate) async fn read_or_write<T: DeserializeOwned + Serialize + Send + 'static>(
         &self,
         item: StateFile,
         first: T,
@@ -329,7 +329,7 @@ impl AccountStateDir {
     }
 
     /// Removes the state of all targets except these.
-    pub fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+    pub(crate) fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let Some(folder) = &self.store.0 else { return };
         let kept = ids
             .map(|id| StateFile::Target(id.to_owned()).file())

@@ -25,7 +25,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use descriptors::raise_descriptors;
-pub use listen::{bind, from_systemd, listen_address, loopback_of};
+pub use listen::bind;
+pub(crate) use listen::{from_systemd, listen_address, loopback_of};
 use response::{HttpResponse, page, text};
 
 use crate::invalid::Invalid;

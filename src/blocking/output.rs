@@ -152,13 +152,13 @@ impl MakeWriter<'_> for LogWriter {
 
 /// Number of log lines dropped because standard error was not read in time.
 #[must_use]
-pub fn dropped_log_lines() -> u64 {
+pub(crate) fn dropped_log_lines() -> u64 {
     STDERR.0.queue.lock().dropped
 }
 
 /// Returns whether standard error is a terminal.
 #[must_use]
-pub fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
@@ -169,12 +169,12 @@ pub fn has_colours() -> bool {
 }
 
 /// Shows progress on standard error, unless other lines are waiting or being written.
-pub fn progress(text: &str) {
+pub(crate) fn progress(text: &str) {
     STDERR.push_if_idle(text.as_bytes());
 }
 
 /// Writes a line to standard error through the queue, in order with the log lines.
-pub fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     STDERR.push(line.as_bytes());
 }
 
@@ -198,7 +198,7 @@ pub fn print(text: &str) -> io::Result<()> {
 ///
 /// The returned handle completes when the text is written.
 #[must_use]
-pub fn print_beside(text: String) -> tokio::task::JoinHandle<()> {
+pub(crate) fn print_beside(text: String) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_blocking(move || {
         if let Err(error) = print(&text) {
             tracing::warn!(%error, "standard output cannot be written to");

@@ -16,7 +16,7 @@ const USED: [(&str, &[&str]); 4] = [
 impl Cli {
     /// clap's description of all commands, as the program and its documentation use it.
     #[must_use]
-    pub fn complete_command() -> Command {
+    pub(crate) fn complete_command() -> Command {
         let mut command = Cli::command();
         let global: Vec<Arg> = command
             .get_arguments()

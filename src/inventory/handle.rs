@@ -91,7 +91,7 @@ impl AccountHandle {
 
     /// Publishes like [`publish`](Self::publish), but renders a new, long listing off the event
     /// loop.
-    pub async fn publish_any(&self, id: &str, state: TargetState) {
+    pub(crate) async fn publish_any(&self, id: &str, state: TargetState) {
         let long =
             |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
         while state.last_listing.as_ref().is_some_and(long) {

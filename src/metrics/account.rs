@@ -190,7 +190,7 @@ impl AccountMetrics {
     ///
     /// Returns a number that changes whenever the result of [`AccountMetrics::gather`] does.
     #[must_use]
-    pub fn refresh_revision(&self, now: Timestamp) -> u64 {
+    pub(crate) fn refresh_revision(&self, now: Timestamp) -> u64 {
         let as_of_now = (self.pause(now), self.limiter.per_second());
         let mut seen = self.seen.lock();
         if *seen != as_of_now {
@@ -282,7 +282,7 @@ impl AccountMetrics {
     }
 
     /// Sets when a token of the exporter expires, and whether the exporter renews it by itself.
-    pub fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
+    pub(crate) fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {
         self.bump_revision();
         self.credential_expiry
             .with_label_values(&[credential])
@@ -293,7 +293,7 @@ impl AccountMetrics {
     }
 
     /// Removes a token that the exporter no longer uses.
-    pub fn credential_gone(&self, credential: &str) {
+    pub(crate) fn credential_gone(&self, credential: &str) {
         self.bump_revision();
         // The error only means that this label has no sample.
         let _ = self.credential_expiry.remove_label_values(&[credential]);
@@ -301,14 +301,14 @@ impl AccountMetrics {
     }
 
     /// Removes all tokens of the exporter, because new ones will be requested.
-    pub fn credentials_gone(&self) {
+    pub(crate) fn credentials_gone(&self) {
         self.bump_revision();
         self.credential_expiry.reset();
         self.credential_renewable.reset();
     }
 
     /// Removes the discovery metrics after a change of the discovery mode.
-    pub fn not_discovered(&self) {
+    pub(crate) fn not_discovered(&self) {
         self.bump_revision();
         self.discovery_up.reset();
         self.discovery_last_success.reset();
@@ -329,7 +329,7 @@ impl AccountMetrics {
 
     /// Returns the end of the last pause, past or not; `None` without any pause so far.
     #[must_use]
-    pub fn pause_ends(&self) -> Option<Timestamp> {
+    pub(crate) fn pause_ends(&self) -> Option<Timestamp> {
         *self.pause_ends.lock()
     }
 
@@ -364,7 +364,7 @@ impl AccountMetrics {
 
     /// Returns all metrics of the account at `now`.
     #[must_use]
-    pub fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
+    pub(crate) fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.paused_until.set(self.pause(now).map_or(0.0, seconds));
         let (configured, effective) = self.limiter.per_second();
         for (kind, rate) in [("configured", configured), ("effective", effective)] {

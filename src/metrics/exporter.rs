@@ -206,13 +206,13 @@ impl ExporterMetrics {
 
     /// Returns the result of the last load of the configuration file.
     #[must_use]
-    pub fn last_reload(&self) -> LastReload {
+    pub(crate) fn last_reload(&self) -> LastReload {
         *self.configuration.last.lock()
     }
 
     /// Returns whether the web configuration file was applied when it was last read.
     #[must_use]
-    pub fn is_web_config_loaded(&self) -> bool {
+    pub(crate) fn is_web_config_loaded(&self) -> bool {
         self.web_configuration.get() > 0.0
     }
 
@@ -258,7 +258,7 @@ impl ExporterMetrics {
 
     /// Returns all metrics of the process as of now.
     #[must_use]
-    pub fn gather(&self) -> Vec<MetricFamily> {
+    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
         let served = self.page_served.lock();
         if served.is_some_and(|served| served.elapsed() > PAGE_SCRAPED) {
             self.page_bytes.reset();
@@ -276,7 +276,7 @@ impl ExporterMetrics {
     ///
     /// No other metric of the process has a `system` label.
     #[must_use]
-    pub fn durations_of(&self, systems: &BTreeSet<String>) -> Vec<MetricFamily> {
+    pub(crate) fn durations_of(&self, systems: &BTreeSet<String>) -> Vec<MetricFamily> {
         let mut families = self.durations.collect();
         for family in &mut families {
             let mut samples = family.take_metric();

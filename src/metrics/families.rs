@@ -94,7 +94,7 @@ families! {
 }
 
 /// Index in [`ALL`] of the family whose values are computed at scrape time.
-pub const COUNTDOWN: usize = Index::TOKEN_EXPIRES_IN as usize;
+pub(crate) const COUNTDOWN: usize = Index::TOKEN_EXPIRES_IN as usize;
 
 impl FamilyDescription {
     /// Returns the family with these samples.
@@ -110,7 +110,7 @@ impl FamilyDescription {
 }
 
 /// Callback for filled families, each with its index in [`ALL`].
-pub type Sink<'a> = &'a mut dyn FnMut(usize, &MetricFamily);
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(usize, &MetricFamily);
 
 /// Families of one target while they are filled.
 ///
@@ -288,7 +288,7 @@ fn info(connection: Row<'_>) -> [&str; 11] {
 }
 
 /// Passes the countdown family to `show`, batch by batch. The scrape fills in the values.
-pub fn token_expires_in(
+pub(crate) fn token_expires_in(
     system: &System,
     account: &str,
     target: &str,
@@ -312,7 +312,7 @@ pub fn token_expires_in(
 /// Passes the freshness families of a target to `show`.
 ///
 /// `paused_until` is the end of the account's last pause.
-pub fn freshness(
+pub(crate) fn freshness(
     system: &System,
     account: &str,
     target: &str,

@@ -94,7 +94,7 @@ impl Reason {
     /// That does not change until an operator does something. Polling at the usual rate would only
     /// look like an attack.
     #[must_use]
-    pub const fn is_refused_credential(self) -> bool {
+    pub(crate) const fn is_refused_credential(self) -> bool {
         matches!(
             self,
             Self::Unauthorized | Self::IntegrationMismatch | Self::Forbidden
@@ -105,7 +105,7 @@ impl Reason {
     ///
     /// Time alone does not end such a refusal.
     #[must_use]
-    pub const fn is_refusal(self) -> bool {
+    pub(crate) const fn is_refusal(self) -> bool {
         self.is_refused_credential() || matches!(self, Self::NotFound | Self::Refused)
     }
 
@@ -113,7 +113,7 @@ impl Reason {
     ///
     /// Any other failure lasts until an operator does something.
     #[must_use]
-    pub const fn may_pass(self) -> bool {
+    pub(crate) const fn may_pass(self) -> bool {
         match self {
             Self::Unreachable
             | Self::Tls
@@ -220,7 +220,7 @@ impl PollError {
     /// A rejected credential becomes [`Reason::Credential`] if its file could not be read in time,
     /// because the file may hold a new credential.
     #[must_use]
-    pub fn made_with(self, secret: &CurrentSecret) -> Self {
+    pub(crate) fn made_with(self, secret: &CurrentSecret) -> Self {
         match secret.outdated() {
             Some(unread) if self.reason.is_refused_credential() => Self {
                 reason: Reason::Credential,
@@ -235,14 +235,14 @@ impl PollError {
     ///
     /// This includes a credential that is the last one read from a file that hangs.
     #[must_use]
-    pub fn is_refused_credential(&self) -> bool {
+    pub(crate) fn is_refused_credential(&self) -> bool {
         self.reason.is_refused_credential()
             || (self.reason == Reason::Credential && self.status.is_some())
     }
 
     /// Returns whether the vendor refused the request, for any reason of its own.
     #[must_use]
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         self.reason.is_refusal() || self.is_refused_credential()
     }
 

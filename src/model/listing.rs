@@ -14,7 +14,7 @@ use crate::model::error::{PollError, Reason};
 use texts::{Interner, Reorder, TextId, Texts};
 
 /// Number of values that the vendor does not document, by field.
-pub type UnknownValues = BTreeMap<&'static str, u64>;
+pub(crate) type UnknownValues = BTreeMap<&'static str, u64>;
 
 /// Text of a JSON value, decoded lossily.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl Listing {
 }
 
 /// Merges two listings in order, and pairs the connections with the same identity.
-pub fn side_by_side<'a>(
+pub(crate) fn side_by_side<'a>(
     before: &'a Listing,
     now: &'a Listing,
 ) -> impl Iterator<Item = (Option<Row<'a>>, Option<Row<'a>>)> {
@@ -230,7 +230,7 @@ impl ListingBuilder {
     /// Adds one page, and returns whether it had a connection that was not there before.
     ///
     /// The errors are those of [`row`](Self::row) and [`end_page`](Self::end_page).
-    pub fn add_page<T: AsRef<str>>(
+    pub(crate) fn add_page<T: AsRef<str>>(
         &mut self,
         rows: Vec<Connection<T>>,
         last: bool,
@@ -275,13 +275,13 @@ impl ListingBuilder {
 
     /// Returns the number of rows on the current page so far.
     #[must_use]
-    pub fn rows_on_page(&self) -> usize {
+    pub(crate) fn rows_on_page(&self) -> usize {
         self.taken - self.earlier.0
     }
 
     /// Returns the number of rows on all pages so far.
     #[must_use]
-    pub fn rows_taken(&self) -> usize {
+    pub(crate) fn rows_taken(&self) -> usize {
         self.taken
     }
 
@@ -289,7 +289,7 @@ impl ListingBuilder {
     ///
     /// `last` is whether the vendor says that this page is the last one. Fails with `pagination` if
     /// the page is not the last one and has nothing new, or reaches the maximum number of pages.
-    pub fn end_page(&mut self, last: bool) -> Result<bool, PollError> {
+    pub(crate) fn end_page(&mut self, last: bool) -> Result<bool, PollError> {
         self.done.pages += 1;
         let progress = self.rows.len() > self.earlier.1;
         self.earlier = (self.taken, self.rows.len());
@@ -321,13 +321,13 @@ impl ListingBuilder {
     }
 
     /// Returns the counts of values that the vendor does not document.
-    pub fn unknown_values(&mut self) -> &mut UnknownValues {
+    pub(crate) fn unknown_values(&mut self) -> &mut UnknownValues {
         &mut self.done.unknown
     }
 
     /// Returns the error of paging without progress; `what` follows "page N".
     #[must_use]
-    pub fn no_progress(&self, what: &str) -> PollError {
+    pub(crate) fn no_progress(&self, what: &str) -> PollError {
         PollError::new(
             Reason::Pagination,
             self.endpoint,
@@ -363,7 +363,7 @@ impl ListingBuilder {
 /// The C library compares even zero bytes with a masked load. The address of an empty text is
 /// dangling, and a masked load from such an address takes a microsecond on some processors.
 #[must_use]
-pub fn fast_eq(one: &str, other: &str) -> bool {
+pub(crate) fn fast_eq(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 

@@ -114,7 +114,7 @@ impl TargetState {
 
     /// Returns when the next poll is due, given the end of the account's last pause.
     #[must_use]
-    pub fn next_poll_after(&self, pause_ends: Option<Timestamp>) -> Timestamp {
+    pub(crate) fn next_poll_after(&self, pause_ends: Option<Timestamp>) -> Timestamp {
         pause_ends.map_or(self.next_poll, |ends| self.next_poll.max(ends))
     }
 
@@ -157,13 +157,13 @@ impl LastListing {
 
     /// Returns the time from which the listing is no longer exported.
     #[must_use]
-    pub fn stale_from(&self) -> Option<Instant> {
+    pub(crate) fn stale_from(&self) -> Option<Instant> {
         self.completed_at.checked_add(self.stale_after)
     }
 
     /// Returns whether the listing is still exported.
     #[must_use]
-    pub fn is_fresh(&self, now: Instant) -> bool {
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.completed_at) < self.stale_after
     }
 }

@@ -46,7 +46,7 @@ pub enum ReloadError {
 impl ReloadOutcome {
     /// Returns whether both files were applied.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.configuration.is_ok() && self.web.is_ok()
     }
 
@@ -99,7 +99,7 @@ pub struct Configuration {
 }
 
 /// Function that reads the web configuration again. An invalid one changes nothing.
-pub type ReloadWebConfig =
+pub(crate) type ReloadWebConfig =
     Box<dyn Fn() -> BoxFuture<'static, Result<(), ConfigErrors>> + Send + Sync>;
 
 /// Handle that requests a reload.

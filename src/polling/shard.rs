@@ -84,7 +84,7 @@ impl Shard {
 
     /// Returns whether the account belongs to this shard.
     #[must_use]
-    pub fn owns(self, account: &AccountConfig) -> bool {
+    pub(crate) fn owns(self, account: &AccountConfig) -> bool {
         self.index == owner(account.system.name, &account.name, self.total)
     }
 }
@@ -99,7 +99,7 @@ pub fn owner(system: &str, account: &str, total: NonZeroU32) -> u32 {
 
 /// Returns the name of this machine or pod.
 #[must_use]
-pub fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -98,13 +98,13 @@ impl Secret {
     /// Returns a hash to compare this secret with others; `None` if it cannot be read.
     ///
     /// The hash is valid only as long as the process lives.
-    pub async fn fingerprint(&self) -> Option<u64> {
+    pub(crate) async fn fingerprint(&self) -> Option<u64> {
         static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Some(KEYS.hash_one(self.read().await.ok()?.value.expose_secret()))
     }
 
     /// Returns one hash of two secrets that belong together.
-    pub async fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
+    pub(crate) async fn pair_fingerprint(one: &Self, other: &Self) -> Option<u64> {
         // One hash is rotated, so that two equal secrets do not cancel out.
         Some(one.fingerprint().await? ^ other.fingerprint().await?.rotate_left(1))
     }

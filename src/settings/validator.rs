@@ -260,7 +260,7 @@ impl<'a> Validator<'a> {
     /// Returns the entries of a list, and reports duplicates.
     ///
     /// `read` returns the meaning of an entry, or the text that says what is allowed.
-    pub fn unique(
+    pub(crate) fn unique(
         &mut self,
         key: &str,
         list: Option<Vec<Option<Text>>>,

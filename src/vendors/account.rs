@@ -16,10 +16,11 @@ use crate::settings::pem::certificates;
 use crate::settings::{FileName, Period, Rate, Text, Validator};
 
 /// Minimum interval between two polls of a target.
-pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rate limit of an account that configures none, in requests per minute.
-pub const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+pub(crate) const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 =
+    NonZeroU32::new(60).expect("60 is not 0");
 
 /// The key `poll` of the configuration, with its defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl AccountConfig {
 
     /// Returns the number of requests for tokens and target lists per day.
     #[must_use]
-    pub fn besides_listings_per_day(&self) -> f64 {
+    pub(crate) fn besides_listings_per_day(&self) -> f64 {
         let discoveries = match self.discovery {
             DiscoveryMode::Never => 0.0,
             DiscoveryMode::Names | DiscoveryMode::Targets => 24.0,

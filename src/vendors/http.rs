@@ -23,8 +23,11 @@ use tokio::time::{Instant, timeout};
 pub use limiter::{LimiterSnapshot, RequestLimiter};
 pub use observer::ClientObserver;
 pub use quota::{Quota, number, ratelimit};
-pub use response::{NewToken, VendorError, VendorResponse, offload};
-pub use retry_after::{from_headers as retry_after, reset};
+pub(crate) use response::offload;
+pub use response::{NewToken, VendorError, VendorResponse};
+#[cfg(any(test, fuzzing))]
+pub(crate) use retry_after::from_headers as retry_after;
+pub use retry_after::reset;
 pub(crate) use tls_error::explain;
 pub(crate) use transport::find;
 pub use transport::{Network, Networks, Transport, TransportError};
@@ -91,7 +94,7 @@ impl Client {
     ///
     /// Each of them yields to other requests that wait for the rate limiter.
     #[must_use]
-    pub fn in_background(&self) -> Self {
+    pub(crate) fn in_background(&self) -> Self {
         Self {
             in_background: true,
             ..self.clone()
@@ -106,7 +109,7 @@ impl Client {
 
     /// Returns the observer of this client's requests.
     #[must_use]
-    pub fn observer(&self) -> &dyn ClientObserver {
+    pub(crate) fn observer(&self) -> &dyn ClientObserver {
         &*self.observer
     }
 

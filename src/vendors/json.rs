@@ -95,7 +95,7 @@ impl<'a> Value<'a> {
     ///
     /// The syntax is not checked.
     #[must_use]
-    pub fn cut_off(text: &'a str) -> Self {
+    pub(crate) fn cut_off(text: &'a str) -> Self {
         Self(text.trim_ascii())
     }
 
@@ -113,7 +113,7 @@ impl<'a> Value<'a> {
 
     /// Returns whether it is a text that is not empty, without reading it.
     #[must_use]
-    pub fn is_some_text(self) -> bool {
+    pub(crate) fn is_some_text(self) -> bool {
         self.0.starts_with('"') && self.0.len() > 2
     }
 
@@ -121,13 +121,13 @@ impl<'a> Value<'a> {
     ///
     /// For a text that was cut off, these are the values before the cut.
     #[must_use]
-    pub fn items(self) -> Option<Values<'a>> {
+    pub(crate) fn items(self) -> Option<Values<'a>> {
         Values::after('[', self.0)
     }
 
     /// Returns the keys and values of an object, alternating; `None` if it is not an object.
     #[must_use]
-    pub fn members(self) -> Option<Values<'a>> {
+    pub(crate) fn members(self) -> Option<Values<'a>> {
         Values::after('{', self.0)
     }
 
@@ -192,7 +192,7 @@ impl<'a> Value<'a> {
     /// Returns a fact as text.
     ///
     /// A value of another type is counted, and converted to the closest text.
-    pub fn fact(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
+    pub(crate) fn fact(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if let Some(text) = self.text() {
             return text.shown(field, unknown);
         }
@@ -247,7 +247,7 @@ impl<'a> Value<'a> {
 
 /// Iterator over consecutive values, up to the end of their array or object.
 #[derive(Debug)]
-pub struct Values<'a> {
+pub(crate) struct Values<'a> {
     text: &'a str,
     at: usize,
 }
@@ -262,7 +262,7 @@ impl<'a> Values<'a> {
     ///
     /// Rows are read by this. It finds the end of an object while it reads it, whereas
     /// [`next`](Self::next) would search for the end first.
-    pub fn fields<const N: usize>(&mut self, keys: [&str; N]) -> Option<Fields<'a, N>> {
+    pub(crate) fn fields<const N: usize>(&mut self, keys: [&str; N]) -> Option<Fields<'a, N>> {
         self.skip_separators();
         if self.text.as_bytes().get(self.at) != Some(&b'{') {
             return self.next().map(|_| Err(NO_OBJECT.into()));
@@ -288,7 +288,7 @@ impl<'a> Values<'a> {
     /// Continues inside the next value if that is an array, until [`leave`](Self::leave).
     ///
     /// Returns whether it is one.
-    pub fn enter_list(&mut self) -> bool {
+    pub(crate) fn enter_list(&mut self) -> bool {
         self.skip_separators();
         let is_list = self.text.as_bytes().get(self.at) == Some(&b'[');
         self.at += usize::from(is_list);
@@ -296,7 +296,7 @@ impl<'a> Values<'a> {
     }
 
     /// Moves past the bracket that ends the current array or object.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.at += 1;
     }
 

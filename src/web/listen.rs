@@ -19,7 +19,7 @@ const BACKLOG: i32 = 1024;
 /// Validates the syntax of a listen address, without resolving names.
 ///
 /// Returns the text unchanged. The error says what is wrong and what to write instead.
-pub fn listen_address(text: &str) -> Result<String, Invalid> {
+pub(crate) fn listen_address(text: &str) -> Result<String, Invalid> {
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
     if is_port(text) {
@@ -116,7 +116,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Returns the listening sockets that systemd passes to this process.
 ///
 /// Fails if systemd passes none, or one that does not listen for TCP.
-pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
+pub(crate) fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
     let mut passed = ListenFd::from_env();
     if passed.len() == 0 {
         bail!(
@@ -147,7 +147,7 @@ pub fn from_systemd() -> anyhow::Result<Vec<TcpListener>> {
 /// Returns the address at which a local client reaches a listen address.
 ///
 /// Loopback replaces an unspecified address.
-pub async fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) async fn loopback_of(address: &str) -> anyhow::Result<SocketAddr> {
     let Some(mut reached) = resolve(address).await?.into_iter().next() else {
         bail!("{address} names no address: expected host:port or :port")
     };

@@ -106,7 +106,7 @@ impl StateSnapshot {
     ///
     /// If the file does not have it, this is the duration of the last poll.
     #[must_use]
-    pub fn longest_poll(&self) -> Duration {
+    pub(crate) fn longest_poll(&self) -> Duration {
         let known = self.longest_poll.unwrap_or(self.last_attempt.duration);
         known.min(LONGEST_POLL)
     }

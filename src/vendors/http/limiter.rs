@@ -125,7 +125,7 @@ pub struct LimiterSnapshot {
 ///
 /// It must be held until the request ends. Dropping it frees the place in flight.
 #[derive(Debug)]
-pub struct Permit<'a> {
+pub(crate) struct Permit<'a> {
     /// Time that the request waited.
     pub waited: Duration,
     /// Time at which the permit was granted.
@@ -181,7 +181,7 @@ impl RequestLimiter {
     }
 
     /// Waits until a request may be sent.
-    pub async fn acquire(&self) -> Permit<'_> {
+    pub(crate) async fn acquire(&self) -> Permit<'_> {
         let begun = Instant::now();
         let _waits = QueuePlace::begin(&self.waiting);
         // The place in flight comes first. A request that waited for one after the queue would be
@@ -204,7 +204,7 @@ impl RequestLimiter {
     ///
     /// It takes no place in flight, so that one that hangs delays no listing. An account has only
     /// one such request at a time.
-    pub async fn acquire_in_background(&self) -> Permit<'_> {
+    pub(crate) async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
         let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
             Ok(()) => Permit {
@@ -276,7 +276,7 @@ impl RequestLimiter {
 
     /// Returns the configured and the current rate, in requests per second.
     #[must_use]
-    pub fn per_second(&self) -> (f64, f64) {
+    pub(crate) fn per_second(&self) -> (f64, f64) {
         let budget = self.budget();
         (budget.configured / 60.0, budget.rate(Instant::now) / 60.0)
     }
@@ -284,7 +284,7 @@ impl RequestLimiter {
     /// Records the vendor's quota from a response whose request still counts as in flight.
     ///
     /// The quota does not include the other requests in flight yet.
-    pub fn quota_left(&self, remaining: u64, reset: Duration) {
+    pub(crate) fn quota_left(&self, remaining: u64, reset: Duration) {
         let mut budget = self.budget();
         let others = budget.under_way.saturating_sub(1);
         budget.left = Some((
@@ -305,7 +305,7 @@ impl RequestLimiter {
     ///
     /// `since` is when the refused request got its permit. The rate is halved once for all requests
     /// that were in flight with it.
-    pub fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
+    pub(crate) fn back_off(&self, since: Instant, wait: Option<Duration>) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
         let rate = budget.rate(|| now);
@@ -326,7 +326,7 @@ impl RequestLimiter {
 
     /// Returns the state that survives the process, as of `date`.
     #[must_use]
-    pub fn snapshot(&self, date: Timestamp) -> LimiterSnapshot {
+    pub(crate) fn snapshot(&self, date: Timestamp) -> LimiterSnapshot {
         let now = Instant::now();
         let budget = self.budget();
         LimiterSnapshot {
@@ -346,7 +346,7 @@ impl RequestLimiter {
     ///
     /// The first request waits for a whole period, because the time of the last one is unknown. The
     /// earlier process may have been killed, and the date may have been set since.
-    pub fn resume(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
+    pub(crate) fn resume(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
         budget.last = Some(now);
@@ -370,7 +370,7 @@ impl RequestLimiter {
     }
 
     /// Records a response that is not a 429.
-    pub fn reset_backoff(&self) {
+    pub(crate) fn reset_backoff(&self) {
         self.budget().refused = 0;
     }
 }

@@ -75,7 +75,7 @@ impl VendorError {
     ///
     /// A wrong client gets a 400 or a 401. Neither vendor documents the body.
     #[must_use]
-    pub fn of_client(response: &VendorResponse) -> Self {
+    pub(crate) fn of_client(response: &VendorResponse) -> Self {
         let refused = matches!(
             response.status,
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
@@ -90,7 +90,7 @@ impl VendorError {
 impl VendorResponse {
     /// Adds this response's status and request id to an error, for the vendor's support.
     #[must_use]
-    pub fn blame(&self, error: PollError) -> PollError {
+    pub(crate) fn blame(&self, error: PollError) -> PollError {
         PollError {
             status: Some(self.status.as_u16()),
             request_id: self.request_id.clone(),
@@ -250,7 +250,7 @@ fn code(value: Value<'_>) -> Option<String> {
 /// Runs `work`, on a worker thread if it may take `long`.
 ///
 /// The work is bounded. The deadline is for a machine that has no CPU time for it.
-pub async fn offload<T: Send + 'static>(
+pub(crate) async fn offload<T: Send + 'static>(
     endpoint: &'static str,
     long: bool,
     work: impl FnOnce() -> T + Send + 'static,

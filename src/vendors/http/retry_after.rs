@@ -30,7 +30,7 @@ pub(super) fn date(headers: &HeaderMap, ours: Timestamp) -> Timestamp {
 /// `date` is the date of the response. A date in the past results in zero. Waits of an hour or more
 /// are returned as they are, and the caller limits them.
 #[must_use]
-pub fn from_headers(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
+pub(crate) fn from_headers(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
     let text = |name: &str| {
         headers
             .get(name)

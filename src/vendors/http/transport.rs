@@ -84,7 +84,7 @@ impl TransportError {
 
     /// Converts this to the error of a call.
     #[must_use]
-    pub fn blame(self, endpoint: &'static str) -> PollError {
+    pub(crate) fn blame(self, endpoint: &'static str) -> PollError {
         PollError {
             remedy: self.remedy.map(Into::into),
             ..PollError::new(self.reason, endpoint, self.detail)
