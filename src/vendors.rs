@@ -1,8 +1,8 @@
 //! Interface to vendor APIs: how a system lists its targets and their connections.
 //!
-//! Another system needs one new file here and the line that declares it. In `config.rs` it needs
-//! one field in the raw configuration, and one line that checks its accounts. See
-//! `docs/adding-a-system.md`.
+//! Another system needs a file `NAME.rs` here, with a folder of that name, and the line that
+//! declares it. In `config.rs` it needs one field in the raw configuration, and one line that
+//! checks its accounts. See `docs/adding-a-system.md`.
 
 pub mod account;
 pub mod http;

@@ -87,7 +87,7 @@ pub struct AccountConfig {
 /// Parts of an account's configuration that its source is created from.
 ///
 /// If they differ after a reload, the account needs a new source. Keys that change only the request
-/// rate or the expected connections are left out.
+/// rate, or the expected connections of a target in a list, are left out.
 #[derive(Clone, PartialEq, Default)]
 pub struct SourceFingerprint {
     /// Entry of the account in the file, without these keys.

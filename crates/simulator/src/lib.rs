@@ -61,7 +61,7 @@ struct State {
     /// Number of requests by endpoint, since the start.
     requests: BTreeMap<&'static str, u64>,
     /// By system: start of the current window, and number of requests in it.
-    windows: BTreeMap<&'static str, (Instant, u32)>,
+    windows: BTreeMap<Api, (Instant, u32)>,
     /// Tokens issued by Zuora's endpoint, with their expiry.
     issued: BTreeMap<String, Instant>,
     /// Tokens issued by ZIS endpoints, with their holder and expiry.
@@ -86,9 +86,16 @@ struct Limit {
     over: bool,
 }
 
+/// API that a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Api {
+    Zuora,
+    Zis,
+}
+
 /// API call of a request. `endpoint` is the value of the `endpoint` label.
 struct Call<'a> {
-    system: &'static str,
+    api: Api,
     endpoint: &'static str,
     /// Entity or integration.
     target: String,
@@ -213,7 +220,7 @@ impl Simulator {
             state.answered += 1;
             state.without_header +=
                 u64::from(call.endpoint == "entity_connections" && call.target.is_empty());
-            let limit = self.limit(state, call.system);
+            let limit = self.limit(state, call.api);
             let fault = fault::take(&mut state.faults, &call);
             let mut reply = match (fault, &limit) {
                 (Some(fault), _) => state.faulty(&call, &fault, now),
@@ -222,20 +229,19 @@ impl Simulator {
                     Some(Limit {
                         over: true, reset, ..
                     }),
-                ) => too_many_requests(&call, (call.system == "zis").then_some(*reset)),
+                ) => too_many_requests(&call, (call.api == Api::Zis).then_some(*reset)),
                 (None, _) => state.healthy(&call, now, None),
             };
             if let Some(limit) = &limit {
-                reply.headers.extend(match call.system {
-                    "zuora" => zuora::limit_headers(call.endpoint, limit),
-                    _ => zis::limit_headers(limit),
+                reply.headers.extend(match call.api {
+                    Api::Zuora => zuora::limit_headers(call.endpoint, limit),
+                    Api::Zis => zis::limit_headers(limit),
                 });
             }
             let id = format!("00000000-0000-4000-8000-{:012x}", state.answered);
-            reply.headers.push(if call.system == "zuora" {
-                ("zuora-request-id", id)
-            } else {
-                ("x-request-id", id)
+            reply.headers.push(match call.api {
+                Api::Zuora => ("zuora-request-id", id),
+                Api::Zis => ("x-request-id", id),
             });
             if let Some(track) = ask.header("zuora-track-id") {
                 reply.headers.push(("zuora-track-id", track.to_owned()));
@@ -245,11 +251,11 @@ impl Simulator {
     }
 
     /// Counts a request, and returns the state of the simulator's own rate limit.
-    fn limit(&self, state: &mut State, system: &'static str) -> Option<Limit> {
+    fn limit(&self, state: &mut State, api: Api) -> Option<Limit> {
         let limit = self.requests_per_minute?;
         let window = state
             .windows
-            .entry(system)
+            .entry(api)
             .or_insert_with(|| (Instant::now(), 0));
         if window.0.elapsed() >= WINDOW {
             *window = (Instant::now(), 0);
@@ -267,9 +273,9 @@ impl Simulator {
 
 impl State {
     fn healthy(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
-        match call.system {
-            "zuora" => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
-            _ => zis::answer(&self.world, &mut self.granted, call, now, fault),
+        match call.api {
+            Api::Zuora => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
+            Api::Zis => zis::answer(&self.world, &mut self.granted, call, now, fault),
         }
     }
 
@@ -338,12 +344,12 @@ fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
 }
 
 fn too_many_requests(call: &Call<'_>, retry_after: Option<u64>) -> Reply {
-    let body = match call.system {
-        "zuora" => {
+    let body = match call.api {
+        Api::Zuora => {
             json!({"success": false, "reasons": [{"code": 50_000_070, "message": "Request exceeded \
                 limit"}]})
         }
-        _ => json!({"errors": [{"code": "TooManyRequests", "title": "Too many requests"}]}),
+        Api::Zis => json!({"errors": [{"code": "TooManyRequests", "title": "Too many requests"}]}),
     };
     let reply = Reply::json(StatusCode::TOO_MANY_REQUESTS, &body);
     match retry_after {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
 use super::world::{Integration, StoredConnection, World};
-use super::{Call, Holder, Limit};
+use super::{Api, Call, Holder, Limit};
 
 const LARGEST_PAGE: usize = 100;
 
@@ -20,7 +20,7 @@ pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "o
 
 pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
     let call = |endpoint, target: &str, page| Call {
-        system: "zis",
+        api: Api::Zis,
         endpoint,
         target: target.to_owned(),
         page,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
 use super::world::{Edge, Tenant};
-use super::{Call, Limit};
+use super::{Api, Call, Limit};
 
 const LARGEST_PAGE: usize = 300;
 const DEFAULT_PAGE: usize = 30;
@@ -28,7 +28,7 @@ pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
         .and_then(|page| page.parse().ok())
         .unwrap_or(1);
     Some(Call {
-        system: "zuora",
+        api: Api::Zuora,
         endpoint,
         target,
         page,
