@@ -165,15 +165,19 @@ async fn nothing_grows_while_everything_goes_wrong() {
     sleep(WARM).await;
     let before = levels(process, address).await;
     sleep(end.saturating_duration_since(Instant::now() + ROUND)).await;
+    // A busy machine polls less often.
+    loop {
+        let page = Page(crate::daemon::get(address, "/metrics").await);
+        let polls = |outcome| page.sum(&["polls_total{", outcome]);
+        let (succeeded, failed) = (polls("success"), polls("failure"));
+        if succeeded > 30.0 && failed > 30.0 {
+            println!("{succeeded} polls succeeded, {failed} failed");
+            break;
+        }
+        sleep(HEALTHY).await;
+    }
     let after = levels(process, address).await;
     println!("after a minute {before:?}, after {seconds} s {after:?}");
-    let page = Page(crate::daemon::get(address, "/metrics").await);
-    let (succeeded, failed) = (
-        page.sum(&["polls_total{", "success"]),
-        page.sum(&["polls_total{", "failure"]),
-    );
-    println!("{succeeded} polls succeeded, {failed} failed");
-    assert!(succeeded > 30.0 && failed > 30.0);
     let most = before.resident_kib + (before.resident_kib / 20).max(2048);
     assert!(after.resident_kib <= most, "{before:?}, {after:?}");
     // The number of open connections fluctuates.
