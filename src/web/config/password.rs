@@ -34,7 +34,9 @@ const USUAL_COST: u32 = 14;
 /// Maximum cost of the check for an unknown user: some 0.2 s.
 const STAND_IN_COST: u32 = 12;
 
-/// Hash that is checked for an unknown user, without its cost. No matching password is known.
+/// Hash that is checked for an unknown user, without its cost.
+///
+/// A password that matches it changes nothing: an unknown user is refused.
 const STAND_IN: &str = "N8pRXTHrUUXdQoMBdn2abO.8M4hPzsZ1VdvNw4CZdLjsbfuFteG.6";
 
 /// Users that may send requests.
