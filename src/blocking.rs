@@ -1,7 +1,8 @@
-//! Blocking work on bounded thread pools with deadlines; the only module that may block.
+//! Blocking work on bounded thread pools with deadlines.
 //!
 //! The kernel can delay such work without limit. A deadline ensures that the delay affects only the
-//! tasks that need the result. `clippy.toml` disallows blocking calls in all other modules.
+//! tasks that need the result. `clippy.toml` disallows blocking calls. Exempt are this module, the
+//! modules below it, and `state_dir`, which has worker threads of its own.
 
 pub(crate) mod files;
 pub mod output;
@@ -56,7 +57,7 @@ impl BlockingPool {
         let done = async {
             // The semaphore is never closed.
             let permit = self.0.clone().acquire_owned().await.ok();
-            compute(move || {
+            run_blocking(move || {
                 let _permit = permit;
                 work()
             })
@@ -68,14 +69,17 @@ impl BlockingPool {
     }
 }
 
-/// Runs `work` to its end on a blocking thread outside all pools.
+/// Runs `work` to its end on a blocking thread, without a limit or a deadline.
 ///
-/// This is for pure computation that takes too long for the event loop.
+/// Call it directly only for computation that takes too long for the event loop. For anything that
+/// can hang, [`BlockingPool::run`] adds a limit and a deadline.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that starts threads of the runtime"
+    reason = "the caller limits the threads and the time"
 )]
-pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     match spawn_blocking(work)
         .await
         .map_err(JoinError::try_into_panic)
@@ -91,7 +95,7 @@ pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 /// Returns the addresses of a host name from the system's resolver.
 ///
 /// The lookup may hang: run it on a pool.
-#[expect(clippy::disallowed_methods, reason = "the one module that may block")]
+#[expect(clippy::disallowed_methods, reason = "callers run it on a pool")]
 pub(crate) fn addresses_of(host: &str) -> io::Result<Vec<SocketAddr>> {
     Ok((host, 0).to_socket_addrs()?.collect())
 }

@@ -132,7 +132,7 @@ impl Config {
         let mut accounts = Vec::new();
         accounts.extend(check_accounts(raw.zuora, &file, &poll, &mut checker));
         accounts.extend(check_accounts(raw.zis, &file, &poll, &mut checker));
-        if accounts.is_empty() && checker.is_content() {
+        if accounts.is_empty() && checker.has_no_errors() {
             checker.problem("", "nothing to poll: add an account under zuora: or zis:");
         }
         if problems.is_empty() {

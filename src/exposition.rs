@@ -4,8 +4,9 @@
 //! compressed at the same time. Small blocks are compressed together with their neighbours for the
 //! first page that shows them, and the next pages reuse the result.
 //!
-//! A deflate block that ends with a full flush refers to nothing before it and ends on a byte.
-//! Segments can therefore follow each other in any order, and still form one gzip member.
+//! The compressor is reset before each text and ends it with a full flush. Its output therefore
+//! refers to no earlier data, and ends on a byte boundary. Segments can follow each other in any
+//! order, and still form one gzip member.
 
 mod block;
 mod body;

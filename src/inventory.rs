@@ -77,7 +77,7 @@ pub struct AccountSnapshot {
     /// Label and state of each target; `None` until the account has set its targets.
     pub targets: Option<Vec<(String, TargetState)>>,
     /// Error of the last discovery; `None` if it succeeded.
-    pub undiscovered: Option<PollError>,
+    pub discovery_error: Option<PollError>,
 }
 
 impl Inventory {
@@ -101,7 +101,7 @@ impl Inventory {
         self.accounts.lock()
     }
 
-    /// Locks the accounts for a change, which outdates all cached pages.
+    /// Locks the accounts for a change, which invalidates all cached pages.
     ///
     /// The next scrape drops these pages. Dropping them here would take longer the more targets
     /// exist.
@@ -140,13 +140,13 @@ impl Inventory {
         let account = AccountEntry {
             system,
             metrics,
-            counted: Fragment::default(),
+            fragment: Fragment::default(),
             revision: None,
             targets: None,
-            undiscovered: None,
+            discovery_error: None,
             paused_until: None,
         };
-        self.is_ready(&self.accounts());
+        self.update_ready(&self.accounts());
         self.accounts_to_change()
             .entry(key.0)
             .or_default()
@@ -175,7 +175,7 @@ impl Inventory {
     pub fn part(&self, selector: &Selector, encoding: Encoding) -> Page {
         let (wall, now) = (self.clock.now(), Instant::now());
         let mut accounts = self.accounts();
-        self.refresh_counters(selector, &mut accounts, wall);
+        self.refresh_metrics(selector, &mut accounts, wall);
         let mut page = self.fragments(selector, &accounts, encoding, now);
         page.count_down(wall);
         self.add_exporter_metrics(selector, &mut page);
@@ -186,10 +186,10 @@ impl Inventory {
         page
     }
 
-    /// Renders the counters of the selected accounts again where they have changed.
-    fn refresh_counters(&self, selector: &Selector, accounts: &mut Entries, wall: Timestamp) {
+    /// Renders the metrics of the selected accounts again where they have changed.
+    fn refresh_metrics(&self, selector: &Selector, accounts: &mut Entries, wall: Timestamp) {
         selector.each_account(accounts, |entry| {
-            if entry.count(wall, &self.headers) {
+            if entry.refresh_metrics(wall, &self.headers) {
                 self.changes.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -206,7 +206,7 @@ impl Inventory {
         if selector.is_whole() {
             self.assembled(accounts, encoding, now)
         } else {
-            drop(self.current(now, None));
+            drop(self.lock_cache(now, None));
             assemble(selector, accounts, encoding, now, None)
         }
     }
@@ -227,19 +227,25 @@ impl Inventory {
         self.own.served(sizes, page.series);
     }
 
-    /// Locks the cached pages after dropping those that are outdated.
+    /// Locks the page cache after dropping the invalid pages.
     ///
-    /// The segments of an outdated page are dropped too, unless its encoding is `asked`, because
-    /// that page may never be requested again. The cost: if clients alternate between pages, each
-    /// page is built from scratch.
-    fn current(&self, now: Instant, asked: Option<Encoding>) -> MutexGuard<'_, [PageCache; 2]> {
+    /// The segments of the `requested` encoding are kept for its next page. Those of another
+    /// invalid page are dropped, because that encoding may never be requested again. The cost: if
+    /// clients alternate between encodings, each page after a change is built from scratch.
+    fn lock_cache(
+        &self,
+        now: Instant,
+        requested: Option<Encoding>,
+    ) -> MutexGuard<'_, [PageCache; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
         for (encoding, earlier) in assembled.iter_mut().enumerate() {
             let outdated = earlier.page.take_if(|page| {
                 page.changes != changes || page.until.is_some_and(|until| until <= now)
             });
-            if outdated.is_some() && asked.is_none_or(|asked| asked as usize != encoding) {
+            if outdated.is_some()
+                && requested.is_none_or(|requested| requested as usize != encoding)
+            {
                 earlier.segments = SegmentCache::default();
             }
         }
@@ -249,7 +255,7 @@ impl Inventory {
     /// Returns the whole page without its tail, from the cache unless something has changed.
     fn assembled(&self, accounts: &Entries, encoding: Encoding, now: Instant) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
-        let mut current = self.current(now, Some(encoding));
+        let mut current = self.lock_cache(now, Some(encoding));
         let PageCache { page, segments } = &mut current[encoding as usize];
         let whole = Selector::default();
         let current = page.get_or_insert_with(|| CachedPage {
@@ -276,7 +282,7 @@ impl Inventory {
                     .map(|shown| (shown.label.clone(), shown.state.clone()))
                     .collect()
             }),
-            undiscovered: entry.undiscovered.clone(),
+            discovery_error: entry.discovery_error.clone(),
         };
         accounts
             .values()
@@ -305,7 +311,7 @@ impl Inventory {
     #[must_use]
     pub fn pending(&self) -> Option<Pending> {
         let accounts = self.accounts();
-        if self.is_ready(&accounts) {
+        if self.update_ready(&accounts) {
             return None;
         }
         let entries = || accounts.values().flat_map(BTreeMap::values);
@@ -320,10 +326,10 @@ impl Inventory {
         })
     }
 
-    /// Returns whether every account has had its first attempt.
+    /// Sets `ready` once every account has had its first attempt, and returns it.
     ///
-    /// Also evaluated before any change that can add an account or target without one.
-    fn is_ready(&self, accounts: &Entries) -> bool {
+    /// Also called before each change that could make it false again, for this side effect alone.
+    fn update_ready(&self, accounts: &Entries) -> bool {
         if self.ready.load(Ordering::Relaxed) {
             return true;
         }

@@ -1,5 +1,7 @@
-//! A configuration becomes accounts, the client of each account lists its targets, each listing
-//! becomes fragments, fragments become a page, and the server returns the page to Prometheus.
+//! Exporter of the connections that vendor APIs list.
+//!
+//! Each configured account has a source, which lists the connections of one target at a time. A
+//! listing is rendered to fragments, and fragments are joined to the page that Prometheus scrapes.
 
 pub mod blocking;
 pub mod cli;

@@ -2,8 +2,8 @@
 
 pub mod account;
 pub(crate) mod background_jobs;
+mod backoff;
 pub(crate) mod poller;
-mod refusals;
 pub mod reload;
 mod repeated_failure;
 pub mod request_estimate;

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::permissions::warn_of_readers;
-use super::{BlockingPool, compute};
+use super::{BlockingPool, run_blocking};
 
 /// Deadline for reading a file.
 pub(crate) const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -313,7 +313,7 @@ pub(crate) async fn with_files<T: Send + 'static>(
     loop {
         let result = {
             let (check, files) = (check.clone(), files.clone());
-            compute(move || check(&files)).await
+            run_blocking(move || check(&files)).await
         };
         if !files.read_wanted().await {
             return result;

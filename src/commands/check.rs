@@ -136,7 +136,7 @@ fn is_polled(state: &TargetState) -> bool {
 fn is_finished(account: &AccountSnapshot) -> bool {
     match &account.targets {
         Some(targets) => targets.iter().all(|(_, state)| is_polled(state)),
-        None => account.undiscovered.is_some(),
+        None => account.discovery_error.is_some(),
     }
 }
 

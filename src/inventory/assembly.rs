@@ -41,10 +41,10 @@ pub(super) fn assemble(
             &nothing
         }
     });
-    let counted = part.accounts(accounts).filter(|_| part.has_accounts());
+    let entries = part.accounts(accounts).filter(|_| part.has_accounts());
     let fragments: Vec<_> = listings
         .chain(targets(part, accounts).map(|target| &target.freshness))
-        .chain(counted.map(|entry| &entry.counted))
+        .chain(entries.map(|entry| &entry.fragment))
         .collect();
     let mut page = PageBuilder::new(encoding);
     page.fragments(&fragments, segments);

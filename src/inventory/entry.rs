@@ -22,13 +22,13 @@ pub(super) struct AccountEntry {
     pub(super) system: &'static System,
     pub(super) metrics: Arc<AccountMetrics>,
     /// Fragment of `metrics`, rendered at `revision`.
-    pub(super) counted: Fragment,
+    pub(super) fragment: Fragment,
     pub(super) revision: Option<u64>,
     /// Targets by id; `None` until the account has set its targets.
     pub(super) targets: Option<BTreeMap<String, TargetEntry>>,
     /// Error of the last discovery; `None` if it succeeded.
-    pub(super) undiscovered: Option<PollError>,
-    /// End of the account's last pause when the targets were last rendered.
+    pub(super) discovery_error: Option<PollError>,
+    /// End of the account's last pause, as last rendered into the freshness of its targets.
     pub(super) paused_until: Option<Timestamp>,
 }
 
@@ -36,12 +36,12 @@ impl AccountEntry {
     /// Renders the account's metrics if they have changed, and returns whether they have.
     ///
     /// A new pause also renders the targets' freshness again, because it moves their next poll.
-    pub(super) fn count(&mut self, now: Timestamp, headers: &GatheredHeaders) -> bool {
+    pub(super) fn refresh_metrics(&mut self, now: Timestamp, headers: &GatheredHeaders) -> bool {
         let revision = Some(self.metrics.refresh_revision(now));
         let changed = self.revision != revision;
         if changed {
             self.revision = revision;
-            self.counted = Fragment::gathered(&self.counted, &self.metrics.gather(now), headers);
+            self.fragment = Fragment::gathered(&self.fragment, &self.metrics.gather(now), headers);
             let paused_until = self.metrics.pause_ends();
             if self.paused_until != paused_until {
                 self.paused_until = paused_until;
@@ -60,7 +60,7 @@ impl AccountEntry {
     pub(super) fn is_attempted(&self) -> bool {
         match self.targets {
             Some(_) => self.unattempted().next().is_none(),
-            None => self.undiscovered.is_some(),
+            None => self.discovery_error.is_some(),
         }
     }
 
@@ -139,7 +139,7 @@ impl TargetEntry {
     }
 
     /// Returns whether `state` has a different listing from the rendered one.
-    pub(super) fn has_another(&self, state: &TargetState) -> bool {
+    pub(super) fn listing_differs(&self, state: &TargetState) -> bool {
         match (&self.state.last_listing, &state.last_listing) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
             (None, None) => false,
@@ -155,7 +155,7 @@ impl TargetEntry {
         state: TargetState,
         paused_until: Option<Timestamp>,
     ) {
-        let another = self.has_another(&state);
+        let another = self.listing_differs(&state);
         self.state = state;
         self.render_freshness(system, account, paused_until);
         if another {

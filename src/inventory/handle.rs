@@ -47,14 +47,14 @@ impl AccountHandle {
 
     /// Sets the account's targets and their labels. No page shows half of the change.
     ///
-    /// Targets without a label are removed, renamed targets are rendered again, and new targets
+    /// Targets that are not in `labels` are removed, and renamed ones are rendered again. New ones
     /// start with the state that `new` returns.
     pub fn set_targets(
         &self,
         labels: &BTreeMap<String, String>,
         new: impl Fn(&str) -> TargetState,
     ) {
-        self.inventory.is_ready(&self.inventory.accounts());
+        self.inventory.update_ready(&self.inventory.accounts());
         self.with_entry(|entry, account| {
             let paused_until = entry.paused_until;
             let mut before = entry.targets.take().unwrap_or_default();
@@ -75,9 +75,9 @@ impl AccountHandle {
     }
 
     /// Sets the error of the last discovery; `None` if it succeeded.
-    pub fn discovered(&self, error: Option<PollError>) {
-        self.inventory.is_ready(&self.inventory.accounts());
-        self.with_entry(|entry, _| entry.undiscovered = error);
+    pub fn set_discovery_error(&self, error: Option<PollError>) {
+        self.inventory.update_ready(&self.inventory.accounts());
+        self.with_entry(|entry, _| entry.discovery_error = error);
     }
 
     /// Replaces the state of a target and all of its families at once.
@@ -91,7 +91,7 @@ impl AccountHandle {
 
     /// Publishes like [`publish`](Self::publish), but renders a new, long listing off the event
     /// loop.
-    pub(crate) async fn publish_any(&self, id: &str, state: TargetState) {
+    pub(crate) async fn publish_offloaded(&self, id: &str, state: TargetState) {
         let long =
             |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
         while state.last_listing.as_ref().is_some_and(long) {
@@ -101,7 +101,7 @@ impl AccountHandle {
             let Some((before, system, paused_until)) = before else {
                 return;
             };
-            if !before.has_another(&state) {
+            if !before.listing_differs(&state) {
                 break;
             }
             let (account, label) = (self.key.1.clone(), before.label.clone());
@@ -114,7 +114,7 @@ impl AccountHandle {
             let Ok(rendered) = offload("listing", true, render).await else {
                 break;
             };
-            // The target was renamed while it was rendered: render it again.
+            // Not stored if the target was renamed meanwhile: the loop then renders it again.
             let done = self.with_target(id, |shown, system, account, pause| {
                 let same = shown.label == label;
                 if same {

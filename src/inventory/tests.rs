@@ -282,12 +282,12 @@ fn what_was_put_together_for_a_page_ends_with_it_if_another_one_is_asked_for() {
     ];
     for another in ask {
         let chunks = inventory.page(Encoding::Plain).chunks;
-        account.discovered(None);
+        account.set_discovery_error(None);
         let again = inventory.page(Encoding::Plain).chunks;
         let kept = |chunk: &&Bytes| again.iter().any(|other| other.as_ptr() == chunk.as_ptr());
         assert!(chunks.iter().filter(kept).count() > 5, "{}", chunks.len());
         drop(again);
-        account.discovered(None);
+        account.set_discovery_error(None);
         let _ = another(&inventory);
         assert!(chunks.iter().all(Bytes::is_unique));
     }

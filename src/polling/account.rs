@@ -180,10 +180,10 @@ impl Account {
                 // A fixed order makes tests reproducible.
                 biased;
                 discovered = &mut discovery => {
-                    self.discovered(discovered).await;
+                    self.apply_discovery(discovered).await;
                     discovery = Box::pin(self.discover());
                 }
-                () = self.names_overdue() => self.poll_known().await,
+                () = self.names_overdue() => self.reconcile_known_targets().await,
                 Some(change) = changes.recv() => {
                     let (due, another_source) = (self.discovery.due, change.transport.is_some());
                     self.apply(change).await;
@@ -196,27 +196,27 @@ impl Account {
         }
     }
 
-    /// Restores the saved state, and starts to poll the targets it contains.
+    /// Restores the saved state, and starts pollers for the targets that are known by then.
     ///
     /// The inventory shows these targets afterwards.
     async fn start(&mut self) {
         self.resume().await;
         if self.config.discovery == DiscoveryMode::Never {
-            return self.poll(self.config.targets.clone()).await;
+            return self.reconcile_pollers(self.config.targets.clone()).await;
         }
         let now = Instant::now();
         let wait = self.restore().await;
         self.discovery.due = Some(now + wait.unwrap_or_else(|| self.schedule.phase("")));
-        // Without a saved state, first polls start after the first discovery, even if it fails. If
-        // names are available, the first listing already has them, and no target changes its label
-        // at each start.
+        // Without a saved state, polls start after the first successful discovery. If it only
+        // requests names, they also start when it fails or takes too long. First listings then
+        // already have the names, and no label changes at each start.
         if wait.is_some() {
-            self.poll_known().await;
+            self.reconcile_known_targets().await;
         }
     }
 
-    /// Polls the configured targets, or those that the vendor listed last.
-    async fn poll_known(&mut self) {
+    /// Starts pollers for the configured targets, or for those that the vendor listed last.
+    async fn reconcile_known_targets(&mut self) {
         let targets: Vec<_> = match self.config.discovery {
             DiscoveryMode::Targets => self
                 .discovery
@@ -229,7 +229,7 @@ impl Account {
         };
         // An empty list means that the vendor never listed its targets, not that none exist.
         if !targets.is_empty() {
-            self.poll(targets).await;
+            self.reconcile_pollers(targets).await;
         }
     }
 
@@ -237,7 +237,7 @@ impl Account {
     ///
     /// First polls are spread from the account's start, those of targets found later from now. A
     /// first poll that would be in the past is due now.
-    async fn poll(&mut self, targets: Vec<TargetConfig>) {
+    async fn reconcile_pollers(&mut self, targets: Vec<TargetConfig>) {
         let reference = self.first.take().unwrap_or_else(Instant::now);
         self.schedule
             .set_targets(targets.iter().map(|target| target.id.as_str()));
@@ -273,18 +273,23 @@ impl Account {
                 self.schedule.record_pages(&target.id, listing.pages);
             }
         }
-        let begun = new.into_iter().zip(snapshots);
-        let mut begun: BTreeMap<_, _> = begun
-            .map(|(target, snapshot)| (target.id.clone(), self.begin(target, reference, snapshot)))
+        let initial = new.into_iter().zip(snapshots);
+        let mut initial: BTreeMap<_, _> = initial
+            .map(|(target, snapshot)| {
+                (
+                    target.id.clone(),
+                    self.initial_state(target, reference, snapshot),
+                )
+            })
             .collect();
         let labels = labels(&targets, &self.discovery.known.names);
         self.inventory
-            .set_targets(&labels, |id| begun[id].0.clone());
+            .set_targets(&labels, |id| initial[id].0.clone());
         // A `JoinSet` keeps finished tasks until they are joined.
         while self.pollers.try_join_next().is_some() {}
         for target in targets {
             let id = target.id.clone();
-            let Some((state, first)) = begun.remove(&id) else {
+            let Some((state, first)) = initial.remove(&id) else {
                 continue;
             };
             let reloaded = Arc::new(Notify::new());

@@ -138,7 +138,7 @@ impl BackgroundJobs {
                 job.failures = job.failures.saturating_add(1);
                 self.log(key, job.failures, &error);
                 let wait = if error.reason.may_pass() {
-                    self.schedule.after_refusals(job.failures)
+                    self.schedule.backoff_after(job.failures)
                 } else {
                     RUN_AGAIN
                 };

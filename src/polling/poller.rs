@@ -18,7 +18,7 @@ use crate::model::state::{
     ChangeCounts, ConnectionChange, LastListing, PollOutcome, TargetState, changes,
 };
 use crate::polling::background_jobs::BackgroundJobs;
-use crate::polling::refusals::Refusals;
+use crate::polling::backoff::Backoff;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MOST_NAMES};
 use crate::state_dir::{AccountStateDir, StateFile};
@@ -26,14 +26,14 @@ use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
 use crate::vendors::http::offload;
 
-/// A listing is extended this long before it becomes stale, if its successor is in flight.
-const KEEP_EARLY: Duration = Duration::from_millis(500);
+/// Time before a listing becomes stale at which it is extended, if its successor is in flight.
+const EXTEND_BEFORE_STALE: Duration = Duration::from_millis(500);
 
 /// Polls one target for as long as the target exists.
 pub(crate) struct Poller {
     /// Id of the target at the vendor.
     pub id: String,
-    /// Source of the target and its expected connections; replaced by a reload.
+    /// Source of the account and all expected connections; replaced by a reload.
     pub setup: SharedSetup,
     /// Notified after a reload.
     pub reloaded: Arc<Notify>,
@@ -99,23 +99,23 @@ impl Setup {
 }
 
 impl Poller {
-    /// Polls at `first` and at every whole interval after it, except while the previous poll is in
-    /// flight.
+    /// Polls at `first` and at every whole interval after it. Polls are skipped while the previous
+    /// one is in flight, and during a back-off.
     ///
-    /// `state` is the initial state, which may have been restored. Ends only by being dropped,
-    /// which loses nothing, because a state is published in one step.
+    /// `state` is the initial state, which may have been restored. Ends only by being dropped. That
+    /// discards a poll in flight, but leaves no partial state, which is published in one step.
     pub(crate) async fn run(self, first: Instant, mut state: TargetState) {
-        let mut refusals = Refusals::default();
+        let mut backoff = Backoff::default();
         let mut last = None;
         let mut due = first;
         loop {
-            // A poll in flight finishes with its old setup. A reload is seen here, after that poll.
+            // A poll in flight keeps its old source. A reload is seen here, after that poll.
             if timeout_at(due, self.reloaded.notified()).await.is_ok() {
                 // A reload after a refusal often means that its cause was fixed.
-                let refused = std::mem::take(&mut refusals).until.is_some();
-                let replan = refused || self.schedule.interval() != state.interval;
+                let held_back = std::mem::take(&mut backoff).until.is_some();
+                let replan = held_back || self.schedule.interval() != state.interval;
                 if replan {
-                    due = self.replanned(last, due);
+                    due = self.due_after_reload(last, due);
                     state.interval = self.schedule.interval();
                     state.next_poll = self.date_of(due);
                 }
@@ -126,7 +126,7 @@ impl Poller {
                 }
                 continue;
             }
-            if refusals.skip(due, &*self.source(), &self.id).await {
+            if backoff.is_active(due, &*self.source(), &self.id).await {
                 due = self.schedule.next(due, Instant::now());
                 continue;
             }
@@ -148,16 +148,16 @@ impl Poller {
                 self.failed(&mut state, error);
                 state.last_listing = last_listing;
                 state.last_listing = self.reconfigured(&state).or(state.last_listing);
-                let refused = error.is_refused_credential();
-                refusals.failed(refused, credential, due, &self.schedule);
+                let counts = error.is_refused_credential();
+                backoff.record_failure(counts, credential, due, &self.schedule);
             } else {
                 self.setup().jobs.listed(&self.id, credential);
-                refusals = Refusals::default();
+                backoff = Backoff::default();
             }
             last = Some(due);
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
-            state.next_poll = self.date_of(self.next_poll(due, &refusals));
+            state.next_poll = self.date_of(self.next_poll(due, &backoff));
             state.last_attempt = Some(PollOutcome {
                 at: self.clock.now(),
                 duration,
@@ -183,7 +183,7 @@ impl Poller {
             && self.schedule.configured_stale_after().is_none()
             && Instant::now() < stale_from
         {
-            let early = KEEP_EARLY.min(last_listing.stale_after);
+            let early = EXTEND_BEFORE_STALE.min(last_listing.stale_after);
             if let Ok(result) = timeout_at(stale_from - early, &mut listing).await {
                 return result;
             }
@@ -212,17 +212,21 @@ impl Poller {
     /// It is saved after a failure too, at the cost of writing the listing again: the next process
     /// must have the time of the next poll.
     async fn publish(&self, state: &TargetState) {
-        self.inventory.publish_any(&self.id, state.clone()).await;
+        self.inventory
+            .publish_offloaded(&self.id, state.clone())
+            .await;
         if state.last_attempt.is_some() {
             let item = StateFile::Target(self.id.clone());
             self.state_dir.write(item, state.clone());
         }
     }
 
-    /// Returns when the next poll is due after a reload that changes the interval.
+    /// Returns when the next poll is due after a reload that changes the interval or ends a
+    /// back-off.
     ///
-    /// That is whole intervals after the last poll or, without one, before the planned first poll.
-    fn replanned(&self, last: Option<Instant>, due: Instant) -> Instant {
+    /// After a poll, that is the next whole interval from it. Before the first poll, the planned
+    /// time is moved earlier by as many whole intervals as fit.
+    fn due_after_reload(&self, last: Option<Instant>, due: Instant) -> Instant {
         let (now, interval) = (Instant::now(), self.schedule.interval());
         if let Some(last) = last {
             return self.schedule.next(last, now);
@@ -252,8 +256,8 @@ impl Poller {
     }
 
     /// Returns the first planned time at which the poll is not skipped.
-    fn next_poll(&self, due: Instant, refusals: &Refusals) -> Instant {
-        match refusals.until {
+    fn next_poll(&self, due: Instant, backoff: &Backoff) -> Instant {
+        match backoff.until {
             Some(until) if due < until => self.schedule.next(due, until - Duration::from_nanos(1)),
             _ => due,
         }

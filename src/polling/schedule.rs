@@ -177,8 +177,8 @@ impl Schedule {
     ///
     /// It is twice the interval, then four times, and so on up to an hour.
     #[must_use]
-    pub(crate) fn after_refusals(&self, refusals: u32) -> Duration {
-        let doubled = self.interval().saturating_mul(1 << refusals.min(16));
+    pub(crate) fn backoff_after(&self, failures: u32) -> Duration {
+        let doubled = self.interval().saturating_mul(1 << failures.min(16));
         doubled.min(LONGEST_WAIT).max(self.interval())
     }
 }

@@ -29,18 +29,19 @@ pub(crate) struct Supervisor {
     networks: Arc<Networks>,
     poll: PollConfig,
     running: BTreeMap<AccountKey, RunningAccount>,
-    /// Thread that makes the HTTP clients.
-    making: BlockingPool,
+    /// Pool of one thread that builds the transports.
+    build_pool: BlockingPool,
 }
 
-/// Deadline for making all clients of a configuration.
+/// Deadline for building all transports of a configuration.
 ///
-/// It takes seconds, unless certificates cannot be read.
-const MAKING: Duration = Duration::from_mins(1);
+/// Building takes seconds at most, unless reading the certificates hangs.
+const BUILD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// System and name of an account.
 ///
-/// With another base URL, it is another account: the state of one tenant does not apply to another.
+/// An account whose base URL changes keeps its key, but is stopped and started anew: the state of
+/// one tenant does not apply to another.
 type AccountKey = (&'static str, String);
 
 #[derive(Debug)]
@@ -71,15 +72,15 @@ impl Supervisor {
             networks: Arc::default(),
             poll: PollConfig::default(),
             running: BTreeMap::new(),
-            making: BlockingPool::new(1),
+            build_pool: BlockingPool::new(1),
         }
     }
 
     /// Makes the HTTP clients as a start would, and returns the same errors.
     pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
-        let making = BlockingPool::new(1);
-        let made = making.run(MAKING, move || {
+        let build_pool = BlockingPool::new(1);
+        let made = build_pool.run(BUILD_TIMEOUT, move || {
             networks(&Networks::default(), &accounts, &poll).map(drop)
         });
         made.await
@@ -102,15 +103,17 @@ impl Supervisor {
         let other_source = config.accounts.iter();
         let other_source = other_source.filter(|account| !self.has_source(account, &poll));
         let other_source: Vec<_> = other_source.cloned().collect();
-        // A client takes a millisecond to make, thousands may be needed, and the first reads
-        // certificates.
-        let maker = self.networks.clone();
+        // Off the event loop: one transport takes a millisecond, and there may be thousands. The
+        // first one also reads certificates.
+        let factory = self.networks.clone();
         let networks = self
-            .making
-            .run(MAKING, move || networks(&maker, &other_source, &poll))
+            .build_pool
+            .run(BUILD_TIMEOUT, move || {
+                networks(&factory, &other_source, &poll)
+            })
             .await;
-        // Every step that can fail is done now.
         let mut networks = networks.context("making the HTTP clients of the accounts")??;
+        // From here on, nothing can fail.
         let accounts = config.accounts.into_iter();
         let accounts: BTreeMap<_, _> = accounts.map(|config| (key(&config), config)).collect();
         let mut difference = self.end_all_except(&accounts).await;
@@ -231,11 +234,11 @@ impl Supervisor {
 
 /// Makes the clients of these accounts.
 fn networks(
-    maker: &Networks,
+    factory: &Networks,
     accounts: &[AccountConfig],
     poll: &PollConfig,
 ) -> anyhow::Result<BTreeMap<AccountKey, Network>> {
-    let network = |account| Ok((key(account), maker.network(account, poll)?));
+    let network = |account| Ok((key(account), factory.network(account, poll)?));
     accounts.iter().map(network).collect()
 }
 

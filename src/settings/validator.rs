@@ -1,4 +1,4 @@
-//! Checks of values against their position in the configuration, and reports of errors.
+//! Checks of configuration values, and reports of errors with their position.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ impl<'a> Validator<'a> {
     }
 
     /// Returns whether the file has no errors so far.
-    pub(crate) fn is_content(&self) -> bool {
+    pub(crate) fn has_no_errors(&self) -> bool {
         self.problems.is_empty()
     }
 
@@ -239,9 +239,10 @@ impl<'a> Validator<'a> {
         self.folder.join(name)
     }
 
-    /// Returns the name of a secret's file for messages, or a substitute if it may not be a path.
+    /// Returns the name of a file for messages, or a substitute if it could be a secret.
     ///
-    /// A user may have entered the secret itself in place of the path.
+    /// A user may have entered the secret itself in place of the path. A name is shown only if its
+    /// first directory exists.
     pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
         // The first directory of an absolute path is checked too, because a secret may begin with a
         // slash.

@@ -22,8 +22,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::is_ours;
-use queue::WriteQueue;
-pub(super) use queue::{FileKey, PendingJob};
+use queue::JobQueue;
+pub(super) use queue::{JobKey, PendingJob};
 use root::{LockError, Root, account_folder, entries, is_unfinished, open_file, replace, take};
 
 /// Maximum number of worker threads.
@@ -46,7 +46,7 @@ pub(super) struct Folder {
     failures: IntCounter,
     /// Maximum number of worker threads.
     workers: usize,
-    queue: Mutex<WriteQueue>,
+    queue: Mutex<JobQueue>,
     /// Notified when no jobs are left.
     idle: Notify,
     /// `None` until the directory is opened, and after it was lost.
@@ -166,13 +166,13 @@ impl Folder {
     }
 
     /// Queues a job for a worker thread, so that a hanging disk blocks only the workers.
-    pub(super) fn later(self: &Arc<Self>, account: &str, key: FileKey, job: PendingJob) {
+    pub(super) fn later(self: &Arc<Self>, account: &str, key: JobKey, job: PendingJob) {
         let mut queue = self.queue.lock();
         queue.push(account, key, job);
         self.start_workers(&mut queue);
     }
 
-    fn start_workers(self: &Arc<Self>, queue: &mut WriteQueue) {
+    fn start_workers(self: &Arc<Self>, queue: &mut JobQueue) {
         if queue.opening.is_some() {
             return;
         }
@@ -201,7 +201,7 @@ impl Folder {
             };
             match (job, key) {
                 (PendingJob::Read(read), _) => read(self),
-                (PendingJob::Write(lines), FileKey::Write(file)) => {
+                (PendingJob::Write(lines), JobKey::Write(file)) => {
                     self.write(&account, &file, lines());
                 }
                 (PendingJob::Sweep(kept), _) => {
@@ -209,7 +209,7 @@ impl Folder {
                 }
                 (PendingJob::Remove, _) => self.remove_account(&account),
                 (PendingJob::SweepFolders, _) => self.sweep_folders(),
-                (PendingJob::Write(_), FileKey::Read(_) | FileKey::Sweep) => {}
+                (PendingJob::Write(_), JobKey::Read(_) | JobKey::Sweep) => {}
             }
             if self.queue.lock().done(&account) {
                 tracing::info!(folder = %self.path.display(), "the state directory answers again");
@@ -225,12 +225,12 @@ impl Folder {
         account: String,
         mut answer: oneshot::Receiver<T>,
     ) -> Option<T> {
-        let patience_ends = || self.queue.lock().patience_ends(&account, self.workers);
+        let deadline_of = || self.queue.lock().deadline_of(&account, self.workers);
         loop {
-            if let Ok(answer) = timeout_at(patience_ends(), &mut answer).await {
+            if let Ok(answer) = timeout_at(deadline_of(), &mut answer).await {
                 return answer.ok();
             }
-            if patience_ends() <= Instant::now() {
+            if deadline_of() <= Instant::now() {
                 self.hangs();
                 return None;
             }
@@ -269,22 +269,22 @@ impl Folder {
             let mut queue = self.queue.lock();
             for (account, work) in &mut queue.accounts {
                 if account != ITSELF && !kept.contains(account) {
-                    work.jobs.retain(|key, _| !matches!(key, FileKey::Write(_)));
+                    work.jobs.retain(|key, _| !matches!(key, JobKey::Write(_)));
                 }
             }
             queue.failing.retain(|(account, _)| kept.contains(account));
             queue.kept = kept;
         }
-        self.later(ITSELF, FileKey::Sweep, PendingJob::SweepFolders);
+        self.later(ITSELF, JobKey::Sweep, PendingJob::SweepFolders);
     }
 
     /// Sets the files of an account to keep, and queues the removal of all others.
     pub(super) fn keep_files(self: &Arc<Self>, account: &str, kept: BTreeSet<String>) {
         {
             let mut queue = self.queue.lock();
-            let stays = |key: &FileKey| match key {
-                FileKey::Write(file) => kept.contains(file),
-                FileKey::Read(_) | FileKey::Sweep => true,
+            let stays = |key: &JobKey| match key {
+                JobKey::Write(file) => kept.contains(file),
+                JobKey::Read(_) | JobKey::Sweep => true,
             };
             if let Some(work) = queue.accounts.get_mut(account) {
                 work.jobs.retain(|key, _| stays(key));
@@ -293,7 +293,7 @@ impl Folder {
                 .failing
                 .retain(|(of, file)| of != account || kept.contains(file));
         }
-        self.later(account, FileKey::Sweep, PendingJob::Sweep(kept));
+        self.later(account, JobKey::Sweep, PendingJob::Sweep(kept));
     }
 
     /// Opens a file of an account. It is a regular file, so that a read waits only for the disk.
@@ -372,7 +372,7 @@ impl Folder {
             let may_be_one = matches!(kind, FileType::Directory | FileType::Unknown);
             if may_be_one && !self.queue.lock().kept.contains(&name) {
                 // The removal waits for the write in progress there.
-                self.later(&name, FileKey::Sweep, PendingJob::Remove);
+                self.later(&name, JobKey::Sweep, PendingJob::Remove);
             }
         }
     }

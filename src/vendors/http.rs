@@ -135,17 +135,17 @@ impl Client {
         url
     }
 
-    /// Sends the request, and once more if it may be repeated.
+    /// Sends the request, and retries it once after a transport error that allows it.
     ///
     /// Each attempt waits for the rate limiter.
-    async fn exchange(
+    async fn send_with_retry(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
     ) -> Result<Received, PollError> {
         let again = request.try_clone();
-        match (self.attempt(endpoint, request).await, again) {
-            (Err((true, _)), Some(again)) => self.attempt(endpoint, again).await,
+        match (self.send_once(endpoint, request).await, again) {
+            (Err((true, _)), Some(again)) => self.send_once(endpoint, again).await,
             (result, _) => result,
         }
         .map_err(|(_, error)| error)
@@ -153,27 +153,27 @@ impl Client {
 
     /// Waits for a permit, sends the request, and reads the response, for any status.
     ///
-    /// A 429 pauses the account, and so does a 503 with a time for the next request. The error
-    /// includes whether the request may be repeated.
-    async fn attempt(
+    /// A 429 or an exhausted quota pauses the account, and so does a 503 with `Retry-After` or
+    /// `ratelimit-reset`. The error includes whether the request may be retried.
+    async fn send_once(
         &self,
         endpoint: &'static str,
         request: RequestBuilder,
     ) -> Result<Received, (bool, PollError)> {
-        let turn = if self.in_background {
+        let permit = if self.in_background {
             self.limiter.acquire_in_background().await
         } else {
             self.limiter.acquire().await
         };
-        self.observer.waited(turn.waited);
+        self.observer.waited(permit.waited);
         let begun = Instant::now();
         let (code, result) = match self.transport.send(request).await {
             Ok(incoming) => {
                 let status = incoming.status();
-                let result = self.take(endpoint, incoming, turn.since).await;
+                let result = self.read_response(endpoint, incoming, permit.since).await;
                 (Some(status), result.map_err(|error| (false, error)))
             }
-            Err(failure) => (None, Err((failure.repeatable, failure.blame(endpoint)))),
+            Err(failure) => (None, Err((failure.retryable, failure.blame(endpoint)))),
         };
         self.observer
             .requested(endpoint, code.map(|c| c.as_u16()), begun.elapsed());
@@ -182,8 +182,8 @@ impl Client {
 
     /// Reads the body, up to its maximum size.
     ///
-    /// A problem with the body of an error costs the vendor's codes, and nothing else.
-    async fn take(
+    /// If the body of an error response cannot be read, only the vendor's error codes are missing.
+    async fn read_response(
         &self,
         endpoint: &'static str,
         mut incoming: reqwest::Response,
@@ -284,7 +284,7 @@ impl Client {
         request: RequestBuilder,
         refusal: fn(&VendorResponse) -> VendorError,
     ) -> Result<VendorResponse, PollError> {
-        let Received { response, page } = self.exchange(endpoint, request).await?;
+        let Received { response, page } = self.send_with_retry(endpoint, request).await?;
         let status = response.status;
         if let Some(page) = page {
             let (reason, detail) = if is_good(status) {
@@ -304,7 +304,7 @@ impl Client {
     }
 }
 
-/// A response, and its error text if it is an HTML page.
+/// A response, and the error text if an HTML page came in its place.
 struct Received {
     response: VendorResponse,
     page: Option<String>,

@@ -30,7 +30,7 @@ pub(crate) struct Token<T> {
     pub secret: SecretString,
     /// Other values of the response.
     pub extra: T,
-    minted: Instant,
+    issued_at: Instant,
     lifetime: Duration,
 }
 
@@ -40,7 +40,7 @@ impl<T> Token<T> {
         Self {
             secret,
             extra,
-            minted: Instant::now(),
+            issued_at: Instant::now(),
             lifetime: lifetime.max(SHORTEST_LIFE),
         }
     }
@@ -50,12 +50,12 @@ impl<T> Token<T> {
         self.lifetime
     }
 
-    fn is_due(&self) -> bool {
-        self.minted.elapsed() + RENEW_BEFORE.min(self.lifetime / 2) >= self.lifetime
+    fn needs_renewal(&self) -> bool {
+        self.issued_at.elapsed() + RENEW_BEFORE.min(self.lifetime / 2) >= self.lifetime
     }
 
-    fn is_over(&self) -> bool {
-        self.minted.elapsed() >= self.lifetime
+    fn is_expired(&self) -> bool {
+        self.issued_at.elapsed() >= self.lifetime
     }
 }
 
@@ -73,7 +73,7 @@ struct CachedToken<T> {
     /// Time at which a token was rejected that had just replaced a rejected one.
     ///
     /// The next one would be rejected as well.
-    futile: Option<Instant>,
+    rejected_again_at: Option<Instant>,
     /// Last failed token request, and the credential that it used.
     failure: Option<TokenFailure>,
 }
@@ -91,7 +91,7 @@ impl<T> Default for TokenCache<T> {
             kept: Mutex::new(CachedToken {
                 token: None,
                 credential: None,
-                futile: None,
+                rejected_again_at: None,
                 failure: None,
             }),
         }
@@ -119,14 +119,14 @@ impl<T> TokenCache<T> {
         };
         match call(token.clone()).await {
             Err(error) if refused(&error) => {
-                let futile = self.kept.lock().await.futile;
-                if futile.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+                let rejected_again_at = self.kept.lock().await.rejected_again_at;
+                if rejected_again_at.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
                     return Err(error);
                 }
                 let token = self.replace(&token, credential, &mint).await?;
                 let response = call(token).await;
                 if response.as_ref().is_err_and(refused) {
-                    self.kept.lock().await.futile = Some(Instant::now());
+                    self.kept.lock().await.rejected_again_at = Some(Instant::now());
                 }
                 response
             }
@@ -152,8 +152,8 @@ impl<T> TokenCache<T> {
             kept.token = None;
         }
         match kept.token.clone() {
-            Some(token) if !token.is_due() => Ok(token),
-            Some(token) if !token.is_over() => {
+            Some(token) if !token.needs_renewal() => Ok(token),
+            Some(token) if !token.is_expired() => {
                 if kept
                     .failure
                     .as_ref()

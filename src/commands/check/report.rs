@@ -94,7 +94,7 @@ impl Report {
                     failure: unreached(),
                 });
             }
-            if let Some(error) = &seen.undiscovered {
+            if let Some(error) = &seen.discovery_error {
                 report.discoveries.push(Undiscovered {
                     system: seen.system.name,
                     account: seen.account.clone(),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Account;
 use super::restart::time_left;
 use crate::model::error::{PollError, Reason};
-use crate::polling::refusals::Refusals;
+use crate::polling::backoff::Backoff;
 use crate::polling::repeated_failure::RepeatedFailure;
 use crate::state_dir::StateFile;
 use crate::vendors::DiscoveredTarget;
@@ -25,7 +25,7 @@ pub(super) const DISCOVERY_INTERVAL: Duration = Duration::from_hours(1);
 /// for a token, one for the names.
 const NAMES_WITHIN: Duration = Duration::from_secs(10);
 
-/// Result of a discovery, after the credential that it used.
+/// Fingerprint of the credential that a discovery used, and the result of the discovery.
 type Discovered = (Option<u64>, Result<Vec<DiscoveredTarget>, PollError>);
 
 /// Results of discoveries, and when the next one is due.
@@ -34,7 +34,7 @@ pub(super) struct Discovery {
     pub(super) known: DiscoveryState,
     /// When the next discovery is due; `None` if nothing is to be discovered.
     pub(super) due: Option<Instant>,
-    pub(super) refusals: Refusals,
+    pub(super) backoff: Backoff,
     failures: RepeatedFailure,
 }
 
@@ -65,12 +65,12 @@ impl Account {
         self.discovery.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
         let known = &self.discovery.known;
         self.source().import_state(known.memory.clone());
-        let at_once = self.schedule.phase("");
+        let phase = self.schedule.phase("");
         if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(known.up, known.last_success);
             if known.up && known.found.is_empty() {
-                // Until now, the configuration named the targets.
-                return Some(at_once);
+                // The saved state is from a configuration that named the targets: list them soon.
+                return Some(phase);
             }
         }
         let interval = if known.up {
@@ -79,7 +79,7 @@ impl Account {
             self.schedule.interval().min(DISCOVERY_INTERVAL)
         };
         let left = time_left(self.clock.now(), known.last_attempt, known.next, interval);
-        Some(left.unwrap_or(at_once))
+        Some(left.unwrap_or(phase))
     }
 
     /// Waits until a discovery is due, and runs it.
@@ -88,15 +88,15 @@ impl Account {
     /// discovery runs at once.
     pub(super) fn discover(&self) -> impl Future<Output = Discovered> + use<> {
         let (source, schedule) = (self.source(), self.schedule.clone());
-        let (due, refusals) = (self.discovery.due, self.discovery.refusals);
+        let (due, backoff) = (self.discovery.due, self.discovery.backoff);
         async move {
             let Some(due) = due else {
                 return std::future::pending().await;
             };
             while Instant::now() < due {
-                let again = match refusals.until {
+                let again = match backoff.until {
                     None => due,
-                    Some(_) if refusals.skip(Instant::now(), &*source, "").await => {
+                    Some(_) if backoff.is_active(Instant::now(), &*source, "").await => {
                         due.min(Instant::now() + schedule.interval())
                     }
                     Some(_) => break,
@@ -110,8 +110,9 @@ impl Account {
 
     /// Applies the result of a discovery, and schedules the next one.
     ///
-    /// A failure or an empty list is logged and counted, but changes no target.
-    pub(super) async fn discovered(&mut self, (credential, result): Discovered) {
+    /// A failure or an empty list is logged and counted. The known targets stay. If only names were
+    /// requested, the pollers of the configured targets are started anyway.
+    pub(super) async fn apply_discovery(&mut self, (credential, result): Discovered) {
         let now = Instant::now();
         let result = result.and_then(|found| match found[..] {
             [] => {
@@ -122,10 +123,10 @@ impl Account {
         });
         let (wait, error) = match result {
             Ok(found) => {
-                self.found(found);
+                self.discovery_succeeded(found);
                 (DISCOVERY_INTERVAL, None)
             }
-            Err(error) => (self.not_found(credential, now, &error), Some(error)),
+            Err(error) => (self.discovery_failed(credential, now, &error), Some(error)),
         };
         self.discovery.due = Some(now + wait);
         let (memory, last_attempt) = (self.source().export_state(), self.clock.now());
@@ -139,23 +140,23 @@ impl Account {
             self.metrics.discovered(known.up, known.last_success);
         }
         if error.is_none() || self.config.discovery == DiscoveryMode::Names {
-            self.poll_known().await;
+            self.reconcile_known_targets().await;
         }
-        // Set after the targets are shown: an error without targets means that none are to be
-        // waited for.
-        self.inventory.discovered(error);
+        // Set after the targets: an account with an error and no targets counts as attempted, so
+        // the process could become ready before these targets are polled.
+        self.inventory.set_discovery_error(error);
     }
 
     /// Stores the result of a successful discovery.
-    fn found(&mut self, found: Vec<DiscoveredTarget>) {
+    fn discovery_succeeded(&mut self, found: Vec<DiscoveredTarget>) {
         let follows = self.config.discovery == DiscoveryMode::Targets;
         let Discovery {
             known,
-            refusals,
+            backoff,
             failures,
             ..
         } = &mut self.discovery;
-        *refusals = Refusals::default();
+        *backoff = Backoff::default();
         let failures = failures.succeeded();
         if failures > 0 {
             let (system, account) = self.metrics.account();
@@ -173,22 +174,27 @@ impl Account {
         }
     }
 
-    /// Counts a failure, and logs it: once an hour while it lasts. Returns the time until the next
-    /// attempt.
+    /// Counts a failure, and logs it at most once an hour for each reason. Returns the time until
+    /// the next attempt.
     ///
     /// A failure that may pass is retried at the poll interval, others with back-off up to an hour.
-    fn not_found(&mut self, credential: Option<u64>, now: Instant, error: &PollError) -> Duration {
+    fn discovery_failed(
+        &mut self,
+        credential: Option<u64>,
+        now: Instant,
+        error: &PollError,
+    ) -> Duration {
         self.metrics.failed(error);
         let mode = self.config.discovery;
         let Discovery {
             known,
-            refusals,
+            backoff,
             failures,
             ..
         } = &mut self.discovery;
         // Names are not worth a request at each poll interval, whatever the error is.
-        let refused = !error.reason.may_pass() || mode == DiscoveryMode::Names;
-        refusals.failed(refused, credential, now, &self.schedule);
+        let counts = !error.reason.may_pass() || mode == DiscoveryMode::Names;
+        backoff.record_failure(counts, credential, now, &self.schedule);
         let (system, account) = self.metrics.account();
         if let Some(failures) = failures.failed(error.reason) {
             let cost = match mode {
@@ -213,7 +219,7 @@ impl Account {
                 "discovery failed"
             );
         }
-        let wait = match refusals.until {
+        let wait = match backoff.until {
             Some(until) => until - now,
             None => self.schedule.interval(),
         };

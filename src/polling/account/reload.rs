@@ -87,11 +87,11 @@ impl Account {
     /// discovered.
     fn rediscover(&mut self, before: DiscoveryMode, another: bool) -> Option<Instant> {
         let due = self.discovery.due;
-        let refused = std::mem::take(&mut self.discovery.refusals).until.is_some();
+        let refused = std::mem::take(&mut self.discovery.backoff).until.is_some();
         let now = Instant::now();
         if before != self.config.discovery {
             self.metrics.not_discovered();
-            self.inventory.discovered(None);
+            self.inventory.set_discovery_error(None);
         }
         match self.config.discovery {
             DiscoveryMode::Never => None,
@@ -118,13 +118,13 @@ impl Account {
     /// Shows the targets of the new configuration, and polls them.
     async fn show(&mut self, before: DiscoveryMode) {
         match self.config.discovery {
-            DiscoveryMode::Never => self.poll(self.config.targets.clone()).await,
+            DiscoveryMode::Never => self.reconcile_pollers(self.config.targets.clone()).await,
             // The first discovery, or its deadline, will show all targets.
             _ if self.first.is_some() => {}
             DiscoveryMode::Names => {
                 let targets = self.config.targets.iter();
                 let named = targets.filter(|t| self.is_named(t)).cloned().collect();
-                self.poll(named).await;
+                self.reconcile_pollers(named).await;
             }
             DiscoveryMode::Targets => {
                 if before != DiscoveryMode::Targets {
@@ -132,7 +132,7 @@ impl Account {
                     // named.
                     self.discovery.known.found = self.running.keys().cloned().collect();
                 }
-                self.poll_known().await;
+                self.reconcile_known_targets().await;
             }
         }
     }

@@ -77,7 +77,7 @@ impl Account {
     /// Returns the initial state of a target, and when it is first polled.
     ///
     /// That is at its place in the spread, or when it would have been due without a restart.
-    pub(super) fn begin(
+    pub(super) fn initial_state(
         &self,
         target: &TargetConfig,
         reference: Instant,

@@ -12,14 +12,15 @@ use super::{Folder, PATIENCE};
 /// One worker at a time runs the jobs of an account, in the order in which they were first queued.
 /// Of several writes of one file only the last is kept, so a slow disk cannot make the queue grow.
 #[derive(Debug, Default)]
-pub(super) struct WriteQueue {
-    pub(super) accounts: BTreeMap<String, Work>,
+pub(super) struct JobQueue {
+    pub(super) accounts: BTreeMap<String, AccountJobs>,
     /// Accounts with pending jobs and no worker.
     pub(super) ready: VecDeque<String>,
     pub(super) workers: usize,
-    /// Number of accounts with a job in progress, and when such a job last began or ended.
+    /// Number of accounts with a job in progress.
     pub(super) busy: usize,
-    pub(super) moved: Option<Instant>,
+    /// When such a job last began or ended.
+    pub(super) last_progress: Option<Instant>,
     /// Start of opening the directory. No job runs before that is done.
     pub(super) opening: Option<Instant>,
     /// Accounts to keep, by the names of their directories.
@@ -32,16 +33,16 @@ pub(super) struct WriteQueue {
 
 /// Pending jobs of one account.
 #[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) order: VecDeque<FileKey>,
-    pub(super) jobs: BTreeMap<FileKey, PendingJob>,
+pub(super) struct AccountJobs {
+    pub(super) order: VecDeque<JobKey>,
+    pub(super) jobs: BTreeMap<JobKey, PendingJob>,
     /// Start of the job in progress.
     pub(super) since: Option<Instant>,
 }
 
 /// Key of a pending job. A new job replaces a pending one with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::state_dir) enum FileKey {
+pub(in crate::state_dir) enum JobKey {
     Read(String),
     Write(String),
     Sweep,
@@ -74,8 +75,8 @@ impl fmt::Debug for PendingJob {
     }
 }
 
-impl WriteQueue {
-    pub(super) fn push(&mut self, account: &str, key: FileKey, job: PendingJob) {
+impl JobQueue {
+    pub(super) fn push(&mut self, account: &str, key: JobKey, job: PendingJob) {
         let work = self.accounts.entry(account.to_owned()).or_default();
         if work.since.is_none() && work.order.is_empty() {
             self.ready.push_back(account.to_owned());
@@ -86,7 +87,7 @@ impl WriteQueue {
     }
 
     /// Returns the next job, and marks it as in progress.
-    pub(super) fn next(&mut self) -> Option<(String, FileKey, PendingJob)> {
+    pub(super) fn next(&mut self) -> Option<(String, JobKey, PendingJob)> {
         loop {
             let account = self.ready.pop_front()?;
             let Some(work) = self.accounts.get_mut(&account) else {
@@ -97,7 +98,7 @@ impl WriteQueue {
                 if let Some(job) = work.jobs.remove(&key) {
                     work.since = Some(Instant::now());
                     self.busy += 1;
-                    self.moved = work.since;
+                    self.last_progress = work.since;
                     return Some((account, key, job));
                 }
             }
@@ -109,7 +110,7 @@ impl WriteQueue {
     /// waiting.
     pub(super) fn done(&mut self, account: &str) -> bool {
         self.busy -= 1;
-        self.moved = Some(Instant::now());
+        self.last_progress = Some(Instant::now());
         if let Some(work) = self.accounts.get_mut(account) {
             work.since = None;
             if work.order.is_empty() {
@@ -124,10 +125,10 @@ impl WriteQueue {
     /// Returns when to stop waiting for a job of this account, with at most `workers` threads.
     ///
     /// A slow disk makes progress and is waited for. A disk that hangs is not.
-    pub(super) fn patience_ends(&self, account: &str, workers: usize) -> Instant {
+    pub(super) fn deadline_of(&self, account: &str, workers: usize) -> Instant {
         let own = || self.accounts.get(account)?.since;
         // While a worker is free, it takes the account's job at once.
-        let last = || self.moved.filter(|_| self.busy >= workers);
+        let last = || self.last_progress.filter(|_| self.busy >= workers);
         let since = self.opening.or_else(own).or_else(last);
         since.unwrap_or_else(Instant::now) + PATIENCE
     }

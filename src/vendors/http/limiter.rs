@@ -101,7 +101,7 @@ struct Budget {
     /// Time of the last permit. A limiter for another rate continues from it.
     last: Option<Instant>,
     /// Number of requests in flight.
-    under_way: u64,
+    in_flight_requests: u64,
     /// Remaining quota of the vendor less the requests in flight, and the time of its reset.
     left: Option<(u64, Instant)>,
     random: fastrand::Rng,
@@ -130,13 +130,13 @@ pub(crate) struct Permit<'a> {
     pub waited: Duration,
     /// Time at which the permit was granted.
     pub since: Instant,
-    pace: &'a RequestLimiter,
+    limiter: &'a RequestLimiter,
     _in_flight: Option<SemaphorePermit<'a>>,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.pace.budget().under_way -= 1;
+        self.limiter.budget().in_flight_requests -= 1;
     }
 }
 
@@ -156,7 +156,7 @@ impl RequestLimiter {
             limiter: limiter(configured, &clock),
             rate: configured,
             last: None,
-            under_way: 0,
+            in_flight_requests: 0,
             left: None,
             random: fastrand::Rng::with_seed(seed),
         };
@@ -195,22 +195,23 @@ impl RequestLimiter {
         Permit {
             waited: begun.elapsed(),
             since: Instant::now(),
-            pace: self,
+            limiter: self,
             _in_flight: in_flight,
         }
     }
 
-    /// Waits until a request may be sent and no other request waits.
+    /// Waits until a request may be sent, and for up to `LONGEST_BEHIND` until no other one waits.
     ///
-    /// It takes no place in flight, so that one that hangs delays no listing. An account has only
-    /// one such request at a time.
+    /// Until then it takes no in-flight slot, so that one that hangs delays no listing. After that
+    /// it queues and takes a slot like any other request. An account has only one background
+    /// request at a time.
     pub(crate) async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
         let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
             Ok(()) => Permit {
                 waited: Duration::ZERO,
                 since: Instant::now(),
-                pace: self,
+                limiter: self,
                 _in_flight: None,
             },
             Err(_) => self.acquire().await,
@@ -259,7 +260,7 @@ impl RequestLimiter {
         match budget.limiter.check() {
             Ok(()) => {
                 budget.last = Some(now);
-                budget.under_way += 1;
+                budget.in_flight_requests += 1;
                 if let Some((left, _)) = &mut budget.left {
                     *left -= 1;
                 }
@@ -286,14 +287,16 @@ impl RequestLimiter {
     /// The quota does not include the other requests in flight yet.
     pub(crate) fn quota_left(&self, remaining: u64, reset: Duration) {
         let mut budget = self.budget();
-        let others = budget.under_way.saturating_sub(1);
+        let others = budget.in_flight_requests.saturating_sub(1);
         budget.left = Some((
             remaining.saturating_sub(others),
             Instant::now() + reset.min(LONGEST_PAUSE),
         ));
     }
 
-    /// Pauses the account for at least `wait`, and returns how long that is after the cap.
+    /// Pauses the account for `wait`, at most an hour, and returns how long it is paused from now.
+    ///
+    /// An earlier pause that ends later is kept.
     pub fn pause(&self, wait: Duration) -> Duration {
         self.budget().pause(wait)
     }

@@ -67,7 +67,7 @@ pub struct TransportError {
     /// Whether the request may be sent once more.
     ///
     /// It may if the vendor certainly did not process it, or if sending it again changes nothing.
-    pub repeatable: bool,
+    pub retryable: bool,
 }
 
 impl TransportError {
@@ -78,7 +78,7 @@ impl TransportError {
             reason,
             detail: detail.into(),
             remedy: None,
-            repeatable: false,
+            retryable: false,
         }
     }
 
@@ -230,7 +230,7 @@ impl Network {
         }
         let kept = own_end(error).is_some_and(|own| made.answered.contains(&own));
         drop(made);
-        failure.repeatable = was_not_processed(error) || (asks_only && kept && ended(error));
+        failure.retryable = was_not_processed(error) || (asks_only && kept && ended(error));
         if let Some(proxy) = self.settings.proxy.as_ref().filter(|_| error.is_connect()) {
             failure = through(&proxy.name(), error, failure);
         }

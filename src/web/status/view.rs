@@ -188,7 +188,7 @@ pub(super) struct AccountRow<'a> {
     /// Number of targets; `None` before the first discovery.
     pub(super) targets: Option<Number>,
     /// Error of the last discovery, if it failed.
-    pub(super) undiscovered: Option<FailureView<'a>>,
+    pub(super) discovery_error: Option<FailureView<'a>>,
     pub(super) usage: Usage,
     pub(super) paused: Option<Date>,
     pub(super) quotas: Vec<QuotaLeft>,
@@ -319,7 +319,7 @@ fn row(seen: &AccountSnapshot, now: Timestamp) -> AccountRow<'_> {
             .targets
             .as_ref()
             .map(|targets| Number(targets.len() as u64)),
-        undiscovered: seen.undiscovered.as_ref().map(FailureView),
+        discovery_error: seen.discovery_error.as_ref().map(FailureView),
         paused: usage.paused_until.map(|at| Date { at, now }),
         quotas: quotas.collect(),
         usage,
