@@ -13,7 +13,7 @@ use crate::blocking::files::{self, FileKind, Files, with_files};
 use crate::settings::{
     ConfigErrors, Count, Node, Period, Validator, decode, given, given_list, read,
 };
-use crate::vendors::account::{AccountConfig, PollConfig, SHORTEST_INTERVAL};
+use crate::vendors::account::{AccountConfig, MIN_INTERVAL, PollConfig};
 use crate::vendors::{AccountSettings, zis, zuora};
 
 // The doc comments of the following structures become the JSON Schema and docs/configuration.md.
@@ -162,7 +162,7 @@ fn poll(raw: RawPoll, here: &mut Validator<'_>) -> PollConfig {
             .max_connections
             .map_or(defaults.max_connections, |c| c.0),
     };
-    if poll.interval < SHORTEST_INTERVAL {
+    if poll.interval < MIN_INTERVAL {
         here.problem("interval", "must be at least 1s");
     }
     if poll.request_timeout.is_zero() {

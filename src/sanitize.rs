@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 /// Maximum number of connections or targets that are logged by name, one per line.
-pub(crate) const MOST_NAMES: usize = 20;
+pub(crate) const MAX_NAMES: usize = 20;
 
 /// Vendor text for a log line: control characters are escaped, at most 100 characters are kept.
 pub(crate) struct ForLog<'a>(pub &'a str);

@@ -32,12 +32,12 @@ const FORMAT: u32 = 1;
 ///
 /// It is more than the default `max_connections` takes, unless a vendor fills each text with
 /// characters that JSON must escape.
-const LARGEST_FILE: u64 = 256 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// Maximum size of the header, in bytes. It names an account and a target, and little else.
-const LONGEST_HEADER: u64 = 64 * 1024;
+const MAX_HEADER_BYTES: u64 = 64 * 1024;
 /// Length at which a part of a file name is cut, in bytes. File systems allow 255 for the whole
 /// name.
-const LONGEST_PIECE: usize = 120;
+const MAX_PIECE: usize = 120;
 /// Characters that are not escaped in a file name.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
@@ -275,11 +275,11 @@ impl AccountStateDir {
         file: impl io::Read,
     ) -> Result<T, Invalid> {
         let mut bytes = Vec::new();
-        file.take(LARGEST_FILE + 1)
+        file.take(MAX_FILE_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| format!("cannot be read: {error}"))?;
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(format!("is larger than {LARGEST_FILE} bytes").into());
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(format!("is larger than {MAX_FILE_BYTES} bytes").into());
         }
         let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
         let (header, content) = (lines.next().unwrap_or_default(), lines.next());
@@ -352,7 +352,7 @@ impl StateFile {
 /// Returns whether this program wrote the file, in any version of the format.
 fn is_ours(file: File) -> bool {
     let mut header = String::new();
-    let read = BufReader::new(file.take(LONGEST_HEADER)).read_line(&mut header);
+    let read = BufReader::new(file.take(MAX_HEADER_BYTES)).read_line(&mut header);
     read.is_ok() && serde_json::from_str::<Format>(&header).is_ok()
 }
 
@@ -363,8 +363,8 @@ fn folder_name(system: &str, account: &str) -> String {
 /// Escapes a text as a part of a file name. A text that must be cut gets a hash of the whole.
 fn piece(text: &str) -> String {
     let mut piece = utf8_percent_encode(text, PLAIN).to_string();
-    if piece.len() > LONGEST_PIECE {
-        piece.truncate(LONGEST_PIECE);
+    if piece.len() > MAX_PIECE {
+        piece.truncate(MAX_PIECE);
         return format!("{piece}~{:08x}", crc32fast::hash(text.as_bytes()));
     }
     piece

@@ -57,7 +57,7 @@ pub struct PublishedLimits {
 /// Maximum number of targets in a vendor's list.
 ///
 /// No account has more, so a longer list is rejected.
-const MOST_TARGETS: usize = 10_000;
+const MAX_TARGETS: usize = 10_000;
 
 /// A target that the vendor lists.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -166,10 +166,10 @@ impl Server {
             "/-/ready" => self.ready(),
             // A reload takes no response slot, so one that waits for a slow disk blocks no scrape.
             RELOAD => self.reload(request).await,
-            _ => match self.place().await {
-                Some(place) if path == self.about.telemetry_path => self.metrics(request, place),
-                Some(place) if path == DISCOVERY => self.discovery(request, place),
-                Some(place) => self.status(request, place),
+            _ => match self.slot().await {
+                Some(slot) if path == self.about.telemetry_path => self.metrics(request, slot),
+                Some(slot) if path == DISCOVERY => self.discovery(request, slot),
+                Some(slot) => self.status(request, slot),
                 None => text(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Too many answers are in flight; see --web.max-requests.\n",
@@ -183,16 +183,16 @@ impl Server {
         }
     }
 
-    /// Waits for a response slot; `None` after [`ServerLimits::place`].
+    /// Waits for a response slot; `None` after [`ServerLimits::slot_wait`].
     ///
     /// The holder of the slot is the sender of the response. Eviction cancels the sender, which
     /// ends the response.
-    async fn place(&self) -> Option<Slot> {
+    async fn slot(&self) -> Option<Slot> {
         let holder = SlotHolder::new(deadline::sender());
         // A response counts as busy from its beginning, and is never idle.
         holder.begin();
-        let place = self.in_flight.take(holder.into());
-        timeout(self.limits.slot_wait, place).await.ok()
+        let slot = self.in_flight.acquire(holder.into());
+        timeout(self.limits.slot_wait, slot).await.ok()
     }
 
     fn paths(&self) -> impl Iterator<Item = &str> {
@@ -243,15 +243,15 @@ impl Server {
         }
     }
 
-    fn metrics(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+    fn metrics(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
         let encoding = response::encoding(request.headers());
         match Selector::parse(request.uri().query().unwrap_or_default()) {
-            Ok(part) => page(self.inventory.part(&part, encoding), encoding, place),
+            Ok(part) => page(self.inventory.part(&part, encoding), encoding, slot),
             Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
 
-    fn discovery(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+    fn discovery(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
         let discovery = ServiceDiscovery {
             // Prometheus scrapes over a connection of its own, which uses the current TLS settings.
             tls: self.web_config.current().tls.is_some(),
@@ -265,15 +265,15 @@ impl Server {
             );
         };
         match discovery.groups(request, &names) {
-            Ok(groups) => response::json(groups, response::encoding(request.headers()), place),
+            Ok(groups) => response::json(groups, response::encoding(request.headers()), slot),
             Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
 
-    fn status(&self, request: &Request<Incoming>, place: Slot) -> HttpResponse {
+    fn status(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
         let encoding = response::encoding(request.headers());
         match status::render(&self.inventory, &self.about) {
-            Ok(html) => response::html(html, encoding, place),
+            Ok(html) => response::html(html, encoding, slot),
             Err(error) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("The status page could not be made: {error}.\n"),

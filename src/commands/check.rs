@@ -27,7 +27,7 @@ use crate::state_dir::StateDir;
 pub use report::{Polled, Report, TargetFailure, Undiscovered};
 
 /// Interval at which the state of all targets is examined.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Smallest extension of a pause that is reported again. Responses that arrive at about the same
 /// time imply the same pause.
@@ -124,7 +124,7 @@ pub async fn check(
         if left.is_zero() || unfinished.all(|account| waits(&account)) {
             return Ok(Report::of(seen, now));
         }
-        sleep(LOOK_AGAIN.min(left)).await;
+        sleep(CHECK_INTERVAL.min(left)).await;
     }
 }
 

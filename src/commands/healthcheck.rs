@@ -19,7 +19,7 @@ use crate::vendors::http::{explain, find};
 use crate::web::config::{Tls, WebConfig, verify_signatures};
 
 /// Deadline for the response, and for the daemon to load a new certificate.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// TLS error if the server presents another certificate than the configured one.
@@ -36,7 +36,7 @@ const NOT_LET_IN: &str = "the daemon verifies its clients' certificates, and its
 /// A running daemon keeps its last valid web configuration when the file becomes invalid. The check
 /// must still succeed then, so it accepts any certificate and plain HTTP.
 pub(super) async fn ask(address: SocketAddr, web_config: Option<&Path>) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let Some(file) = web_config else {
         return plain(address).await;
     };
@@ -141,7 +141,7 @@ fn tls_error(error: &anyhow::Error) -> Option<&rustls::Error> {
 async fn get(client: reqwest::ClientBuilder, url: &str, address: SocketAddr) -> anyhow::Result<()> {
     let client = client
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .redirect(Policy::none())
         .build()?;
     let answer = client.get(url).send().await;

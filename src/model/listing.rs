@@ -368,18 +368,18 @@ pub(crate) fn fast_eq(one: &str, other: &str) -> bool {
 }
 
 /// Maximum length of a label value, in bytes.
-const LONGEST_LABEL: usize = 256;
+const MAX_LABEL: usize = 256;
 
 /// Returns a text as a label value.
 ///
 /// A text that is too long is cut between two characters, and ends with a hash of the whole text.
 #[must_use]
 pub fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST_LABEL {
+    if text.len() <= MAX_LABEL {
         return Cow::Borrowed(text);
     }
     let end = format!("…{:08x}", crc32fast::hash(text.as_bytes()));
-    let at = text.floor_char_boundary(LONGEST_LABEL - end.len());
+    let at = text.floor_char_boundary(MAX_LABEL - end.len());
     Cow::Owned(format!("{}{end}", &text[..at]))
 }
 
@@ -393,9 +393,9 @@ mod tests {
             format!("{}a", "é".repeat(200)),
             format!("{}b", "é".repeat(200)),
         );
-        assert!(cut(&a).len() <= LONGEST_LABEL);
+        assert!(cut(&a).len() <= MAX_LABEL);
         assert_ne!(cut(&a), cut(&b));
-        assert_eq!(cut(&"x".repeat(LONGEST_LABEL)), "x".repeat(LONGEST_LABEL));
+        assert_eq!(cut(&"x".repeat(MAX_LABEL)), "x".repeat(MAX_LABEL));
     }
 
     fn row(id: &str, kind: &'static str, status: &'static str) -> Connection {

@@ -22,7 +22,7 @@ use crate::metrics::AccountMetrics;
 use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::poller::{Poller, Setup, SharedSetup};
 use crate::polling::schedule::Schedule;
-use crate::sanitize::{ForLog, MOST_NAMES};
+use crate::sanitize::{ForLog, MAX_NAMES};
 use crate::state_dir::{AccountStateDir, StateDir};
 use crate::vendors::Source;
 use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
@@ -248,14 +248,14 @@ impl Account {
             let stays = ids.contains(id.as_str());
             if !stays {
                 gone += 1;
-                if gone <= MOST_NAMES {
+                if gone <= MAX_NAMES {
                     tracing::info!(system, account, target_id = %ForLog(id), "target is gone");
                 }
                 poller.task.abort();
             }
             stays
         });
-        if let more @ 1.. = gone.saturating_sub(MOST_NAMES) {
+        if let more @ 1.. = gone.saturating_sub(MAX_NAMES) {
             tracing::info!(system, account, more, "more targets are gone");
         }
         self.setup.lock().jobs.keep_targets(&targets);

@@ -20,7 +20,7 @@ use crate::model::state::{
 use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::backoff::Backoff;
 use crate::polling::schedule::Schedule;
-use crate::sanitize::{ForLog, MOST_NAMES};
+use crate::sanitize::{ForLog, MAX_NAMES};
 use crate::state_dir::{AccountStateDir, StateFile};
 use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
@@ -347,13 +347,13 @@ impl Poller {
 
 /// Logs the changed connections, status changes first.
 ///
-/// Only the first [`MOST_NAMES`] are named; the rest are counted.
+/// Only the first [`MAX_NAMES`] are named; the rest are counted.
 fn log(metrics: &AccountMetrics, target: &str, changes: &[ConnectionChange<'_>]) {
     let (system, account) = metrics.account();
     let (statuses, others): (Vec<_>, Vec<_>) = changes
         .iter()
         .partition(|change| matches!(change, ConnectionChange::Status(..)));
-    for change in statuses.into_iter().chain(others).take(MOST_NAMES) {
+    for change in statuses.into_iter().chain(others).take(MAX_NAMES) {
         let (connection, before, after) = change.values();
         tracing::info!(
             system,
@@ -367,7 +367,7 @@ fn log(metrics: &AccountMetrics, target: &str, changes: &[ConnectionChange<'_>])
             "connection changed"
         );
     }
-    let more = changes.len().saturating_sub(MOST_NAMES);
+    let more = changes.len().saturating_sub(MAX_NAMES);
     if more > 0 {
         let mut all = ChangeCounts::default();
         all.count(changes);

@@ -11,7 +11,7 @@ use crate::metrics::AccountMetrics;
 use crate::vendors::account::{AccountConfig, PollConfig};
 
 /// Longest wait after refusals, unless the poll interval is longer.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// Schedule of one account, which its pollers share.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Schedule {
     #[must_use]
     pub(crate) fn backoff_after(&self, failures: u32) -> Duration {
         let doubled = self.interval().saturating_mul(1 << failures.min(16));
-        doubled.min(LONGEST_WAIT).max(self.interval())
+        doubled.min(MAX_WAIT).max(self.interval())
     }
 }
 

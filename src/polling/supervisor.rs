@@ -18,7 +18,7 @@ use crate::inventory::Inventory;
 use crate::polling::account::{Account, AccountChange};
 use crate::state_dir::StateDir;
 use crate::vendors::account::{AccountConfig, PollConfig};
-use crate::vendors::http::{Network, Networks};
+use crate::vendors::http::{HttpTransport, TransportFactory};
 
 /// Accounts of a configuration, with their HTTP clients. They stop when this is dropped.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Supervisor {
     inventory: Arc<Inventory>,
     state_dir: StateDir,
     clock: Clock,
-    networks: Arc<Networks>,
+    networks: Arc<TransportFactory>,
     poll: PollConfig,
     running: BTreeMap<AccountKey, RunningAccount>,
     /// Pool of one thread that builds the transports.
@@ -81,7 +81,7 @@ impl Supervisor {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
         let build_pool = BlockingPool::new(1);
         let made = build_pool.run(BUILD_TIMEOUT, move || {
-            networks(&Networks::default(), &accounts, &poll).map(drop)
+            networks(&TransportFactory::default(), &accounts, &poll).map(drop)
         });
         made.await
             .context("making the HTTP clients of the accounts")?
@@ -179,7 +179,7 @@ impl Supervisor {
     fn begin(
         &mut self,
         config: AccountConfig,
-        network: Arc<Network>,
+        network: Arc<HttpTransport>,
         poll: &PollConfig,
         shown: TaskTrackerToken,
     ) {
@@ -207,7 +207,7 @@ impl Supervisor {
     async fn change(
         &mut self,
         config: AccountConfig,
-        network: Option<Arc<Network>>,
+        network: Option<Arc<HttpTransport>>,
         poll: PollConfig,
         shown: TaskTrackerToken,
     ) -> bool {
@@ -234,10 +234,10 @@ impl Supervisor {
 
 /// Makes the clients of these accounts.
 fn networks(
-    factory: &Networks,
+    factory: &TransportFactory,
     accounts: &[AccountConfig],
     poll: &PollConfig,
-) -> anyhow::Result<BTreeMap<AccountKey, Network>> {
+) -> anyhow::Result<BTreeMap<AccountKey, HttpTransport>> {
     let network = |account| Ok((key(account), factory.network(account, poll)?));
     accounts.iter().map(network).collect()
 }

@@ -7,7 +7,7 @@ use crate::sanitize::OneLine;
 
 /// Maximum number of errors shown; of the others only the number is shown. With so many, the fault
 /// is probably in the program that wrote the file.
-const MOST_SHOWN: usize = 100;
+const MAX_SHOWN: usize = 100;
 
 /// Position in a text: line and column, both counted from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ impl ConfigErrors {
         what: impl Into<String>,
     ) {
         self.told.insert(path.to_owned());
-        if self.list.len() == MOST_SHOWN {
+        if self.list.len() == MAX_SHOWN {
             self.more += 1;
             return;
         }

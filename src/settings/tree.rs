@@ -18,7 +18,7 @@ const DEEPEST: usize = 32;
 
 /// Maximum size of what the aliases of a file repeat, in bytes. It limits the expansion of a small
 /// file.
-const MOST_REPEATED: usize = 1024 * 1024;
+const MAX_REPEATED: usize = 1024 * 1024;
 
 /// Approximate size of a value without its text, in bytes.
 const COST: usize = 64;
@@ -265,7 +265,7 @@ fn build(text: &str) -> Result<Node, Fatal> {
                     )
                 });
                 repeated += node.size;
-                if repeated > MOST_REPEATED {
+                if repeated > MAX_REPEATED {
                     return Err((at, syntax::TOO_OFTEN.to_owned()));
                 }
                 if open.len() + node.height > DEEPEST {

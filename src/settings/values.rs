@@ -15,7 +15,7 @@ use crate::invalid::Invalid;
 
 /// Longest duration in a configuration. It ensures that sums of dates and durations do not
 /// overflow.
-const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 366);
+const MAX_PERIOD: Duration = Duration::from_hours(24 * 366);
 
 /// Range of request budgets, in requests per minute.
 const RATES: RangeInclusive<u64> = 1..=1_000_000;
@@ -72,7 +72,7 @@ scalar!(
         let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| allowed)?;
         let duration = Duration::try_from(duration).map_err(|_| format!("{allowed}, and not a \
             negative one"))?;
-        if duration > LONGEST_PERIOD { Err(format!("{allowed}, and not of more than a \
+        if duration > MAX_PERIOD { Err(format!("{allowed}, and not of more than a \
             year").into()) } else { Ok(duration) }
     }
 );

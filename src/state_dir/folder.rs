@@ -35,7 +35,7 @@ const WORKERS: usize = 8;
 /// worker has some open at a time.
 const DESCRIPTORS: u64 = 32;
 /// Time without progress after which callers stop waiting for the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Key of the queue for jobs that concern the state directory itself.
 const ITSELF: &str = "";
 
@@ -69,7 +69,7 @@ impl Folder {
 
     /// Creates the directory if it is missing, and locks it.
     ///
-    /// Waits at most [`PATIENCE`] for a disk that hangs. After that, the jobs wait for the
+    /// Waits at most [`PROGRESS_TIMEOUT`] for a disk that hangs. After that, the jobs wait for the
     /// directory, and the caller goes on.
     pub(super) async fn open(self: &Arc<Self>) -> anyhow::Result<()> {
         self.queue.lock().opening = Some(Instant::now());
@@ -86,7 +86,7 @@ impl Folder {
             let _ = done.send(result);
         });
         let path = self.path.display();
-        match timeout(PATIENCE, opened).await {
+        match timeout(PROGRESS_TIMEOUT, opened).await {
             Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a directory"),
             Ok(Ok(Err(LockError::InUse))) => bail!(
                 "--state.dir={path}: another process uses this folder: end it, or choose another \
@@ -256,7 +256,7 @@ impl Folder {
             self.failures.inc();
             tracing::warn!(
                 folder = %self.path.display(),
-                seconds = PATIENCE.as_secs(),
+                seconds = PROGRESS_TIMEOUT.as_secs(),
                 "the state directory does not answer: all goes on without what it holds"
             );
         }

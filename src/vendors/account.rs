@@ -16,7 +16,7 @@ use crate::settings::pem::certificates;
 use crate::settings::{FileName, Period, Rate, Text, Validator};
 
 /// Minimum interval between two polls of a target.
-pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rate limit of an account that configures none, in requests per minute.
 pub(crate) const DEFAULT_REQUESTS_PER_MINUTE: NonZeroU32 =
@@ -178,7 +178,7 @@ impl CommonSettings {
         connect: Option<Arc<dyn Connect>>,
     ) -> Option<AccountConfig> {
         let own = self.interval.map(|period| period.0);
-        if own.is_some_and(|interval| interval < SHORTEST_INTERVAL) {
+        if own.is_some_and(|interval| interval < MIN_INTERVAL) {
             check.problem("interval", "must be at least 1s");
         }
         let ca_file = self.ca_file.as_ref();

@@ -30,7 +30,7 @@ pub(crate) use retry_after::from_headers as retry_after;
 pub use retry_after::reset;
 pub(crate) use tls_error::explain;
 pub(crate) use transport::find;
-pub use transport::{Network, Networks, Transport, TransportError};
+pub use transport::{HttpTransport, Transport, TransportError, TransportFactory};
 
 use crate::clock::Clock;
 use crate::model::error::{PollError, Reason};
@@ -41,13 +41,13 @@ use crate::vendors::account::{AccountConfig, PollConfig};
 /// Maximum size of a response body in bytes, after decompression.
 ///
 /// It is far more than a full page of either vendor.
-const LARGEST_BODY: usize = 16 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum size of an error body, in bytes.
 ///
 /// The body only adds vendor codes; the status is enough for the rest.
-const LARGEST_ERROR: usize = 64 * 1024;
+const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 /// Maximum time to read an error body.
-const ERROR_PATIENCE: Duration = Duration::from_secs(5);
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends the requests of one account.
 ///
@@ -173,7 +173,10 @@ impl Client {
                 let result = self.read_response(endpoint, incoming, permit.since).await;
                 (Some(status), result.map_err(|error| (false, error)))
             }
-            Err(failure) => (None, Err((failure.retryable, failure.blame(endpoint)))),
+            Err(failure) => (
+                None,
+                Err((failure.retryable, failure.into_poll_error(endpoint))),
+            ),
         };
         self.observer
             .requested(endpoint, code.map(|c| c.as_u16()), begun.elapsed());
@@ -198,12 +201,12 @@ impl Client {
             .and_then(harmless);
         let mut body = Vec::new();
         let failure = if is_good(status) {
-            body::read(&mut incoming, &mut body, LARGEST_BODY)
+            body::read(&mut incoming, &mut body, MAX_BODY_BYTES)
                 .await
                 .err()
         } else {
-            let read = body::read(&mut incoming, &mut body, LARGEST_ERROR);
-            let _ = timeout(ERROR_PATIENCE, read).await;
+            let read = body::read(&mut incoming, &mut body, MAX_ERROR_BODY_BYTES);
+            let _ = timeout(ERROR_BODY_TIMEOUT, read).await;
             None
         };
         let response = VendorResponse {
@@ -213,9 +216,9 @@ impl Client {
             body,
         };
         match failure {
-            Some(failure) => Err(response.blame(failure.blame(endpoint))),
+            Some(failure) => Err(response.with_response_context(failure.into_poll_error(endpoint))),
             None => Ok(Received {
-                page: html::page(incoming.headers(), &response.body),
+                html_error: html::error_text(incoming.headers(), &response.body),
                 response,
             }),
         }
@@ -284,13 +287,16 @@ impl Client {
         request: RequestBuilder,
         refusal: fn(&VendorResponse) -> VendorError,
     ) -> Result<VendorResponse, PollError> {
-        let Received { response, page } = self.send_with_retry(endpoint, request).await?;
+        let Received {
+            response,
+            html_error,
+        } = self.send_with_retry(endpoint, request).await?;
         let status = response.status;
-        if let Some(page) = page {
+        if let Some(html_error) = html_error {
             let (reason, detail) = if is_good(status) {
-                (Reason::Decode, page)
+                (Reason::Decode, html_error)
             } else {
-                let detail = format!("HTTP {}: {page}", status.as_u16());
+                let detail = format!("HTTP {}: {html_error}", status.as_u16());
                 (html::reason(status), detail)
             };
             return Err(response.error(reason, detail, Vec::new()));
@@ -307,7 +313,7 @@ impl Client {
 /// A response, and the error text if an HTML page came in its place.
 struct Received {
     response: VendorResponse,
-    page: Option<String>,
+    html_error: Option<String>,
 }
 
 fn is_good(status: StatusCode) -> bool {

@@ -17,12 +17,12 @@ use crate::model::error::PollError;
 use crate::model::listing::{LossyText, UnknownValues};
 
 /// Maximum number of invalid UTF-8 bytes in a body; a body with more is not text.
-const MOST_REPLACED: usize = 100_000;
+const MAX_REPLACED: usize = 100_000;
 
 /// Approximate length up to which a text with escapes is unescaped, in bytes.
 ///
 /// Longer texts are cut much earlier wherever they are exported.
-const LONGEST_UNESCAPED: usize = 1 << 20;
+const MAX_UNESCAPED: usize = 1 << 20;
 
 /// Text of a [`Misfit::Shape`] for a value that is not an object.
 pub(crate) const NO_OBJECT: &str = "something else than an object";
@@ -67,7 +67,7 @@ pub(crate) fn as_text(body: &[u8]) -> Option<Cow<'_, str>> {
         return Some(text.into());
     }
     let odd: usize = body.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
-    if odd > MOST_REPLACED {
+    if odd > MAX_REPLACED {
         return None;
     }
     let mut text = String::with_capacity(body.len() + odd * r"\udcff".len());
@@ -207,7 +207,7 @@ impl<'a> Value<'a> {
         };
         let mut words = String::new();
         for text in items.filter_map(Value::text) {
-            if words.len() + text.text.len() > LONGEST_UNESCAPED {
+            if words.len() + text.text.len() > MAX_UNESCAPED {
                 break;
             }
             if !words.is_empty() {
@@ -376,7 +376,7 @@ fn unescape(raw: &str) -> Option<LossyText<'_>> {
     let mut kept = String::from('"');
     let mut rest = raw;
     let mut replaced = false;
-    while let Some(at) = rest.find('\\').filter(|_| kept.len() < LONGEST_UNESCAPED) {
+    while let Some(at) = rest.find('\\').filter(|_| kept.len() < MAX_UNESCAPED) {
         let (plain, escape) = rest.split_at(at);
         kept.push_str(plain);
         let unit =
@@ -393,7 +393,7 @@ fn unescape(raw: &str) -> Option<LossyText<'_>> {
         replaced |= !is_character;
         rest = after;
     }
-    let all = rest.len().min(LONGEST_UNESCAPED.saturating_sub(kept.len()));
+    let all = rest.len().min(MAX_UNESCAPED.saturating_sub(kept.len()));
     let all = rest.floor_char_boundary(all);
     kept.push_str(&rest[..all]);
     if all < rest.len() {
@@ -466,8 +466,8 @@ mod tests {
             [&one, &other].map(|body| value(body).items().unwrap().next().unwrap().text().unwrap());
         assert_eq!((&*one.text, &*other.text), ("Zo\u{fffd}", "Zo\u{fffd}"));
         assert_ne!(one.replaced, other.replaced);
-        assert!(as_text(&vec![0xff; MOST_REPLACED]).is_some());
-        assert!(as_text(&vec![0xff; MOST_REPLACED + 1]).is_none());
+        assert!(as_text(&vec![0xff; MAX_REPLACED]).is_some());
+        assert!(as_text(&vec![0xff; MAX_REPLACED + 1]).is_none());
     }
 
     #[test]
@@ -485,10 +485,10 @@ mod tests {
 
     #[test]
     fn a_long_text_with_escapes_is_cut_and_two_stay_two() {
-        let text = |end: &str| format!(r#""{}{end}""#, r"\u00e9".repeat(LONGEST_UNESCAPED));
+        let text = |end: &str| format!(r#""{}{end}""#, r"\u00e9".repeat(MAX_UNESCAPED));
         let [a, b] = ["a", "b"].map(text);
         let [a, b] = [&a, &b].map(|text| value(text).text().unwrap().text);
-        assert!(a.len() < LONGEST_UNESCAPED && a.starts_with("éé"));
+        assert!(a.len() < MAX_UNESCAPED && a.starts_with("éé"));
         assert_ne!(a, b);
     }
 

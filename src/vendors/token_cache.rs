@@ -19,9 +19,9 @@ const RENEW_BEFORE: Duration = Duration::from_mins(5);
 ///
 /// It applies to a renewal while the cached token is valid, to a rejected credential, and to a
 /// response without a token.
-const RENEW_AGAIN: Duration = Duration::from_mins(1);
+const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 /// Minimum lifetime of a token: a shorter one would be requested before every request.
-const SHORTEST_LIFE: Duration = Duration::from_mins(1);
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
 
 /// A token, and other values of its response.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl<T> Token<T> {
             secret,
             extra,
             issued_at: Instant::now(),
-            lifetime: lifetime.max(SHORTEST_LIFE),
+            lifetime: lifetime.max(MIN_LIFETIME),
         }
     }
 
@@ -120,7 +120,7 @@ impl<T> TokenCache<T> {
         match call(token.clone()).await {
             Err(error) if refused(&error) => {
                 let rejected_again_at = self.kept.lock().await.rejected_again_at;
-                if rejected_again_at.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+                if rejected_again_at.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
                     return Err(error);
                 }
                 let token = self.replace(&token, credential, &mint).await?;
@@ -157,7 +157,7 @@ impl<T> TokenCache<T> {
                 if kept
                     .failure
                     .as_ref()
-                    .is_some_and(|failure| failure.at.elapsed() < RENEW_AGAIN)
+                    .is_some_and(|failure| failure.at.elapsed() < RETRY_INTERVAL)
                 {
                     return Ok(token);
                 }
@@ -216,7 +216,7 @@ impl<T> CachedToken<T> {
             let refused = (failure.error.is_refused_credential()
                 || failure.error.reason == Reason::Decode)
                 && failure.credential == credential;
-            if shared || (refused && failure.at.elapsed() < RENEW_AGAIN) {
+            if shared || (refused && failure.at.elapsed() < RETRY_INTERVAL) {
                 return Err(failure.error.clone());
             }
         }
@@ -262,9 +262,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_waiters_share_one_request_whether_it_succeeds_or_not() {
         for lifetime in [3600, 0] {
-            let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
+            let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
             let answers = futures_util::future::join_all(
-                (0..50).map(|_| keeper.get(Some(1), || mint(&count, lifetime))),
+                (0..50).map(|_| cache.get(Some(1), || mint(&count, lifetime))),
             )
             .await;
             assert!(
@@ -278,14 +278,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_five_minutes_early_and_serves_on_if_that_fails() {
-        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
-        keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
+        let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
+        cache.get(Some(1), || mint(&count, 3600)).await.unwrap();
         tokio::time::advance(Duration::from_secs(3299)).await;
-        keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
+        cache.get(Some(1), || mint(&count, 3600)).await.unwrap();
         assert_eq!(count.load(Relaxed), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..3 {
-            let old = keeper.get(Some(1), || mint(&count, 0)).await;
+            let old = cache.get(Some(1), || mint(&count, 0)).await;
             old.expect("the old token is good for 300 s more");
         }
         assert_eq!(
@@ -294,27 +294,27 @@ mod tests {
             "and a failed renewal is not tried at once again"
         );
         tokio::time::advance(Duration::from_mins(5)).await;
-        keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
+        cache.get(Some(1), || mint(&count, 0)).await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_short_lived_token_is_not_renewed_at_each_use() {
-        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
+        let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..4 {
-            keeper.get(Some(1), || mint(&count, 60)).await.unwrap();
+            cache.get(Some(1), || mint(&count, 60)).await.unwrap();
         }
         assert_eq!(count.load(Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_token_is_replaced_once_for_all_who_held_it() {
-        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
-        let refused = keeper.get(Some(1), || mint(&count, 3600)).await.unwrap();
-        let one = keeper
+        let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
+        let refused = cache.get(Some(1), || mint(&count, 3600)).await.unwrap();
+        let one = cache
             .replace(&refused, Some(1), || mint(&count, 3600))
             .await
             .unwrap();
-        let two = keeper
+        let two = cache
             .replace(&refused, Some(1), || mint(&count, 3600))
             .await
             .unwrap();
@@ -324,17 +324,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_credential_is_tried_once_a_minute_and_another_one_at_once() {
-        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
+        let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..10 {
-            keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
+            cache.get(Some(1), || mint(&count, 0)).await.unwrap_err();
         }
         assert_eq!(count.load(Relaxed), 1);
-        tokio::time::advance(RENEW_AGAIN).await;
-        keeper.get(Some(1), || mint(&count, 0)).await.unwrap_err();
+        tokio::time::advance(RETRY_INTERVAL).await;
+        cache.get(Some(1), || mint(&count, 0)).await.unwrap_err();
         assert_eq!(count.load(Relaxed), 2);
-        keeper.get(Some(2), || mint(&count, 3600)).await.unwrap();
+        cache.get(Some(2), || mint(&count, 3600)).await.unwrap();
         assert_eq!(count.load(Relaxed), 3);
-        keeper.get(Some(3), || mint(&count, 3600)).await.unwrap();
+        cache.get(Some(3), || mint(&count, 3600)).await.unwrap();
         assert_eq!(
             count.load(Relaxed),
             4,
@@ -344,11 +344,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_new_token_does_not_mend_costs_one_token_a_minute() {
-        let (keeper, count) = (TokenCache::default(), AtomicU32::new(0));
+        let (cache, count) = (TokenCache::default(), AtomicU32::new(0));
         for _ in 0..50 {
             let refused =
                 |_| async { Err::<(), _>(PollError::new(Reason::Unauthorized, "list", "no")) };
-            keeper
+            cache
                 .with(Some(1), || mint(&count, 3600), refused)
                 .await
                 .unwrap_err();

@@ -162,7 +162,7 @@ impl Source for Zis {
             };
             if cursor.is_empty() || !cursors.insert(cursor.clone()) {
                 let error = builder.no_progress("announced more with an empty or repeated cursor");
-                return Err(response.blame(error));
+                return Err(response.with_response_context(error));
             }
             after = Some(cursor);
         }

@@ -20,7 +20,7 @@ use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Connect, DiscoveredTarget, MOST_TARGETS, PublishedLimits, Source, System, finish};
+use super::{Connect, DiscoveredTarget, MAX_TARGETS, PublishedLimits, Source, System, finish};
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::{Facts, Listing, ListingBuilder, Row};
 use crate::settings::Secret;
@@ -292,7 +292,7 @@ impl Source for Zuora {
             *self.names.lock() = Arc::new(names);
         }
         if found.is_empty() && listed > 0 {
-            return Err(response.blame(none_to_follow(listed, provisioned_ones)));
+            return Err(response.with_response_context(none_to_follow(listed, provisioned_ones)));
         }
         Ok(found)
     }
@@ -420,8 +420,8 @@ impl Zuora {
             let mut reach = BTreeSet::new();
             for word in words {
                 reach.extend(word.strip_prefix("entity.").and_then(entity_id));
-                if reach.len() > MOST_TARGETS {
-                    let what = format!("a token for more than {MOST_TARGETS} entities");
+                if reach.len() > MAX_TARGETS {
+                    let what = format!("a token for more than {MAX_TARGETS} entities");
                     return Err(response.error(Reason::TooLarge, what, Vec::new()));
                 }
             }

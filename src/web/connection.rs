@@ -92,15 +92,15 @@ pub(super) async fn accept(
         };
         let client = Arc::new(ClientConnection::new(peer.ip().to_canonical()));
         // While this waits, new connections queue in the kernel's backlog.
-        let place = connections.take(client.holder.clone());
-        let Some(place) = shutdown.run_until_cancelled(place).await else {
+        let slot = connections.acquire(client.holder.clone());
+        let Some(slot) = shutdown.run_until_cancelled(slot).await else {
             break;
         };
         let connection = Box::pin(serve(server.clone(), stream, client, shutdown.clone()));
         open.spawn(async move {
             // An evicted connection is dropped at once: a graceful close could wait for the client.
-            place.holder.ended.run_until_cancelled(connection).await;
-            drop(place);
+            slot.holder.ended.run_until_cancelled(connection).await;
+            drop(slot);
         });
     }
     drop(listener);

@@ -10,7 +10,7 @@ use super::response;
 use crate::invalid::Invalid;
 
 /// Maximum length of a DNS name, in bytes.
-const LONGEST_NAME: usize = 253;
+const MAX_NAME: usize = 253;
 
 /// Scheme and path under which Prometheus scrapes the metrics page.
 pub(super) struct ServiceDiscovery<'a> {
@@ -119,7 +119,7 @@ fn is_address(asked: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         let word = |word: &str| !word.is_empty() && word.bytes().all(plain);
         let name = name.strip_suffix('.').unwrap_or(name);
-        name.len() <= LONGEST_NAME && name.split('.').all(word)
+        name.len() <= MAX_NAME && name.split('.').all(word)
     };
     let v6 = host
         .strip_prefix('[')

@@ -39,7 +39,7 @@ pub(super) struct ResponseBody {
     chunks: VecDeque<Bytes>,
     left: u64,
     /// Moved to `answering` by `send`.
-    place: Option<Slot>,
+    slot: Option<Slot>,
     /// Finished once hyper takes the last chunk.
     answering: Option<Answering>,
 }
@@ -47,8 +47,8 @@ pub(super) struct ResponseBody {
 impl ResponseBody {
     /// Tracks the response until hyper takes its last chunk.
     pub(super) fn send(&mut self, mut answering: Answering) {
-        if let Some(place) = self.place.take() {
-            answering.hold(place);
+        if let Some(slot) = self.slot.take() {
+            answering.hold(slot);
         }
         self.answering = Some(answering);
         self.finish_if_empty();
@@ -117,7 +117,7 @@ fn whole(text: impl Into<Bytes>) -> ResponseBody {
     ResponseBody {
         left: chunk.len() as u64,
         chunks: [chunk].into(),
-        place: None,
+        slot: None,
         answering: None,
     }
 }
@@ -174,28 +174,28 @@ pub(super) fn is_from_elsewhere<B>(request: &Request<B>) -> bool {
 }
 
 /// Creates a response from text that was rendered for it.
-fn made(text: String, content_type: &'static str, encoding: Encoding, place: Slot) -> HttpResponse {
+fn made(text: String, content_type: &'static str, encoding: Encoding, slot: Slot) -> HttpResponse {
     let bytes = match encoding {
         Encoding::Plain => text.into(),
         Encoding::Gzip => gzip(text.as_bytes()),
     };
     let body = ResponseBody {
-        place: Some(place),
+        slot: Some(slot),
         ..whole(bytes)
     };
     encoded(answer(StatusCode::OK, content_type, body), encoding)
 }
 
 /// Creates the response of HTTP service discovery.
-pub(super) fn json(json: String, encoding: Encoding, place: Slot) -> HttpResponse {
-    made(json, "application/json; charset=utf-8", encoding, place)
+pub(super) fn json(json: String, encoding: Encoding, slot: Slot) -> HttpResponse {
+    made(json, "application/json; charset=utf-8", encoding, slot)
 }
 
 /// Creates the response with the status page.
 ///
 /// The page is never cached, loads nothing, and cannot be framed.
-pub(super) fn html(html: String, encoding: Encoding, place: Slot) -> HttpResponse {
-    let mut answer = made(html, "text/html; charset=utf-8", encoding, place);
+pub(super) fn html(html: String, encoding: Encoding, slot: Slot) -> HttpResponse {
+    let mut answer = made(html, "text/html; charset=utf-8", encoding, slot);
     let headers = answer.headers_mut();
     // Never fails: the policy consists of hashes and keywords.
     if let Ok(policy) = HeaderValue::from_str(&POLICY) {
@@ -219,11 +219,11 @@ fn gzip(text: &[u8]) -> Bytes {
 }
 
 /// Creates the response with the metrics page.
-pub(super) fn page(page: Page, encoding: Encoding, place: Slot) -> HttpResponse {
+pub(super) fn page(page: Page, encoding: Encoding, slot: Slot) -> HttpResponse {
     let body = ResponseBody {
         chunks: page.chunks,
         left: page.bytes,
-        place: Some(place),
+        slot: Some(slot),
         answering: None,
     };
     let content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -27,11 +27,11 @@ pub(super) struct Slots {
 pub(super) struct SlotHolder {
     /// Cancelled when the holder is evicted.
     pub(super) ended: CancellationToken,
-    use_: Mutex<Use>,
+    activity: Mutex<Activity>,
 }
 
 #[derive(Debug)]
-struct Use {
+struct Activity {
     /// Number of operations in progress; 0 if the holder is idle.
     busy: usize,
     /// Time of creation, or of the last `begin`, `progress` or `finish`.
@@ -42,7 +42,7 @@ struct Use {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) holder: Arc<SlotHolder>,
-    places: Arc<Slots>,
+    slots: Arc<Slots>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -52,27 +52,27 @@ impl SlotHolder {
         let since = Instant::now();
         Self {
             ended,
-            use_: Mutex::new(Use { busy: 0, since }),
+            activity: Mutex::new(Activity { busy: 0, since }),
         }
     }
 
     /// Starts an operation.
     pub(super) fn begin(&self) {
-        let mut use_ = self.use_.lock();
-        use_.busy += 1;
-        use_.since = Instant::now();
+        let mut activity = self.activity.lock();
+        activity.busy += 1;
+        activity.since = Instant::now();
     }
 
     /// Records progress of an operation.
     pub(super) fn progress(&self) {
-        self.use_.lock().since = Instant::now();
+        self.activity.lock().since = Instant::now();
     }
 
     /// Finishes an operation.
     pub(super) fn finish(&self) {
-        let mut use_ = self.use_.lock();
-        use_.busy -= 1;
-        use_.since = Instant::now();
+        let mut activity = self.activity.lock();
+        activity.busy -= 1;
+        activity.since = Instant::now();
     }
 }
 
@@ -85,12 +85,12 @@ impl Slots {
     }
 
     /// Waits for a slot. If none is free, evicts an idle or stalled holder.
-    pub(super) async fn take(self: &Arc<Self>, holder: Arc<SlotHolder>) -> Slot {
+    pub(super) async fn acquire(self: &Arc<Self>, holder: Arc<SlotHolder>) -> Slot {
         let permit = self.permit().await;
         self.held.lock().push(holder.clone());
         Slot {
             holder,
-            places: self.clone(),
+            slots: self.clone(),
             _permit: permit,
         }
     }
@@ -101,7 +101,7 @@ impl Slots {
         }
         let ended = async {
             loop {
-                sleep_until(self.end_one()).await;
+                sleep_until(self.evict_one()).await;
             }
         };
         tokio::select! {
@@ -115,14 +115,14 @@ impl Slots {
     /// Evicts the longest idle holder or, if none is idle, the longest stalled one.
     ///
     /// Returns the time of the next attempt, in case no slot is released before.
-    fn end_one(&self) -> Instant {
+    fn evict_one(&self) -> Instant {
         let held = self.held.lock();
         let oldest = held
             .iter()
             .filter(|holder| !holder.ended.is_cancelled())
             .map(|holder| {
-                let use_ = holder.use_.lock();
-                (use_.busy > 0, use_.since, holder)
+                let activity = holder.activity.lock();
+                (activity.busy > 0, activity.since, holder)
             })
             .min_by_key(|(busy, since, _)| (*busy, *since));
         let now = Instant::now();
@@ -139,7 +139,7 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut held = self.places.held.lock();
+        let mut held = self.slots.held.lock();
         if let Some(place) = held
             .iter()
             .position(|holder| Arc::ptr_eq(holder, &self.holder))
@@ -162,10 +162,10 @@ mod tests {
     }
 
     /// Takes `number` slots, each a moment later than the one before.
-    async fn holders(places: &Arc<Slots>, number: usize) -> Vec<Slot> {
+    async fn holders(slots: &Arc<Slots>, number: usize) -> Vec<Slot> {
         let mut held = Vec::new();
         for _ in 0..number {
-            held.push(places.take(holder()).await);
+            held.push(slots.acquire(holder()).await);
             advance(SHORT).await;
         }
         held
@@ -179,11 +179,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_gets_the_place_of_who_is_idle_for_longest() {
-        let places = Slots::new(3);
-        let mut held = holders(&places, 3).await;
+        let slots = Slots::new(3);
+        let mut held = holders(&slots, 3).await;
         held[0].holder.begin();
         held[0].holder.finish();
-        let newcomer = places.take(holder());
+        let newcomer = slots.acquire(holder());
         tokio::pin!(newcomer);
         assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
         assert_eq!(ended(&held), [false, true, false]);
@@ -193,21 +193,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_busy_keeps_its_place_unless_it_stalls_and_nobody_is_idle() {
-        let places = Slots::new(3);
-        let held = holders(&places, 3).await;
+        let slots = Slots::new(3);
+        let held = holders(&slots, 3).await;
         held[0].holder.begin();
         held[1].holder.begin();
-        let newcomer = places.take(holder());
+        let newcomer = slots.acquire(holder());
         tokio::pin!(newcomer);
         advance(STALLED * 10).await;
         assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
         assert_eq!(ended(&held), [false, false, true], "the idle one");
 
-        let places = Slots::new(2);
-        let held = holders(&places, 2).await;
+        let slots = Slots::new(2);
+        let held = holders(&slots, 2).await;
         held[0].holder.begin();
         held[1].holder.begin();
-        let newcomer = places.take(holder());
+        let newcomer = slots.acquire(holder());
         tokio::pin!(newcomer);
         for _ in 0..10 {
             let progress = timeout(STALLED / 2, newcomer.as_mut()).await;
@@ -220,9 +220,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_newcomer_ends_one_holder_and_they_come_in_their_order() {
-        let places = Slots::new(3);
-        let mut held = holders(&places, 3).await;
-        let (first, second) = (places.take(holder()), places.take(holder()));
+        let slots = Slots::new(3);
+        let mut held = holders(&slots, 3).await;
+        let (first, second) = (slots.acquire(holder()), slots.acquire(holder()));
         tokio::pin!(first, second);
         assert!(timeout(SHORT, first.as_mut()).await.is_err());
         assert!(timeout(SHORT, second.as_mut()).await.is_err());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use connections_exporter::clock::Clock;
 use connections_exporter::model::error::Reason;
 use connections_exporter::vendors::Source;
-use connections_exporter::vendors::http::{Client, Networks, RequestLimiter};
+use connections_exporter::vendors::http::{Client, RequestLimiter, TransportFactory};
 use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq};
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::json;
@@ -97,7 +97,11 @@ impl Harness {
         let account = &config.accounts[0];
         let clock = Clock::system();
         let limiter = Arc::new(RequestLimiter::new(account.requests_per_minute, 1));
-        let network = Arc::new(Networks::default().network(account, &config.poll).unwrap());
+        let network = Arc::new(
+            TransportFactory::default()
+                .network(account, &config.poll)
+                .unwrap(),
+        );
         let client = Client::new(network, account, &config.poll, limiter, Arc::new(()), clock);
         Self {
             source: account.connect.connect(client),

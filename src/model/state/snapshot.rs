@@ -13,7 +13,7 @@ use crate::invalid::Invalid;
 use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
 
 /// Maximum duration of a poll that is accepted from a file.
-const LONGEST_POLL: Duration = Duration::from_hours(24);
+const MAX_POLL: Duration = Duration::from_hours(24);
 
 /// State of a target, as it is read from a file.
 #[derive(Debug, Deserialize)]
@@ -108,7 +108,7 @@ impl StateSnapshot {
     #[must_use]
     pub(crate) fn longest_poll(&self) -> Duration {
         let known = self.longest_poll.unwrap_or(self.last_attempt.duration);
-        known.min(LONGEST_POLL)
+        known.min(MAX_POLL)
     }
 
     /// Takes the listing out, with the same checks as one that was polled.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use super::{Folder, PATIENCE};
+use super::{Folder, PROGRESS_TIMEOUT};
 
 /// Pending jobs by the name of the account's directory.
 ///
@@ -130,6 +130,6 @@ impl JobQueue {
         // While a worker is free, it takes the account's job at once.
         let last = || self.last_progress.filter(|_| self.busy >= workers);
         let since = self.opening.or_else(own).or_else(last);
-        since.unwrap_or_else(Instant::now) + PATIENCE
+        since.unwrap_or_else(Instant::now) + PROGRESS_TIMEOUT
     }
 }

@@ -21,7 +21,7 @@ const THREADS: usize = 16;
 /// Time that a request waits for a look-up.
 ///
 /// It is shorter than the connect timeout, so that the error names the look-up.
-const PATIENCE: Duration = Duration::from_secs(8);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Deadline of the look-up itself.
 ///
 /// A look-up keeps its thread until the system's resolver gives up, which happens within minutes.
@@ -77,12 +77,12 @@ impl DnsResolver {
 
     async fn look_up(self, host: String) -> LookupResult {
         let mut answer = self.answer(&host);
-        let answer = timeout(PATIENCE, answer.wait_for(Option::is_some)).await;
+        let answer = timeout(LOOKUP_TIMEOUT, answer.wait_for(Option::is_some)).await;
         match answer.map(|answer| answer.ok().and_then(|answer| answer.clone())) {
             Ok(Some(answer)) => answer,
             // It timed out, or the pool gave up.
             Ok(None) | Err(_) => Err(LookupError(format!(
-                "the name look-up of {host} did not answer within {PATIENCE:?}"
+                "the name look-up of {host} did not answer within {LOOKUP_TIMEOUT:?}"
             ))),
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         // While a blocking thread runs, the paused clock does not advance by itself.
         tokio::time::advance(Duration::from_millis(1010)).await;
         assert!(leaving.await.unwrap().iter().all(Result::is_err));
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(LOOKUP_TIMEOUT).await;
         for answer in staying.await.unwrap() {
             let error = answer.unwrap_err().to_string();
             assert_eq!(

@@ -21,7 +21,7 @@ const REQUEST_IDS: [&str; 6] = [
 /// Returns the error text for an HTML page; `None` if the response is not one.
 ///
 /// Neither vendor responds with HTML. ZIS documents text that is not JSON, but not markup.
-pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+pub(super) fn error_text(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let said = headers
         .get(header::CONTENT_TYPE)
@@ -63,7 +63,7 @@ mod tests {
 
     fn is_page(kind: &str, body: &str) -> bool {
         let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())];
-        page(&HeaderMap::from_iter(headers), body.as_bytes()).is_some()
+        error_text(&HeaderMap::from_iter(headers), body.as_bytes()).is_some()
     }
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         assert!(!is_page("text/plain", "Authentication failed"));
         assert!(!is_page("text/html", r#" {"errors": []}"#));
         assert!(!is_page("application/json", ""));
-        assert_eq!(page(&HeaderMap::new(), b""), None);
+        assert_eq!(error_text(&HeaderMap::new(), b""), None);
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
         let headers = |name: &'static str, value: &str| {
             HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
         };
-        let said = |name, value| page(&headers(name, value), b"<p>").unwrap();
+        let said = |name, value| error_text(&headers(name, value), b"<p>").unwrap();
         assert!(said("cf-ray", "8c1e2f3a4b5c6d7e-FRA").ends_with("(cf-ray 8c1e2f3a4b5c6d7e-FRA)"));
         assert!(said("x-amz-cf-id", "jZ3_Q-8Q==").ends_with("(x-amz-cf-id jZ3_Q-8Q==)"));
         assert!(said("cf-ray", "<b> x").ends_with("a firewall or proxy"));

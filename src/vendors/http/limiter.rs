@@ -21,20 +21,20 @@ use crate::clock::until;
 /// Maximum pause.
 ///
 /// A date one year ahead in a vendor's response would otherwise silently end polling.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_hours(1);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Maximum number of requests in flight per account, without background requests.
-const MOST_IN_FLIGHT: usize = 4;
+const MAX_IN_FLIGHT: usize = 4;
 /// Interval of checks for a quota whose remaining requests are all in flight.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const QUOTA_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that a background request waits behind others.
 ///
 /// After that it joins their queue. Otherwise an account that uses its whole rate would never send
 /// it.
-const LONGEST_BEHIND: Duration = Duration::from_mins(10);
+const MAX_BACKGROUND_WAIT: Duration = Duration::from_mins(10);
 /// Minimum rate after repeated 429s, in requests per minute.
-const LOWEST_RATE: f64 = 1.0;
+const MIN_RATE: f64 = 1.0;
 /// Time without a 429 after which the rate grows back.
 const GROW_AFTER: Duration = Duration::from_secs(30);
 /// Part of the configured rate that grows back per minute.
@@ -162,7 +162,7 @@ impl RequestLimiter {
         };
         Self {
             clock,
-            in_flight: Semaphore::new(MOST_IN_FLIGHT),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
             turn: tokio::sync::Mutex::new(()),
             waiting: watch::Sender::new(0),
             budget: Mutex::new(budget),
@@ -200,14 +200,14 @@ impl RequestLimiter {
         }
     }
 
-    /// Waits until a request may be sent, and for up to `LONGEST_BEHIND` until no other one waits.
+    /// Waits until a request may be sent, and for up to `MAX_BACKGROUND_WAIT` until no other one waits.
     ///
     /// Until then it takes no in-flight slot, so that one that hangs delays no listing. After that
     /// it queues and takes a slot like any other request. An account has only one background
     /// request at a time.
     pub(crate) async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
-        let mut turn = match timeout(LONGEST_BEHIND, self.alone()).await {
+        let mut turn = match timeout(MAX_BACKGROUND_WAIT, self.alone()).await {
             Ok(()) => Permit {
                 waited: Duration::ZERO,
                 since: Instant::now(),
@@ -255,7 +255,7 @@ impl RequestLimiter {
         budget.left = budget.left.filter(|(_, whole_again)| *whole_again > now);
         if let Some((0, whole_again)) = budget.left {
             // The responses to requests in flight may report a larger quota.
-            return Err(whole_again.min(now + LOOK_AGAIN));
+            return Err(whole_again.min(now + QUOTA_CHECK_INTERVAL));
         }
         match budget.limiter.check() {
             Ok(()) => {
@@ -290,7 +290,7 @@ impl RequestLimiter {
         let others = budget.in_flight_requests.saturating_sub(1);
         budget.left = Some((
             remaining.saturating_sub(others),
-            Instant::now() + reset.min(LONGEST_PAUSE),
+            Instant::now() + reset.min(MAX_PAUSE),
         ));
     }
 
@@ -316,12 +316,12 @@ impl RequestLimiter {
         let rate = if halved {
             rate
         } else {
-            (rate / 2.0).max(LOWEST_RATE)
+            (rate / 2.0).max(MIN_RATE)
         };
         budget.reduced = Some((rate, now));
-        let ceiling = FIRST_BACK_OFF
+        let ceiling = INITIAL_BACKOFF
             .saturating_mul(1 << budget.refused.min(6))
-            .min(LONGEST_BACK_OFF);
+            .min(MAX_BACKOFF);
         budget.refused = budget.refused.saturating_add(1);
         let wait = wait.unwrap_or_else(|| ceiling.mul_f64(budget.random.f64()));
         budget.pause(wait)
@@ -362,10 +362,7 @@ impl RequestLimiter {
             .filter(|(rate, _)| rate.is_finite())
             .map(|(rate, at)| {
                 let at = now.checked_sub(until(at, date)).unwrap_or(now);
-                (
-                    rate.clamp(LOWEST_RATE, budget.configured.max(LOWEST_RATE)),
-                    at,
-                )
+                (rate.clamp(MIN_RATE, budget.configured.max(MIN_RATE)), at)
             });
         let left = snapshot.paused_until.map(|end| until(date, end));
         left.filter(|left| !left.is_zero())
@@ -394,7 +391,7 @@ impl Budget {
 
     fn pause(&mut self, wait: Duration) -> Duration {
         let now = Instant::now();
-        let until = now + wait.min(LONGEST_PAUSE);
+        let until = now + wait.min(MAX_PAUSE);
         let until = self
             .paused_until
             .map_or(until, |earlier| earlier.max(until));

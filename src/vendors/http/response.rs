@@ -24,15 +24,15 @@ static READERS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(2));
 const READING: Duration = Duration::from_secs(30);
 
 /// Maximum number of codes from an error body.
-const MOST_CODES: usize = 8;
+const MAX_CODES: usize = 8;
 
 /// Maximum length of a token's scope, in bytes.
 ///
 /// It is enough for twice the entities that an account may have.
-const LONGEST_SCOPE: usize = 1 << 20;
+const MAX_SCOPE: usize = 1 << 20;
 
 /// Maximum lifetime of a token, even if its response has a longer one.
-const LONGEST_LIFE: Duration = Duration::from_hours(48);
+const MAX_LIFETIME: Duration = Duration::from_hours(48);
 
 /// A vendor's response.
 ///
@@ -90,7 +90,7 @@ impl VendorError {
 impl VendorResponse {
     /// Adds this response's status and request id to an error, for the vendor's support.
     #[must_use]
-    pub(crate) fn blame(&self, error: PollError) -> PollError {
+    pub(crate) fn with_response_context(&self, error: PollError) -> PollError {
         PollError {
             status: Some(self.status.as_u16()),
             request_id: self.request_id.clone(),
@@ -107,7 +107,7 @@ impl VendorResponse {
         codes: Vec<String>,
     ) -> PollError {
         let error = PollError::new(reason, self.endpoint, detail);
-        self.blame(PollError { codes, ..error })
+        self.with_response_context(PollError { codes, ..error })
     }
 
     /// Returns the token in this response.
@@ -157,13 +157,13 @@ impl VendorResponse {
                 .unwrap_or(unsaid);
             let scope = beside.map(|scope| scope.fact("scope", &mut unknown));
             let scope = scope.unwrap_or_default();
-            if scope.len() > LONGEST_SCOPE {
-                let what = format!("the token's scope is longer than {LONGEST_SCOPE} bytes");
+            if scope.len() > MAX_SCOPE {
+                let what = format!("the token's scope is longer than {MAX_SCOPE} bytes");
                 return Err(self.error(Reason::TooLarge, what, Vec::new()).into());
             }
             Ok(NewToken {
                 secret: token.text.into_owned().into(),
-                lifetime: lifetime.min(LONGEST_LIFE),
+                lifetime: lifetime.min(MAX_LIFETIME),
                 scope: scope.into_owned(),
                 unknown,
             })
@@ -186,12 +186,12 @@ impl VendorResponse {
             if key.is("errors") || key.is("reasons") {
                 let reasons = value.items().into_iter().flatten();
                 let code = |reason: Value<'_>| code(reason.fields(["code"]).ok()?[0]?);
-                codes.extend(reasons.filter_map(code).take(MOST_CODES));
+                codes.extend(reasons.filter_map(code).take(MAX_CODES));
             } else if key.is("error") {
                 codes.extend(code(value));
             }
         }
-        codes.truncate(MOST_CODES);
+        codes.truncate(MAX_CODES);
         codes
     }
 
@@ -218,7 +218,7 @@ impl VendorResponse {
                 let detail = format!("the answer has {what}");
                 self.error(Reason::Decode, detail, self.codes())
             }
-            Misfit::Error(error) => self.blame(error),
+            Misfit::Error(error) => self.with_response_context(error),
         })
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 
 /// Maximum number of seconds, one year; a larger number is a date.
-const LONGEST_WAIT: f64 = 31_536_000.0;
+const MAX_WAIT: f64 = 31_536_000.0;
 /// Maximum date in seconds, in the year 5138; a larger number is in milliseconds.
 const LATEST_DATE: f64 = 1e11;
 
@@ -54,7 +54,7 @@ pub fn reset(headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
 fn number(text: &str, date: Timestamp) -> Option<Duration> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let number: f64 = plain.then(|| text.parse().ok())??;
-    let seconds = if number <= LONGEST_WAIT {
+    let seconds = if number <= MAX_WAIT {
         number
     } else {
         let then = if number > LATEST_DATE {
@@ -62,7 +62,7 @@ fn number(text: &str, date: Timestamp) -> Option<Duration> {
         } else {
             number
         };
-        (then - date.as_microsecond() as f64 / 1e6).clamp(0.0, LONGEST_WAIT)
+        (then - date.as_microsecond() as f64 / 1e6).clamp(0.0, MAX_WAIT)
     };
     Duration::try_from_secs_f64(seconds).ok()
 }

@@ -84,7 +84,7 @@ impl TransportError {
 
     /// Converts this to the error of a call.
     #[must_use]
-    pub(crate) fn blame(self, endpoint: &'static str) -> PollError {
+    pub(crate) fn into_poll_error(self, endpoint: &'static str) -> PollError {
         PollError {
             remedy: self.remedy.map(Into::into),
             ..PollError::new(self.reason, endpoint, self.detail)
@@ -94,18 +94,22 @@ impl TransportError {
 
 /// Network resources that all accounts share.
 #[derive(Debug, Default)]
-pub struct Networks {
+pub struct TransportFactory {
     trust: Arc<Trust>,
     names: DnsResolver,
     watch: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
-impl Networks {
+impl TransportFactory {
     /// Creates the connections of an account.
     ///
     /// Fails if the machine's certificates cannot be loaded, or if the environment names an invalid
     /// proxy.
-    pub fn network(&self, account: &AccountConfig, poll: &PollConfig) -> anyhow::Result<Network> {
+    pub fn network(
+        &self,
+        account: &AccountConfig,
+        poll: &PollConfig,
+    ) -> anyhow::Result<HttpTransport> {
         let whose = || {
             format!(
                 "making the HTTP client of {} {}",
@@ -126,7 +130,7 @@ impl Networks {
             https_only: account.base_url.scheme() == "https",
         };
         let made = ActiveClient::new(&settings).with_context(whose)?;
-        Ok(Network {
+        Ok(HttpTransport {
             settings,
             made: Mutex::new(made),
         })
@@ -142,7 +146,7 @@ impl Networks {
 
 /// Connections of one account.
 #[derive(Debug)]
-pub struct Network {
+pub struct HttpTransport {
     settings: ClientSettings,
     made: Mutex<ActiveClient>,
 }
@@ -209,7 +213,7 @@ impl ActiveClient {
     }
 }
 
-impl Network {
+impl HttpTransport {
     /// Returns the client for the next request.
     fn client(&self) -> reqwest::Client {
         let mut made = self.made.lock();
@@ -239,7 +243,7 @@ impl Network {
 }
 
 #[async_trait]
-impl Transport for Network {
+impl Transport for HttpTransport {
     fn begin(&self, method: Method, url: Url) -> RequestBuilder {
         self.made.lock().client.request(method, url)
     }

@@ -20,9 +20,9 @@ use crate::settings::pem::certificates;
 use crate::vendors::account::AccountConfig;
 
 /// Interval of checks for changed certificates.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Deadline for reading certificates, which takes milliseconds if nothing hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself \
     without: install ca-certificates, or set ca_file";
@@ -130,7 +130,7 @@ impl Trust {
     pub(super) async fn watch(self: Arc<Self>) {
         let mut hangs = false;
         loop {
-            sleep(LOOK_AGAIN).await;
+            sleep(CHECK_INTERVAL).await;
             let done = self.look_again().await;
             if done.is_err() && !hangs {
                 tracing::warn!(
@@ -152,7 +152,7 @@ impl Trust {
             .map(|(file, anchors)| (file.clone(), anchors.clone()))
             .collect();
         let own = join_all(known.iter().map(|(file, _)| own(file.as_deref()))).await;
-        let now = self.pool.run(PATIENCE, of_machine).await?;
+        let now = self.pool.run(READ_TIMEOUT, of_machine).await?;
         // While its package is being replaced, the machine briefly has no certificates.
         let changed = !now.is_empty() && now != *machine;
         let machine = if changed {

@@ -88,13 +88,13 @@ impl Minter {
     where
         F: Future<Output = Result<R, PollError>>,
     {
-        let keeper = self
+        let cache = self
             .tokens
             .lock()
             .entry(integration.to_owned())
             .or_default()
             .clone();
-        keeper
+        cache
             .with(self.credential().await, || self.mint(integration), call)
             .await
     }

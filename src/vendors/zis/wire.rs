@@ -9,7 +9,7 @@ use super::date;
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::UnknownValues;
 use crate::model::listing::{Connection, Facts, ListingBuilder, cut};
-use crate::vendors::MOST_TARGETS;
+use crate::vendors::MAX_TARGETS;
 use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{KEY_TWICE, Misfit, NO_OBJECT, Value, Values};
 
@@ -35,7 +35,7 @@ const ROW: [&str; 9] = [
 ];
 
 /// Maximum length of a cursor, in bytes. A longer one fits into no URL that a server accepts.
-const LONGEST_CURSOR: usize = 4096;
+const MAX_CURSOR: usize = 4096;
 
 /// Adds the rows of a page to the listing, and returns the cursor of the next page, if any.
 pub(super) fn page(
@@ -117,7 +117,7 @@ fn next(meta: Value<'_>) -> Result<Option<String>, Misfit> {
         Some(after) => after.text().ok_or("a cursor that is no text")?,
         None => return Ok(flag(more)?.unwrap_or_default().then(String::new)),
     };
-    if after.replaced.is_some() || after.text.len() > LONGEST_CURSOR {
+    if after.replaced.is_some() || after.text.len() > MAX_CURSOR {
         return Err("a cursor that no request can carry".into());
     }
     match flag(more)? {
@@ -260,8 +260,8 @@ pub(super) fn registry(
         let mut unknown = UnknownValues::new();
         let mut found = BTreeMap::new();
         for (place, value) in list.ok_or("no integrations")?.enumerate() {
-            if place >= MOST_TARGETS {
-                let what = format!("more than {MOST_TARGETS} integrations");
+            if place >= MAX_TARGETS {
+                let what = format!("more than {MAX_TARGETS} integrations");
                 return Err(response.error(Reason::TooLarge, what, Vec::new()).into());
             }
             let [name, client] = value.fields(["name", "zendesk_oauth_client"])?;

@@ -7,7 +7,7 @@ use crate::model::error::{PollError, Reason};
 use crate::model::listing::LossyText;
 use crate::model::listing::UnknownValues;
 use crate::model::listing::cut;
-use crate::vendors::MOST_TARGETS;
+use crate::vendors::MAX_TARGETS;
 use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{Misfit, Value};
 
@@ -98,8 +98,8 @@ pub(super) fn entities(
         let mut found = Vec::new();
         let mut unknown = UnknownValues::new();
         for (place, entity) in list(entities, success, "no entities")?.enumerate() {
-            if place >= MOST_TARGETS {
-                let what = format!("more than {MOST_TARGETS} entities");
+            if place >= MAX_TARGETS {
+                let what = format!("more than {MAX_TARGETS} entities");
                 return Err(response.error(Reason::TooLarge, what, Vec::new()).into());
             }
             let keys = ["id", "name", "displayName", "status"];
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_list_of_entities_that_is_none_or_has_no_end_is_refused() {
-        let many = format!(r#"{{"entities": [{}{{}}]}}"#, "{},".repeat(MOST_TARGETS));
+        let many = format!(r#"{{"entities": [{}{{}}]}}"#, "{},".repeat(MAX_TARGETS));
         for (body, reason) in [
             (r#"{"entities": [{"id": 7}]}"#, Reason::Decode),
             (r#"{"entities": {}}"#, Reason::Decode),

@@ -46,11 +46,11 @@ async fn no_pause_is_longer_than_an_hour() {
 #[tokio::test(start_paused = true)]
 async fn without_a_word_from_the_vendor_the_wait_doubles_up_to_a_minute() {
     let pace = pace(60);
-    let mut ceiling = FIRST_BACK_OFF;
+    let mut ceiling = INITIAL_BACKOFF;
     for _ in 0..10 {
-        tokio::time::advance(LONGEST_BACK_OFF).await;
+        tokio::time::advance(MAX_BACKOFF).await;
         assert!(pace.back_off(Instant::now(), None) <= ceiling);
-        ceiling = (ceiling * 2).min(LONGEST_BACK_OFF);
+        ceiling = (ceiling * 2).min(MAX_BACKOFF);
     }
     assert_eq!(pace.budget().refused, 10);
     pace.reset_backoff();
@@ -106,7 +106,7 @@ async fn a_429_halves_the_rate_once_for_all_in_flight_and_it_grows_back() {
         tokio::time::advance(Duration::from_millis(1)).await;
         pace.back_off(Instant::now(), Some(Duration::ZERO));
     }
-    assert!((rate() - LOWEST_RATE).abs() < 1e-9);
+    assert!((rate() - MIN_RATE).abs() < 1e-9);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn a_changing_rate_never_lets_more_through_than_the_configured_one() {
 async fn no_more_than_four_are_in_flight() {
     let pace = pace(60_000);
     let mut turns = Vec::new();
-    for _ in 0..MOST_IN_FLIGHT {
+    for _ in 0..MAX_IN_FLIGHT {
         turns.push(pace.acquire().await);
     }
     let fifth = tokio::time::timeout(Duration::from_mins(1), pace.acquire()).await;
@@ -185,7 +185,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
     ] {
         let after = pace(60);
         let paused = after.resume(kept, date);
-        assert!(paused <= LONGEST_PAUSE);
+        assert!(paused <= MAX_PAUSE);
         let begun = Instant::now();
         drop(after.acquire().await);
         assert!(begun.elapsed() >= Duration::from_secs(1).max(paused));
@@ -238,7 +238,7 @@ async fn a_request_in_the_background_that_hangs_takes_no_place_in_flight() {
     let pace = pace(6000);
     let _hangs = pace.acquire_in_background().await;
     let mut in_flight = Vec::new();
-    for _ in 0..MOST_IN_FLIGHT {
+    for _ in 0..MAX_IN_FLIGHT {
         in_flight.push(
             timeout(Duration::from_secs(1), pace.acquire())
                 .await
@@ -264,7 +264,7 @@ async fn a_budget_that_is_always_used_up_lets_a_request_in_the_background_throug
     pace.acquire_in_background().await;
     let waited = begun.elapsed();
     assert!(
-        (LONGEST_BEHIND..LONGEST_BEHIND * 2).contains(&waited),
+        (MAX_BACKGROUND_WAIT..MAX_BACKGROUND_WAIT * 2).contains(&waited),
         "{waited:?}"
     );
 }
