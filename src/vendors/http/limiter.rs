@@ -200,7 +200,8 @@ impl RequestLimiter {
         }
     }
 
-    /// Waits until a request may be sent, and for up to `MAX_BACKGROUND_WAIT` until no other one waits.
+    /// Waits until a request may be sent, and for up to `MAX_BACKGROUND_WAIT` until no other one
+    /// waits.
     ///
     /// Until then it takes no in-flight slot, so that one that hangs delays no listing. After that
     /// it queues and takes a slot like any other request. An account has only one background
