@@ -125,7 +125,7 @@ pub trait Source: Send + Sync {
 
     /// Runs one of these jobs for a target.
     ///
-    /// Its client must be [in the background](Client::in_background). Returns the time until the
+    /// Its requests use the client that `Client::in_background` returns. Returns the time until the
     /// next run, or `None` if the job does not run again with this credential. A failed job runs
     /// again with back-off.
     async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {

@@ -186,7 +186,7 @@ pub fn finish(text: &str, within: Option<Duration>) {
 /// Writes to standard output, and waits until it is written.
 ///
 /// Colours are removed if standard output is not a terminal. A closed pipe is not an error, because
-/// a reader such as `head` may stop early. This blocks: on the event loop use [`print_beside`].
+/// a reader such as `head` may stop early. This blocks: on the event loop use `print_beside`.
 pub fn print(text: &str) -> io::Result<()> {
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
