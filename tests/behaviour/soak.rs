@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::daemon::daemon_in_files;
-use crate::harness::{Harness, ONCE, Page};
+use crate::harness::{Harness, ONCE, PATIENCE, Page};
 
 const WARM: Duration = Duration::from_mins(1);
 /// Duration of each fault; the next one follows after [`HEALTHY`].
@@ -166,16 +166,18 @@ async fn nothing_grows_while_everything_goes_wrong() {
     let before = levels(process, address).await;
     sleep(end.saturating_duration_since(Instant::now() + ROUND)).await;
     // A busy machine polls less often.
-    loop {
-        let page = Page(crate::daemon::get(address, "/metrics").await);
-        let polls = |outcome| page.sum(&["polls_total{", outcome]);
-        let (succeeded, failed) = (polls("success"), polls("failure"));
-        if succeeded > 30.0 && failed > 30.0 {
-            println!("{succeeded} polls succeeded, {failed} failed");
-            break;
+    let polled = async {
+        loop {
+            let page = Page(crate::daemon::get(address, "/metrics").await);
+            let polls = ["success", "failure"].map(|outcome| page.sum(&["polls_total{", outcome]));
+            if polls.iter().all(|number| *number > 30.0) {
+                break polls;
+            }
+            sleep(HEALTHY).await;
         }
-        sleep(HEALTHY).await;
-    }
+    };
+    let [succeeded, failed] = timeout(PATIENCE, polled).await.expect("it polls");
+    println!("{succeeded} polls succeeded, {failed} failed");
     let after = levels(process, address).await;
     println!("after a minute {before:?}, after {seconds} s {after:?}");
     let most = before.resident_kib + (before.resident_kib / 20).max(2048);
