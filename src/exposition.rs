@@ -161,17 +161,17 @@ impl Countdown {
 fn texts(families: impl FnOnce(Sink<'_>)) -> impl Iterator<Item = (usize, String)> {
     // Joined once at the end: a string that grows is copied repeatedly, and the allocator zeroes
     // the memory it frees.
-    let mut segments: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
+    let mut parts: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
     let mut encoded = String::new();
     families(&mut |index, family| {
         encoded.clear();
         encode_into(std::slice::from_ref(family), &mut encoded);
         let samples = &encoded[end_of_header(&encoded)..];
-        segments.entry(index).or_default().push(samples.into());
+        parts.entry(index).or_default().push(samples.into());
     });
-    segments
+    parts
         .into_iter()
-        .map(|(index, segments)| (index, segments.concat()))
+        .map(|(index, parts)| (index, parts.concat()))
 }
 
 fn end_of_header(text: &str) -> usize {

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use folder::{Folder, JobKey, PendingJob};
+use folder::{Folder, PendingJob, PendingJobKey};
 
 use crate::invalid::Invalid;
 
@@ -237,7 +237,7 @@ impl AccountStateDir {
                     let _ = answer.send(work(folder));
                 }
             }));
-            folder.later(&self.folder, JobKey::Read(file), job);
+            folder.later(&self.folder, PendingJobKey::Read(file), job);
             folder.answer(self.folder.clone(), answered)
         });
         async move { waiting?.await }
@@ -308,7 +308,7 @@ impl AccountStateDir {
     /// Queues a write on a worker thread. A failure is logged and counted.
     pub fn write(&self, item: StateFile, content: impl Serialize + Send + 'static) {
         let Some(folder) = &self.store.0 else { return };
-        let (this, key) = (self.clone(), JobKey::Write(item.file()));
+        let (this, key) = (self.clone(), PendingJobKey::Write(item.file()));
         let job = PendingJob::Write(Box::new(move || this.lines(&item, &content)));
         folder.later(&self.folder, key, job);
     }

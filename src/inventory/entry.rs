@@ -46,8 +46,8 @@ impl AccountEntry {
             if self.paused_until != paused_until {
                 self.paused_until = paused_until;
                 let account = self.metrics.account().1;
-                for shown in self.targets.iter_mut().flat_map(BTreeMap::values_mut) {
-                    shown.render_freshness(self.system, account, paused_until);
+                for target in self.targets.iter_mut().flat_map(BTreeMap::values_mut) {
+                    target.render_freshness(self.system, account, paused_until);
                 }
             }
         }
@@ -95,16 +95,16 @@ impl TargetEntry {
         state: TargetState,
         paused_until: Option<Timestamp>,
     ) -> Self {
-        let mut shown = Self {
+        let mut target = Self {
             label,
             state,
             freshness: Fragment::default(),
             listing: Fragment::default(),
             countdown: Countdown::default(),
         };
-        shown.render_freshness(system, account, paused_until);
-        shown.render_listing(system, account);
-        shown
+        target.render_freshness(system, account, paused_until);
+        target.render_listing(system, account);
+        target
     }
 
     /// Renders the freshness of the target.

@@ -39,8 +39,8 @@ impl AccountHandle {
         let mut done = None;
         self.with_entry(|entry, account| {
             let targets = entry.targets.as_mut();
-            let shown = targets.and_then(|targets| targets.get_mut(id));
-            done = shown.map(|shown| with(shown, entry.system, account, entry.paused_until));
+            let target = targets.and_then(|targets| targets.get_mut(id));
+            done = target.map(|target| with(target, entry.system, account, entry.paused_until));
         });
         done
     }
@@ -60,15 +60,15 @@ impl AccountHandle {
             let mut before = entry.targets.take().unwrap_or_default();
             let mut targets = BTreeMap::new();
             for (id, label) in labels {
-                let shown = match before.remove(id) {
-                    Some(shown) if shown.label == *label => shown,
+                let target = match before.remove(id) {
+                    Some(target) if target.label == *label => target,
                     before => {
-                        let state = before.map_or_else(|| new(id), |shown| shown.state);
+                        let state = before.map_or_else(|| new(id), |target| target.state);
                         let label = label.clone();
                         TargetEntry::new(entry.system, account, label, state, paused_until)
                     }
                 };
-                targets.insert(id.clone(), shown);
+                targets.insert(id.clone(), target);
             }
             entry.targets = Some(targets);
         });
@@ -84,8 +84,8 @@ impl AccountHandle {
     ///
     /// Does nothing if the target was removed.
     pub fn publish(&self, id: &str, state: TargetState) {
-        self.with_target(id, |shown, system, account, paused_until| {
-            shown.update(system, account, state, paused_until);
+        self.with_target(id, |target, system, account, paused_until| {
+            target.update(system, account, state, paused_until);
         });
     }
 
@@ -95,8 +95,8 @@ impl AccountHandle {
         let long =
             |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
         while state.last_listing.as_ref().is_some_and(long) {
-            let before = self.with_target(id, |shown, system, _, paused_until| {
-                (shown.clone(), system, paused_until)
+            let before = self.with_target(id, |target, system, _, paused_until| {
+                (target.clone(), system, paused_until)
             });
             let Some((before, system, paused_until)) = before else {
                 return;
@@ -115,12 +115,12 @@ impl AccountHandle {
                 break;
             };
             // Not stored if the target was renamed meanwhile: the loop then renders it again.
-            let done = self.with_target(id, |shown, system, account, pause| {
-                let same = shown.label == label;
+            let done = self.with_target(id, |target, system, account, pause| {
+                let same = target.label == label;
                 if same {
-                    *shown = rendered;
+                    *target = rendered;
                     if pause != paused_until {
-                        shown.render_freshness(system, account, pause);
+                        target.render_freshness(system, account, pause);
                     }
                 }
                 same
@@ -140,7 +140,7 @@ impl AccountHandle {
             .get(self.key.0)
             .and_then(|accounts| accounts.get(&self.key.1))
             .and_then(|entry| entry.targets.as_ref());
-        let shown = targets.and_then(|targets| targets.get(id));
-        shown.map_or_else(|| id.to_owned(), |shown| shown.label.clone())
+        let target = targets.and_then(|targets| targets.get(id));
+        target.map_or_else(|| id.to_owned(), |target| target.label.clone())
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Supervisor {
     inventory: Arc<Inventory>,
     state_dir: StateDir,
     clock: Clock,
-    networks: Arc<TransportFactory>,
+    factory: Arc<TransportFactory>,
     poll: PollConfig,
     running: BTreeMap<AccountKey, RunningAccount>,
     /// Pool of one thread that builds the transports.
@@ -69,7 +69,7 @@ impl Supervisor {
             inventory,
             state_dir,
             clock,
-            networks: Arc::default(),
+            factory: Arc::default(),
             poll: PollConfig::default(),
             running: BTreeMap::new(),
             build_pool: BlockingPool::new(1),
@@ -81,7 +81,7 @@ impl Supervisor {
         let (accounts, poll) = (config.accounts.clone(), config.poll);
         let build_pool = BlockingPool::new(1);
         let made = build_pool.run(BUILD_TIMEOUT, move || {
-            networks(&TransportFactory::default(), &accounts, &poll).map(drop)
+            transports(&TransportFactory::default(), &accounts, &poll).map(drop)
         });
         made.await
             .context("making the HTTP clients of the accounts")?
@@ -98,21 +98,17 @@ impl Supervisor {
         &mut self,
         config: Config,
     ) -> anyhow::Result<(ReloadSummary, TaskTracker)> {
-        self.networks.watch();
+        self.factory.watch();
         let poll = config.poll;
         let other_source = config.accounts.iter();
         let other_source = other_source.filter(|account| !self.has_source(account, &poll));
         let other_source: Vec<_> = other_source.cloned().collect();
         // Off the event loop: one transport takes a millisecond, and there may be thousands. The
         // first one also reads certificates.
-        let factory = self.networks.clone();
-        let networks = self
-            .build_pool
-            .run(BUILD_TIMEOUT, move || {
-                networks(&factory, &other_source, &poll)
-            })
-            .await;
-        let mut networks = networks.context("making the HTTP clients of the accounts")??;
+        let factory = self.factory.clone();
+        let build = move || transports(&factory, &other_source, &poll);
+        let transports = self.build_pool.run(BUILD_TIMEOUT, build).await;
+        let mut transports = transports.context("making the HTTP clients of the accounts")??;
         // From here on, nothing can fail.
         let accounts = config.accounts.into_iter();
         let accounts: BTreeMap<_, _> = accounts.map(|config| (key(&config), config)).collect();
@@ -122,14 +118,20 @@ impl Supervisor {
             .keep_accounts(names.map(|(system, account)| (*system, account.as_str())));
         let shown = TaskTracker::new();
         for (key, config) in accounts {
-            let network = networks.remove(&key).map(Arc::new);
-            if self.running.contains_key(&key) {
-                let changed = self.change(config, network, poll, shown.token()).await;
-                difference.changed += usize::from(changed);
-                difference.unchanged += usize::from(!changed);
-            } else if let Some(network) = network {
-                difference.added += 1;
-                self.begin(config, network, &poll, shown.token());
+            let transport = transports.remove(&key).map(Arc::new);
+            match (self.running.get_mut(&key), transport) {
+                (Some(running), transport) => {
+                    let same_poll = self.poll == poll;
+                    let change = running.change(config, transport, poll, shown.token());
+                    let changed = change.await || !same_poll;
+                    difference.changed += usize::from(changed);
+                    difference.unchanged += usize::from(!changed);
+                }
+                (None, Some(transport)) => {
+                    difference.added += 1;
+                    self.start_account(config, transport, &poll, shown.token());
+                }
+                (None, None) => unreachable!("an account that does not run has no source"),
             }
             yield_now().await;
         }
@@ -176,15 +178,15 @@ impl Supervisor {
     /// Starts to poll an account. `shown` is dropped when the inventory shows its saved state.
     ///
     /// A disk that hangs delays only that account.
-    fn begin(
+    fn start_account(
         &mut self,
         config: AccountConfig,
-        network: Arc<HttpTransport>,
+        transport: Arc<HttpTransport>,
         poll: &PollConfig,
         shown: TaskTrackerToken,
     ) {
         let account = Account::open(
-            network,
+            transport,
             config.clone(),
             poll,
             &self.inventory,
@@ -199,47 +201,45 @@ impl Supervisor {
         };
         self.running.insert(key(&running.config), running);
     }
+}
 
-    /// Sends a configuration to a running account, and returns whether anything changed.
+impl RunningAccount {
+    /// Sends a configuration to the account, and returns whether its own part of it changed.
     ///
-    /// `shown` is dropped when the inventory shows it. With a network, the account gets a new
-    /// client.
+    /// With a transport, the account makes a new source. `shown` is dropped when the inventory
+    /// shows the configuration.
     async fn change(
         &mut self,
         config: AccountConfig,
-        network: Option<Arc<HttpTransport>>,
+        transport: Option<Arc<HttpTransport>>,
         poll: PollConfig,
         shown: TaskTrackerToken,
     ) -> bool {
-        let Some(running) = self.running.get_mut(&key(&config)) else {
-            return false;
-        };
-        let before = std::mem::replace(&mut running.config, config.clone());
-        let changed = network.is_some()
-            || self.poll != poll
+        let before = std::mem::replace(&mut self.config, config.clone());
+        let changed = transport.is_some()
             || before.requests_per_minute != config.requests_per_minute
             || before.interval != config.interval
             || before.targets != config.targets;
         let change = AccountChange {
             config,
             poll,
-            transport: network.map(|network| network as _),
+            transport: transport.map(|transport| transport as _),
             shown,
         };
         // Cannot fail: an account ends only with its supervisor.
-        let _ = running.changes.send(change).await;
+        let _ = self.changes.send(change).await;
         changed
     }
 }
 
-/// Makes the clients of these accounts.
-fn networks(
+/// Builds the transports of these accounts.
+fn transports(
     factory: &TransportFactory,
     accounts: &[AccountConfig],
     poll: &PollConfig,
 ) -> anyhow::Result<BTreeMap<AccountKey, HttpTransport>> {
-    let network = |account| Ok((key(account), factory.network(account, poll)?));
-    accounts.iter().map(network).collect()
+    let transport = |account| Ok((key(account), factory.transport(account, poll)?));
+    accounts.iter().map(transport).collect()
 }
 
 fn key(account: &AccountConfig) -> AccountKey {

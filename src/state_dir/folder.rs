@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::is_ours;
 use queue::JobQueue;
-pub(super) use queue::{JobKey, PendingJob};
+pub(super) use queue::{PendingJob, PendingJobKey};
 use root::{LockError, Root, account_folder, entries, is_unfinished, open_file, replace, take};
 
 /// Maximum number of worker threads.
@@ -166,7 +166,7 @@ impl Folder {
     }
 
     /// Queues a job for a worker thread, so that a hanging disk blocks only the workers.
-    pub(super) fn later(self: &Arc<Self>, account: &str, key: JobKey, job: PendingJob) {
+    pub(super) fn later(self: &Arc<Self>, account: &str, key: PendingJobKey, job: PendingJob) {
         let mut queue = self.queue.lock();
         queue.push(account, key, job);
         self.start_workers(&mut queue);
@@ -201,7 +201,7 @@ impl Folder {
             };
             match (job, key) {
                 (PendingJob::Read(read), _) => read(self),
-                (PendingJob::Write(lines), JobKey::Write(file)) => {
+                (PendingJob::Write(lines), PendingJobKey::Write(file)) => {
                     self.write(&account, &file, lines());
                 }
                 (PendingJob::Sweep(kept), _) => {
@@ -209,7 +209,7 @@ impl Folder {
                 }
                 (PendingJob::Remove, _) => self.remove_account(&account),
                 (PendingJob::SweepFolders, _) => self.sweep_folders(),
-                (PendingJob::Write(_), JobKey::Read(_) | JobKey::Sweep) => {}
+                (PendingJob::Write(_), PendingJobKey::Read(_) | PendingJobKey::Sweep) => {}
             }
             if self.queue.lock().done(&account) {
                 tracing::info!(folder = %self.path.display(), "the state directory answers again");
@@ -269,22 +269,23 @@ impl Folder {
             let mut queue = self.queue.lock();
             for (account, work) in &mut queue.accounts {
                 if account != ITSELF && !kept.contains(account) {
-                    work.jobs.retain(|key, _| !matches!(key, JobKey::Write(_)));
+                    work.jobs
+                        .retain(|key, _| !matches!(key, PendingJobKey::Write(_)));
                 }
             }
             queue.failing.retain(|(account, _)| kept.contains(account));
             queue.kept = kept;
         }
-        self.later(ITSELF, JobKey::Sweep, PendingJob::SweepFolders);
+        self.later(ITSELF, PendingJobKey::Sweep, PendingJob::SweepFolders);
     }
 
     /// Sets the files of an account to keep, and queues the removal of all others.
     pub(super) fn keep_files(self: &Arc<Self>, account: &str, kept: BTreeSet<String>) {
         {
             let mut queue = self.queue.lock();
-            let stays = |key: &JobKey| match key {
-                JobKey::Write(file) => kept.contains(file),
-                JobKey::Read(_) | JobKey::Sweep => true,
+            let stays = |key: &PendingJobKey| match key {
+                PendingJobKey::Write(file) => kept.contains(file),
+                PendingJobKey::Read(_) | PendingJobKey::Sweep => true,
             };
             if let Some(work) = queue.accounts.get_mut(account) {
                 work.jobs.retain(|key, _| stays(key));
@@ -293,7 +294,7 @@ impl Folder {
                 .failing
                 .retain(|(of, file)| of != account || kept.contains(file));
         }
-        self.later(account, JobKey::Sweep, PendingJob::Sweep(kept));
+        self.later(account, PendingJobKey::Sweep, PendingJob::Sweep(kept));
     }
 
     /// Opens a file of an account. It is a regular file, so that a read waits only for the disk.
@@ -372,7 +373,7 @@ impl Folder {
             let may_be_one = matches!(kind, FileType::Directory | FileType::Unknown);
             if may_be_one && !self.queue.lock().kept.contains(&name) {
                 // The removal waits for the write in progress there.
-                self.later(&name, JobKey::Sweep, PendingJob::Remove);
+                self.later(&name, PendingJobKey::Sweep, PendingJob::Remove);
             }
         }
     }

@@ -122,3 +122,40 @@ fn folders_use_only_what_is_below_them_as_the_diagram_shows() {
         }
     }
 }
+
+/// Returns the name of the type that a line declares at the top level of a module.
+fn declared(line: &str) -> Option<&str> {
+    let line = match line.strip_prefix("pub") {
+        Some(rest) => rest.split_once(' ')?.1,
+        None => line,
+    };
+    // `pub(in crate::module)` has a space of its own.
+    let line = match line.strip_prefix("crate::") {
+        Some(rest) => rest.split_once(' ')?.1,
+        None => line,
+    };
+    let kinds = ["struct ", "enum ", "trait ", "type "];
+    let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+    name.split(|c: char| !c.is_alphanumeric()).next()
+}
+
+#[test]
+fn no_two_types_have_the_same_name() {
+    let mut files = Vec::new();
+    for folder in ["src", "crates/simulator/src"] {
+        sources(&repository().join(folder), None, &mut files);
+    }
+    let mut seen = BTreeSet::new();
+    let mut twice = Vec::new();
+    for (_, source) in &files {
+        let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        twice.extend(
+            source
+                .lines()
+                .filter_map(declared)
+                .filter(|name| !seen.insert(*name)),
+        );
+    }
+    assert!(seen.len() > 150, "only {} types were found", seen.len());
+    assert!(twice.is_empty(), "declared twice: {twice:?}");
+}

@@ -99,7 +99,7 @@ impl Harness {
         let limiter = Arc::new(RequestLimiter::new(account.requests_per_minute, 1));
         let network = Arc::new(
             TransportFactory::default()
-                .network(account, &config.poll)
+                .transport(account, &config.poll)
                 .unwrap(),
         );
         let client = Client::new(network, account, &config.poll, limiter, Arc::new(()), clock);

@@ -34,15 +34,15 @@ pub(super) struct JobQueue {
 /// Pending jobs of one account.
 #[derive(Debug, Default)]
 pub(super) struct AccountJobs {
-    pub(super) order: VecDeque<JobKey>,
-    pub(super) jobs: BTreeMap<JobKey, PendingJob>,
+    pub(super) order: VecDeque<PendingJobKey>,
+    pub(super) jobs: BTreeMap<PendingJobKey, PendingJob>,
     /// Start of the job in progress.
     pub(super) since: Option<Instant>,
 }
 
 /// Key of a pending job. A new job replaces a pending one with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::state_dir) enum JobKey {
+pub(in crate::state_dir) enum PendingJobKey {
     Read(String),
     Write(String),
     Sweep,
@@ -76,7 +76,7 @@ impl fmt::Debug for PendingJob {
 }
 
 impl JobQueue {
-    pub(super) fn push(&mut self, account: &str, key: JobKey, job: PendingJob) {
+    pub(super) fn push(&mut self, account: &str, key: PendingJobKey, job: PendingJob) {
         let work = self.accounts.entry(account.to_owned()).or_default();
         if work.since.is_none() && work.order.is_empty() {
             self.ready.push_back(account.to_owned());
@@ -87,7 +87,7 @@ impl JobQueue {
     }
 
     /// Returns the next job, and marks it as in progress.
-    pub(super) fn next(&mut self) -> Option<(String, JobKey, PendingJob)> {
+    pub(super) fn next(&mut self) -> Option<(String, PendingJobKey, PendingJob)> {
         loop {
             let account = self.ready.pop_front()?;
             let Some(work) = self.accounts.get_mut(&account) else {

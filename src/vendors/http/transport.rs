@@ -105,7 +105,7 @@ impl TransportFactory {
     ///
     /// Fails if the machine's certificates cannot be loaded, or if the environment names an invalid
     /// proxy.
-    pub fn network(
+    pub fn transport(
         &self,
         account: &AccountConfig,
         poll: &PollConfig,

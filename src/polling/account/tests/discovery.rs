@@ -84,9 +84,12 @@ async fn a_refused_discovery_is_tried_less_and_less_often() {
         None,
         "it had its first attempt"
     );
-    // Another credential is tried at the next interval.
-    harness.source.finds(&[("1", "One")]);
+    // Another credential is tried at the next interval. It is refused as well, and waits anew.
     *harness.source.credential.lock().unwrap() = Some(1);
+    sleep(MINUTE * 16).await;
+    assert_eq!(*harness.source.discoveries.lock().unwrap(), 19);
+    harness.source.finds(&[("1", "One")]);
+    *harness.source.credential.lock().unwrap() = Some(2);
     sleep(MINUTE * 2).await;
     assert_eq!(harness.targets(), set(&["One"]));
 }
