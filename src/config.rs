@@ -14,7 +14,7 @@ use crate::settings::{
     ConfigErrors, Count, Node, Period, Validator, decode, given, given_list, read,
 };
 use crate::vendors::account::{AccountConfig, MIN_INTERVAL, PollConfig};
-use crate::vendors::{AccountSettings, zis, zuora};
+use crate::vendors::{AccountSettings, SYSTEMS, zis, zuora};
 
 // The doc comments of the following structures become the JSON Schema and docs/configuration.md.
 
@@ -133,7 +133,15 @@ impl Config {
         accounts.extend(check_accounts(raw.zuora, &file, &poll, &mut checker));
         accounts.extend(check_accounts(raw.zis, &file, &poll, &mut checker));
         if accounts.is_empty() && checker.has_no_errors() {
-            checker.problem("", "nothing to poll: add an account under zuora: or zis:");
+            let keys: Vec<_> = SYSTEMS
+                .iter()
+                .map(|system| format!("{}:", system.name))
+                .collect();
+            let what = format!(
+                "nothing to poll: add an account under {}",
+                keys.join(" or ")
+            );
+            checker.problem("", what);
         }
         if problems.is_empty() {
             Ok(Self {

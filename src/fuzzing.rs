@@ -21,7 +21,7 @@ use crate::state_dir::{StateDir, StateFile};
 use crate::vendors::http::{
     LimiterSnapshot, RequestLimiter, VendorError, VendorResponse, retry_after,
 };
-use crate::vendors::{AccountSettings, zis, zuora};
+use crate::vendors::{AccountSettings, SYSTEMS, zis, zuora};
 
 /// Id of an arbitrary target; the simulator's first entity has the same id.
 const ENTITY: &str = "00000000000000000000000000000001";
@@ -128,10 +128,7 @@ fn headers(data: &[u8]) -> HeaderMap {
 pub fn rate_headers(data: &[u8]) {
     let headers = headers(data);
     let windows = ["60", "3600", "86400", "concurrency", "unknown"];
-    for system in [
-        <zuora::ZuoraAccount as AccountSettings>::SYSTEM,
-        <zis::ZisAccount as AccountSettings>::SYSTEM,
-    ] {
+    for system in SYSTEMS {
         for quota in (system.quotas)(&headers, Timestamp::UNIX_EPOCH) {
             assert!(windows.contains(&quota.window), "{}", quota.window);
             assert!(quota.limit.is_some() || quota.remaining.is_some());

@@ -1,8 +1,8 @@
 //! Interface to vendor APIs: how a system lists its targets and their connections.
 //!
-//! Another system needs a file `NAME.rs` here, with a folder of that name, and the line that
-//! declares it. In `config.rs` it needs one field in the raw configuration, and one line that
-//! checks its accounts. See `docs/adding-a-system.md`.
+//! Another system needs a file `NAME.rs` here, with a folder of that name, the line that declares
+//! it, and its entry in [`SYSTEMS`]. In `config.rs` it needs one field in the raw configuration, and
+//! one line that checks its accounts. See `docs/adding-a-system.md`.
 
 pub mod account;
 pub mod http;
@@ -40,6 +40,9 @@ pub struct System {
     /// Reads the quotas from the headers of a response; the second argument is its date.
     pub quotas: fn(&HeaderMap, Timestamp) -> Vec<Quota>,
 }
+
+/// All systems.
+pub(crate) const SYSTEMS: &[&System] = &[zuora::ZuoraAccount::SYSTEM, zis::ZisAccount::SYSTEM];
 
 /// Request limits that a vendor publishes; `None` where it publishes none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

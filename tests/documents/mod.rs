@@ -16,9 +16,7 @@ mod rules;
 use std::fs;
 use std::path::Path;
 
-use crate::vendors::{AccountSettings as _, System, zis, zuora};
-
-const SYSTEMS: [&System; 2] = [zuora::ZuoraAccount::SYSTEM, zis::ZisAccount::SYSTEM];
+use crate::vendors::SYSTEMS;
 
 /// First line of each generated page.
 const GENERATED: &str =

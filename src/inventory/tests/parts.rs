@@ -1,19 +1,18 @@
 //! Tests that a part of a page has the series with the selected labels, and no others.
 
 use super::*;
-use crate::vendors::{AccountSettings as _, zis, zuora};
+use crate::vendors::SYSTEMS;
 
 /// Target labels of each account, by system and account name.
 pub(crate) type Kept = BTreeMap<(&'static str, String), BTreeSet<String>>;
-
-const SYSTEMS: [&System; 2] = [zis::ZisAccount::SYSTEM, zuora::ZuoraAccount::SYSTEM];
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[ab]", "[ab&=+%#;?/ \"\\\\é🦀]{1,3}", "\\PC{1,20}"]
 }
 
 pub(crate) fn kept() -> impl Strategy<Value = Kept> {
-    let system = proptest::sample::select(SYSTEMS.map(|system| system.name).to_vec());
+    let system =
+        proptest::sample::select(SYSTEMS.iter().map(|system| system.name).collect::<Vec<_>>());
     let targets = proptest::collection::btree_set(name(), 0..4);
     proptest::collection::btree_map((system, name()), targets, 0..6)
 }
@@ -25,7 +24,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
     let clock = Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap());
     let inventory = Arc::new(Inventory::new(ExporterMetrics::new(clock.now()), clock));
     for ((system, account), labels) in kept {
-        let system = SYSTEMS.into_iter().find(|s| s.name == *system).unwrap();
+        let system = SYSTEMS.iter().find(|s| s.name == *system).unwrap();
         let limiter = Arc::new(RequestLimiter::new(NonZeroU32::MIN, 1));
         let metrics = AccountMetrics::new(
             system.name,
@@ -81,7 +80,8 @@ pub(crate) fn series(inventory: &Inventory, part: &Selector) -> BTreeSet<Series>
 
 /// Strategy for a query with alternatives for some labels, few of which exist.
 fn query() -> impl Strategy<Value = Vec<(&'static str, String)>> {
-    let system = proptest::sample::select(vec!["zis", "zuora", "Zis", "zis "]);
+    let names = SYSTEMS.iter().map(|system| system.name);
+    let system = proptest::sample::select(names.chain(["Zis", "zis "]).collect::<Vec<_>>());
     let system = system.prop_map(|system| ("system", system.to_owned()));
     let account = name().prop_map(|name| ("account", name));
     let target = name().prop_map(|name| ("target", name));
