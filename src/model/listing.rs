@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::{PollError, Reason};
-use texts::{Interner, Reorder, TextId, Texts};
+use texts::{Interner, TextId, Texts};
 
 /// Number of values that the vendor does not document, by field.
 pub(crate) type UnknownValues = BTreeMap<&'static str, u64>;
@@ -27,7 +27,7 @@ pub struct LossyText<'a> {
 
 impl<'a> LossyText<'a> {
     /// Returns the text of a fact, and counts it as unknown if anything was replaced.
-    pub fn shown(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
+    pub fn into_text(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if self.replaced.is_some() {
             *unknown.entry(field).or_default() += 1;
         }
@@ -308,7 +308,7 @@ impl ListingBuilder {
     /// name with replaced characters is counted under `field`.
     pub fn name<'a>(&mut self, field: &'static str, name: LossyText<'a>) -> Cow<'a, str> {
         let replaced = name.replaced;
-        let text = name.shown(field, &mut self.done.unknown);
+        let text = name.into_text(field, &mut self.done.unknown);
         let Some(hash) = replaced else {
             return text;
         };
@@ -348,12 +348,8 @@ impl ListingBuilder {
         let identity = |row: &Connection<TextId>| (texts.get(row.id), row.kind);
         self.rows
             .sort_unstable_by(|a, b| identity(a).cmp(&identity(b)));
-        let mut in_order = Reorder::new(&texts);
-        let rows = self.rows.iter();
-        self.done.connections = rows
-            .map(|row| row.map(|text| in_order.number(*text)))
-            .collect();
-        self.done.texts = in_order.finish();
+        self.done.connections = self.rows.into();
+        self.done.texts = texts;
         self.done
     }
 }

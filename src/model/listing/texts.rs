@@ -23,49 +23,6 @@ impl Texts {
     }
 }
 
-/// Copies the used texts in the order of their first use.
-///
-/// Texts that are read one after another are then adjacent, and the processor prefetches them.
-pub(super) struct Reorder<'a> {
-    from: &'a Texts,
-    /// New id of each used text, by its old id.
-    numbers: Vec<TextId>,
-    all: String,
-    ends: Vec<usize>,
-}
-
-impl<'a> Reorder<'a> {
-    /// Starts without any used text.
-    pub(super) fn new(from: &'a Texts) -> Self {
-        Self {
-            from,
-            numbers: vec![TextId::default(); from.ends.len() + 1],
-            all: String::with_capacity(from.all.len()),
-            ends: Vec::with_capacity(from.ends.len()),
-        }
-    }
-
-    /// Returns the new id of a text, which is the next free id at its first use.
-    pub(super) fn number(&mut self, text: TextId) -> TextId {
-        let number = &mut self.numbers[text.0 as usize];
-        if *number == TextId::default() && text != TextId::default() {
-            self.all.push_str(self.from.get(text));
-            self.ends.push(self.all.len());
-            *number =
-                TextId(u32::try_from(self.ends.len()).expect("there are no more than before"));
-        }
-        *number
-    }
-
-    /// Returns the used texts in that order.
-    pub(super) fn finish(self) -> Texts {
-        Texts {
-            all: self.all.into(),
-            ends: self.ends.into(),
-        }
-    }
-}
-
 /// Assigns ids to distinct texts.
 #[derive(Debug, Default)]
 pub(super) struct Interner(HashMap<Box<str>, TextId>);
@@ -113,15 +70,9 @@ mod tests {
             let mut interner = Interner::default();
             let numbers: Vec<_> = texts.iter().map(|text| interner.intern(text)).collect();
             let held = interner.finish();
-            let mut backwards = Reorder::new(&held);
-            let renumbered: Vec<_> = numbers.iter().rev().map(|number| backwards.number(*number)).collect();
-            let reordered = backwards.finish();
-            let numbers = numbers.iter().zip(renumbered.iter().rev());
-            for (text, (number, renumbered)) in texts.iter().zip(numbers) {
-                prop_assert_eq!(held.get(*number), text);
-                prop_assert_eq!(reordered.get(*renumbered), text);
+            for (text, number) in texts.iter().zip(numbers) {
+                prop_assert_eq!(held.get(number), text);
             }
-            prop_assert_eq!(held.all.len(), reordered.all.len());
             let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
             prop_assert_eq!(held.all.len(), distinct.into_iter().map(String::len).sum::<usize>());
         }
