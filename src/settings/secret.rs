@@ -33,7 +33,7 @@ pub enum Secret {
 pub struct SecretFile {
     path: PathBuf,
     /// Name of the file in messages.
-    place: String,
+    location: String,
     last: Mutex<LastRead>,
 }
 
@@ -69,17 +69,21 @@ impl CurrentSecret {
 }
 
 impl Secret {
-    /// Creates a secret that is read from a file; `place` names the file in messages.
+    /// Creates a secret that is read from a file; `location` names the file in messages.
     ///
     /// `value` is the content when the configuration was checked, and `None` if the file hung then.
     pub(super) fn in_file(
         path: PathBuf,
-        place: String,
+        location: String,
         value: Option<SecretString>,
         hangs: bool,
     ) -> Self {
         let last = Mutex::new(LastRead { value, hangs });
-        Self::File(Arc::new(SecretFile { path, place, last }))
+        Self::File(Arc::new(SecretFile {
+            path,
+            location,
+            last,
+        }))
     }
 
     /// Returns the current value, without one trailing newline.
@@ -111,10 +115,10 @@ impl Secret {
 
     /// Returns the location of the secret, as the beginning of a sentence.
     #[must_use]
-    pub fn place(&self) -> &str {
+    pub fn location(&self) -> &str {
         match self {
             Self::Value(_) => "the value from the environment",
-            Self::File(file) => &file.place,
+            Self::File(file) => &file.location,
         }
     }
 
@@ -137,7 +141,7 @@ impl SecretFile {
         if content == Err(FileError::TimedOut) {
             let value = last.value.clone();
             let value = value.ok_or_else(|| SecretError(FileError::TimedOut.to_string()))?;
-            let unread = format!("{} {}", self.place, FileError::TimedOut);
+            let unread = format!("{} {}", self.location, FileError::TimedOut);
             if !std::mem::replace(&mut last.hangs, true) {
                 tracing::warn!("{unread}: the value read last is used");
             }
@@ -147,7 +151,7 @@ impl SecretFile {
             });
         }
         if std::mem::replace(&mut last.hangs, false) {
-            tracing::info!("{} can be read again", self.place);
+            tracing::info!("{} can be read again", self.location);
         }
         let value = from_file(content)?;
         last.value = Some(value.clone());

@@ -140,7 +140,7 @@ impl Node {
     /// - the same of a key that begins with `{key}_`, such as `{key}_file`
     /// - the entry of a list that the key names
     /// - this node
-    pub(super) fn place(&self, key: &str) -> Position {
+    pub(super) fn position(&self, key: &str) -> Position {
         let entry = self.get(key).or_else(|| {
             let NodeKind::Mapping(entries) = &self.kind else {
                 return None;

@@ -40,7 +40,7 @@ impl<'a> Validator<'a> {
 
     /// Returns a validator for a path below this one, under a key such as `entities[2]`.
     pub fn at(&mut self, key: impl AsRef<str>) -> Validator<'_> {
-        let path = self.place(key.as_ref());
+        let path = self.path_of(key.as_ref());
         Validator {
             folder: self.folder,
             files: self.files,
@@ -51,7 +51,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn place(&self, key: &str) -> String {
+    fn path_of(&self, key: &str) -> String {
         match (self.path.as_str(), key) {
             ("", key) => key.to_owned(),
             (path, "") => path.to_owned(),
@@ -62,9 +62,9 @@ impl<'a> Validator<'a> {
 
     /// Reports an error of a key at this path; the empty key is the path itself.
     pub fn problem(&mut self, key: &str, what: impl Into<String>) {
-        let path = self.place(key);
+        let path = self.path_of(key);
         let node = self.node;
-        let at = || Some(node.place(key));
+        let at = || Some(node.position(key));
         self.problems.add_at(at, &path, what);
     }
 
@@ -94,7 +94,7 @@ impl<'a> Validator<'a> {
     /// Nothing is reported if one of the keys has a wrong value, because that was reported when it
     /// was read. A null value is reported as such.
     pub fn missing(&mut self, keys: &[&str], how: &str) {
-        if keys.iter().any(|key| self.problems.has(&self.place(key))) {
+        if keys.iter().any(|key| self.problems.has(&self.path_of(key))) {
             return;
         }
         let null = |key: &&&str| {
@@ -129,18 +129,18 @@ impl<'a> Validator<'a> {
                 let content = self.files.read(FileKind::Secret, &path);
                 let hangs = content == Err(FileError::TimedOut);
                 let value = from_file(content).map_err(|error| {
-                    let what = format!("{} {error}", self.shown(&name));
+                    let what = format!("{} {error}", self.printable(&name));
                     if hangs {
-                        let path = self.place(&file_key);
+                        let path = self.path_of(&file_key);
                         let node = self.node;
-                        let at = || Some(node.place(&file_key));
+                        let at = || Some(node.position(&file_key));
                         self.problems.add_hanging(at, &path, what);
                     } else {
                         self.problem(&file_key, what);
                     }
                 });
-                let place = if hangs && self.shown(&name) != name {
-                    self.shown(&name).to_owned()
+                let place = if hangs && self.printable(&name) != name {
+                    self.printable(&name).to_owned()
                 } else {
                     format!("the file {}", path.display())
                 };
@@ -229,7 +229,7 @@ impl<'a> Validator<'a> {
             .map_err(|error| error.to_string().into())
             .and_then(parse);
         parsed
-            .map_err(|error| self.problem(key, format!("{} {error}", self.shown(name))))
+            .map_err(|error| self.problem(key, format!("{} {error}", self.printable(name))))
             .ok()
     }
 
@@ -243,7 +243,7 @@ impl<'a> Validator<'a> {
     ///
     /// A user may have entered the secret itself in place of the path. A name is shown only if its
     /// first directory exists.
-    pub(crate) fn shown<'n>(&self, name: &'n str) -> &'n str {
+    pub(crate) fn printable<'n>(&self, name: &'n str) -> &'n str {
         // The first directory of an absolute path is checked too, because a secret may begin with a
         // slash.
         let (root, path) = match name.strip_prefix('/') {

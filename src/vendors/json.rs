@@ -194,7 +194,7 @@ impl<'a> Value<'a> {
     /// A value of another type is counted, and converted to the closest text.
     pub(crate) fn fact(self, field: &'static str, unknown: &mut UnknownValues) -> Cow<'a, str> {
         if let Some(text) = self.text() {
-            return text.shown(field, unknown);
+            return text.into_text(field, unknown);
         }
         *unknown.entry(field).or_default() += 1;
         self.nearest()

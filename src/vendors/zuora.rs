@@ -391,7 +391,7 @@ impl Zuora {
     /// Requests a token: form-encoded, without an `Authorization` header.
     async fn mint(&self) -> Result<Token<BTreeSet<String>>, PollError> {
         let read = async |secret: &Secret, what: &str| {
-            let problem = |error| format!("{what}: {} {error}", secret.place());
+            let problem = |error| format!("{what}: {} {error}", secret.location());
             let read = secret.read().await;
             read.map_err(|error| PollError::new(Reason::Credential, OAUTH_TOKEN, problem(error)))
         };

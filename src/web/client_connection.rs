@@ -88,7 +88,7 @@ impl Drop for Answering {
         if self.finished {
             self.client.abandoned.store(0, Relaxed);
         } else if self.client.abandoned.fetch_add(1, Relaxed) >= ABANDONED {
-            self.client.holder.ended.cancel();
+            self.client.holder.cancellation.cancel();
         }
     }
 }

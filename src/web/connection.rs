@@ -99,7 +99,10 @@ pub(super) async fn accept(
         let connection = Box::pin(serve(server.clone(), stream, client, shutdown.clone()));
         open.spawn(async move {
             // An evicted connection is dropped at once: a graceful close could wait for the client.
-            slot.holder.ended.run_until_cancelled(connection).await;
+            slot.holder
+                .cancellation
+                .run_until_cancelled(connection)
+                .await;
             drop(slot);
         });
     }
@@ -211,7 +214,7 @@ async fn http1(
     http.timer(TokioTimer::new()).header_read_timeout(idle);
     // A client may half-close the connection after its request.
     http.half_close(true);
-    let ended = client.holder.ended.clone();
+    let ended = client.holder.cancellation.clone();
     let service = service_fn(move |request| {
         let (server, client) = (server.clone(), client.clone());
         async move {

@@ -25,8 +25,8 @@ pub(super) struct Slots {
 /// Holder of a slot: a connection, or the sender of a response.
 #[derive(Debug)]
 pub(super) struct SlotHolder {
-    /// Cancelled when the holder is evicted.
-    pub(super) ended: CancellationToken,
+    /// Cancelled when the holder must end, as after an eviction.
+    pub(super) cancellation: CancellationToken,
     activity: Mutex<Activity>,
 }
 
@@ -47,11 +47,11 @@ pub(super) struct Slot {
 }
 
 impl SlotHolder {
-    /// Creates an idle holder; eviction cancels `ended`.
-    pub(super) fn new(ended: CancellationToken) -> Self {
+    /// Creates an idle holder; eviction cancels `cancellation`.
+    pub(super) fn new(cancellation: CancellationToken) -> Self {
         let since = Instant::now();
         Self {
-            ended,
+            cancellation,
             activity: Mutex::new(Activity { busy: 0, since }),
         }
     }
@@ -99,7 +99,7 @@ impl Slots {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return permit;
         }
-        let ended = async {
+        let evictions = async {
             loop {
                 sleep_until(self.evict_one()).await;
             }
@@ -108,7 +108,7 @@ impl Slots {
             // Polled first, so that newcomers get slots in their order of arrival.
             biased;
             Ok(permit) = self.free.clone().acquire_owned() => permit,
-            never = ended => never,
+            never = evictions => never,
         }
     }
 
@@ -119,7 +119,7 @@ impl Slots {
         let held = self.held.lock();
         let oldest = held
             .iter()
-            .filter(|holder| !holder.ended.is_cancelled())
+            .filter(|holder| !holder.cancellation.is_cancelled())
             .map(|holder| {
                 let activity = holder.activity.lock();
                 (activity.busy > 0, activity.since, holder)
@@ -129,7 +129,7 @@ impl Slots {
         match oldest {
             Some((true, since, _)) if since + STALLED > now => since + STALLED,
             Some((_, _, holder)) => {
-                holder.ended.cancel();
+                holder.cancellation.cancel();
                 now + STALLED
             }
             None => now + STALLED,
@@ -171,9 +171,9 @@ mod tests {
         held
     }
 
-    fn ended(held: &[Slot]) -> Vec<bool> {
+    fn cancelled(held: &[Slot]) -> Vec<bool> {
         held.iter()
-            .map(|place| place.holder.ended.is_cancelled())
+            .map(|place| place.holder.cancellation.is_cancelled())
             .collect()
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let newcomer = slots.acquire(holder());
         tokio::pin!(newcomer);
         assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
-        assert_eq!(ended(&held), [false, true, false]);
+        assert_eq!(cancelled(&held), [false, true, false]);
         drop(held.remove(1));
         assert!(timeout(SHORT, newcomer).await.is_ok());
     }
@@ -201,7 +201,7 @@ mod tests {
         tokio::pin!(newcomer);
         advance(STALLED * 10).await;
         assert!(timeout(SHORT, newcomer.as_mut()).await.is_err());
-        assert_eq!(ended(&held), [false, false, true], "the idle one");
+        assert_eq!(cancelled(&held), [false, false, true], "the idle one");
 
         let slots = Slots::new(2);
         let held = holders(&slots, 2).await;
@@ -213,9 +213,12 @@ mod tests {
             let progress = timeout(STALLED / 2, newcomer.as_mut()).await;
             assert!(progress.is_err());
             held[0].holder.progress();
-            assert!(!held[0].holder.ended.is_cancelled(), "it makes progress");
+            assert!(
+                !held[0].holder.cancellation.is_cancelled(),
+                "it makes progress"
+            );
         }
-        assert_eq!(ended(&held), [false, true], "the stalled one");
+        assert_eq!(cancelled(&held), [false, true], "the stalled one");
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,7 +229,7 @@ mod tests {
         tokio::pin!(first, second);
         assert!(timeout(SHORT, first.as_mut()).await.is_err());
         assert!(timeout(SHORT, second.as_mut()).await.is_err());
-        assert_eq!(ended(&held), [true, true, false]);
+        assert_eq!(cancelled(&held), [true, true, false]);
         drop(held.remove(0));
         assert!(timeout(SHORT, second.as_mut()).await.is_err());
         assert!(timeout(SHORT, first).await.is_ok());

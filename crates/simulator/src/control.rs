@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::fault::{Fault, Kind};
 use super::http::{Ask, Reply};
+use super::rejected::Rejected;
 use super::world::{Expiry, Integration, StoredConnection, World};
 use super::{Simulator, zis};
 
@@ -96,24 +97,28 @@ impl Simulator {
             (&Method::PUT, "/simulator/tokens") => {
                 asked(ask).and_then(|token| self.change(|world| world.token_ends(&token)))
             }
-            _ => Err("see docs/simulator.md for what can be asked here".to_owned()),
+            _ => Err("see docs/simulator.md for the requests that are accepted here".into()),
         };
         match result {
             Ok(()) => Reply::json(StatusCode::OK, &json!({})),
-            Err(problem) => Reply::json(StatusCode::BAD_REQUEST, &json!({"error": problem})),
+            Err(problem) => Reply::json(
+                StatusCode::BAD_REQUEST,
+                &json!({"error": problem.to_string()}),
+            ),
         }
     }
 }
 
-fn asked<T: DeserializeOwned>(ask: &Ask) -> Result<T, String> {
+fn asked<T: DeserializeOwned>(ask: &Ask) -> Result<T, Rejected> {
     let pairs = serde_urlencoded::to_string(&ask.query).map_err(|error| error.to_string())?;
-    serde_urlencoded::from_str(&pairs)
-        .map_err(|error| format!("see docs/simulator.md for what can be named here: {error}"))
+    serde_urlencoded::from_str(&pairs).map_err(|error| {
+        format!("see docs/simulator.md for the parameters of this request: {error}").into()
+    })
 }
 
 impl World {
     /// Deletes a connection of an integration, or a Zuora connection if `target` is `None`.
-    fn remove(&mut self, target: Option<&str>, connection: &str) -> Result<(), String> {
+    fn remove(&mut self, target: Option<&str>, connection: &str) -> Result<(), Rejected> {
         let gone = match target {
             None => {
                 let edges = &mut self.tenant.connections;
@@ -132,7 +137,7 @@ impl World {
     }
 
     /// Sets the status of a Zuora connection, or changes or creates a connection of an integration.
-    fn put(&mut self, put: Put, now: Timestamp) -> Result<(), String> {
+    fn put(&mut self, put: Put, now: Timestamp) -> Result<(), Rejected> {
         if let Some(target) = put.target.clone() {
             let stored = self.stored(&target)?;
             if !stored.iter().any(|stored| stored.name == put.connection) {
@@ -143,7 +148,7 @@ impl World {
         }
         let status = put
             .status
-            .ok_or("expected status= of a connection of Zuora's, or target= of another")?;
+            .ok_or("expected status= for a Zuora connection, or target= for a connection of an integration")?;
         let edges = &mut self.tenant.connections;
         let edge = edges.iter_mut().find(|edge| edge.id == put.connection);
         edge.ok_or_else(|| unknown(&put.connection))?.status = status;
@@ -154,30 +159,30 @@ impl World {
     fn token_ends(
         &mut self,
         TokenChange { target, expires_at }: &TokenChange,
-    ) -> Result<(), String> {
+    ) -> Result<(), Rejected> {
         self.integration(target)?.token_expires_at = *expires_at;
         Ok(())
     }
 
-    fn stored(&mut self, target: &str) -> Result<&mut Vec<StoredConnection>, String> {
+    fn stored(&mut self, target: &str) -> Result<&mut Vec<StoredConnection>, Rejected> {
         Ok(&mut self.integration(target)?.connections)
     }
 
-    fn integration(&mut self, name: &str) -> Result<&mut Integration, String> {
+    fn integration(&mut self, name: &str) -> Result<&mut Integration, Rejected> {
         let mut all = self.integrations.iter_mut();
         all.find(|integration| integration.name == name)
-            .ok_or_else(|| format!("there is no integration {name}"))
+            .ok_or_else(|| format!("there is no integration {name}").into())
     }
 }
 
-fn unknown(connection: &str) -> String {
-    format!("there is no connection {connection}")
+fn unknown(connection: &str) -> Rejected {
+    format!("there is no connection {connection}").into()
 }
 
 impl StoredConnection {
-    fn put(&mut self, put: &Put) -> Result<(), String> {
+    fn put(&mut self, put: &Put) -> Result<(), Rejected> {
         if put.status.is_some() {
-            return Err("connections of integrations have no status".to_owned());
+            return Err("connections of integrations have no status".into());
         }
         if let Some(kind) = &put.kind {
             let documented = zis::KINDS.into_iter().find(|known| known == kind);
@@ -194,7 +199,7 @@ impl StoredConnection {
         }
         if let Some(seconds) = put.renewed_for {
             let (Expiry::At(date) | Expiry::Renewed(date, _)) = self.expiry else {
-                return Err("what is renewed needs a token_expiry that is a date".to_owned());
+                return Err("renewed_for needs a token_expiry that is a date".into());
             };
             let life = Duration::from_secs(seconds.max(1));
             self.expiry = Expiry::Renewed(date, life);

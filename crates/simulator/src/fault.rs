@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Call;
+use super::rejected::Rejected;
 
 /// A fault, parsed from a query string.
 ///
@@ -115,11 +116,11 @@ impl Fault {
 }
 
 impl FromStr for Fault {
-    type Err = String;
+    type Err = Rejected;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Rejected> {
         serde_urlencoded::from_str(text).map_err(|error| {
-            format!("expected a fault such as kind=429&retry_after=30&times=2: {error}")
+            format!("expected a fault such as kind=429&retry_after=30&times=2: {error}").into()
         })
     }
 }

@@ -7,6 +7,7 @@
 mod control;
 mod fault;
 mod http;
+mod rejected;
 mod world;
 mod zis;
 mod zuora;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 pub use fault::{Fault, Kind, RetryAfter};
 use http::{Ask, Manner, Reply};
+pub use rejected::Rejected;
 pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
 
 /// Window of the simulator's own rate limit.

@@ -54,7 +54,8 @@ pub(super) struct DiscoveryState {
     /// When the next discovery is due.
     next: Timestamp,
     /// State that the source exported after the last discovery.
-    memory: serde_json::Value,
+    #[serde(rename = "memory")]
+    source_state: serde_json::Value,
 }
 
 impl Account {
@@ -64,7 +65,7 @@ impl Account {
     pub(super) async fn restore(&mut self) -> Option<Duration> {
         self.discovery.known = self.state_dir.read(StateFile::Discovery, Ok).await?;
         let known = &self.discovery.known;
-        self.source().import_state(known.memory.clone());
+        self.source().import_state(known.source_state.clone());
         let phase = self.schedule.phase("");
         if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(known.up, known.last_success);
@@ -129,12 +130,12 @@ impl Account {
             Err(error) => (self.discovery_failed(credential, now, &error), Some(error)),
         };
         self.discovery.due = Some(now + wait);
-        let (memory, last_attempt) = (self.source().export_state(), self.clock.now());
+        let (source_state, last_attempt) = (self.source().export_state(), self.clock.now());
         let known = &mut self.discovery.known;
         known.up = error.is_none();
         known.last_attempt = last_attempt;
         known.next = last_attempt + wait;
-        known.memory = memory;
+        known.source_state = source_state;
         self.state_dir.write(StateFile::Discovery, known.clone());
         if self.config.discovery == DiscoveryMode::Targets {
             self.metrics.discovered(known.up, known.last_success);

@@ -66,9 +66,9 @@ fn a_value_stands_where_it_is_written() {
         // The mapping without the key.
         ("missing", "1:1"),
     ] {
-        assert_eq!(tree.place(key).to_string(), place, "{key}");
+        assert_eq!(tree.position(key).to_string(), place, "{key}");
     }
-    assert_eq!(tree.below("a[0]").unwrap().place("b").to_string(), "2:8");
+    assert_eq!(tree.below("a[0]").unwrap().position("b").to_string(), "2:8");
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Minter {
     /// First step: obtains a token of the administrator's client.
     async fn mint_admin(&self) -> Result<Token<()>, PollError> {
         let read = async |secret: &Secret, what: &str| {
-            let problem = |error| format!("admin_client.{what}: {} {error}", secret.place());
+            let problem = |error| format!("admin_client.{what}: {} {error}", secret.location());
             let read = secret.read().await;
             read.map_err(|error| PollError::new(Reason::Credential, ADMIN_TOKEN, problem(error)))
         };

@@ -84,22 +84,22 @@ pub struct ZisAccount {
     )
 )]
 struct AdminClientSettings {
-    /// The client's unique identifier. It is no secret.
+    /// Unique identifier of the client. It is not a secret.
     #[serde(default, deserialize_with = "given")]
     client_id: Option<Text>,
-    /// The file that holds the client's identifier, instead.
+    /// File with the client's identifier.
     #[serde(default, deserialize_with = "given")]
     client_id_file: Option<FileName>,
-    /// The environment variable that holds the client's identifier, instead.
+    /// Environment variable with the client's identifier.
     #[serde(default, deserialize_with = "given")]
     client_id_env: Option<EnvName>,
-    /// The file that holds the client's secret; read again at each use.
+    /// File with the client's secret. It is read at each use.
     #[serde(default, deserialize_with = "given")]
     client_secret_file: Option<FileName>,
-    /// The environment variable that holds the client's secret, instead.
+    /// Environment variable with the client's secret.
     #[serde(default, deserialize_with = "given")]
     client_secret_env: Option<EnvName>,
-    /// What the tokens may do.
+    /// Scope of the tokens.
     #[cfg_attr(test, schemars(extend("default" = DEFAULT_SCOPE)))]
     #[serde(default, deserialize_with = "given")]
     scope: Option<Text>,

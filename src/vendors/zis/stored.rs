@@ -40,7 +40,7 @@ impl StoredTokens {
             .get(integration)
             .ok_or_else(|| missing("there is no token for this integration".to_owned()))?;
         let read = secret.read().await;
-        read.map_err(|error| missing(format!("{} {error}", secret.place())))
+        read.map_err(|error| missing(format!("{} {error}", secret.location())))
     }
 
     /// Requests the expiry of the token, which is valid for as long as the token is the same.

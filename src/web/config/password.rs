@@ -253,7 +253,7 @@ impl Checks {
         } else {
             &self.usual
         };
-        let Some(turn) = lane.acquire(address).await else {
+        let Some(permit) = lane.acquire(address).await else {
             return Verdict::Busy;
         };
         // Another request may have verified the same password in the meantime.
@@ -261,7 +261,7 @@ impl Checks {
             return Verdict::Right;
         }
         let user = user.clone();
-        let check = lane.run(turn, move || {
+        let check = lane.run(permit, move || {
             let matches = bcrypt::verify(password.expose_secret(), user.hash.expose_secret());
             let right = matches.unwrap_or(false) && exists;
             if right {

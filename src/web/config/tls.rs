@@ -212,7 +212,7 @@ impl TlsFiles<'_> {
                 let read = read.map_err(|error| {
                     // The name is shown only if it is a path: the value may be the PEM itself or
                     // another secret.
-                    let what = format!("{} {error}", here.shown(&name));
+                    let what = format!("{} {error}", here.printable(&name));
                     here.problem(&file_key, what);
                 });
                 Some(Material {

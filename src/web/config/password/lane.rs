@@ -36,7 +36,7 @@ struct WaitingChecks {
 #[derive(Debug)]
 struct Waiting {
     network: IpAddr,
-    turn: oneshot::Sender<LanePermit>,
+    permit: oneshot::Sender<LanePermit>,
 }
 
 /// Permit for a thread of the pool, released when dropped.
@@ -67,22 +67,22 @@ impl Lane {
 
     /// Waits for a permit; `None` if too many checks wait.
     pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<LanePermit> {
-        let (turn, mine) = oneshot::channel();
+        let (permit, receiver) = oneshot::channel();
         let network = network(address);
-        self.queue.lock().enter(Waiting { network, turn });
+        self.queue.lock().enter(Waiting { network, permit });
         self.advance();
-        mine.await.ok()
+        receiver.await.ok()
     }
 
     /// Runs a check; `None` if it misses its deadline.
     pub(super) async fn run(
         &self,
-        turn: LanePermit,
+        permit: LanePermit,
         check: impl FnOnce() -> bool + Send + 'static,
     ) -> Option<bool> {
         let check = self.pool.run(DEADLINE, move || {
             // Held until the check ends, even if its caller is gone.
-            let _turn = turn;
+            let _permit = permit;
             check()
         });
         check.await.ok()
@@ -97,7 +97,7 @@ impl Lane {
             };
             // Sent without holding the lock: if the receiver is gone, dropping the permit takes the
             // lock.
-            let _ = next.turn.send(LanePermit(self.clone()));
+            let _ = next.permit.send(LanePermit(self.clone()));
         }
     }
 }
@@ -114,7 +114,7 @@ impl WaitingChecks {
     ///
     /// If too many wait, removes a check of the network that has the most.
     fn enter(&mut self, newcomer: Waiting) {
-        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+        self.waiting.retain(|waiting| !waiting.permit.is_closed());
         self.waiting.push(newcomer);
         if self.waiting.len() <= WAITING {
             return;
@@ -141,7 +141,7 @@ impl WaitingChecks {
     /// It is the oldest check of the network that got a permit least recently. A check waits only
     /// for earlier checks of its own network and, between those, for one of each other network.
     fn next(&mut self) -> Option<Waiting> {
-        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+        self.waiting.retain(|waiting| !waiting.permit.is_closed());
         if self.free == 0 {
             return None;
         }
