@@ -35,7 +35,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-/// What runs; the daemon, if nothing is named.
+/// Subcommands. Without one, the daemon runs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Poll every target once, within the rate limit, and print a table of the results. Exit 0 only
@@ -83,7 +83,7 @@ pub struct CheckFlags {
         value_parser = duration
     )]
     pub timeout: Duration,
-    /// What makes the exit code 1.
+    /// Conditions for exit code 1, separated by commas.
     #[arg(
         long,
         value_name = "WHAT",
@@ -154,7 +154,8 @@ pub struct DaemonFlags {
         env = "CONNECTIONS_EXPORTER_WEB_ENABLE_LIFECYCLE"
     )]
     pub web_enable_lifecycle: bool,
-    /// Maximum number of responses in flight. Further requests get 503.
+    /// Maximum number of responses in flight. A further request replaces a response whose client
+    /// reads nothing, or gets 503 after two seconds.
     #[arg(long = "web.max-requests", help_heading = "Web", global = true, value_name = "NUMBER", default_value_t = 40, env = "CONNECTIONS_EXPORTER_WEB_MAX_REQUESTS", value_parser = clap::value_parser!(u16).range(1..))]
     pub web_max_requests: u16,
     /// Directory for state that survives a restart; without it, nothing is written.
@@ -210,10 +211,10 @@ pub struct DaemonFlags {
     pub log_format: LogFormat,
 }
 
-/// The configuration file that is read if none is named.
+/// The configuration file without a flag or a variable.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "config.yaml";
 
-/// How what `check` found is written.
+/// Format of the results of `check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CheckFormat {
     /// A line for each target.
@@ -222,7 +223,7 @@ pub enum CheckFormat {
     Json,
 }
 
-/// What makes `check` fail.
+/// A condition for `check` to exit with 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
     /// A target that could not be listed, or was not reached in time.
@@ -231,7 +232,7 @@ pub enum FailOn {
     Missing,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// `key=value`, one line each.
@@ -292,7 +293,7 @@ pub struct SimulatorFlags {
 
 #[cfg(feature = "demo")]
 impl SimulatorFlags {
-    /// How much the simulated APIs hold.
+    /// Sizes of the simulated APIs.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         Sizes {
@@ -317,7 +318,7 @@ fn loopback(text: &str) -> Result<SocketAddr, Invalid> {
     }
 }
 
-/// A length of time, spelled as in the configuration.
+/// Parses a duration with the configuration's syntax.
 fn duration(text: &str) -> Result<Duration, Invalid> {
     let period = Period::deserialize(serde_yaml::Value::from(text));
     period
@@ -336,8 +337,8 @@ const VERSION: &str = concat!(
 
 /// The end of `--help`, of the manual page and of `docs/flags.md`.
 const ENDS: &str = "\
-Exit codes: 0 success; 1 failure, with one line per error on standard error: file, position, error, \
-allowed values; 2 incorrect usage.
+Exit codes: 0 for success, 1 for a failure, 2 for incorrect usage. Each error is one line on \
+standard error.
 
 SIGTERM and SIGINT finish responses in flight, within 5 s. A second signal exits at once. SIGHUP \
 reloads the configuration.";

@@ -10,7 +10,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics page' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.max-requests -d 'Maximum number of responses in flight. A further request replaces a response whose client reads nothing, or gets 503 after two seconds' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.dir -d 'Directory for state that survives a restart; without it, nothing is written' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
@@ -34,12 +34,12 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l format -d 'Format of the results: for people or for programs' -r -f -a "table\t'A line for each target'
 json\t'One JSON object'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l timeout -d 'How long to poll. A target that was not polled by then counts as failed' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'What makes the exit code 1' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'Conditions for exit code 1, separated by commas' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
 missing\t'An expected connection that is not there'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics page' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.max-requests -d 'Maximum number of responses in flight. A further request replaces a response whose client reads nothing, or gets 503 after two seconds' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
@@ -68,7 +68,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics page' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.max-requests -d 'Maximum number of responses in flight. A further request replaces a response whose client reads nothing, or gets 503 after two seconds' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
 warn\t''
 info\t''
@@ -93,7 +93,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.telemetry-path -d 'Path of the metrics page' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.max-requests -d 'Maximum number of responses in flight. A further request replaces a response whose client reads nothing, or gets 503 after two seconds' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l log.level -d 'Minimum level to log' -r -f -a "error\t''
@@ -109,7 +109,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.telemetry-path -d 'Path of the metrics page' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Maximum number of responses in flight. Further requests get 503' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l web.max-requests -d 'Maximum number of responses in flight. A further request replaces a response whose client reads nothing, or gets 503 after two seconds' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand healthcheck" -l log.level -d 'Minimum level to log' -r -f -a "error\t''

@@ -16,10 +16,14 @@ const NAME: &str = "connections-exporter";
 const BEGINNING: &str = "
 # Commands and flags
 
-Every flag is an environment variable, too; a flag wins over its variable. In a variable a list is divided by commas, and a switch is
-`true` or `false`. A variable that is empty is not set, and unknown variables are ignored. Flags of the daemon stand before or after a
-command's name. Each command lists those that it uses; it accepts the others, too, so that all commands can share their arguments and variables.
-`--help` explains a command's flags, `-h` in short.
+- Every flag except `--help` and `--version` can be set by an environment variable. A flag has
+  precedence over its variable.
+- In a variable, the values of a list are separated by commas. A switch is `true` or `false`.
+- An empty variable counts as not set. Unknown variables are ignored.
+- The daemon's flags can stand before or after the name of a command.
+- Each command lists the flags that it uses, and accepts the daemon's other flags, so that all
+  commands can share their arguments and variables.
+- `--help` explains the flags of a command in full, `-h` in short.
 ";
 
 /// Returns all commands, the daemon's first. The version has no revision, which changes with every
@@ -108,7 +112,7 @@ fn page(command: &Command) -> String {
         }
         let _ = write!(
             text,
-            "\nAnd of the daemon's: {}.\n",
+            "\nIt also uses these flags of the daemon: {}.\n",
             code(shared.iter().map(String::as_str))
         );
     }

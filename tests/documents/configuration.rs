@@ -10,30 +10,49 @@ use crate::config::schema::schema;
 const BEGINNING: &str = "
 # Configuration
 
-One YAML file, named by `--config.file`; [`config.example.yaml`](../config.example.yaml) shows every key in its place. A file of your own is checked with
+The configuration is one YAML file, named by `--config.file`.
+[`config.example.yaml`](../config.example.yaml) shows every key in its place.
+
+## Checking a file
 
     connections-exporter --config.check --config.file=config.yaml
 
-which tells every problem at once, each with its file, line and column, and prints the plan of requests:
+reports all errors in one run, each with its file, line and column:
 
     config.yaml:6:5: zuora[0].intervall: unknown key: did you mean interval?
     config.yaml:8:13: zuora[0].entities[0].id: expected text: put quotes around a number
 
-The same lines are in the log and in the answer of `/-/reload`, if a reload finds them. No message quotes what may be a secret: an unknown key is named only if it is near a known
-one, and a path only if its first folder exists. Of more than 100 problems the rest is counted.
+If there are no errors, it prints an estimate of the requests that the configuration causes. A
+reload that fails reports the same lines in the log and in the response of `/-/reload`.
 
-An editor with a YAML language server checks it while it is written: [`config.schema.json`](config.schema.json) is its JSON Schema, named in the file's first line:
+At most 100 errors are printed; further errors are counted. Because a mistyped file may have a
+secret in any place, a message names an unknown key only if it resembles a known one, and a path
+only if its first folder exists.
+
+## Editing with a schema
+
+[`config.schema.json`](config.schema.json) is the JSON Schema of the file. Editors with a YAML
+language server use it if the first line of the file names a copy by path or URL:
 
     # yaml-language-server: $schema=config.schema.json
 
-with the path or the address of a copy of it. The schema cannot see files, variables or names that are there twice, and knows durations only as they are written here; the program decides.
+The schema does not check everything: it does not see files, environment variables or duplicate
+names. `--config.check` does.
 
-- **duration**: a number with its unit, `30s`, `5m`, `1h30m`, `1d`, `2w`; a day has 24 hours; at most a year. Without a unit it is refused.
-- **file**: a path; a relative one begins at the folder of the configuration file. `~` and variables are not expanded.
-- **variable**: the name of an environment variable of the exporter's.
-- Secrets never stand in this file. A secret's file is read again at each use, so rotating it needs no restart; one line end behind it is not part of it, in a file as in a variable.
-- Unknown keys are refused. A key without a value counts as left out. Numbers, `true`, `false` and `null` need quotes where text is expected.
-- YAML's anchors, aliases and merge keys (`<<`) are read, so accounts can share keys; a byte order mark is passed over. The file is one document of UTF-8, indented by spaces.
+## Values
+
+- **duration**: a number with a unit: `30s`, `5m`, `1h30m`, `1d`, `2w`. A day has 24 hours. At most
+  one year.
+- **file**: a path. A relative path starts at the folder of the configuration file. `~` and
+  variables are not expanded.
+- **variable**: the name of an environment variable of the exporter.
+- Secrets are never in this file. They are read from files or environment variables. One line end
+  after a secret is removed.
+- A secret's file is read at each use, so rotating a secret needs no restart.
+- Unknown keys are errors. A key without a value counts as absent.
+- Where text is expected, numbers, `true`, `false` and `null` need quotes.
+- Anchors, aliases and merge keys (`<<`) are supported, so that accounts can share keys.
+- The file is one YAML document in UTF-8, indented with spaces. A byte order mark is accepted.
 ";
 
 /// Returns the type of a schema node in words.
@@ -127,7 +146,7 @@ fn section(root: &Value, node: &Value, path: &str, text: &mut String) {
         table(["key", "type", "default", "meaning"], rows)
     );
     for keys in rules(node) {
-        let _ = write!(text, "\nExactly one of {} is given.\n", code(keys));
+        let _ = write!(text, "\nRequired: exactly one of {}.\n", code(keys));
     }
     for (one, name) in below {
         let path = if path.is_empty() {
