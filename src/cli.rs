@@ -38,8 +38,8 @@ pub struct Cli {
 /// Subcommands. Without one, the daemon runs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Poll every target once, within the rate limit, and print a table of the results. Exit 0 only
-    /// if all targets were listed and no expected connection is missing.
+    /// Poll every target once, within the rate limit, and print a table of the results. Exit with
+    /// 1 if a condition of `--fail-on` is met.
     Check(CheckFlags),
     #[cfg(feature = "demo")]
     /// Run the daemon against the built-in simulator: no credentials, no file.
@@ -83,7 +83,8 @@ pub struct CheckFlags {
         value_parser = duration
     )]
     pub timeout: Duration,
-    /// Conditions for exit code 1, separated by commas.
+    /// Conditions that set exit code 1, separated by commas: unlisted, a target could not be listed
+    /// in time; missing, an expected connection is missing.
     #[arg(
         long,
         value_name = "WHAT",
@@ -337,11 +338,11 @@ const VERSION: &str = concat!(
 
 /// The end of `--help`, of the manual page and of `docs/flags.md`.
 const ENDS: &str = "\
-Exit codes: 0 for success, 1 for a failure, 2 for incorrect usage. Each error is one line on \
-standard error.
+Exit codes: 0 for success, 1 for a failure, with one line for each error on standard error, \
+2 for a wrong flag, argument or environment variable of a flag.
 
-SIGTERM and SIGINT finish responses in flight, within 5 s. A second signal exits at once. SIGHUP \
-reloads the configuration.";
+SIGTERM and SIGINT end the daemon. Responses in flight may finish, for 5 s at most. A second \
+signal ends it at once. SIGHUP reloads the configuration.";
 
 #[cfg(test)]
 mod tests {

@@ -47,8 +47,8 @@ struct RawPoll {
     #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().interval))))]
     #[serde(default, deserialize_with = "given")]
     interval: Option<Period>,
-    /// Period over which first polls are spread by a hash of the target, at most the interval. 0s
-    /// polls at once.
+    /// Period over which the first polls are spread, by a hash of the target. If it is longer than
+    /// the interval, the interval is used. With 0s, all polls start at once.
     #[cfg_attr(test, schemars(extend("default" = schema::shown(PollConfig::default().first_poll_within))))]
     #[serde(default, deserialize_with = "given")]
     first_poll_within: Option<Period>,

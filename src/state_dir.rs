@@ -98,16 +98,16 @@ struct Format {
 }
 
 impl StateDir {
-    /// Creates a state directory, which is not used before [`begin`](Self::begin).
+    /// Creates a state directory, which is not used before [`open`](Self::open).
     #[must_use]
     pub fn new(path: &Path, failures: IntCounter) -> Self {
         Self(Some(Arc::new(Folder::new(path, failures))))
     }
 
     /// Creates a state directory and opens it.
-    pub async fn open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
+    pub async fn create_and_open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
         let store = Self::new(path, failures);
-        store.begin().await?;
+        store.open().await?;
         Ok(store)
     }
 
@@ -116,7 +116,7 @@ impl StateDir {
     /// It is an error if another process uses the directory, or if the path is not a directory. A
     /// directory that cannot be written, or does not respond in time, is only a warning: polls and
     /// scrapes must not depend on a disk.
-    pub async fn begin(&self) -> anyhow::Result<()> {
+    pub async fn open(&self) -> anyhow::Result<()> {
         match &self.0 {
             Some(folder) => folder.open().await,
             None => Ok(()),

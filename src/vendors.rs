@@ -1,7 +1,7 @@
 //! Interface to vendor APIs: how a system lists its targets and their connections.
 //!
 //! Another system needs a file `NAME.rs` here, with a folder of that name, the line that declares
-//! it, and its entry in [`SYSTEMS`]. In `config.rs` it needs one field in the raw configuration, and
+//! it, and its entry in `SYSTEMS`. In `config.rs` it needs one field in the raw configuration, and
 //! one line that checks its accounts. See `docs/adding-a-system.md`.
 
 pub mod account;

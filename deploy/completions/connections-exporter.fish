@@ -27,14 +27,14 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, within the rate limit, and print a table of the results. Exit 0 only if all targets were listed and no expected connection is missing'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, within the rate limit, and print a table of the results. Exit with 1 if a condition of `--fail-on` is met'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "demo" -d 'Run the daemon against the built-in simulator: no credentials, no file'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "simulate" -d 'Run only the simulator of both APIs, and print a configuration that polls it'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "healthcheck" -d 'Ask a running daemon\'s /-/healthy; exit 0 only for a 200'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l format -d 'Format of the results: for people or for programs' -r -f -a "table\t'A line for each target'
 json\t'One JSON object'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l timeout -d 'How long to poll. A target that was not polled by then counts as failed' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'Conditions for exit code 1, separated by commas' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'Conditions that set exit code 1, separated by commas: unlisted, a target could not be listed in time; missing, an expected connection is missing' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
 missing\t'An expected connection that is not there'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics page' -r

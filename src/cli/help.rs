@@ -4,7 +4,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::Cli;
 
-/// The flags of the daemon that each command uses. The daemon's other flags are accepted beside it,
+/// The flags of the daemon that each command uses. The daemon's other flags are accepted, too,
 /// as in a container whose variables or arguments are the same for all commands, and not shown.
 const USED: [(&str, &[&str]); 4] = [
     ("check", &["config.file", "shard.", "log."]),

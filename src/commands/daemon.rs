@@ -73,7 +73,7 @@ pub async fn run(
     });
     let mut opening = Box::pin({
         let state_dir = state_dir.clone();
-        async move { state_dir.begin().await }
+        async move { state_dir.open().await }
     });
     let opened = timeout(BEFORE_SERVING, &mut opening);
     let opening = match shutdown.run_until_cancelled(opened).await {

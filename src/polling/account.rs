@@ -59,7 +59,7 @@ struct RunningPoller {
     reloaded: Arc<Notify>,
 }
 
-/// What an account uses beside its source.
+/// What an account uses besides its source.
 struct AccountParts {
     limiter: Arc<RequestLimiter>,
     metrics: Arc<AccountMetrics>,
@@ -207,9 +207,9 @@ impl Account {
         let now = Instant::now();
         let wait = self.restore().await;
         self.discovery.due = Some(now + wait.unwrap_or_else(|| self.schedule.phase("")));
-        // Without a saved state, polls start after the first successful discovery. If it only
-        // requests names, they also start when it fails or takes too long. First listings then
-        // already have the names, and no label changes at each start.
+        // Without a saved state, polls wait for the first discovery, so that the first listings
+        // have the names. A discovery of names alone delays them only until it fails or takes too
+        // long.
         if wait.is_some() {
             self.reconcile_known_targets().await;
         }
@@ -235,8 +235,8 @@ impl Account {
 
     /// Starts pollers for new targets, stops those of removed targets, and shows all targets.
     ///
-    /// First polls are spread from the account's start, those of targets found later from now. A
-    /// first poll that would be in the past is due now.
+    /// First polls are spread from the account's start on. For targets found later, the spread
+    /// begins now. A first poll that would be in the past is due now.
     async fn reconcile_pollers(&mut self, targets: Vec<TargetConfig>) {
         let reference = self.first.take().unwrap_or_else(Instant::now);
         self.schedule
@@ -259,7 +259,7 @@ impl Account {
             tracing::info!(system, account, more, "more targets are gone");
         }
         self.setup.lock().jobs.keep_targets(&targets);
-        // Done after the last write of the removed targets.
+        // The aborted pollers queue no more writes, and queued ones end before this removal.
         self.state_dir
             .keep_targets(targets.iter().map(|target| target.id.as_str()));
         let new: Vec<_> = targets
@@ -283,6 +283,7 @@ impl Account {
             })
             .collect();
         let labels = labels(&targets, &self.discovery.known.names);
+        // Called only for targets that are new to the inventory, and `initial` contains those.
         self.inventory
             .set_targets(&labels, |id| initial[id].0.clone());
         // A `JoinSet` keeps finished tasks until they are joined.

@@ -159,7 +159,7 @@ impl Configuration {
     }
 }
 
-/// Serves reload requests one after another.
+/// Runs reloads; requests that are queued when one starts share it.
 pub(crate) struct ReloadLoop {
     accounts: Supervisor,
     web_config: ReloadWebConfig,

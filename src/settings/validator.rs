@@ -97,6 +97,7 @@ impl<'a> Validator<'a> {
         if keys.iter().any(|key| self.problems.has(&self.path_of(key))) {
             return;
         }
+        // A key that is written, but was read as nothing, is an explicit null.
         let null = |key: &&&str| {
             self.node
                 .get(key)
@@ -105,7 +106,7 @@ impl<'a> Validator<'a> {
         if let Some(key) = keys.iter().find(null) {
             self.problem(
                 key,
-                "null is no value: put quotes around it, if it is meant as text",
+                "null is not a value: put quotes around it if it is meant as text",
             );
         } else {
             self.problem(keys[0], format!("is missing{how}"));
@@ -139,12 +140,14 @@ impl<'a> Validator<'a> {
                         self.problem(&file_key, what);
                     }
                 });
-                let place = if hangs && self.printable(&name) != name {
+                // A name that is not printable belongs to a file that hangs, or its error was
+                // reported.
+                let location = if hangs && self.printable(&name) != name {
                     self.printable(&name).to_owned()
                 } else {
                     format!("the file {}", path.display())
                 };
-                Some(Secret::in_file(path, place, value.ok(), hangs))
+                Some(Secret::in_file(path, location, value.ok(), hangs))
             }
             (None, Some(EnvName(name))) => {
                 let value = (self.env)(&name);
@@ -242,10 +245,9 @@ impl<'a> Validator<'a> {
     /// Returns the name of a file for messages, or a substitute if it could be a secret.
     ///
     /// A user may have entered the secret itself in place of the path. A name is shown only if its
-    /// first directory exists.
+    /// first component exists.
     pub(crate) fn printable<'n>(&self, name: &'n str) -> &'n str {
-        // The first directory of an absolute path is checked too, because a secret may begin with a
-        // slash.
+        // This includes absolute paths, because a secret may begin with a slash.
         let (root, path) = match name.strip_prefix('/') {
             Some(path) => (Path::new("/"), path),
             None => (self.folder, name),
@@ -258,9 +260,9 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Returns the entries of a list, and reports duplicates.
+    /// Returns the values of a list, sorted, and reports invalid entries and duplicates.
     ///
-    /// `read` returns the meaning of an entry, or the text that says what is allowed.
+    /// `read` returns the value of an entry, or the text that says what is allowed.
     pub(crate) fn unique(
         &mut self,
         key: &str,
@@ -273,7 +275,7 @@ impl<'a> Validator<'a> {
             let Some(Text(text)) = here.entry(entry) else {
                 continue;
             };
-            match read(&text).map(|meant| known.insert(meant)) {
+            match read(&text).map(|value| known.insert(value)) {
                 Err(allowed) => here.problem("", allowed),
                 Ok(false) => here.problem("", "is there twice"),
                 Ok(true) => {}

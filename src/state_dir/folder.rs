@@ -76,7 +76,7 @@ impl Folder {
         let (done, opened) = oneshot::channel();
         let folder = self.clone();
         spawn_blocking(move || {
-            let result = folder.begin();
+            let result = folder.create_and_lock();
             let mut queue = folder.queue.lock();
             queue.opening = None;
             folder.start_workers(&mut queue);
@@ -89,8 +89,8 @@ impl Folder {
         match timeout(PROGRESS_TIMEOUT, opened).await {
             Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a directory"),
             Ok(Ok(Err(LockError::InUse))) => bail!(
-                "--state.dir={path}: another process uses this folder: end it, or choose another \
-                    one"
+                "--state.dir={path}: another process uses this directory: stop that process, or choose \
+                    another directory"
             ),
             Err(_) => self.hangs(),
             // Opened, or the sender was dropped because the process ends.
@@ -99,8 +99,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Opens the directory for the first time.
-    fn begin(&self) -> Result<(), LockError> {
+    /// Creates the directory if it is missing, and locks it, on a blocking thread.
+    fn create_and_lock(&self) -> Result<(), LockError> {
         let mut held = self.root.lock();
         let problem = match take(&self.path) {
             Ok(root) => {
@@ -114,7 +114,7 @@ impl Folder {
         if let Some(error) = problem {
             self.failures.inc();
             tracing::warn!(folder = %self.path.display(), error, "the state directory cannot be \
-                locked: what it holds is read, and may not be written");
+                locked: it is still read, but writes may fail");
         }
         Ok(())
     }
@@ -151,16 +151,16 @@ impl Folder {
             LockError::InUse => {
                 if was_locked {
                     tracing::warn!(folder = %self.path.display(), "the state directory was removed, \
-                        and another process uses this folder now: it is not written any more");
+                        and another process uses it now: it is not written any more");
                 }
-                io::Error::other("another process uses this folder")
+                io::Error::other("another process uses this directory")
             }
             LockError::NotAFolder => io::ErrorKind::NotADirectory.into(),
         })?;
         if was_locked {
             self.failures.inc();
             tracing::warn!(folder = %self.path.display(), "the state directory or its lock was \
-                removed: both were made anew, and what it held is lost");
+                removed: it was created and locked again");
         }
         Ok(held.insert(Arc::new(root)).clone())
     }
@@ -212,7 +212,7 @@ impl Folder {
                 (PendingJob::Write(_), PendingJobKey::Read(_) | PendingJobKey::Sweep) => {}
             }
             if self.queue.lock().done(&account) {
-                tracing::info!(folder = %self.path.display(), "the state directory answers again");
+                tracing::info!(folder = %self.path.display(), "the state directory responds again");
             }
         }
     }
@@ -257,7 +257,7 @@ impl Folder {
             tracing::warn!(
                 folder = %self.path.display(),
                 seconds = PROGRESS_TIMEOUT.as_secs(),
-                "the state directory does not answer: all goes on without what it holds"
+                "the state directory does not respond: the exporter continues without the saved state"
             );
         }
     }
@@ -322,7 +322,7 @@ impl Folder {
             Err(error) => {
                 self.failures.inc();
                 if failing.is_empty() {
-                    tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state directory cannot be written: after a restart what was known is lost");
+                    tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state directory cannot be written: state is lost at the next restart");
                 }
                 failing.insert(place);
             }
@@ -334,7 +334,8 @@ impl Folder {
         self.failures.inc();
     }
 
-    /// Removes this program's files of an account, except `kept`. Returns the number removed.
+    /// Removes this program's files of an account, except `kept`. Returns the number of those
+    /// files.
     ///
     /// Temporary files of a process that was killed during a write are removed too.
     fn sweep(&self, account: &str, kept: &BTreeSet<String>) -> usize {

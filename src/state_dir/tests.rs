@@ -16,7 +16,7 @@ fn failures() -> IntCounter {
 }
 
 async fn account(folder: &Path) -> AccountStateDir {
-    StateDir::open(folder, failures())
+    StateDir::create_and_open(folder, failures())
         .await
         .unwrap()
         .account("zis", "acme", "https://acme.test/")
@@ -144,17 +144,25 @@ async fn what_is_wrong_with_a_file_is_said_in_a_sentence() {
 #[tokio::test]
 async fn a_folder_in_use_is_refused_and_so_is_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let first = StateDir::open(folder.path(), failures()).await.unwrap();
-    let refused = StateDir::open(folder.path(), failures())
+    let first = StateDir::create_and_open(folder.path(), failures())
+        .await
+        .unwrap();
+    let refused = StateDir::create_and_open(folder.path(), failures())
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.ends_with("another process uses this folder: end it, or choose another one"));
+    assert!(refused.ends_with(
+        "another process uses this directory: stop that process, or choose another directory"
+    ));
     drop(first);
-    assert!(StateDir::open(folder.path(), failures()).await.is_ok());
+    assert!(
+        StateDir::create_and_open(folder.path(), failures())
+            .await
+            .is_ok()
+    );
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let refused = StateDir::open(&file, failures())
+    let refused = StateDir::create_and_open(&file, failures())
         .await
         .unwrap_err()
         .to_string();
@@ -165,7 +173,9 @@ async fn a_folder_in_use_is_refused_and_so_is_a_file() {
 async fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let count = failures();
-    let store = StateDir::open(folder.path(), count.clone()).await.unwrap();
+    let store = StateDir::create_and_open(folder.path(), count.clone())
+        .await
+        .unwrap();
     // A file in place of the account's directory.
     let in_the_way = folder.path().join("zis.acme");
     fs::write(&in_the_way, "somebody's").unwrap();
@@ -188,7 +198,9 @@ async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     let acme = folder.path().join("zis.acme");
     fs::create_dir(&acme).unwrap();
     fs::write(acme.join(".connections-exporter-x.tmp"), "half").unwrap();
-    let store = StateDir::open(folder.path(), failures()).await.unwrap();
+    let store = StateDir::create_and_open(folder.path(), failures())
+        .await
+        .unwrap();
     for name in ["acme", "gone"] {
         let account = store.account("zis", name, "h");
         for item in [
@@ -244,7 +256,9 @@ async fn every_name_is_one_file_inside_the_folder() {
 #[tokio::test]
 async fn a_file_that_hangs_holds_up_its_own_account_only_and_what_waits_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let store = StateDir::open(folder.path(), failures()).await.unwrap();
+    let store = StateDir::create_and_open(folder.path(), failures())
+        .await
+        .unwrap();
     let account = |name| store.account("zis", name, "h");
     let (release, released) = std::sync::mpsc::channel::<()>();
     let last_listing = account("held");

@@ -60,11 +60,11 @@ const HEADER_LIST: u32 = 16 * 1024;
 
 /// Response to plain HTTP on a TLS address.
 const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: \
-    text/plain\r\n\r\nThis address speaks TLS: ask it by https.\n";
+    text/plain\r\n\r\nThis address serves HTTPS: use an https:// URL.\n";
 
 /// Response to the HTTP/2 preface on a connection that speaks HTTP/1.1.
 const NOT_HTTP_2: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: \
-    text/plain\r\n\r\nHTTP/1.1 is spoken here: HTTP/2 over TLS only, for who offers it by ALPN.\n";
+    text/plain\r\n\r\nThis connection uses HTTP/1.1. HTTP/2 is available over TLS, negotiated by ALPN.\n";
 
 /// Accepts connections until `shutdown` is cancelled, then waits for responses in flight.
 pub(super) async fn accept(
@@ -113,7 +113,8 @@ pub(super) async fn accept(
 
 /// Serves one connection under the settings that are current when it starts.
 ///
-/// The connection ends once other settings replace these.
+/// Once other settings replace these, HTTP/2 shuts down, and HTTP/1.1 closes after its next
+/// response.
 async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
@@ -129,8 +130,8 @@ async fn serve(
         ..
     } = server.limits;
     let settings = server.web_config.current();
-    let first = first_request(client.clone(), within);
     let Some(tls) = &settings.tls else {
+        let first = first_request_timeout(client.clone(), within);
         let stream = WriteDeadline::new(stream, write, client.clone());
         let serving = http1(server, stream, client, &settings, &shutdown);
         tokio::select! { () = serving => {}, () = first => {} }
@@ -140,7 +141,7 @@ async fn serve(
     let Some(Ok(Some(stream))) = shutdown.run_until_cancelled(stream).await else {
         return;
     };
-    let first = first_request(client.clone(), within);
+    let first = first_request_timeout(client.clone(), within);
     let serving = async {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             http2(server, stream, client, &settings, &shutdown).await;
@@ -152,7 +153,7 @@ async fn serve(
 }
 
 /// Completes if no request was read within `allowed`; otherwise never completes.
-async fn first_request(client: Arc<ClientConnection>, allowed: Duration) {
+async fn first_request_timeout(client: Arc<ClientConnection>, allowed: Duration) {
     sleep(allowed).await;
     if client.requests() > 0 {
         std::future::pending::<()>().await;
@@ -186,7 +187,7 @@ async fn handshake(
             if let Some(refused) = refused {
                 server.refusals.log(client.address, refused);
             }
-            tracing::debug!(%error, "no TLS connection came about");
+            tracing::debug!(%error, "TLS handshake failed");
             // Closing a socket with unread data resets the connection, and the TLS alert could be
             // lost.
             let _ = stream.shutdown().await;
@@ -214,7 +215,7 @@ async fn http1(
     http.timer(TokioTimer::new()).header_read_timeout(idle);
     // A client may half-close the connection after its request.
     http.half_close(true);
-    let ended = client.holder.cancellation.clone();
+    let cancellation = client.holder.cancellation.clone();
     let service = service_fn(move |request| {
         let (server, client) = (server.clone(), client.clone());
         async move {
@@ -228,8 +229,8 @@ async fn http1(
         }
     });
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    let serving = until(Pin::new(&mut connection), shutdown.cancelled(), write);
-    if let Some(error) = sent_by(ended, serving).await
+    let serving = serve_until(Pin::new(&mut connection), shutdown.cancelled(), write);
+    if let Some(error) = sent_by(cancellation, serving).await
         && error.is_parse_version_h2()
     {
         let mut stream = connection.into_parts().io.into_inner();
@@ -259,10 +260,10 @@ async fn http2(
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
         .max_header_list_size(HEADER_LIST);
-    let asked = Arc::new(Mutex::new(Instant::now()));
-    let noted = asked.clone();
+    let last_request = Arc::new(Mutex::new(Instant::now()));
+    let latest = last_request.clone();
     let service = service_fn(move |request| {
-        *noted.lock() = Instant::now();
+        *latest.lock() = Instant::now();
         let (server, client) = (server.clone(), client.clone());
         async move { Ok::<_, Infallible>(server.respond(&client, request).await) }
     });
@@ -271,19 +272,19 @@ async fn http2(
             () = shutdown.cancelled() => {}
             // HTTP/2 can end at any time: GOAWAY says which requests the client must send again.
             () = settings.retired.cancelled() => {}
-            () = idle(&asked, next_request) => {}
+            () = idle_timeout(&last_request, next_request) => {}
         }
     };
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    until(Pin::new(&mut connection), end, write).await;
+    serve_until(Pin::new(&mut connection), end, write).await;
 }
 
 /// Completes once no request has arrived for `allowed`.
 ///
 /// Over HTTP/2 this replaces hyper's header timeout. It also makes keep-alive pings unnecessary.
-async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
+async fn idle_timeout(last_request: &Mutex<Instant>, allowed: Duration) {
     loop {
-        let end = *asked.lock() + allowed;
+        let end = *last_request.lock() + allowed;
         if end <= Instant::now() {
             return;
         }
@@ -295,7 +296,7 @@ async fn idle(asked: &Mutex<Instant>, allowed: Duration) {
 ///
 /// `answers` limits the shutdown to the time that one response may take. Returns the error that
 /// ended the connection early, if any.
-async fn until<C>(
+async fn serve_until<C>(
     mut connection: Pin<&mut C>,
     end: impl Future<Output = ()>,
     answers: Duration,

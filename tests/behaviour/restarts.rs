@@ -276,7 +276,7 @@ async fn a_folder_in_use_is_one_sentence() {
         (second.status.code(), said.as_str()),
         (
             Some(1),
-            format!("{flag}: another process uses this folder: end it, or choose another one\n")
+            format!("{flag}: another process uses this directory: stop that process, or choose another directory\n")
                 .as_str()
         )
     );

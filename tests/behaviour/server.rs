@@ -459,7 +459,7 @@ async fn who_speaks_http_2_where_it_is_not_spoken_is_told_so() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let answer = said(&harness, preface).await;
     assert!(
-        answer.starts_with("HTTP/1.1 400 ") && answer.contains("HTTP/1.1 is spoken here"),
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("This connection uses HTTP/1.1"),
         "{answer}"
     );
 }

@@ -193,8 +193,8 @@ async fn a_disk_that_hangs_at_the_start_is_done_without_and_used_once_it_is_back
     };
     files_when(&disk.state(), has_all).await;
     let logged = ends(daemon).await;
-    assert_eq!(logged.matches("does not answer").count(), 1, "{logged}");
-    assert!(logged.contains("answers again"), "{logged}");
+    assert_eq!(logged.matches("does not respond").count(), 1, "{logged}");
+    assert!(logged.contains("responds again"), "{logged}");
 }
 
 #[tokio::test]
@@ -292,7 +292,10 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     let mut second = exporter(&["--web.listen-address=127.0.0.1:0", &flag, "--config.file"]);
     let refused = second.arg(&config).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("another process uses this folder"), "{said}");
+    assert!(
+        said.contains("another process uses this directory"),
+        "{said}"
+    );
 
     // Another process creates and locks the directory first.
     first.signal("STOP");
@@ -305,7 +308,7 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     assert_eq!(failures(&get(second.address, "/metrics").await), 0.0);
     let logged = ends(first).await;
     assert!(
-        logged.contains("another process uses this folder"),
+        logged.contains("another process uses this directory"),
         "{logged}"
     );
     ends(second).await;

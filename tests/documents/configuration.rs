@@ -48,7 +48,8 @@ names. `--config.check` does.
 - **variable**: the name of an environment variable of the exporter.
 - Secrets are never in this file. They are read from files or environment variables. One line end
   after a secret is removed.
-- A secret's file is read at each use, so rotating a secret needs no restart.
+- A secret file is read at each use, so rotating the file needs no restart. An environment variable
+  needs one. So does the packaged systemd unit, which copies the secrets when it starts.
 - Unknown keys are errors. A key without a value counts as absent.
 - Where text is expected, numbers, `true`, `false` and `null` need quotes.
 - Anchors, aliases and merge keys (`<<`) are supported, so that accounts can share keys.

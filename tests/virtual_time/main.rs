@@ -185,7 +185,7 @@ impl Month {
         });
         let own = ExporterMetrics::new(clock.now());
         let state_dir = if with_state {
-            StateDir::open(self.folder.path(), own.state_write_failures())
+            StateDir::create_and_open(self.folder.path(), own.state_write_failures())
                 .await
                 .unwrap()
         } else {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::fault::{Fault, Kind};
-use super::http::{Ask, Reply};
+use super::http::{Reply, VendorRequest};
 use super::rejected::Rejected;
 use super::world::{Expiry, Integration, StoredConnection, World};
 use super::{Simulator, zis};
@@ -55,14 +55,14 @@ struct TokenChange {
 /// Query of `DELETE /simulator/faults`: ends the faults that equal it in all given fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Which {
+struct FaultFilter {
     kind: Option<Kind>,
     endpoint: Option<String>,
     target: Option<String>,
 }
 
-impl Which {
-    fn is(&self, fault: &Fault) -> bool {
+impl FaultFilter {
+    fn matches(&self, fault: &Fault) -> bool {
         self.kind.is_none_or(|kind| kind == fault.kind)
             && (self.endpoint.is_none() || self.endpoint == fault.endpoint)
             && (self.target.is_none() || self.target == fault.target)
@@ -71,32 +71,33 @@ impl Which {
 
 impl Simulator {
     /// Responds to a request for the simulator itself.
-    pub(super) fn control(&self, ask: &Ask) -> Reply {
+    pub(super) fn control(&self, request: &VendorRequest) -> Reply {
         let now = self.clock.now();
-        let result = match (&ask.method, ask.path.as_str()) {
+        let result = match (&request.method, request.path.as_str()) {
             (&Method::GET, "/simulator") => {
                 let holds = self.with(
                     |state| json!({"requests": state.requests, "holds": state.world.describe(now)}),
                 );
                 return Reply::json(StatusCode::OK, &holds);
             }
-            (&Method::POST, "/simulator/faults") => String::from_utf8_lossy(&ask.body)
+            (&Method::POST, "/simulator/faults") => String::from_utf8_lossy(&request.body)
                 .parse()
                 .map(|fault| self.fail(fault)),
-            (&Method::DELETE, "/simulator/faults") => asked(ask).map(|which: Which| {
-                self.with(|state| state.faults.retain(|fault| !which.is(fault)));
-            }),
+            (&Method::DELETE, "/simulator/faults") => {
+                parse_query(request).map(|filter: FaultFilter| {
+                    self.with(|state| state.faults.retain(|fault| !filter.matches(fault)));
+                })
+            }
             (&Method::DELETE, "/simulator/connections") => {
-                asked(ask).and_then(|Delete { target, connection }| {
+                parse_query(request).and_then(|Delete { target, connection }| {
                     self.change(|world| world.remove(target.as_deref(), &connection))
                 })
             }
             (&Method::PUT, "/simulator/connections") => {
-                asked(ask).and_then(|put| self.change(|world| world.put(put, now)))
+                parse_query(request).and_then(|put| self.change(|world| world.put(put, now)))
             }
-            (&Method::PUT, "/simulator/tokens") => {
-                asked(ask).and_then(|token| self.change(|world| world.token_ends(&token)))
-            }
+            (&Method::PUT, "/simulator/tokens") => parse_query(request)
+                .and_then(|token| self.change(|world| world.set_token_expiry(&token))),
             _ => Err("see docs/simulator.md for the requests that are accepted here".into()),
         };
         match result {
@@ -109,8 +110,8 @@ impl Simulator {
     }
 }
 
-fn asked<T: DeserializeOwned>(ask: &Ask) -> Result<T, Rejected> {
-    let pairs = serde_urlencoded::to_string(&ask.query).map_err(|error| error.to_string())?;
+fn parse_query<T: DeserializeOwned>(request: &VendorRequest) -> Result<T, Rejected> {
+    let pairs = serde_urlencoded::to_string(&request.query).map_err(|error| error.to_string())?;
     serde_urlencoded::from_str(&pairs).map_err(|error| {
         format!("see docs/simulator.md for the parameters of this request: {error}").into()
     })
@@ -156,7 +157,7 @@ impl World {
     }
 
     /// Sets the expiry of an integration's token.
-    fn token_ends(
+    fn set_token_expiry(
         &mut self,
         TokenChange { target, expires_at }: &TokenChange,
     ) -> Result<(), Rejected> {
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_end_by_what_is_named_of_them() {
+    fn a_delete_ends_only_the_faults_that_match() {
         let simulator = simulator();
         for fault in [
             "kind=500&target=a",

@@ -26,7 +26,7 @@ use super::Simulator;
 const COMPRESS_FROM: usize = 1000;
 
 /// Request with its complete body.
-pub(super) struct Ask {
+pub(super) struct VendorRequest {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
@@ -34,7 +34,7 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
 }
 
-impl From<Request<Bytes>> for Ask {
+impl From<Request<Bytes>> for VendorRequest {
     fn from(request: Request<Bytes>) -> Self {
         let (head, body) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
@@ -48,7 +48,7 @@ impl From<Request<Bytes>> for Ask {
     }
 }
 
-impl Ask {
+impl VendorRequest {
     pub(super) fn query(&self, key: &str) -> Option<&str> {
         self.query
             .iter()
@@ -167,10 +167,10 @@ async fn handle(
 ) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let ask = Ask::from(Request::from_parts(head, body));
-    let mut reply = simulator.answer(&ask);
+    let asked = VendorRequest::from(Request::from_parts(head, body));
+    let mut reply = simulator.answer(&asked);
     if reply.body.len() > COMPRESS_FROM
-        && ask
+        && asked
             .header("accept-encoding")
             .is_some_and(|codings| codings.contains("gzip"))
     {

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 pub use fault::{Fault, Kind, RetryAfter};
-use http::{Ask, Manner, Reply};
+use http::{Manner, Reply, VendorRequest};
 pub use rejected::Rejected;
 pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
 
@@ -103,7 +103,7 @@ struct Call<'a> {
     target: String,
     /// Requested page, counted from 1.
     page: u32,
-    ask: &'a Ask,
+    request: &'a VendorRequest,
 }
 
 impl Simulator {
@@ -197,7 +197,7 @@ impl Simulator {
 
     /// Responds to a request without a socket; `None` if a fault prevents a complete response.
     pub fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
-        let reply = self.answer(&Ask::from(request));
+        let reply = self.answer(&VendorRequest::from(request));
         if !matches!(reply.manner, Manner::Well) {
             return None;
         }
@@ -209,11 +209,11 @@ impl Simulator {
     }
 
     /// Responds to one request.
-    fn answer(&self, ask: &Ask) -> Reply {
-        if ask.path == "/simulator" || ask.path.starts_with("/simulator/") {
-            return self.control(ask);
+    fn answer(&self, request: &VendorRequest) -> Reply {
+        if request.path == "/simulator" || request.path.starts_with("/simulator/") {
+            return self.control(request);
         }
-        let Some(call) = zuora::call(ask).or_else(|| zis::call(ask)) else {
+        let Some(call) = zuora::call(request).or_else(|| zis::call(request)) else {
             return Reply::json(StatusCode::NOT_FOUND, &json!({"error": "RecordNotFound"}));
         };
         let now = self.clock.now();
@@ -245,7 +245,7 @@ impl Simulator {
                 Api::Zuora => ("zuora-request-id", id),
                 Api::Zis => ("x-request-id", id),
             });
-            if let Some(track) = ask.header("zuora-track-id") {
+            if let Some(track) = request.header("zuora-track-id") {
                 reply.headers.push(("zuora-track-id", track.to_owned()));
             }
             reply
@@ -311,7 +311,7 @@ impl State {
             Kind::ExpiredToken | Kind::RevokedToken => {
                 // Issued tokens are revoked only if one of them was sent. A static token of the
                 // configuration does not affect them.
-                let token = call.ask.bearer().unwrap_or_default();
+                let token = call.request.bearer().unwrap_or_default();
                 if self.issued.contains_key(token) {
                     self.issued.clear();
                 }

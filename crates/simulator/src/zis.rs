@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::fault::{Fault, Kind};
-use super::http::{Ask, Reply};
+use super::http::{Reply, VendorRequest};
 use super::world::{Integration, StoredConnection, World};
 use super::{Api, Call, Holder, Limit};
 
@@ -18,15 +18,15 @@ const LARGEST_PAGE: usize = 100;
 /// Arrays of a listing, one for each type of connection.
 pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
-pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
+pub(super) fn call(request: &VendorRequest) -> Option<Call<'_>> {
     let call = |endpoint, target: &str, page| Call {
         api: Api::Zis,
         endpoint,
         target: target.to_owned(),
         page,
-        ask,
+        request,
     };
-    match (&ask.method, ask.path.as_str()) {
+    match (&request.method, request.path.as_str()) {
         (&Method::POST, "/oauth/tokens") => Some(call("admin_token", "", 1)),
         (&Method::POST, "/api/v2/oauth/tokens") => Some(call("integration_token", "", 1)),
         (&Method::GET, "/api/v2/oauth/tokens/current.json") => Some(call("current_token", "", 1)),
@@ -37,22 +37,23 @@ pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
             let name = path
                 .strip_prefix("/api/services/zis/integrations/")?
                 .strip_suffix("/connections/all")?;
-            let page = u32::try_from(start(ask)? / size(ask)? + 1).ok()?;
+            let page = u32::try_from(start(request)? / size(request)? + 1).ok()?;
             Some(call("connections_all", name, page))
         }
         _ => None,
     }
 }
 
-fn size(ask: &Ask) -> Option<usize> {
-    ask.query("page[size]")
+fn size(request: &VendorRequest) -> Option<usize> {
+    request
+        .query("page[size]")
         .map_or(Some(LARGEST_PAGE), |size| size.parse().ok())
         .filter(|size| (1..=LARGEST_PAGE).contains(size))
 }
 
 /// Returns the index of the first row. A cursor encodes it; clients must treat cursors as opaque.
-fn start(ask: &Ask) -> Option<usize> {
-    ask.query("page[after]").map_or(Some(0), |cursor| {
+fn start(request: &VendorRequest) -> Option<usize> {
+    request.query("page[after]").map_or(Some(0), |cursor| {
         usize::from_str_radix(cursor.strip_prefix("c-")?, 16).ok()
     })
 }
@@ -96,9 +97,9 @@ pub(super) fn answer(
         _ => {}
     }
     if call.endpoint == "admin_token" {
-        return admin_token(world, granted, call.ask);
+        return admin_token(world, granted, call.request);
     }
-    let Some(bearer) = call.ask.bearer() else {
+    let Some(bearer) = call.request.bearer() else {
         return Reply::text(StatusCode::UNAUTHORIZED, "Authentication failed");
     };
     let holder = granted
@@ -108,7 +109,7 @@ pub(super) fn answer(
     match call.endpoint {
         "integrations" if holder == Some(&Holder::Admin) => registry(&world.integrations),
         "integration_token" if holder == Some(&Holder::Admin) => {
-            integration_token(&world.integrations, granted, call.ask)
+            integration_token(&world.integrations, granted, call.request)
         }
         "current_token" => current_token(&world.integrations, bearer),
         "connections_all" => {
@@ -189,9 +190,9 @@ fn grant(
 fn admin_token(
     world: &World,
     granted: &mut BTreeMap<String, (Holder, Instant)>,
-    ask: &Ask,
+    request: &VendorRequest,
 ) -> Reply {
-    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let (id, secret) = &world.admin;
     if body["grant_type"] != "client_credentials"
         || body["client_id"] != **id
@@ -233,9 +234,9 @@ fn client_id(integration: &Integration) -> u64 {
 fn integration_token(
     integrations: &[Integration],
     granted: &mut BTreeMap<String, (Holder, Instant)>,
-    ask: &Ask,
+    request: &VendorRequest,
 ) -> Reply {
-    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let asked = &body["token"];
     let asked_for = |integration: &&Integration| asked["client_id"] == client_id(integration);
     let Some(integration) = integrations.iter().find(asked_for) else {
@@ -266,8 +267,8 @@ fn page(
 ) -> Reply {
     // `call` has checked both.
     let (size, start) = (
-        size(call.ask).unwrap_or(LARGEST_PAGE),
-        start(call.ask).unwrap_or(0),
+        size(call.request).unwrap_or(LARGEST_PAGE),
+        start(call.request).unwrap_or(0),
     );
     let endless: Vec<_>;
     let rows = match fault {

@@ -8,22 +8,22 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::fault::{Fault, Kind};
-use super::http::{Ask, Reply};
+use super::http::{Reply, VendorRequest};
 use super::world::{Edge, Tenant};
 use super::{Api, Call, Limit};
 
 const LARGEST_PAGE: usize = 300;
 const DEFAULT_PAGE: usize = 30;
 
-pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
-    let endpoint = match (&ask.method, ask.path.as_str()) {
+pub(super) fn call(request: &VendorRequest) -> Option<Call<'_>> {
+    let endpoint = match (&request.method, request.path.as_str()) {
         (&Method::POST, "/oauth/token") => "oauth_token",
         (&Method::GET, "/v1/entities") => "entities",
         (&Method::GET, "/v1/entity-connections") => "entity_connections",
         _ => return None,
     };
-    let target = plain(ask.header("zuora-entity-ids").unwrap_or_default());
-    let page = ask
+    let target = plain(request.header("zuora-entity-ids").unwrap_or_default());
+    let page = request
         .query("page")
         .and_then(|page| page.parse().ok())
         .unwrap_or(1);
@@ -32,7 +32,7 @@ pub(super) fn call(ask: &Ask) -> Option<Call<'_>> {
         endpoint,
         target,
         page,
-        ask,
+        request,
     })
 }
 
@@ -61,10 +61,10 @@ pub(super) fn answer(
         return Reply::json(StatusCode::OK, &body);
     }
     if call.endpoint == "oauth_token" {
-        return token(tenant, issued, call.ask);
+        return token(tenant, issued, call.request);
     }
     let valid = call
-        .ask
+        .request
         .bearer()
         .and_then(|token| issued.get(token))
         .is_some_and(|ends| *ends > Instant::now());
@@ -77,9 +77,13 @@ pub(super) fn answer(
     }
 }
 
-fn token(tenant: &Tenant, issued: &mut BTreeMap<String, Instant>, ask: &Ask) -> Reply {
+fn token(
+    tenant: &Tenant,
+    issued: &mut BTreeMap<String, Instant>,
+    request: &VendorRequest,
+) -> Reply {
     let form: BTreeMap<String, String> =
-        serde_urlencoded::from_bytes(&ask.body).unwrap_or_default();
+        serde_urlencoded::from_bytes(&request.body).unwrap_or_default();
     let is = |key: &str, value: &str| form.get(key).is_some_and(|given| given == value);
     if !is("grant_type", "client_credentials")
         || !is("client_id", &tenant.client_id)
@@ -135,9 +139,9 @@ fn entities(tenant: &Tenant) -> Reply {
 }
 
 fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
-    let ask = call.ask;
-    let size = match ask.query("pageSize").map(str::parse::<usize>) {
-        None if ask.query("page").is_some() => {
+    let request = call.request;
+    let size = match request.query("pageSize").map(str::parse::<usize>) {
+        None if request.query("page").is_some() => {
             return refused(StatusCode::OK, 50_000_020, "page needs pageSize");
         }
         None => DEFAULT_PAGE,
@@ -166,7 +170,7 @@ fn connections(tenant: &Tenant, call: &Call<'_>, fault: Option<Kind>) -> Reply {
     let all: Vec<_> = tenant
         .connections
         .iter()
-        .filter(|edge| match ask.query("type") {
+        .filter(|edge| match request.query("type") {
             Some("inbound") => edge.target == *asked,
             Some("outbound") => edge.source == *asked,
             _ => edge.source == *asked || edge.target == *asked,

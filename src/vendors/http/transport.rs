@@ -25,10 +25,10 @@ use crate::vendors::account::{AccountConfig, PollConfig};
 
 /// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum time to connect, as a part of the request timeout.
+/// Maximum time to connect, as a fraction of the request timeout.
 ///
 /// It is less than 1, so that an error can tell a missing connection from a missing response.
-const PART_TO_CONNECT: f64 = 0.75;
+const CONNECT_FRACTION: f64 = 0.75;
 /// Idle time after which a pooled connection is closed.
 ///
 /// Load balancers usually close one after 60 s and nginx after 75 s, perhaps just when it is used
@@ -43,7 +43,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// It is larger than the number of requests in flight.
 const REMEMBERED: usize = 16;
 
-/// Sends one request at a time, over the network or to a fake in tests.
+/// Sends the requests of one account, over the network or to a fake in tests.
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync {
     /// Starts a request.
@@ -66,7 +66,8 @@ pub struct TransportError {
     pub remedy: Option<&'static str>,
     /// Whether the request may be sent once more.
     ///
-    /// It may if the vendor certainly did not process it, or if sending it again changes nothing.
+    /// It may if the vendor certainly did not process it. A safe request also may if a reused
+    /// connection ended before the response began.
     pub retryable: bool,
 }
 
@@ -101,10 +102,10 @@ pub struct TransportFactory {
 }
 
 impl TransportFactory {
-    /// Creates the connections of an account.
+    /// Creates the HTTP transport of an account.
     ///
-    /// Fails if the machine's certificates cannot be loaded, or if the environment names an invalid
-    /// proxy.
+    /// Fails if the platform's certificates cannot be loaded, or if the environment names an
+    /// invalid proxy.
     pub fn transport(
         &self,
         account: &AccountConfig,
@@ -144,7 +145,7 @@ impl TransportFactory {
     }
 }
 
-/// Connections of one account.
+/// HTTP transport of one account, with its client.
 #[derive(Debug)]
 pub struct HttpTransport {
     settings: ClientSettings,
@@ -169,7 +170,8 @@ struct ClientSettings {
 struct ActiveClient {
     client: reqwest::Client,
     generation: u64,
-    silent: bool,
+    /// Whether a request on one of its connections timed out.
+    timed_out: bool,
     /// Local addresses of the connections that carried a response.
     answered: VecDeque<SocketAddr>,
 }
@@ -181,7 +183,7 @@ impl ActiveClient {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         let third = settings.request_timeout / 3;
-        let to_connect = settings.request_timeout.mul_f64(PART_TO_CONNECT);
+        let to_connect = settings.request_timeout.mul_f64(CONNECT_FRACTION);
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("connections-exporter/", env!("CARGO_PKG_VERSION")))
@@ -207,7 +209,7 @@ impl ActiveClient {
         Ok(Self {
             client: builder.build()?,
             generation,
-            silent: false,
+            timed_out: false,
             answered: VecDeque::new(),
         })
     }
@@ -217,7 +219,7 @@ impl HttpTransport {
     /// Returns the client for the next request.
     fn client(&self) -> reqwest::Client {
         let mut made = self.made.lock();
-        if (made.silent || made.generation != self.settings.anchors.generation())
+        if (made.timed_out || made.generation != self.settings.anchors.generation())
             && let Ok(another) = ActiveClient::new(&self.settings)
         {
             *made = another;
@@ -225,16 +227,17 @@ impl HttpTransport {
         made.client.clone()
     }
 
-    fn failure(&self, error: &reqwest::Error, asks_only: bool) -> TransportError {
+    fn failure(&self, error: &reqwest::Error, is_safe: bool) -> TransportError {
         let mut failure = TransportError::from(error);
         let mut made = self.made.lock();
         if error.is_timeout() && !error.is_connect() {
             // Over HTTP/2 the next request would share the silent connection.
-            made.silent = true;
+            made.timed_out = true;
         }
-        let kept = own_end(error).is_some_and(|own| made.answered.contains(&own));
+        let reused = local_addr(error).is_some_and(|own| made.answered.contains(&own));
         drop(made);
-        failure.retryable = was_not_processed(error) || (asks_only && kept && ended(error));
+        failure.retryable =
+            was_not_processed(error) || (is_safe && reused && connection_ended(error));
         if let Some(proxy) = self.settings.proxy.as_ref().filter(|_| error.is_connect()) {
             failure = through(&proxy.name(), error, failure);
         }
@@ -255,7 +258,7 @@ impl Transport for HttpTransport {
         let request = request
             .build()
             .map_err(|error| TransportError::from(&error))?;
-        let asks_only = request.method().is_safe();
+        let is_safe = request.method().is_safe();
         match client.execute(request).await {
             Ok(response) => {
                 if let Some(info) = response.extensions().get::<HttpInfo>() {
@@ -267,13 +270,13 @@ impl Transport for HttpTransport {
                 }
                 Ok(response)
             }
-            Err(error) => Err(self.failure(&error, asks_only)),
+            Err(error) => Err(self.failure(&error, is_safe)),
         }
     }
 }
 
 /// Returns the local address of the connection that carried the request.
-fn own_end(error: &reqwest::Error) -> Option<SocketAddr> {
+fn local_addr(error: &reqwest::Error) -> Option<SocketAddr> {
     let mut extras = Extensions::new();
     find::<legacy::Error>(error)?
         .connect_info()?
@@ -285,8 +288,8 @@ fn own_end(error: &reqwest::Error) -> Option<SocketAddr> {
 fn was_not_processed(error: &reqwest::Error) -> bool {
     if let Some(h2) = find::<h2::Error>(error) {
         let nothing_done = if h2.is_go_away() {
-            // GOAWAY means this only for streams above its last stream id; those below get a
-            // response.
+            // A GOAWAY concerns the streams above its last stream id. With NO_ERROR only those fail
+            // with it, because the others still get a response.
             h2.reason() == Some(h2::Reason::NO_ERROR)
         } else {
             h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
@@ -299,9 +302,9 @@ fn was_not_processed(error: &reqwest::Error) -> bool {
 
 /// Returns whether the connection ended before the response began.
 ///
-/// RFC 9110, 9.2.2, allows a retry of requests that change nothing. The caller retries only on a
-/// reused connection, because on a new one this is a sign of another problem.
-fn ended(error: &reqwest::Error) -> bool {
+/// RFC 9110, 9.2.2, allows a retry of idempotent requests. The caller allows one only for a safe
+/// request that failed on a reused connection. On a new one this is a sign of another problem.
+fn connection_ended(error: &reqwest::Error) -> bool {
     if error.is_timeout() && find::<hyper::Error>(error).is_none() {
         return false;
     }
@@ -399,7 +402,7 @@ impl From<&reqwest::Error> for TransportError {
             };
             (
                 reason,
-                format!("the answer's head is not HTTP that we take: {http}"),
+                format!("the response head is not valid HTTP: {http}"),
             )
         } else if error.is_connect() {
             let detail = find::<io::Error>(error).map_or("no connection".to_owned(), |e| {
@@ -408,7 +411,7 @@ impl From<&reqwest::Error> for TransportError {
             (Reason::Unreachable, detail)
         } else if find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::InvalidInput)
         {
-            let detail = "the answer's body is not HTTP that we take";
+            let detail = "the response body is not valid HTTP";
             (Reason::Decode, detail.to_owned())
         } else {
             (

@@ -86,7 +86,7 @@ struct EntitySettings {
     /// The `target` label. Without it: what the tenant calls the entity, else its id.
     #[serde(default, deserialize_with = "given")]
     name: Option<Text>,
-    /// Ids of entities that it must have a connection with, in status connected.
+    /// Ids of entities that must be connected with this entity, in either direction.
     #[cfg_attr(test, schemars(with = "Option<Vec<Text>>", inner(regex(pattern = ENTITY_ID)), extend("uniqueItems" = true)))]
     #[serde(default, deserialize_with = "given_list")]
     expect: Option<Vec<Option<Text>>>,

@@ -17,7 +17,9 @@ impl Restarts {
         let folder = tempfile::tempdir().unwrap();
         let failures = prometheus::IntCounter::new("failures", "failures").unwrap();
         Self {
-            state_dir: StateDir::open(folder.path(), failures).await.unwrap(),
+            state_dir: StateDir::create_and_open(folder.path(), failures)
+                .await
+                .unwrap(),
             _folder: folder,
             clock: Clock::from_tokio("2026-01-02T03:04:05Z".parse().unwrap()),
             source: Arc::default(),
