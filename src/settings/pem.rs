@@ -96,8 +96,8 @@ fn blocks(pem: &[u8]) -> Result<Vec<PemBlock<'_>>, Invalid> {
             }
             (_, None, None) => {
                 return Err(format!(
-                    "has more than one -----BEGIN or -----END in line {line}, or something besides \
-                        it: put each on a line of its own (files that are joined need a line end \
+                    "has more than one -----BEGIN or -----END in line {line}, or other text \
+                        in that line: put each on a line of its own (files that are joined need a line end \
                         between them)"
                 )
                 .into());
