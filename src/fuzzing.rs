@@ -192,14 +192,14 @@ pub fn state_file(data: &[u8]) {
     let (last, next) = (snapshot.last_attempt.at, snapshot.next_poll);
     let hour = Duration::from_hours(1);
     assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
-    let system = <zis::ZisAccount as AccountSettings>::SYSTEM;
-    if let Ok(Some(listing)) = snapshot.listing(system.zero_series, 1000) {
+    let documented = <zis::ZisAccount as AccountSettings>::SYSTEM.zero_series;
+    if let Ok(Some((listing, history))) = snapshot.listing(documented, None, 1000) {
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
         // The state must stay the same when it is written and read again.
         let last_listing = LastListing::new(
             listing,
-            None,
+            history,
             Vec::new(),
             tokio::time::Instant::now(),
             <_>::default(),
@@ -212,10 +212,12 @@ pub fn state_file(data: &[u8]) {
         let mut again: StateSnapshot = state_dir
             .parse(&item, &again[..])
             .expect("what was written can be read");
-        let again = again.listing(system.zero_series, 1000).expect("as before");
-        let before = state.last_listing.as_ref().map(|last| &last.listing);
+        let again = again.listing(documented, None, 1000).expect("as before");
+        let (listing, history) = again.expect("a listing is kept");
+        let before = state.last_listing.expect("it was just set");
         let rows = |listing: &Listing| format!("{:?}", listing.connections().collect::<Vec<_>>());
-        assert_eq!(again.as_ref().map(rows), before.map(rows));
+        assert_eq!(rows(&listing), rows(&before.listing));
+        assert_eq!(history, before.history);
     }
 }
 

@@ -214,7 +214,7 @@ impl Inventory {
     /// Adds the exporter's own metrics, as far as they are selected.
     fn add_exporter_metrics(&self, selector: &Selector, page: &mut PageBuilder) {
         match selector.systems() {
-            _ if selector.has_process() => page.live(&self.own.gather()),
+            _ if selector.has_process() => page.live(&self.own.gather(self.clock.now())),
             Some(systems) => page.live(&self.own.durations_of(systems)),
             None => {}
         }

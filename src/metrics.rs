@@ -10,5 +10,5 @@ mod usage;
 pub use account::AccountMetrics;
 pub use exporter::{ExporterMetrics, LastReload};
 pub use families::{ALL, FamilyDescription, listing};
-pub(crate) use families::{COUNTDOWN, Sink, freshness, token_expires_in};
+pub(crate) use families::{COUNTDOWN, Sink, freshness, history, token_expires_in};
 pub use usage::{Usage, WindowUsage};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use connections_exporter::clock::Clock;
 use connections_exporter::inventory::{AccountHandle, Inventory};
 use connections_exporter::metrics::{AccountMetrics, ExporterMetrics};
+use connections_exporter::model::history::ListingHistory;
 use connections_exporter::model::listing::{Listing, ListingBuilder};
 use connections_exporter::model::state::{LastListing, PollOutcome, TargetState};
 use connections_exporter::vendors::http::{RequestLimiter, VendorResponse};
@@ -65,7 +66,8 @@ pub(crate) fn parse(answer: &VendorResponse) -> Listing {
 pub(crate) fn state(listing: Listing) -> TargetState {
     let hour = Duration::from_hours(1);
     let now = Timestamp::UNIX_EPOCH;
-    let last_listing = LastListing::new(listing, None, Vec::new(), Instant::now(), hour);
+    let history = ListingHistory::first(&listing, now, None);
+    let last_listing = LastListing::new(listing, history, Vec::new(), Instant::now(), hour);
     TargetState {
         last_attempt: Some(PollOutcome {
             at: now,

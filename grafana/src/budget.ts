@@ -46,7 +46,7 @@ const tiles = [
     title: "Accounts paused",
     description: "Accounts that send nothing now, since their vendor asked to wait or their quota is used up.",
     steps: none("orange"),
-    expr: `sum(${q.max(q.ACCOUNT, q.account("connections_exporter_api_paused_until_timestamp_seconds"))} > bool 0)`,
+    expr: `count(${q.max(q.ACCOUNT, q.account("connections_exporter_api_paused_until_timestamp_seconds"))}) or 0 * count(${q.effective})`,
     runbooks: ["ConnectionsAccountPaused"],
   }),
   stat({

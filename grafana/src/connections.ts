@@ -191,7 +191,7 @@ const expected = table({
   unit: "none",
   empty: "Nothing is expected: see `expect` in the configuration",
   runbooks: ["ExpectedConnectionMissing"],
-  queries: [q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected"))],
+  queries: [q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected_present"))],
   columns: [
     { from: "expected", title: "Expected" },
     { from: "target", title: "Target" },

@@ -44,7 +44,7 @@ const tiles = [
     ...tile,
     title: "Expected, missing",
     description: "Connections that the configuration expects and the last listing does not have; at Zuora also those that are there and not connected.",
-    expr: `sum(${q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected"))} == bool 0)`,
+    expr: `sum(${q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected_present"))} == bool 0)`,
     empty: "none expected",
     emptyColor: MUTE,
     steps: none("red"),
@@ -202,7 +202,7 @@ const missing = table({
   unit: "none",
   empty: "Nothing that is expected of a listed target is missing",
   runbooks: ["ExpectedConnectionMissing"],
-  queries: [`${q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected"))} == 0`],
+  queries: [`${q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected_present"))} == 0`],
   columns: [
     { from: "expected", title: "Expected" },
     { from: "target", title: "Target", link: toRow("connections", ["system", "account", "target"]) },

@@ -63,7 +63,7 @@ export const renewals = `(${max(CONNECTION, target("saas_connection_token_renewa
  * the counter tells, which begins anew with the process, or else what is known of some days. Reading all of seven days would take seconds.
  */
 const renews = `(${expiry()} > (${["7d", "3d", "1d"].map((ago) => expiry(` offset ${ago}`)).join(" or ")}) or (${renewals} > 0 unless ${expiry(" offset 7d")}))`;
-const refreshable = max(CONNECTION, target("saas_connection_token_renewable"));
+const refreshable = max(CONNECTION, target("saas_connection_refresh_token_stored"));
 /** 1 where a refresh token is stored, else 0. */
 export const refresh = `(${refreshable} and ${left})`;
 

@@ -43,6 +43,7 @@ pub(super) fn assemble(
     });
     let entries = part.accounts(accounts).filter(|_| part.has_accounts());
     let fragments: Vec<_> = listings
+        .chain(targets(part, accounts).map(|target| &target.history))
         .chain(targets(part, accounts).map(|target| &target.freshness))
         .chain(entries.map(|entry| &entry.fragment))
         .collect();

@@ -84,6 +84,8 @@ pub(super) struct TargetEntry {
     pub(super) state: TargetState,
     pub(super) freshness: Fragment,
     pub(super) listing: Fragment,
+    /// What was observed over time, which is exported even if the listing is stale.
+    pub(super) history: Fragment,
     pub(super) countdown: Countdown,
 }
 
@@ -100,6 +102,7 @@ impl TargetEntry {
             state,
             freshness: Fragment::default(),
             listing: Fragment::default(),
+            history: Fragment::default(),
             countdown: Countdown::default(),
         };
         target.render_freshness(system, account, paused_until);
@@ -123,8 +126,8 @@ impl TargetEntry {
     }
 
     fn render_listing(&mut self, system: &System, account: &str) {
-        let (label, listing) = (&self.label, &self.listing);
-        (self.listing, self.countdown) = match &self.state.last_listing {
+        let (label, listing, history) = (&self.label, &self.listing, &self.history);
+        (self.listing, self.countdown, self.history) = match &self.state.last_listing {
             Some(last_listing) => (
                 Fragment::render(listing, |show| {
                     metrics::listing(system, account, label, last_listing, show);
@@ -133,6 +136,9 @@ impl TargetEntry {
                     |show| metrics::token_expires_in(system, account, label, last_listing, show),
                     last_listing.listing.connections().filter_map(|c| c.expiry),
                 ),
+                Fragment::render(history, |show| {
+                    metrics::history(system, account, label, last_listing, show);
+                }),
             ),
             None => <_>::default(),
         };

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::history::ListingHistory;
 use crate::model::listing::{Connection, Facts, ListingBuilder};
 use crate::model::state::LastListing;
 use crate::vendors::http::RequestLimiter;
@@ -201,13 +202,9 @@ async fn a_page_shows_what_changed_since_the_one_before() {
     };
     builder.add_page(vec![row], true).unwrap();
     let stale_after = Duration::from_mins(5);
-    let last_listing = LastListing::new(
-        builder.finish(),
-        None,
-        Vec::new(),
-        Instant::now(),
-        stale_after,
-    );
+    let listing = builder.finish();
+    let history = ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None);
+    let last_listing = LastListing::new(listing, history, Vec::new(), Instant::now(), stale_after);
     let last_listing = Some(Arc::new(last_listing));
     account.publish(
         "a",
@@ -251,7 +248,9 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
     let listing = builder.finish();
     let publish = |successes| {
         let age = Duration::from_mins(5);
-        let last_listing = LastListing::new(listing.clone(), None, Vec::new(), Instant::now(), age);
+        let history = ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None);
+        let last_listing =
+            LastListing::new(listing.clone(), history, Vec::new(), Instant::now(), age);
         let last_listing = Some(Arc::new(last_listing));
         account.publish(
             "a",
@@ -319,9 +318,9 @@ proptest! {
             let mut builder = ListingBuilder::new("list", 1000, 1000);
             builder.add_page(rows, true).unwrap();
             let listing = builder.finish();
-            let renewals = vec![0; listing.connections().len()];
+            let history = ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None);
             let (completed_at, stale_after) = (Instant::now(), Duration::from_mins(5));
-            let last_listing = LastListing { listing, renewals, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
+            let last_listing = LastListing { listing, history, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
             let last_listing = Arc::new(last_listing);
             account.publish(&id, TargetState { last_listing: Some(last_listing.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {

@@ -37,7 +37,7 @@ pub struct AccountMetrics {
     quota_limit: GaugeVec,
     quota_remaining: GaugeVec,
     quota_reset: GaugeVec,
-    paused_until: Gauge,
+    paused_until: GaugeVec,
     /// End of the last pause, kept when it is past; the gauge is 0 then.
     pause_ends: Mutex<Option<Timestamp>>,
     planned: Gauge,
@@ -112,9 +112,10 @@ impl AccountMetrics {
                     "Time that requests waited for the budget or for the end of a pause.",
                 )),
             ),
-            paused_until: gauge(
+            paused_until: gauges(
                 "connections_exporter_api_paused_until_timestamp_seconds",
-                "When the running pause of the account ends; 0 when not paused.",
+                "When the running pause of the account ends; no sample when not paused.",
+                &[],
             ),
             planned: gauge(
                 "connections_exporter_api_planned_requests_per_second",
@@ -365,7 +366,11 @@ impl AccountMetrics {
     /// Returns all metrics of the account at `now`.
     #[must_use]
     pub(crate) fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
-        self.paused_until.set(self.pause(now).map_or(0.0, seconds));
+        self.paused_until.reset();
+        if let Some(until) = self.pause(now) {
+            let gauge = self.paused_until.with_label_values::<&str>(&[]);
+            gauge.set(seconds(until));
+        }
         let (configured, effective) = self.limiter.per_second();
         for (kind, rate) in [("configured", configured), ("effective", effective)] {
             self.budget.with_label_values(&[kind]).set(rate);

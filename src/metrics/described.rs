@@ -99,7 +99,7 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
         },
     );
     families.extend(account.gather(Timestamp::UNIX_EPOCH));
-    families.extend(own.gather());
+    families.extend(own.gather(Timestamp::UNIX_EPOCH));
     families
 }
 

@@ -40,6 +40,7 @@ pub struct ExporterMetrics {
     web_configuration: Gauge,
     shard_index: Gauge,
     shards: Gauge,
+    clock: Gauge,
 }
 
 /// Result of the last load of the configuration file, and when it was last applied.
@@ -80,6 +81,10 @@ impl ExporterMetrics {
             env!("BUILD_RUSTC"),
         ])
         .set(1.0);
+        let clock = gauge(
+            "connections_exporter_time_seconds",
+            "Current time of the exporter's clock.",
+        );
         let configuration = ReloadMetrics {
             successful: gauge(
                 "connections_exporter_config_last_reload_successful",
@@ -172,6 +177,7 @@ impl ExporterMetrics {
             web_configuration,
             shard_index,
             shards,
+            clock,
         }
     }
 
@@ -256,9 +262,10 @@ impl ExporterMetrics {
         (series, values(&self.page_bytes))
     }
 
-    /// Returns all metrics of the process as of now.
+    /// Returns all metrics of the process at `now`.
     #[must_use]
-    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
+    pub(crate) fn gather(&self, now: Timestamp) -> Vec<MetricFamily> {
+        self.clock.set(seconds(now));
         let served = self.page_served.lock();
         if served.is_some_and(|served| served.elapsed() > PAGE_SCRAPED) {
             self.page_bytes.reset();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::clock::seconds;
+use crate::model::history::Second;
 use crate::model::listing::{Facts, Row, fast_eq};
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
@@ -25,7 +26,7 @@ pub struct FamilyDescription {
 
 /// Index of a family in [`ALL`], and the number of its labels besides the three common ones.
 ///
-/// With it, the compiler checks that each sample has a value for each label.
+/// With it, the compiler checks that each sample has as many values as the family has labels.
 #[derive(Debug)]
 struct Family<const N: usize>(usize);
 
@@ -55,7 +56,7 @@ families! {
     TOKEN_EXPIRES_IN = GAUGE "saas_connection_token_expires_in_seconds" ["connection", "connection_type"]
         "Seconds until the stored access token expires, computed at the scrape from the last \
             successful poll; negative once past.";
-    TOKEN_RENEWABLE = GAUGE "saas_connection_token_renewable" ["connection", "connection_type"]
+    TOKEN_RENEWABLE = GAUGE "saas_connection_refresh_token_stored" ["connection", "connection_type"]
         "Whether a refresh token is stored with the connection, as of the last successful poll; \
             one made by client_credentials has none and renews all the same.";
     TOKEN_RENEWALS = COUNTER "saas_connection_token_renewals_total" ["connection", "connection_type"]
@@ -64,9 +65,32 @@ families! {
         "When the connection was made, as of the last successful poll.";
     UPDATED = GAUGE "saas_connection_updated_timestamp_seconds" ["connection", "connection_type"]
         "When the connection was last changed, as of the last successful poll.";
+    FIRST_SEEN = GAUGE "saas_connection_first_seen_timestamp_seconds" ["connection", "connection_type"]
+        "When a listing first contained the connection.";
+    LAST_RENEWAL = GAUGE "saas_connection_token_last_renewal_timestamp_seconds" ["connection", "connection_type"]
+        "When a listing first showed the last renewal of the token: its expiry had moved forward.";
+    RENEWAL_LEAD = GAUGE "saas_connection_token_last_renewal_lead_seconds" ["connection", "connection_type"]
+        "How long before the previous expiry the last renewal was seen; negative after it.";
+    RENEWAL_GAP = GAUGE "saas_connection_token_longest_renewal_gap_seconds" ["connection", "connection_type"]
+        "Longest time between two consecutive renewals within the last 35 days.";
+    SEEN_LIFETIME = GAUGE "saas_connection_token_seen_lifetime_seconds" ["connection", "connection_type"]
+        "Time from when the current expiry was first seen to that expiry.";
+    STATUS_CHANGED = GAUGE "saas_connection_status_changed_timestamp_seconds" ["connection", "connection_type"]
+        "When a listing first showed the current status; not for what the target's first listing \
+            contained.";
+    LAST_CONNECTED = GAUGE "saas_connection_last_connected_timestamp_seconds" ["connection", "connection_type"]
+        "When a listing last showed the connection as connected.";
+    GONE = GAUGE "saas_connection_gone_timestamp_seconds" ["connection", "connection_type",
+        "source_entity", "source_entity_name", "target_entity", "target_entity_name"]
+        "When a connection that had been connected was first missing from a listing; for 7 days, or \
+            until it is listed again.";
+    LOST = GAUGE "saas_connection_lost_timestamp_seconds" ["connection", "connection_type",
+        "source_entity", "source_entity_name", "target_entity", "target_entity_name"]
+        "When a listing first showed that a connection that had been connected is disconnected or \
+            gone; for 7 days, or until its two entities are connected.";
     CHANGES = COUNTER "saas_connection_changes_total" ["change"]
         "Differences between two successful polls, by kind.";
-    EXPECTED = GAUGE "saas_connection_expected" ["expected"]
+    EXPECTED = GAUGE "saas_connection_expected_present" ["expected"]
         "Whether an expected connection exists (and, where there are statuses, is connected), as \
             of the last successful poll.";
     UP = GAUGE "connections_exporter_target_up" []
@@ -212,16 +236,14 @@ pub fn listing(
         .iter()
         .map(|pair| (*pair, 0_u64))
         .collect();
-    let rows = last_listing
-        .listing
-        .connections()
-        .zip(&last_listing.renewals);
-    for (row, (connection, renewals)) in rows.enumerate() {
+    let rows = last_listing.listing.connections();
+    let rows = rows.zip(&last_listing.history.connections);
+    for (row, (connection, history)) in rows.enumerate() {
         if row > 0 && row % BATCH == 0 {
             samples.flush(show);
         }
         let connected = system.healthy_status.map(|well| connection.status == well);
-        add_connection(&mut samples, connection, connected, *renewals);
+        add_connection(&mut samples, connection, connected, history.renewals);
         let (kind, status) = (connection.kind, connection.status);
         let of_these =
             |(pair, _): &&mut ((&str, &str), u64)| fast_eq(pair.0, kind) && fast_eq(pair.1, status);
@@ -259,6 +281,69 @@ fn add_connection(
     samples.add_if(&TOKEN_RENEWALS, labels, expiry.map(|_| renewals as f64));
     samples.add_if(&CREATED, labels, connection.created.map(seconds));
     samples.add_if(&UPDATED, labels, connection.updated.map(seconds));
+}
+
+/// Passes the history of a target's connections to `show`, once per batch of connections.
+///
+/// It stays true however old the listing is.
+pub(crate) fn history(
+    system: &System,
+    account: &str,
+    target: &str,
+    last_listing: &LastListing,
+    show: Sink<'_>,
+) {
+    let mut samples = Samples::new(system, account, target);
+    let history = &last_listing.history;
+    let rows = last_listing.listing.connections();
+    for (row, (connection, known)) in rows.zip(&history.connections).enumerate() {
+        if row > 0 && row % BATCH == 0 {
+            samples.flush(show);
+        }
+        let labels = [connection.id, connection.kind];
+        samples.add(&FIRST_SEEN, labels, known.first_seen.value());
+        if let Some(renewal) = known.renewal {
+            samples.add(&LAST_RENEWAL, labels, renewal.at.value());
+            samples.add(&RENEWAL_LEAD, labels, renewal.lead.into());
+        }
+        let gap = known.longest_gap(history.at);
+        samples.add_if(&RENEWAL_GAP, labels, gap.map(f64::from));
+        if let (Some(expiry), Some(seen)) = (connection.expiry, known.expiry_seen) {
+            let lifetime = expiry.as_second() as f64 - seen.value();
+            samples.add(&SEEN_LIFETIME, labels, lifetime);
+        }
+        let changed = known.status_changed.map(Second::value);
+        samples.add_if(&STATUS_CHANGED, labels, changed);
+        let connected = known.last_connected.map(Second::value);
+        samples.add_if(&LAST_CONNECTED, labels, connected);
+    }
+    for (row, gone) in history.gone.iter().enumerate() {
+        if row > 0 && row % BATCH == 0 {
+            samples.flush(show);
+        }
+        let [source, source_name, target, target_name] = gone.entities.each_ref().map(|e| &**e);
+        let labels = [
+            &*gone.id,
+            gone.kind,
+            source,
+            source_name,
+            target,
+            target_name,
+        ];
+        samples.add(&GONE, labels, gone.at.value());
+    }
+    samples.flush(show);
+    let healthy = system.healthy_status.into_iter();
+    let lost = healthy.flat_map(|healthy| history.lost(&last_listing.listing, healthy));
+    for (row, lost) in lost.enumerate() {
+        if row > 0 && row % BATCH == 0 {
+            samples.flush(show);
+        }
+        let [source, source_name, target, target_name] = lost.entities;
+        let labels = [lost.id, lost.kind, source, source_name, target, target_name];
+        samples.add(&LOST, labels, lost.at.value());
+    }
+    samples.flush(show);
 }
 
 fn info(connection: Row<'_>) -> [&str; 11] {

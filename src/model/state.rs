@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::model::error::PollError;
+use crate::model::history::ListingHistory;
 use crate::model::listing::{Listing, Row, fast_eq, side_by_side};
 pub use snapshot::StateSnapshot;
 
@@ -62,8 +63,8 @@ pub struct PollOutcome {
 pub struct LastListing {
     /// The listing.
     pub listing: Listing,
-    /// How often each connection's expiry moved forward, in the order of the listing.
-    pub renewals: Vec<u64>,
+    /// What was observed of its connections, over all listings of the target.
+    pub history: ListingHistory,
     /// Each `expect` entry of the configuration, and whether it is satisfied.
     pub expected: Vec<(String, bool)>,
     /// Time at which the listing was complete.
@@ -125,18 +126,18 @@ impl TargetState {
 }
 
 impl LastListing {
-    /// Creates the state of a listing, and continues the renewal counts of the one before it.
+    /// Creates the state of a listing.
     #[must_use]
     pub fn new(
         listing: Listing,
-        before: Option<&Self>,
+        history: ListingHistory,
         expected: Vec<(String, bool)>,
         completed_at: Instant,
         stale_after: Duration,
     ) -> Self {
         Self {
-            renewals: renewals(before, &listing),
             listing,
+            history,
             expected,
             completed_at,
             stale_after,
@@ -148,7 +149,7 @@ impl LastListing {
     pub fn again(&self, expected: Vec<(String, bool)>, stale_after: Duration) -> Self {
         Self {
             listing: self.listing.clone(),
-            renewals: self.renewals.clone(),
+            history: self.history.clone(),
             expected,
             completed_at: self.completed_at,
             stale_after,
@@ -219,25 +220,6 @@ pub fn changes<'a>(before: &'a Listing, now: &'a Listing) -> Vec<ConnectionChang
     side_by_side(before, now).filter_map(change).collect()
 }
 
-/// Returns how often each connection's expiry moved forward, continuing the counts of `before`.
-fn renewals(before: Option<&LastListing>, now: &Listing) -> Vec<u64> {
-    let Some(before) = before else {
-        return vec![0; now.connections().len()];
-    };
-    let mut counts = before.renewals.iter();
-    let count = |(before, now): (Option<Row<'_>>, Option<Row<'_>>)| {
-        let count = before.and_then(|_| counts.next()).copied();
-        let now = now?.expiry;
-        let moved = before
-            .and_then(|before| before.expiry)
-            .is_some_and(|before| now.is_some_and(|now| now > before));
-        Some(count.unwrap_or_default() + u64::from(moved))
-    };
-    side_by_side(&before.listing, now)
-        .filter_map(count)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,28 +273,5 @@ mod tests {
                 status: 1
             }
         );
-    }
-
-    #[test]
-    fn an_expiry_that_moved_forward_is_a_renewal_and_one_that_moved_back_is_not() {
-        let last_listing = |listing: Listing, renewals| LastListing {
-            listing,
-            renewals,
-            expected: Vec::new(),
-            completed_at: Instant::now(),
-            stale_after: Duration::ZERO,
-        };
-        let before = last_listing(
-            listing(&[("a", "", Some(10)), ("b", "", Some(10)), ("c", "", None)]),
-            vec![4, 4, 4],
-        );
-        let now = listing(&[
-            ("a", "", Some(11)),
-            ("b", "", Some(9)),
-            ("c", "", Some(5)),
-            ("d", "", Some(5)),
-        ]);
-        assert_eq!(renewals(Some(&before), &now), [5, 4, 4, 0]);
-        assert_eq!(renewals(None, &now), [0, 0, 0, 0]);
     }
 }

@@ -269,7 +269,7 @@ impl Account {
         let ids = new.iter().map(|target| target.id.clone()).collect();
         let snapshots = self.snapshots(ids).await;
         for (target, snapshot) in new.iter().zip(&snapshots) {
-            if let Some((_, Some(listing))) = snapshot {
+            if let Some((_, Some((listing, _)))) = snapshot {
                 self.schedule.record_pages(&target.id, listing.pages);
             }
         }
@@ -298,6 +298,7 @@ impl Account {
                 id: target.id,
                 setup: self.setup.clone(),
                 reloaded: reloaded.clone(),
+                system: self.config.system,
                 inventory: self.inventory.clone(),
                 state_dir: self.state_dir.clone(),
                 metrics: self.metrics.clone(),

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::inventory::AccountHandle;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
+use crate::model::history::ListingHistory;
 use crate::model::listing::{LONG, Listing};
 use crate::model::state::{
     ChangeCounts, ConnectionChange, LastListing, PollOutcome, TargetState, changes,
@@ -22,9 +23,9 @@ use crate::polling::backoff::Backoff;
 use crate::polling::schedule::Schedule;
 use crate::sanitize::{ForLog, MAX_NAMES};
 use crate::state_dir::{AccountStateDir, StateFile};
-use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
 use crate::vendors::http::offload;
+use crate::vendors::{Source, System};
 
 /// Time before a listing becomes stale at which it is extended, if its successor is in flight.
 const EXTEND_BEFORE_STALE: Duration = Duration::from_millis(500);
@@ -37,6 +38,8 @@ pub(crate) struct Poller {
     pub setup: SharedSetup,
     /// Notified after a reload.
     pub reloaded: Arc<Notify>,
+    /// System of the target.
+    pub system: &'static System,
     /// Handle through which the state is published.
     pub inventory: AccountHandle,
     /// Directory in which the state is saved.
@@ -301,6 +304,7 @@ impl Poller {
         let (setup, id, stale_after) = (self.setup(), self.id.clone(), self.stale_after(state));
         let long = before.as_ref().map(|last| last.listing.connections().len());
         let long = connections.max(long.unwrap_or_default()) > LONG;
+        let (date, healthy) = (self.clock.now(), self.system.healthy_status);
         let compare = move || {
             if let Some(before) = &before {
                 let changes = changes(&before.listing, &listing);
@@ -308,9 +312,14 @@ impl Poller {
                 log(&metrics, &target, &changes);
             }
             let expected = setup.expected(&id, &listing);
+            let history = match &before {
+                Some(before) => before
+                    .history
+                    .next(&before.listing, &listing, date, healthy),
+                None => ListingHistory::first(&listing, date, healthy),
+            };
             let now = Instant::now();
-            let last_listing =
-                LastListing::new(listing, before.as_deref(), expected, now, stale_after);
+            let last_listing = LastListing::new(listing, history, expected, now, stale_after);
             (Arc::new(last_listing), counts)
         };
         let (last_listing, counts) = offload("listing", long, compare).await?;

@@ -95,7 +95,7 @@ async fn tokens_that_are_revoked_are_made_again_and_nobody_notices() {
     assert_eq!(page.sum(&["polls_total{", "failure"]), 0.0);
     assert_eq!(harness.simulator.requests("admin_token"), 2);
     assert_eq!(
-        page.value(&["saas_connection_expected{", "acme_shopify"]),
+        page.value(&["saas_connection_expected_present{", "acme_shopify"]),
         Some(1.0)
     );
     assert_eq!(

@@ -62,8 +62,12 @@ fn documents_dashboards_and_rules_name_only_metrics_that_exist() {
     ]
     .concat();
     assert!(documents.len() > 20);
+    // The changelog also names what there was.
+    let documents = documents
+        .iter()
+        .filter(|path| !path.ends_with("CHANGELOG.md"));
     for document in documents {
-        let text = fs::read_to_string(&document).unwrap();
+        let text = fs::read_to_string(document).unwrap();
         // A histogram is defined under one name and exposed under three.
         let named = metrics(&text).into_iter().map(|name| {
             let mut ends = ["_bucket", "_sum", "_count"].into_iter();

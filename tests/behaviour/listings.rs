@@ -209,11 +209,11 @@ async fn expected_connections_that_are_missing_are_0() {
     harness.ready().await;
     let page = harness.page().await;
     assert_eq!(
-        page.value(&["saas_connection_expected{", "expected=\"slack\""]),
+        page.value(&["saas_connection_expected_present{", "expected=\"slack\""]),
         Some(1.0)
     );
     assert_eq!(
-        page.value(&["saas_connection_expected{", "expected=\"zendesk\""]),
+        page.value(&["saas_connection_expected_present{", "expected=\"zendesk\""]),
         Some(0.0)
     );
 }
@@ -250,11 +250,11 @@ async fn a_token_that_moves_forward_is_counted_as_renewed() {
         Some(0.0)
     );
     assert_eq!(
-        page.value(&["token_renewable{", "connection=\"slack\""]),
+        page.value(&["refresh_token_stored{", "connection=\"slack\""]),
         Some(1.0)
     );
     assert_eq!(
-        page.value(&["token_renewable{", "connection=\"search\""]),
+        page.value(&["refresh_token_stored{", "connection=\"search\""]),
         None,
         "a question for oauth only"
     );

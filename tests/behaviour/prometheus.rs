@@ -178,7 +178,7 @@ async fn its_answers_are_those_of_the_simulator() {
             .is_success()
     );
     let url = format!(
-        "{prometheus}/api/v1/query?query=max(saas_connection_expected{{expected=\"slack\"}})"
+        "{prometheus}/api/v1/query?query=max(saas_connection_expected_present{{expected=\"slack\"}})"
     );
     until(&url, |answer| {
         answer["data"]["result"][0]["value"][1] == "0"
@@ -236,7 +236,7 @@ async fn compare(prometheus: &str, job: &str, holds: &Value) {
                 continue;
             };
             let labels = format!("{{job=\"{job}\",target=\"{name}\",connection=\"{connection}\"}}");
-            let renewable_seen = format!("saas_connection_token_renewable{labels}");
+            let renewable_seen = format!("saas_connection_refresh_token_stored{labels}");
             becomes(prometheus, &renewable_seen, f64::from(u8::from(renewable))).await;
             let seen = format!("saas_connection_token_expiry_timestamp_seconds{labels}");
             if date.as_second() < 31_536_000 {

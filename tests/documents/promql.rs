@@ -273,7 +273,7 @@ fn expressions_that_can_never_mean_anything_are_told() {
             "no label status",
         ),
         (
-            "saas_connection_expected unless ignoring (expected) saas_connections",
+            "saas_connection_expected_present unless ignoring (expected) saas_connections",
             "never match",
         ),
     ] {

@@ -53,9 +53,10 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
             updated: None,
         };
         builder.add_page(vec![row], true).unwrap();
+        let listing = builder.finish();
         let last_listing = LastListing {
-            listing: builder.finish(),
-            renewals: vec![0],
+            history: ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None),
+            listing,
             expected: Vec::new(),
             completed_at: Instant::now(),
             stale_after: Duration::from_hours(1),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{LastListing, PollOutcome, TargetState};
 use crate::invalid::Invalid;
+use crate::model::history::{ConnectionHistory, GoneConnection, ListingHistory, Second};
 use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
 
 /// Maximum duration of a poll that is accepted from a file.
@@ -36,6 +37,9 @@ pub struct StateSnapshot {
     #[serde(default)]
     pub stale_after: Option<Duration>,
     listing: Option<StoredListing<Vec<SavedConnection>>>,
+    /// Files of earlier versions do not have it.
+    #[serde(default)]
+    history: Option<SavedHistory>,
 }
 
 /// State of a target, as it is written to a file.
@@ -49,6 +53,7 @@ struct StoredState<'a> {
     longest_poll: Duration,
     stale_after: Option<Duration>,
     listing: Option<StoredListing<Connections<'a>>>,
+    history: Option<&'a ListingHistory>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +83,24 @@ struct SavedConnection {
     updated: Option<Timestamp>,
 }
 
+/// A [`ListingHistory`] whose types have not been checked.
+#[derive(Debug, Deserialize)]
+struct SavedHistory {
+    at: Second,
+    connections: Vec<ConnectionHistory>,
+    gone: Vec<SavedGoneConnection>,
+}
+
+/// A [`GoneConnection`] whose type has not been checked.
+#[derive(Debug, Deserialize)]
+struct SavedGoneConnection {
+    id: Box<str>,
+    kind: String,
+    entities: [Box<str>; 4],
+    at: Second,
+    history: ConnectionHistory,
+}
+
 impl Serialize for TargetState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let listing = self
@@ -96,6 +119,7 @@ impl Serialize for TargetState {
             longest_poll: self.longest_poll,
             stale_after: self.last_listing.as_ref().map(|last| last.stale_after),
             listing,
+            history: self.last_listing.as_ref().map(|last| &last.history),
         };
         written.serialize(serializer)
     }
@@ -111,16 +135,19 @@ impl StateSnapshot {
         known.min(MAX_POLL)
     }
 
-    /// Takes the listing out, with the same checks as one that was polled.
+    /// Takes the listing and its history out, with the same checks as for one that was polled.
     ///
-    /// Its types and statuses must be documented by the vendor, `other` or empty. The error is the
-    /// end of a sentence.
+    /// Its types and statuses must be documented by the vendor, `other` or empty. `healthy` is the
+    /// status of a connected connection. The error is the end of a sentence.
     pub fn listing(
         &mut self,
         documented: &[(&'static str, &'static str)],
+        healthy: Option<&str>,
         max_connections: usize,
-    ) -> Result<Option<Listing>, Invalid> {
-        let Some(StoredListing { pages, connections }) = self.listing.take() else {
+    ) -> Result<Option<(Listing, ListingHistory)>, Invalid> {
+        let (Some(StoredListing { pages, connections }), Some(taken)) =
+            (self.listing.take(), self.last_success)
+        else {
             return Ok(None);
         };
         let rows = connections
@@ -136,19 +163,46 @@ impl StateSnapshot {
         // Every page except the last one had a new row.
         let most = u32::try_from(listing.connections().len()).unwrap_or(u32::MAX);
         listing.pages = pages.clamp(1, most.saturating_add(1));
-        Ok(Some(listing))
+        let fits = |saved: &SavedHistory| saved.connections.len() == listing.connections().len();
+        let history = match self.history.take().filter(fits) {
+            Some(saved) => saved.history(documented),
+            // The file is of an earlier version.
+            None => ListingHistory::first(&listing, taken, healthy),
+        };
+        Ok(Some((listing, history)))
     }
+}
+
+impl SavedHistory {
+    fn history(self, documented: &[(&'static str, &'static str)]) -> ListingHistory {
+        let gone = self.gone.into_iter().filter_map(|gone| {
+            Some(GoneConnection {
+                id: gone.id,
+                kind: known(&gone.kind, documented.iter().map(|(kind, _)| *kind))?,
+                entities: gone.entities,
+                at: gone.at,
+                history: gone.history,
+            })
+        });
+        ListingHistory {
+            at: self.at,
+            connections: self.connections,
+            gone: gone.collect(),
+        }
+    }
+}
+
+/// Returns the documented word that the text is equal to, `other` or the empty text.
+fn known(text: &str, words: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    words.chain(["other", ""]).find(|word| *word == text)
 }
 
 impl SavedConnection {
     fn connection(self, documented: &[(&'static str, &'static str)]) -> Option<Connection> {
-        let known = |text: &str, words: &mut dyn Iterator<Item = &'static str>| {
-            words.chain(["other", ""]).find(|word| *word == text)
-        };
         let documented = documented.iter();
         Some(Connection {
-            kind: known(&self.kind, &mut documented.clone().map(|(kind, _)| *kind))?,
-            status: known(&self.status, &mut documented.map(|(_, status)| *status))?,
+            kind: known(&self.kind, documented.clone().map(|(kind, _)| *kind))?,
+            status: known(&self.status, documented.map(|(_, status)| *status))?,
             id: self.id,
             facts: self.facts,
             expiry: self.expiry,
@@ -173,5 +227,70 @@ impl TargetState {
             last_listing: last_listing.map(Arc::new),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// State of a target with one connected connection, as it is saved.
+    fn saved(taken: Timestamp) -> serde_json::Value {
+        let row: Connection = Connection {
+            id: "a".into(),
+            kind: "outbound",
+            status: "connected",
+            ..Connection::default()
+        };
+        let mut builder = ListingBuilder::new("list", 10, 10);
+        builder.add_page(vec![row], true).unwrap();
+        let listing = builder.finish();
+        let none = ListingBuilder::new("list", 10, 10).finish();
+        let before = ListingHistory::first(&listing, taken, Some("connected"));
+        let gone = before.next(&listing, &none, taken, Some("connected"));
+        let history = ListingHistory {
+            gone: gone.gone,
+            ..before
+        };
+        let last = LastListing::new(listing, history, Vec::new(), Instant::now(), Duration::MAX);
+        let state = TargetState {
+            last_attempt: Some(PollOutcome {
+                at: taken,
+                duration: Duration::ZERO,
+                error: None,
+            }),
+            last_success: Some(taken),
+            last_listing: Some(Arc::new(last)),
+            ..TargetState::new(Duration::ZERO, taken)
+        };
+        serde_json::to_value(state).unwrap()
+    }
+
+    fn restored(state: serde_json::Value) -> (Listing, ListingHistory) {
+        let mut snapshot: StateSnapshot = serde_json::from_value(state).unwrap();
+        let known = [("outbound", "connected")];
+        snapshot
+            .listing(&known, Some("connected"), 10)
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_history_comes_back_and_state_of_earlier_versions_counts_as_the_first_listing() {
+        let taken: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let state = saved(taken);
+        let (listing, history) = restored(state.clone());
+        assert_eq!(history.gone.len(), 1);
+        assert_eq!(history.connections[0].last_connected, Some(taken.into()));
+        let mut earlier = state.clone();
+        earlier.as_object_mut().unwrap().remove("history");
+        let first = ListingHistory::first(&listing, taken, Some("connected"));
+        assert_eq!(restored(earlier).1, first);
+        // A history of another listing is not used.
+        let mut other = state;
+        other["history"]["connections"] = serde_json::json!([]);
+        assert_eq!(restored(other).1, first);
     }
 }

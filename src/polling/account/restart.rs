@@ -7,10 +7,14 @@ use tokio::time::Instant;
 
 use super::Account;
 use crate::clock::until;
+use crate::model::history::ListingHistory;
 use crate::model::listing::Listing;
 use crate::model::state::{LastListing, StateSnapshot, TargetState};
 use crate::state_dir::{StateFile, Stored};
 use crate::vendors::account::TargetConfig;
+
+/// State that was read from a file, and its listing with the history of that.
+type Saved = (StateSnapshot, Option<(Listing, ListingHistory)>);
 
 /// Returns the time left after a restart until `next`.
 ///
@@ -53,15 +57,13 @@ impl Account {
     /// Reads the saved states of these targets.
     ///
     /// A disk that hangs delays only this account, and only up to a deadline.
-    pub(super) async fn snapshots(
-        &self,
-        ids: Vec<String>,
-    ) -> Vec<Option<(StateSnapshot, Option<Listing>)>> {
+    pub(super) async fn snapshots(&self, ids: Vec<String>) -> Vec<Option<Saved>> {
         let (system, most) = (self.config.system, self.max_connections);
         let read = |id| {
             self.state_dir
                 .read(StateFile::Target(id), move |mut snapshot: StateSnapshot| {
-                    let listing = snapshot.listing(system.zero_series, most)?;
+                    let (known, healthy) = (system.zero_series, system.healthy_status);
+                    let listing = snapshot.listing(known, healthy, most)?;
                     Ok((snapshot, listing))
                 })
         };
@@ -81,7 +83,7 @@ impl Account {
         &self,
         target: &TargetConfig,
         reference: Instant,
-        snapshot: Option<(StateSnapshot, Option<Listing>)>,
+        snapshot: Option<Saved>,
     ) -> (TargetState, Instant) {
         let (now, date) = (Instant::now(), self.clock.now());
         let interval = self.schedule.interval();
@@ -95,7 +97,8 @@ impl Account {
         let Some((snapshot, listing)) = snapshot else {
             return (state, now + wait);
         };
-        let last_listing = listing.zip(snapshot.last_success).map(|(listing, taken)| {
+        let last_listing = listing.zip(snapshot.last_success);
+        let last_listing = last_listing.map(|((listing, history), taken)| {
             let expected = self.setup.lock().expected(&target.id, &listing);
             // At least as old as it could become before the restart, so that the restart leaves no
             // gap.
@@ -109,7 +112,7 @@ impl Account {
             let taken = now.checked_sub(until(taken, date));
             let (taken, stale_after) =
                 taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));
-            LastListing::new(listing, None, expected, taken, stale_after)
+            LastListing::new(listing, history, expected, taken, stale_after)
         });
         (state.restored(snapshot, last_listing), now + wait)
     }

@@ -57,6 +57,8 @@ impl Connect for NoConnect {
 struct Fake {
     found: Mutex<Option<Vec<DiscoveredTarget>>>,
     rows: Mutex<Option<Vec<&'static str>>>,
+    /// Expiry of the token of each row.
+    expiry: Mutex<Option<Timestamp>>,
     takes: Mutex<Duration>,
     polls: Mutex<Vec<(String, Instant)>>,
     discoveries: Mutex<u32>,
@@ -121,12 +123,14 @@ impl Source for Fake {
             Reason::ServerError
         };
         let rows = rows.ok_or_else(|| PollError::new(reason, "list", "down"))?;
+        let expiry = *self.expiry.lock().unwrap();
         let mut builder = ListingBuilder::new("list", 1000, 1000);
         builder.add_page(
             rows.iter()
                 .map(|id| Connection {
                     id: (*id).into(),
                     kind: "oauth",
+                    expiry,
                     ..<Connection>::default()
                 })
                 .collect(),
@@ -351,7 +355,10 @@ async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for
     );
     assert_eq!(harness.missing(), (1, 0), "nothing began yet");
     sleep(MINUTE / 2).await;
-    assert_eq!(harness.value(&["saas_connection_expected{"]), Some(1.0));
+    assert_eq!(
+        harness.value(&["saas_connection_expected_present{"]),
+        Some(1.0)
+    );
     harness.source.fails();
     sleep(MINUTE * 2).await;
     assert_eq!(harness.value(&["saas_connections{"]), Some(2.0));
@@ -368,7 +375,7 @@ async fn a_failed_poll_keeps_the_listing_until_it_is_stale_and_the_freshness_for
         None,
         "older than stale_after"
     );
-    assert_eq!(harness.value(&["saas_connection_expected{"]), None);
+    assert_eq!(harness.value(&["saas_connection_expected_present{"]), None);
     assert_eq!(harness.value(&["last_success_timestamp"]), success);
 
     harness.source.lists(&["a"]);

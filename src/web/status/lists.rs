@@ -93,12 +93,10 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated
         .iter()
         .filter_map(|row| Some((row.place, row.last_listing?)))
         .flat_map(|(place, last_listing)| {
-            let counted = last_listing
-                .listing
-                .connections()
-                .zip(&last_listing.renewals);
-            counted.filter_map(move |(connection, count)| {
-                Some((connection.expiry?, connection, *count, place))
+            let rows = last_listing.listing.connections();
+            let rows = rows.zip(&last_listing.history.connections);
+            rows.filter_map(move |(connection, history)| {
+                Some((connection.expiry?, connection, history.renewals, place))
             })
         })
         .collect();

@@ -75,7 +75,7 @@ impl Scene {
         .await;
         harness.ready().await;
         let folder = tempfile::tempdir().unwrap();
-        let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected == 0, labels: {severity: warning}}]}]";
+        let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected_present == 0, labels: {severity: warning}}]}]";
         fs::write(folder.path().join("rules.yaml"), rule).unwrap();
         // Two jobs scrape the same daemon. After a restart with another address, two instances also
         // show the same for a while.

@@ -93,7 +93,8 @@ async fn what_is_expected_and_how_old_a_listing_may_become_count_at_once() {
     harness
         .reload(|config, _| config.targets[0].expect = vec!["b".to_owned(), "c".to_owned()])
         .await;
-    let expected = |name: &str| harness.value(&["connection_expected{", &format!("\"{name}\"}}")]);
+    let expected =
+        |name: &str| harness.value(&["connection_expected_present{", &format!("\"{name}\"}}")]);
     assert_eq!(
         [expected("a"), expected("b"), expected("c")],
         [None, Some(1.0), Some(0.0)]

@@ -125,7 +125,10 @@ async fn a_restart_after_the_interval_polls_and_does_not_show_what_is_stale() {
         Some(1.0),
         "not stale yet"
     );
-    assert_eq!(harness.value(&["saas_connection_expected{"]), Some(1.0));
+    assert_eq!(
+        harness.value(&["saas_connection_expected_present{"]),
+        Some(1.0)
+    );
     sleep(MINUTE).await;
     assert_eq!(harness.value(&["saas_connections{"]), None);
     assert_eq!(harness.value(&["target_consecutive_failures{"]), Some(2.0));
@@ -212,4 +215,46 @@ async fn after_a_restart_a_refused_credential_is_worth_a_try_an_interval_after_t
     let harness = restarts.start();
     sleep(MINUTE * 4).await;
     assert_eq!(minutes(&harness, "1")[5..], [31, 33]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_observed_survives_restarts_and_is_shown_while_the_listing_is_stale() {
+    let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
+    let source = &restarts.source;
+    source.lists(&["a"]);
+    let begun = restarts.clock.now();
+    let expires_after =
+        |minutes: u32| *source.expiry.lock().unwrap() = Some(begun + MINUTE * minutes);
+    expires_after(5);
+    let mut harness = restarts.start();
+    let first_seen = harness_value_after(&harness, "first_seen_timestamp").await;
+    assert_eq!(first_seen, Some(begun.as_second() as f64));
+    // Renewed at the polls after one and three minutes, each before a restart.
+    for (quiet, expiry) in [(0, 11), (1, 12)] {
+        sleep(MINUTE * quiet).await;
+        expires_after(expiry);
+        sleep(MINUTE).await;
+        drop(harness);
+        harness = restarts.start();
+        sleep(MINUTE / 4).await;
+    }
+    source.fails();
+    sleep(MINUTE * 30).await;
+    assert_eq!(harness.value(&["saas_connections{"]), None, "stale");
+    let of = |minutes: i64| Some((begun.as_second() + minutes * 60) as f64);
+    for (metric, expected) in [
+        ("connection_first_seen_timestamp_seconds{", of(0)),
+        ("token_last_renewal_timestamp_seconds{", of(3)),
+        ("token_last_renewal_lead_seconds{", Some(8.0 * 60.0)),
+        ("token_longest_renewal_gap_seconds{", Some(2.0 * 60.0)),
+        ("token_seen_lifetime_seconds{", Some(9.0 * 60.0)),
+    ] {
+        assert_eq!(harness.value(&[metric, "\"a\""]), expected, "{metric}");
+    }
+}
+
+/// Returns a value of connection `a` after the first poll.
+async fn harness_value_after(harness: &Harness, metric: &str) -> Option<f64> {
+    sleep(MINUTE / 4).await;
+    harness.value(&[metric, "\"a\""])
 }
