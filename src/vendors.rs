@@ -98,8 +98,8 @@ pub trait Connect: std::fmt::Debug + Send + Sync {
     /// Returns the limits that the vendor publishes for this account.
     fn limits(&self) -> PublishedLimits;
 
-    /// Returns the number of requests for tokens per day.
-    fn tokens_per_day(&self) -> u64 {
+    /// Returns the number of requests per day for tokens and background jobs.
+    fn other_requests_per_day(&self) -> u64 {
         0
     }
 }
@@ -140,6 +140,13 @@ pub trait Source: Send + Sync {
     ///
     /// With it, the poller detects that a rejected credential was replaced.
     async fn credential(&self, target: &str) -> Option<u64>;
+
+    /// Takes over what a job of an earlier source had added to this listing, the target's last one.
+    ///
+    /// It is called before each poll.
+    fn learn(&self, target: &str, listing: &Listing) {
+        let _ = (target, listing);
+    }
 
     /// Returns the `expect` entry of the configuration that this row would satisfy.
     ///

@@ -145,6 +145,7 @@ fn connection() -> impl Strategy<Value = Connection> {
                 },
                 expiry,
                 renewable,
+                grant_type: None,
                 created: expiry,
                 updated: None,
             },

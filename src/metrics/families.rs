@@ -7,7 +7,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use crate::clock::seconds;
 use crate::model::history::Second;
-use crate::model::listing::{Facts, Row, fast_eq};
+use crate::model::listing::{Facts, GrantType, Row, fast_eq};
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
@@ -46,7 +46,7 @@ families! {
         "How many connections the target holds, as of the last successful poll; a connection \
             between two polled entities is counted by both.";
     INFO = GAUGE "saas_connection_info" ["connection", "connection_type", "status", "uuid",
-        "source_entity", "source_entity_name", "target_entity", "target_entity_name", "header_name", "allowed_domain", "permission_scope"]
+        "source_entity", "source_entity_name", "target_entity", "target_entity_name", "header_name", "allowed_domain", "permission_scope", "grant_type"]
         "Facts about a connection, for joins; always 1, as of the last successful poll.";
     CONNECTED = GAUGE "saas_connection_connected" ["connection", "connection_type"]
         "Whether the connection's status is connected, as of the last successful poll.";
@@ -346,7 +346,7 @@ pub(crate) fn history(
     samples.flush(show);
 }
 
-fn info(connection: Row<'_>) -> [&str; 11] {
+fn info(connection: Row<'_>) -> [&str; 12] {
     let Facts {
         uuid,
         source_entity,
@@ -369,6 +369,7 @@ fn info(connection: Row<'_>) -> [&str; 11] {
         header_name,
         allowed_domain,
         permission_scope,
+        connection.grant_type.map_or("", GrantType::label),
     ]
 }
 

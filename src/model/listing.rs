@@ -53,10 +53,35 @@ pub struct Connection<T = Box<str>> {
     pub expiry: Option<Timestamp>,
     /// Whether a refresh token is stored; `None` if the type does not use one.
     pub renewable: Option<bool>,
+    /// Grant of the OAuth client that obtains the token, if it is known.
+    pub grant_type: Option<GrantType>,
     /// Time of creation, if the vendor reports it.
     pub created: Option<Timestamp>,
     /// Time of the last change, if the vendor reports it.
     pub updated: Option<Timestamp>,
+}
+
+/// A documented grant of OAuth 2.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant is the grant of that name")]
+pub enum GrantType {
+    AuthorizationCode,
+    ClientCredentials,
+}
+
+impl GrantType {
+    /// All grants.
+    pub(crate) const ALL: [Self; 2] = [Self::AuthorizationCode, Self::ClientCredentials];
+
+    /// Returns the value of the `grant_type` label, which is the name of the grant in OAuth 2.0.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
 }
 
 /// A connection that is borrowed from a [`Listing`].
@@ -91,6 +116,7 @@ impl<T> Connection<T> {
             },
             expiry: self.expiry,
             renewable: self.renewable,
+            grant_type: self.grant_type,
             created: self.created,
             updated: self.updated,
         }

@@ -139,6 +139,9 @@ impl Poller {
             let source = self.source();
             let credential = source.credential(&self.id).await;
             let last_listing = state.last_listing.clone();
+            if let Some(last) = &last_listing {
+                source.learn(&self.id, &last.listing);
+            }
             let result = self.list(&*source, &mut state).await;
             let duration = begun.elapsed();
             state.took(duration);

@@ -109,14 +109,14 @@ impl AccountConfig {
         poll.first_poll_within.min(self.interval)
     }
 
-    /// Returns the number of requests for tokens and target lists per day.
+    /// Returns the number of requests per day besides listings.
     #[must_use]
     pub(crate) fn besides_listings_per_day(&self) -> f64 {
         let discoveries = match self.discovery {
             DiscoveryMode::Never => 0.0,
             DiscoveryMode::Names | DiscoveryMode::Targets => 24.0,
         };
-        discoveries + self.connect.tokens_per_day() as f64
+        discoveries + self.connect.other_requests_per_day() as f64
     }
 }
 

@@ -7,6 +7,7 @@
 //! a token belongs to one integration, and that `after` can be present on the last page.
 
 mod admin;
+mod grants;
 mod settings;
 mod stored;
 mod wire;
@@ -25,10 +26,14 @@ use crate::model::listing::{Listing, ListingBuilder, Row};
 use crate::settings::Secret;
 use crate::vendors::http::{Client, Quota, VendorError, VendorResponse, number, ratelimit, reset};
 use admin::{AdminClient, Minter};
+use grants::{Grants, IntegrationGrants, OAUTH_CLIENTS};
 pub use settings::ZisAccount;
 use stored::{CURRENT_TOKEN, StoredTokens};
 
 const CONNECTIONS_ALL: &str = "connections_all";
+
+/// Interval between two requests for the OAuth clients of an integration.
+const GRANTS_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Vendor's maximum of `page[size]`.
 const PAGE_SIZE: u32 = 100;
@@ -97,8 +102,10 @@ impl Connect for ZisConnector {
             }
         };
         Box::new(Zis {
+            background: client.in_background(),
             client,
             credentials,
+            grants: Grants::default(),
         })
     }
 
@@ -112,19 +119,24 @@ impl Connect for ZisConnector {
         }
     }
 
-    fn tokens_per_day(&self) -> u64 {
-        match &self.tokens {
-            Tokens::Stored(_) => 0,
-            // One for the client itself, and one for each integration.
-            Tokens::Minted(_) => (self.targets as u64 + 1) * 86_400 / (admin::EXPIRES_IN - 300),
-        }
+    fn other_requests_per_day(&self) -> u64 {
+        let grants = self.targets as u64 * 24;
+        grants
+            + match &self.tokens {
+                Tokens::Stored(_) => 0,
+                // One for the client itself, and one for each integration.
+                Tokens::Minted(_) => (self.targets as u64 + 1) * 86_400 / (admin::EXPIRES_IN - 300),
+            }
     }
 }
 
 /// Source of one subdomain.
 struct Zis {
     client: Client,
+    /// Sends what no listing waits for.
+    background: Client,
     credentials: Credentials,
+    grants: Grants,
 }
 
 enum Credentials {
@@ -150,9 +162,12 @@ impl Source for Zis {
         loop {
             let mut query = vec![("page[size]", PAGE_SIZE.to_string())];
             query.extend(after.map(|cursor: String| ("page[after]", cursor)));
-            let response = self.get(target, &path, &query).await?;
+            let response = self.get(&self.client, CONNECTIONS_ALL, target, &path, &query);
+            let response = response.await?;
+            let grants = self.grants.of(target);
             let read = move |response: &VendorResponse| {
-                read_page(response, &mut builder).map(|next| (next, builder))
+                let next = response.read(|page| wire::page(page, &grants, &mut builder));
+                next.map(|next| (next, builder))
             };
             let (response, read) = response.with(read).await?;
             let next;
@@ -183,14 +198,15 @@ impl Source for Zis {
 
     fn jobs(&self) -> &'static [&'static str] {
         match self.credentials {
-            Credentials::Stored(_) => &[CURRENT_TOKEN],
-            Credentials::Minted(_) => &[],
+            Credentials::Stored(_) => &[CURRENT_TOKEN, OAUTH_CLIENTS],
+            Credentials::Minted(_) => &[OAUTH_CLIENTS],
         }
     }
 
     async fn run_job(&self, job: &str, target: &str) -> Result<Option<Duration>, PollError> {
         match &self.credentials {
             Credentials::Stored(tokens) if job == CURRENT_TOKEN => tokens.ask_expiry(target).await,
+            _ if job == OAUTH_CLIENTS => self.request_grants(target).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -219,6 +235,10 @@ impl Source for Zis {
         }
     }
 
+    fn learn(&self, target: &str, listing: &Listing) {
+        self.grants.restore(target, listing);
+    }
+
     /// Returns the name of the connection, for every type.
     fn matches_expected<'a>(&self, _target: &str, connection: Row<'a>) -> Option<&'a str> {
         Some(connection.id)
@@ -226,19 +246,29 @@ impl Source for Zis {
 }
 
 impl Zis {
+    /// Requests the OAuth clients of an integration, and returns the time until the next request.
+    async fn request_grants(&self, target: &str) -> Result<Duration, PollError> {
+        let path = format!("/api/services/zis/connections/oauth/clients/{target}");
+        let response = self.get(&self.background, OAUTH_CLIENTS, target, &path, &[]);
+        let (grants, unknown) = response.await?.with(wire::oauth_clients).await?.1?;
+        self.client.observer().unknown(&unknown);
+        self.grants.set(target, grants);
+        Ok(GRANTS_INTERVAL)
+    }
+
+    /// Sends a request with the token of an integration.
     async fn get(
         &self,
+        client: &Client,
+        endpoint: &'static str,
         target: &str,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<VendorResponse, PollError> {
         let ask = async |token: &SecretString| {
-            let request = self
-                .client
-                .get(path)
-                .query(query)
-                .bearer_auth(token.expose_secret());
-            self.client.send(CONNECTIONS_ALL, request, refusal).await
+            let request = client.get(path).query(query);
+            let request = request.bearer_auth(token.expose_secret());
+            client.send(endpoint, request, refusal).await
         };
         match &self.credentials {
             Credentials::Stored(tokens) => {
@@ -263,7 +293,7 @@ pub fn read_page(
     response: &VendorResponse,
     builder: &mut ListingBuilder,
 ) -> Result<Option<String>, PollError> {
-    response.read(|page| wire::page(page, builder))
+    response.read(|page| wire::page(page, &IntegrationGrants::default(), builder))
 }
 
 /// Parses an RFC 3339 date, with or without a fraction of a second.

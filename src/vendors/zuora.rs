@@ -168,7 +168,7 @@ impl Connect for ZuoraConnector {
     }
 
     /// Returns 27: a token lives 3599 s, and is renewed 300 s before its expiry.
-    fn tokens_per_day(&self) -> u64 {
+    fn other_requests_per_day(&self) -> u64 {
         27
     }
 }

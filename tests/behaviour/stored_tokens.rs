@@ -1,6 +1,7 @@
 //! ZIS with a configured token for each integration. Its file is read at each use, and a background
 //! job requests its expiry once.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use connections_simulator::{Fault, Kind, Sizes};
@@ -127,6 +128,83 @@ async fn while_the_question_hangs_listings_are_published_as_ever() {
         1,
         "one question at a time"
     );
+}
+
+/// Returns the `grant_type` labels of the OAuth connections of an integration, by connection.
+fn grants(page: &str, target: &str) -> BTreeMap<String, String> {
+    let label = |line: &str, name: &str| {
+        let rest = line.split(&format!("{name}=\"")).nth(1).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let lines = page.lines().filter(|line| {
+        line.starts_with("saas_connection_info{")
+            && line.contains(&format!(",target=\"{target}\""))
+            && line.contains("connection_type=\"oauth\"")
+    });
+    lines
+        .map(|line| (label(line, "connection"), label(line, "grant_type")))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_grant_of_each_oauth_connection_is_shown_and_outlasts_a_restart() {
+    let harness = Harness::start(SIZES, "  interval: 1h\n  first_poll_within: 1h\n").await;
+    harness.simulator.change(|world| {
+        for integration in &mut world.integrations {
+            for stored in &mut integration.connections {
+                stored.kind = "oauth";
+                stored.grant_type = "client_credentials";
+            }
+        }
+        // This integration has clients of both grants, and names them in its listing.
+        world.integrations[0].connections[0].grant_type = "authorization_code";
+    });
+    let (folder, state) = (
+        configured_in_files(&harness, "1s"),
+        tempfile::tempdir().unwrap(),
+    );
+    let state = format!("--state.dir={}", state.path().join("s").display());
+    let mut daemon = daemon_in(folder.path(), &[&state]).await;
+    let complete = |page: &str| {
+        let all: Vec<_> = ["acme_slack", "acme_shopify"]
+            .map(|target| grants(page, target))
+            .into();
+        all.iter()
+            .all(|grants| grants.len() == 5 && grants.values().all(|grant| !grant.is_empty()))
+    };
+    let page = page_when(daemon.address, complete).await;
+    let of = |target| {
+        let grants = grants(&page, target);
+        let count = |grant| grants.values().filter(|known| *known == grant).count();
+        (count("authorization_code"), count("client_credentials"))
+    };
+    assert_eq!((of("acme_slack"), of("acme_shopify")), ((1, 4), (0, 5)));
+    assert_eq!(
+        harness.simulator.requests("oauth_clients"),
+        2,
+        "once an hour"
+    );
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    assert!(!log.contains("level=warn"), "{log}");
+
+    // A refusal costs no listing, and what was known before the restart stays.
+    harness
+        .simulator
+        .fail("kind=refuse&endpoint=oauth_clients".parse().unwrap());
+    let before = harness.simulator.requests("connections_all");
+    let mut daemon = daemon_in(folder.path(), &[&state]).await;
+    let page = page_when(daemon.address, |page| {
+        harness.simulator.requests("connections_all") >= before + 6
+            && harness.simulator.requests("oauth_clients") == 4
+            && complete(page)
+    })
+    .await;
+    assert!(!page.contains("target_failing{"), "{page}");
+    assert!(!page.contains("outcome=\"failure\",system=\"zis\",target=\"acme_slack\"} 1"));
+    daemon.signal("TERM");
+    let (_, _, log) = daemon.end();
+    assert!(!log.contains("level=warn"), "{log}");
 }
 
 #[tokio::test]

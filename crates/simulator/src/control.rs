@@ -12,7 +12,7 @@ use serde_json::json;
 use super::fault::{Fault, Kind};
 use super::http::{Reply, VendorRequest};
 use super::rejected::Rejected;
-use super::world::{Expiry, Integration, StoredConnection, World};
+use super::world::{Expiry, GRANTS, Integration, StoredConnection, World};
 use super::{Simulator, zis};
 
 /// Query of `PUT /simulator/connections`.
@@ -32,6 +32,7 @@ struct Put {
     /// Lifetime of a renewed token, in seconds.
     renewed_for: Option<u64>,
     refresh_token: Option<bool>,
+    grant_type: Option<String>,
 }
 
 /// Query of `DELETE /simulator/connections`.
@@ -188,6 +189,11 @@ impl StoredConnection {
         if let Some(kind) = &put.kind {
             let documented = zis::KINDS.into_iter().find(|known| known == kind);
             self.kind = documented.ok_or_else(|| format!("type is one of {:?}", zis::KINDS))?;
+        }
+        if let Some(grant) = &put.grant_type {
+            let documented = GRANTS.into_iter().find(|known| known == grant);
+            self.grant_type =
+                documented.ok_or_else(|| format!("grant_type is one of {GRANTS:?}"))?;
         }
         if let Some(refresh_token) = put.refresh_token {
             self.refresh_token = refresh_token;

@@ -107,9 +107,14 @@ pub struct StoredConnection {
     pub expiry: Expiry,
     /// Whether a refresh token is stored.
     pub refresh_token: bool,
+    /// Grant of the OAuth client, with which the tokens are obtained.
+    pub grant_type: &'static str,
     /// Creation date.
     pub created: Timestamp,
 }
+
+/// The grants of OAuth clients.
+pub(super) const GRANTS: [&str; 2] = ["authorization_code", "client_credentials"];
 
 /// Expiry of a stored access token.
 #[derive(Debug, Clone)]
@@ -138,6 +143,7 @@ impl StoredConnection {
             kind: "oauth",
             expiry: Expiry::Absent,
             refresh_token: false,
+            grant_type: GRANTS[0],
             created,
         }
     }
@@ -260,6 +266,7 @@ impl World {
                     kind,
                     expiry: expiry.clone(),
                     refresh_token: true,
+                    grant_type: GRANTS[0],
                     created: stored.created,
                 };
             }
@@ -270,7 +277,7 @@ impl World {
     pub(super) fn describe(&self, now: Timestamp) -> Value {
         let entity = |entity: &Entity| json!({"id": entity.id, "name": entity.name, "provisioned": entity.provisioned});
         let edge = |edge: &Edge| json!({"id": edge.id, "source": edge.source, "target": edge.target, "status": edge.status});
-        let stored = |stored: &StoredConnection| json!({"name": stored.name, "type": stored.kind, "token_expiry": stored.token_expiry(now), "refresh_token": stored.refresh_token});
+        let stored = |stored: &StoredConnection| json!({"name": stored.name, "type": stored.kind, "token_expiry": stored.token_expiry(now), "refresh_token": stored.refresh_token, "grant_type": stored.grant_type});
         let integration = |integration: &Integration| json!({"name": integration.name, "connections": integration.connections.iter().map(stored).collect::<Vec<_>>()});
         json!({
             "entities": self.tenant.entities.iter().map(entity).collect::<Vec<_>>(),
@@ -366,12 +373,16 @@ fn stored(rng: &mut Rng, n: usize, now: Timestamp) -> StoredConnection {
     } else {
         format!("{name}_{n}")
     };
+    // Without a refresh token, only client_credentials renews a token.
+    let renewed = matches!(expiry, Expiry::Renewed(..));
+    let grant_type = GRANTS[usize::from(renewed && !refresh_token)];
     let created = now - Duration::from_secs(rng.u64(86_400..40_000_000));
     StoredConnection {
         name,
         kind,
         expiry,
         refresh_token,
+        grant_type,
         created,
     }
 }

@@ -10,10 +10,13 @@ use tokio::time::Instant;
 
 use super::fault::{Fault, Kind};
 use super::http::{Reply, VendorRequest};
-use super::world::{Integration, StoredConnection, World};
+use super::world::{GRANTS, Integration, StoredConnection, World};
 use super::{Api, Call, Holder, Limit};
 
 const LARGEST_PAGE: usize = 100;
+
+/// Path of an integration's OAuth clients, up to its name.
+const OAUTH_CLIENTS: &str = "/api/services/zis/connections/oauth/clients/";
 
 /// Arrays of a listing, one for each type of connection.
 pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
@@ -32,6 +35,9 @@ pub(super) fn call(request: &VendorRequest) -> Option<Call<'_>> {
         (&Method::GET, "/api/v2/oauth/tokens/current.json") => Some(call("current_token", "", 1)),
         (&Method::GET, "/api/services/zis/registry/integrations") => {
             Some(call("integrations", "", 1))
+        }
+        (&Method::GET, path) if path.starts_with(OAUTH_CLIENTS) => {
+            Some(call("oauth_clients", &path[OAUTH_CLIENTS.len()..], 1))
         }
         (&Method::GET, path) => {
             let name = path
@@ -112,7 +118,7 @@ pub(super) fn answer(
             integration_token(&world.integrations, granted, call.request)
         }
         "current_token" => current_token(&world.integrations, bearer),
-        "connections_all" => {
+        "connections_all" | "oauth_clients" => {
             let stored = world
                 .integrations
                 .iter()
@@ -135,6 +141,9 @@ pub(super) fn answer(
                 .iter()
                 .find(|i| i.name == call.target && i.name == owner)
             {
+                Some(integration) if call.endpoint == "oauth_clients" => {
+                    oauth_clients(integration, &world.planted)
+                }
                 Some(integration) => page(
                     integration,
                     &world.planted,
@@ -288,7 +297,8 @@ fn page(
         let rows = rows.iter().take(size).filter(|stored| stored.kind == kind);
         arrays.insert(
             kind.to_owned(),
-            rows.map(|stored| row(stored, planted, now)).collect(),
+            rows.map(|stored| row(integration, stored, planted, now))
+                .collect(),
         );
     }
     let more = rows.len() > size || matches!(fault, Some(Kind::Endless | Kind::RepeatCursor));
@@ -302,6 +312,42 @@ fn page(
     Reply::json(StatusCode::OK, &Value::Object(arrays))
 }
 
+/// Returns the grants of the integration's OAuth connections, without duplicates.
+fn grants(integration: &Integration) -> Vec<&'static str> {
+    let oauth = |stored: &&StoredConnection| stored.kind == "oauth";
+    let stored = integration.connections.iter().filter(oauth);
+    let used: Vec<_> = stored.map(|stored| stored.grant_type).collect();
+    let mut grants = GRANTS.to_vec();
+    grants.retain(|grant| used.contains(grant));
+    grants
+}
+
+fn client_uuid(integration: &Integration, grant: &str) -> String {
+    let hash = crc32fast::hash(format!("{} {grant}", integration.name).as_bytes());
+    format!("{hash:08x}-5a5f-47c1-9e3b-2f7d30cbd6a1")
+}
+
+/// Responds with one client for each grant.
+fn oauth_clients(integration: &Integration, planted: &str) -> Reply {
+    let client = |grant: &str| {
+        json!({
+            "auth_url": "https://login.example.test/authorize",
+            "client_id": format!("{planted}-client"),
+            "client_secret": format!("{planted}-client-secret"),
+            "created_at": "2026-01-05T08:00:00Z",
+            "created_by": planted,
+            "default_scopes": "read write",
+            "grant_type": grant,
+            "integration": integration.name,
+            "token_url": "https://login.example.test/token",
+            "updated_at": "2026-01-05T08:00:00Z",
+            "uuid": client_uuid(integration, grant),
+        })
+    };
+    let clients: Vec<_> = grants(integration).into_iter().map(client).collect();
+    Reply::json(StatusCode::OK, &json!({"clients": clients}))
+}
+
 fn named(stored: Option<&StoredConnection>, n: usize, now: Timestamp) -> StoredConnection {
     StoredConnection {
         name: format!("endless_{n}"),
@@ -311,7 +357,12 @@ fn named(stored: Option<&StoredConnection>, n: usize, now: Timestamp) -> StoredC
     }
 }
 
-fn row(stored: &StoredConnection, planted: &str, now: Timestamp) -> Value {
+fn row(
+    integration: &Integration,
+    stored: &StoredConnection,
+    planted: &str,
+    now: Timestamp,
+) -> Value {
     let created = stored.created.to_string();
     let updated = (stored.created + Duration::from_millis(520)).to_string();
     let mut row = match stored.kind {
@@ -337,6 +388,10 @@ fn row(stored: &StoredConnection, planted: &str, now: Timestamp) -> Value {
     if stored.kind == "oauth" {
         if let Some(expiry) = stored.token_expiry(now) {
             row["token_expiry"] = expiry;
+        }
+        // With one client it is absent, as in the vendor's sample.
+        if grants(integration).len() > 1 {
+            row["oauth_client_uuid"] = json!(client_uuid(integration, stored.grant_type));
         }
     } else {
         row["created_at"] = json!(created);

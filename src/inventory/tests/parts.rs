@@ -49,6 +49,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
             facts: Facts::default(),
             expiry: Some(Timestamp::from_second(1_800_000_000).unwrap()),
             renewable: None,
+            grant_type: None,
             created: None,
             updated: None,
         };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{LastListing, PollOutcome, TargetState};
 use crate::invalid::Invalid;
 use crate::model::history::{ConnectionHistory, GoneConnection, ListingHistory, Second};
-use crate::model::listing::{Connection, Facts, Listing, ListingBuilder};
+use crate::model::listing::{Connection, Facts, GrantType, Listing, ListingBuilder};
 
 /// Maximum duration of a poll that is accepted from a file.
 const MAX_POLL: Duration = Duration::from_hours(24);
@@ -79,6 +79,9 @@ struct SavedConnection {
     facts: Facts,
     expiry: Option<Timestamp>,
     renewable: Option<bool>,
+    /// Files of earlier versions do not have it.
+    #[serde(default)]
+    grant_type: Option<GrantType>,
     created: Option<Timestamp>,
     updated: Option<Timestamp>,
 }
@@ -207,6 +210,7 @@ impl SavedConnection {
             facts: self.facts,
             expiry: self.expiry,
             renewable: self.renewable,
+            grant_type: self.grant_type,
             created: self.created,
             updated: self.updated,
         })

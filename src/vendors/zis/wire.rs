@@ -6,15 +6,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::date;
+use super::grants::IntegrationGrants;
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::UnknownValues;
-use crate::model::listing::{Connection, Facts, ListingBuilder, cut};
+use crate::model::listing::{Connection, Facts, GrantType, ListingBuilder, cut};
 use crate::vendors::MAX_TARGETS;
 use crate::vendors::http::VendorResponse;
 use crate::vendors::json::{KEY_TWICE, Misfit, NO_OBJECT, Value, Values};
 
 /// Documented types of connections.
-const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
+const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", OAUTH];
+
+/// The type whose connections store OAuth tokens.
+const OAUTH: &str = "oauth";
 
 /// The documented types, and the other keys of a page that are read.
 const KEYS: [&str; 7] = [
@@ -22,7 +26,7 @@ const KEYS: [&str; 7] = [
 ];
 
 /// Keys that are read of a connection, in the order that [`row`] expects.
-const ROW: [&str; 9] = [
+const ROW: [&str; 10] = [
     "name",
     "uuid",
     "header_name",
@@ -32,6 +36,7 @@ const ROW: [&str; 9] = [
     "created_at",
     "updated_at",
     "refresh_token",
+    "oauth_client_uuid",
 ];
 
 /// Maximum length of a cursor, in bytes. A longer one fits into no URL that a server accepts.
@@ -40,6 +45,7 @@ const MAX_CURSOR: usize = 4096;
 /// Adds the rows of a page to the listing, and returns the cursor of the next page, if any.
 pub(super) fn page(
     page: Value<'_>,
+    grants: &IntegrationGrants,
     builder: &mut ListingBuilder,
 ) -> Result<Option<String>, Misfit> {
     let mut members = page.members().ok_or(NO_OBJECT)?;
@@ -57,7 +63,7 @@ pub(super) fn page(
             return Err(KEY_TWICE.into());
         }
         if let Some(kind) = KINDS.get(at) {
-            documented |= rows(kind, &mut members, builder)?;
+            documented |= rows(kind, &mut members, grants, builder)?;
         } else if let Some(value) = members.next().filter(|value| !value.is_null()) {
             if KEYS[at] != "meta" {
                 return Err("errors".into());
@@ -91,6 +97,7 @@ pub(super) fn page(
 fn rows(
     kind: &'static str,
     members: &mut Values<'_>,
+    grants: &IntegrationGrants,
     builder: &mut ListingBuilder,
 ) -> Result<bool, Misfit> {
     if !members.enter_list() {
@@ -100,7 +107,7 @@ fn rows(
         };
     }
     while let Some(fields) = members.fields(ROW) {
-        let row = row(kind, fields?, builder)?;
+        let row = row(kind, fields?, grants, builder)?;
         builder.row(&row)?;
     }
     members.leave();
@@ -165,6 +172,7 @@ fn strangers(array: &str, list: Value<'_>, builder: &mut ListingBuilder) -> Resu
 fn row<'a>(
     kind: &'static str,
     fields: [Option<Value<'a>>; ROW.len()],
+    grants: &IntegrationGrants,
     builder: &mut ListingBuilder,
 ) -> Result<Connection<Cow<'a, str>>, Misfit> {
     let [
@@ -177,6 +185,7 @@ fn row<'a>(
         created,
         updated,
         refresh,
+        client,
     ] = fields;
     let nameless = "a connection without a name";
     let name = name.and_then(Value::text).ok_or(nameless)?;
@@ -188,6 +197,11 @@ fn row<'a>(
     let mut fact = |field, value: Option<Value<'a>>| {
         value.map_or_else(Cow::default, |value| value.fact(field, unknown))
     };
+    let client = client
+        .filter(|_| kind == OAUTH)
+        .map(|client| fact("oauth_client_uuid", client.into()));
+    let client = client.as_deref().filter(|client| !client.is_empty());
+    let grant_type = grants.of(&id, client).filter(|_| kind == OAUTH);
     let facts = Facts {
         uuid: fact("uuid", uuid),
         header_name: fact("header_name", header),
@@ -203,7 +217,8 @@ fn row<'a>(
         expiry: moment("token_expiry", expiry, unknown),
         created: moment("created_at", created, unknown),
         updated: moment("updated_at", updated, unknown),
-        renewable: (kind == "oauth").then(|| refresh.is_some_and(Value::is_some_text)),
+        grant_type,
+        renewable: (kind == OAUTH).then(|| refresh.is_some_and(Value::is_some_text)),
     })
 }
 
@@ -229,6 +244,7 @@ fn stranger<'a>(
         created: moment("created_at", created, unknown),
         updated: moment("updated_at", updated, unknown),
         renewable: None,
+        grant_type: None,
     })
 }
 
@@ -285,6 +301,40 @@ fn client_id(client: Value<'_>, unknown: &mut UnknownValues) -> Option<u64> {
     None
 }
 
+/// Returns the grants of an integration's OAuth clients, by the UUID of the client.
+///
+/// The response has their secrets, which are not read.
+pub(super) fn oauth_clients(
+    response: &VendorResponse,
+) -> Result<(BTreeMap<String, Option<GrantType>>, UnknownValues), PollError> {
+    response.read(|body| {
+        let [clients] = body.fields(["clients"])?;
+        let mut grants = BTreeMap::new();
+        let mut unknown = UnknownValues::new();
+        let list = clients.and_then(Value::items);
+        for client in list.ok_or("no clients")? {
+            let [uuid, grant] = client.fields(["uuid", "grant_type"])?;
+            let Some(uuid) = uuid.and_then(Value::text) else {
+                *unknown.entry("oauth_client").or_default() += 1;
+                continue;
+            };
+            let grant =
+                grant.map_or_else(Cow::default, |grant| grant.fact("grant_type", &mut unknown));
+            let known = GrantType::ALL
+                .into_iter()
+                .find(|known| known.label() == grant);
+            if known.is_none() && !grant.is_empty() {
+                *unknown.entry("grant_type").or_default() += 1;
+            }
+            grants.insert(uuid.text.into_owned(), known);
+            if grants.len() > MAX_TARGETS {
+                return Err("more clients than an integration can have".into());
+            }
+        }
+        Ok((grants, unknown))
+    })
+}
+
 /// Returns the expiry of the token that made the request, as text; `None` if there is none.
 pub(super) fn current_token(response: &VendorResponse) -> Result<Option<String>, PollError> {
     response.read(|response| {
@@ -320,6 +370,47 @@ mod tests {
 
     fn names(listing: &Listing) -> Vec<&str> {
         listing.connections().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn the_grants_of_clients_are_read_and_their_secrets_are_not() {
+        let read = |body: &str| {
+            let response = VendorResponse {
+                endpoint: "oauth_clients",
+                status: StatusCode::OK,
+                request_id: None,
+                body: body.into(),
+            };
+            oauth_clients(&response)
+        };
+        let body = r#"{"clients": [
+            {"uuid": "1", "grant_type": "client_credentials", "client_secret": "s", "created_by": 3},
+            {"uuid": "2", "grant_type": "authorization_code"}, {"uuid": "3", "grant_type": "device"},
+            {"uuid": "4"}, {"grant_type": "client_credentials"}, {"uuid": "5", "grant_type": [1]}
+        ]}"#;
+        let (grants, unknown) = read(body).unwrap();
+        let expected = [
+            ("1", Some(GrantType::ClientCredentials)),
+            ("2", Some(GrantType::AuthorizationCode)),
+            ("3", None),
+            ("4", None),
+            ("5", None),
+        ];
+        assert_eq!(
+            grants,
+            expected.map(|(id, grant)| (id.to_owned(), grant)).into()
+        );
+        assert_eq!(unknown, [("grant_type", 2), ("oauth_client", 1)].into());
+        assert_eq!(read(r#"{"clients": []}"#).unwrap().0.len(), 0);
+        for odd in [
+            "{}",
+            "[]",
+            r#"{"clients": null}"#,
+            r#"{"clients": [3]}"#,
+            "down",
+        ] {
+            assert_eq!(read(odd).unwrap_err().reason, Reason::Decode, "{odd}");
+        }
     }
 
     #[test]
