@@ -39,7 +39,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Poll every target once, within the rate limit, and print a table of the results. Exit with
-    /// 1 if a condition of `--fail-on` is met.
+    /// 1 if a condition of `--fail-on` is met. The log level `info` counts as `error`, because the
+    /// table has the failures.
     Check(CheckFlags),
     #[cfg(feature = "demo")]
     /// Run the daemon against the built-in simulator: no credentials, no file.

@@ -180,7 +180,7 @@ pub fn state_file(data: &[u8]) {
     let now = Timestamp::UNIX_EPOCH;
     if let Ok(snapshot) = serde_json::from_slice::<LimiterSnapshot>(data) {
         let limiter = RequestLimiter::new(NonZeroU32::MIN, 1);
-        let paused = limiter.resume(Some(&snapshot), now);
+        let paused = limiter.restore(Some(&snapshot), now);
         assert!(paused <= Duration::from_hours(1));
         let (configured, effective) = limiter.per_second();
         assert!(effective > 0.0 && effective <= configured);

@@ -27,7 +27,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_needs_command" 
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
-complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, within the rate limit, and print a table of the results. Exit with 1 if a condition of `--fail-on` is met'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "check" -d 'Poll every target once, within the rate limit, and print a table of the results. Exit with 1 if a condition of `--fail-on` is met. The log level `info` counts as `error`, because the table has the failures'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "demo" -d 'Run the daemon against the built-in simulator: no credentials, no file'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "simulate" -d 'Run only the simulator of both APIs, and print a configuration that polls it'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -f -a "healthcheck" -d 'Ask a running daemon\'s /-/healthy; exit 0 only for a 200'

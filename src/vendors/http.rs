@@ -251,7 +251,7 @@ impl Client {
             .filter_map(|quota| Some((quota.remaining?, quota.reset?)))
             .min();
         if let Some((remaining, reset)) = left {
-            self.limiter.quota_left(remaining, reset);
+            self.limiter.record_quota(remaining, reset);
             if remaining == 0 {
                 self.paused(
                     self.limiter.pause(reset),

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::ServerLimits;
 
 /// Maximum limit to request. More is of no use, and some containers allow a billion.
-const MOST: u64 = 1 << 20;
+const MAX_ROWS: u64 = 1 << 20;
 
 /// Descriptors that are open in any case: sockets and timers, and files of the configuration and of
 /// the state directory while they are read or written.
@@ -20,7 +20,7 @@ const LEAST_CONNECTIONS: usize = 2;
 pub(crate) fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let now = limit.current.unwrap_or(u64::MAX);
-    let wanted = limit.maximum.unwrap_or(MOST).min(MOST);
+    let wanted = limit.maximum.unwrap_or(MAX_ROWS).min(MAX_ROWS);
     let raised = Rlimit {
         current: Some(wanted),
         ..limit

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::inventory::{AccountSnapshot, Inventory};
 use crate::metrics::LastReload;
 use format::{Bytes, Count, Date, Number};
-use lists::{Issue, MOST, TokenRow, Truncated, tokens, worries};
+use lists::{Issue, MAX_ROWS, TokenRow, Truncated, tokens, worries};
 use view::{AccountRow, Health, TargetRow, accounts, targets};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -63,7 +63,7 @@ struct StatusPage<'a> {
 struct Summary {
     targets: usize,
     /// Number of targets in each state that occurs, best state first.
-    of: Vec<(Health, Number)>,
+    by_health: Vec<(Health, Number)>,
     /// Accounts whose targets are not discovered yet.
     unknown: usize,
     /// Targets without a listing, or with one that is too old.
@@ -80,7 +80,7 @@ struct Own<'a> {
     web_config_loaded: bool,
     loaded_at: Date,
     series: Option<Number>,
-    /// Size of the last page in each encoding.
+    /// Size of the last whole metrics page in each encoding.
     bytes: Vec<(&'static str, Bytes)>,
 }
 
@@ -120,7 +120,7 @@ impl Summary {
     /// Counts the rows. `worries` is the number of connections that are missing or not connected.
     fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>], worries: usize) -> Self {
         let count = |health| targets.iter().filter(|row| row.health == health).count();
-        let of = Health::ALL
+        let by_health = Health::ALL
             .into_iter()
             .rev()
             .map(|health| (health, count(health)));
@@ -128,7 +128,7 @@ impl Summary {
         let missing = tallies.map(|tally| tally.missing).sum();
         Self {
             targets: targets.len(),
-            of: of
+            by_health: by_health
                 .filter(|(_, count)| *count > 0)
                 .map(|(health, count)| (health, Number(count as u64)))
                 .collect(),
@@ -164,7 +164,10 @@ impl Summary {
 
     /// Title of the page, which shows the state in a background tab.
     fn title(&self) -> String {
-        let up = self.of.iter().find(|(health, _)| *health == Health::Up);
+        let up = self
+            .by_health
+            .iter()
+            .find(|(health, _)| *health == Health::Up);
         let up = up.map_or(Number(0), |up| up.1);
         format!("{up} of {} up", Number(self.targets as u64))
     }
@@ -175,7 +178,7 @@ impl<'a> Own<'a> {
         let own = inventory.exporter_metrics();
         let (series, mut bytes) = own.page();
         let reload = own.last_reload();
-        let of = [("plain", "identity"), ("gzip", "gzip")];
+        let encodings = [("plain", "identity"), ("gzip", "gzip")];
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -195,7 +198,7 @@ impl<'a> Own<'a> {
             reload,
             web_config_loaded: own.is_web_config_loaded(),
             series,
-            bytes: of
+            bytes: encodings
                 .into_iter()
                 .filter_map(|(name, encoding)| Some((name, Bytes(bytes.remove(encoding)?))))
                 .collect(),

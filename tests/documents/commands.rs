@@ -20,8 +20,9 @@ const BEGINNING: &str = "
   precedence over its variable.
 - In a variable, the values of a list are separated by commas. A switch is `true` or `false`.
 - An empty variable counts as not set. Unknown variables are ignored.
-- The daemon's flags can stand before or after the name of a command, except `--state.dir` and
-  `--config.check`, which can stand only before it.
+- The daemon's flags can stand before or after the name of a command, except `--state.dir`,
+  `--config.check` and `--version`, which can stand only before it. With a command, the first two
+  have no effect.
 - Each command lists the flags that it uses, and accepts the daemon's other flags, so that all
   commands can share their arguments and variables.
 - `--help` explains the flags of a command in full, `-h` in short.

@@ -67,7 +67,7 @@ impl VendorRequest {
 
 /// How a response is sent.
 pub(super) enum Manner {
-    Well,
+    Normal,
     Hang,
     Reset,
     Drip,
@@ -88,7 +88,7 @@ impl Reply {
             status,
             headers: vec![("content-type", content_type.to_owned())],
             body,
-            manner: Manner::Well,
+            manner: Manner::Normal,
         }
     }
 
@@ -179,7 +179,7 @@ async fn handle(
     let length = reply.body.len();
     let broken = || io::Error::other("broken off on purpose");
     let body: Body = match reply.manner {
-        Manner::Well => Full::from(reply.body)
+        Manner::Normal => Full::from(reply.body)
             .map_err(|never: Infallible| match never {})
             .boxed(),
         Manner::Hang => return std::future::pending().await,

@@ -80,12 +80,12 @@ enum Holder {
 }
 
 /// State of the rate limit.
-struct Limit {
-    whole: u32,
-    left: u32,
+struct RateLimit {
+    limit: u32,
+    remaining: u32,
     /// Seconds until the window ends.
     reset: u64,
-    over: bool,
+    exceeded: bool,
 }
 
 /// API that a request is for.
@@ -170,7 +170,9 @@ impl Simulator {
         self.with(|state| state.without_header)
     }
 
-    /// Returns every issued token that was not revoked.
+    /// Returns the issued tokens that were not revoked.
+    ///
+    /// Expired ones are included until the next one is issued.
     #[must_use]
     pub fn tokens(&self) -> Vec<String> {
         self.with(|state| {
@@ -195,10 +197,10 @@ impl Simulator {
         self.with(|state| state.world.configuration(address, poll))
     }
 
-    /// Responds to a request without a socket; `None` if a fault prevents a complete response.
+    /// Responds to a request without a socket; `None` if a fault affects how the response is sent.
     pub fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let reply = self.answer(&VendorRequest::from(request));
-        if !matches!(reply.manner, Manner::Well) {
+        if !matches!(reply.manner, Manner::Normal) {
             return None;
         }
         let mut response = Response::builder().status(reply.status);
@@ -228,11 +230,13 @@ impl Simulator {
                 (Some(fault), _) => state.faulty(&call, &fault, now),
                 (
                     None,
-                    Some(Limit {
-                        over: true, reset, ..
+                    Some(RateLimit {
+                        exceeded: true,
+                        reset,
+                        ..
                     }),
                 ) => too_many_requests(&call, (call.api == Api::Zis).then_some(*reset)),
-                (None, _) => state.healthy(&call, now, None),
+                (None, _) => state.api_response(&call, now, None),
             };
             if let Some(limit) = &limit {
                 reply.headers.extend(match call.api {
@@ -253,7 +257,7 @@ impl Simulator {
     }
 
     /// Counts a request, and returns the state of the simulator's own rate limit.
-    fn limit(&self, state: &mut State, api: Api) -> Option<Limit> {
+    fn limit(&self, state: &mut State, api: Api) -> Option<RateLimit> {
         let limit = self.requests_per_minute?;
         let window = state
             .windows
@@ -264,17 +268,18 @@ impl Simulator {
         }
         window.1 += 1;
         let reset = WINDOW.saturating_sub(window.0.elapsed()).as_secs() + 1;
-        Some(Limit {
-            whole: limit,
-            left: limit.saturating_sub(window.1),
+        Some(RateLimit {
+            limit,
+            remaining: limit.saturating_sub(window.1),
             reset,
-            over: window.1 > limit,
+            exceeded: window.1 > limit,
         })
     }
 }
 
 impl State {
-    fn healthy(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
+    /// Returns the response of an API, altered by the fault if there is one.
+    fn api_response(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
         match call.api {
             Api::Zuora => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
             Api::Zis => zis::answer(&self.world, &mut self.granted, call, now, fault),
@@ -286,12 +291,12 @@ impl State {
         let with = |manner, reply: Reply| Reply { manner, ..reply };
         match fault.kind {
             Kind::TooManyRequests => {
-                come_back(too_many_requests(call, None), fault.retry_after, now)
+                with_retry_after(too_many_requests(call, None), fault.retry_after, now)
             }
             Kind::InternalServerError => {
                 Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             }
-            Kind::ServiceUnavailable => come_back(
+            Kind::ServiceUnavailable => with_retry_after(
                 Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
                 fault.retry_after,
                 now,
@@ -304,10 +309,10 @@ impl State {
                     .unwrap_or(StatusCode::OK),
                 "<html><body><h1>Down for maintenance</h1></body></html>",
             ),
-            Kind::Hang => with(Manner::Hang, self.healthy(call, now, None)),
-            Kind::Reset => with(Manner::Reset, self.healthy(call, now, None)),
-            Kind::Drip => with(Manner::Drip, self.healthy(call, now, None)),
-            Kind::Truncate => with(Manner::Truncate, self.healthy(call, now, None)),
+            Kind::Hang => with(Manner::Hang, self.api_response(call, now, None)),
+            Kind::Reset => with(Manner::Reset, self.api_response(call, now, None)),
+            Kind::Drip => with(Manner::Drip, self.api_response(call, now, None)),
+            Kind::Truncate => with(Manner::Truncate, self.api_response(call, now, None)),
             Kind::ExpiredToken | Kind::RevokedToken => {
                 // Issued tokens are revoked only if one of them was sent. A static token of the
                 // configuration does not affect them.
@@ -318,19 +323,19 @@ impl State {
                 if self.granted.contains_key(token) {
                     self.granted.clear();
                 }
-                self.healthy(call, now, Some(fault))
+                self.api_response(call, now, Some(fault))
             }
             Kind::WrongTypes
             | Kind::Refuse
             | Kind::ForeignNextPage
             | Kind::RepeatCursor
-            | Kind::Endless => self.healthy(call, now, Some(fault)),
+            | Kind::Endless => self.api_response(call, now, Some(fault)),
         }
     }
 }
 
-/// Adds the header with the delay that the response asks for.
-fn come_back(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
+/// Adds `Retry-After` or `RateLimit-Reset`, if the fault has one.
+fn with_retry_after(reply: Reply, when: Option<RetryAfter>, now: Timestamp) -> Reply {
     match when {
         Some(RetryAfter::Seconds(seconds)) => reply.header("retry-after", seconds.to_string()),
         Some(RetryAfter::Date(seconds)) => {

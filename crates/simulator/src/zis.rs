@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Kind};
 use super::http::{Reply, VendorRequest};
 use super::world::{GRANTS, Integration, StoredConnection, World};
-use super::{Api, Call, Holder, Limit};
+use super::{Api, Call, Holder, RateLimit};
 
 const LARGEST_PAGE: usize = 100;
 
@@ -405,15 +405,18 @@ fn refused(status: StatusCode, code: &str, title: &str) -> Reply {
 }
 
 pub(super) fn limit_headers(
-    Limit {
-        whole, left, reset, ..
-    }: &Limit,
+    RateLimit {
+        limit,
+        remaining,
+        reset,
+        ..
+    }: &RateLimit,
 ) -> Vec<(&'static str, String)> {
     vec![
-        ("x-rate-limit", whole.to_string()),
-        ("x-rate-limit-remaining", left.to_string()),
-        ("ratelimit-limit", whole.to_string()),
-        ("ratelimit-remaining", left.to_string()),
+        ("x-rate-limit", limit.to_string()),
+        ("x-rate-limit-remaining", remaining.to_string()),
+        ("ratelimit-limit", limit.to_string()),
+        ("ratelimit-remaining", remaining.to_string()),
         ("ratelimit-reset", reset.to_string()),
     ]
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Kind};
 use super::http::{Reply, VendorRequest};
 use super::world::{Edge, Tenant};
-use super::{Api, Call, Limit};
+use super::{Api, Call, RateLimit};
 
 const LARGEST_PAGE: usize = 300;
 const DEFAULT_PAGE: usize = 30;
@@ -214,19 +214,22 @@ fn refused(status: StatusCode, code: u32, message: &str) -> Reply {
     )
 }
 
-pub(super) fn limit_headers(endpoint: &str, limit: &Limit) -> Vec<(&'static str, String)> {
-    let Limit {
-        whole, left, reset, ..
+pub(super) fn limit_headers(endpoint: &str, limit: &RateLimit) -> Vec<(&'static str, String)> {
+    let RateLimit {
+        limit,
+        remaining,
+        reset,
+        ..
     } = limit;
     if endpoint == "oauth_token" {
         return vec![
-            ("x-ratelimit-limit-minute", whole.to_string()),
-            ("x-ratelimit-remaining-minute", left.to_string()),
+            ("x-ratelimit-limit-minute", limit.to_string()),
+            ("x-ratelimit-remaining-minute", remaining.to_string()),
         ];
     }
     vec![
-        ("ratelimit-limit", format!("{whole}, {whole};w=60")),
-        ("ratelimit-remaining", left.to_string()),
+        ("ratelimit-limit", format!("{limit}, {limit};w=60")),
+        ("ratelimit-remaining", remaining.to_string()),
         ("ratelimit-reset", reset.to_string()),
         ("concurrency-limit-type", "default".to_owned()),
         ("concurrency-limit-limit", "40".to_owned()),

@@ -45,7 +45,7 @@ impl Account {
             Stored::This(snapshot) => Some(snapshot),
         };
         let date = self.clock.now();
-        let paused = self.limiter.resume(snapshot.as_ref(), date);
+        let paused = self.limiter.restore(snapshot.as_ref(), date);
         if !paused.is_zero() {
             let (system, account) = self.metrics.account();
             let seconds = paused.as_secs_f64();

@@ -1,6 +1,6 @@
 //! Rate limiter of an account: its rate, its pauses, and the order of waiting requests.
 //!
-//! Nothing else delays the requests of an account.
+//! No other code throttles the requests of an account.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::clock::until;
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
-/// Maximum number of requests in flight per account, without background requests.
+/// Maximum number of requests in flight per account, without background requests that hold no slot.
 const MAX_IN_FLIGHT: usize = 4;
 /// Interval of checks for a quota whose remaining requests are all in flight.
 const QUOTA_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ const GROW_PER_MINUTE: f64 = 0.1;
 
 /// governor's clock over tokio's time, which tests can pause.
 ///
-/// governor's own `until_ready` cannot be paused.
+/// `until_ready` of governor is not used: it sleeps in real time, also while tests pause tokio's.
 #[derive(Debug, Clone)]
 struct TokioClock(Instant);
 
@@ -58,7 +58,7 @@ impl GovernorClock for TokioClock {
 #[derive(Debug)]
 pub struct RequestLimiter {
     clock: TokioClock,
-    in_flight: Semaphore,
+    slots: Semaphore,
     /// Held by the request at the head of the queue.
     ///
     /// tokio's mutex is first come, first served. A target with hundreds of pages therefore
@@ -90,8 +90,8 @@ struct Budget {
     /// Configured rate, in requests per minute.
     configured: f64,
     paused_until: Option<Instant>,
-    /// Number of consecutive 429s.
-    refused: u32,
+    /// Number of 429s since the last response that was neither a 429 nor a 503.
+    consecutive_429s: u32,
     /// Rate after the last 429, and the time of that 429.
     reduced: Option<(f64, Instant)>,
     /// Limiter that grants the permits.
@@ -103,7 +103,7 @@ struct Budget {
     /// Number of requests in flight.
     in_flight_requests: u64,
     /// Remaining quota of the vendor less the requests in flight, and the time of its reset.
-    left: Option<(u64, Instant)>,
+    quota: Option<(u64, Instant)>,
     random: fastrand::Rng,
 }
 
@@ -117,13 +117,14 @@ pub struct LimiterSnapshot {
     paused_until: Option<Timestamp>,
     /// Rate after the last 429 in requests per minute, and the time of that 429.
     reduced: Option<(f64, Timestamp)>,
-    /// Number of consecutive 429s.
-    refused: u32,
+    /// Number of 429s since the last response that was neither a 429 nor a 503.
+    #[serde(rename = "refused")]
+    consecutive_429s: u32,
 }
 
 /// Permission to send one request.
 ///
-/// It must be held until the request ends. Dropping it frees the place in flight.
+/// It must be held until the request ends. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
     /// Time that the request waited.
@@ -131,7 +132,7 @@ pub(crate) struct Permit<'a> {
     /// Time at which the permit was granted.
     pub since: Instant,
     limiter: &'a RequestLimiter,
-    _in_flight: Option<SemaphorePermit<'a>>,
+    _slot: Option<SemaphorePermit<'a>>,
 }
 
 impl Drop for Permit<'_> {
@@ -151,18 +152,18 @@ impl RequestLimiter {
         let budget = Budget {
             configured,
             paused_until: None,
-            refused: 0,
+            consecutive_429s: 0,
             reduced: None,
             limiter: limiter(configured, &clock),
             rate: configured,
             last: None,
             in_flight_requests: 0,
-            left: None,
+            quota: None,
             random: fastrand::Rng::with_seed(seed),
         };
         Self {
             clock,
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            slots: Semaphore::new(MAX_IN_FLIGHT),
             turn: tokio::sync::Mutex::new(()),
             waiting: watch::Sender::new(0),
             budget: Mutex::new(budget),
@@ -171,7 +172,8 @@ impl RequestLimiter {
 
     /// Changes the configured rate.
     ///
-    /// A rate that a 429 reduced grows back as before.
+    /// A rate that a 429 reduced stays reduced. What it has grown since is computed from the new
+    /// configured rate.
     pub fn configure(&self, requests_per_minute: NonZeroU32) {
         self.budget().configured = f64::from(requests_per_minute.get());
     }
@@ -184,9 +186,10 @@ impl RequestLimiter {
     pub(crate) async fn acquire(&self) -> Permit<'_> {
         let begun = Instant::now();
         let _waits = QueuePlace::begin(&self.waiting);
-        // The place in flight comes first. A request that waited for one after the queue would be
-        // sent too late, and the next one too soon after it. The semaphore is never closed.
-        let in_flight = self.in_flight.acquire().await.ok();
+        // The slot comes first. A request that waited for a slot after its turn would be sent later
+        // than the limiter assumes, and the next one too soon after it. The semaphore is never
+        // closed.
+        let slot = self.slots.acquire().await.ok();
         let _turn = self.turn.lock().await;
         // Meanwhile a pause can begin or grow, and the rate can change.
         while let Err(not_before) = self.try_now() {
@@ -196,29 +199,29 @@ impl RequestLimiter {
             waited: begun.elapsed(),
             since: Instant::now(),
             limiter: self,
-            _in_flight: in_flight,
+            _slot: slot,
         }
     }
 
     /// Waits until a request may be sent, and for up to `MAX_BACKGROUND_WAIT` until no other one
     /// waits.
     ///
-    /// Until then it takes no in-flight slot, so that one that hangs delays no listing. After that
-    /// it queues and takes a slot like any other request. An account has only one background
-    /// request at a time.
+    /// A request that is sent within that time holds no slot, so it delays no listing even if it
+    /// hangs. After that time it queues and takes a slot like any other request. An account has
+    /// only one background request at a time.
     pub(crate) async fn acquire_in_background(&self) -> Permit<'_> {
         let begun = Instant::now();
-        let mut turn = match timeout(MAX_BACKGROUND_WAIT, self.alone()).await {
+        let mut permit = match timeout(MAX_BACKGROUND_WAIT, self.alone()).await {
             Ok(()) => Permit {
                 waited: Duration::ZERO,
                 since: Instant::now(),
                 limiter: self,
-                _in_flight: None,
+                _slot: None,
             },
             Err(_) => self.acquire().await,
         };
-        turn.waited = begun.elapsed();
-        turn
+        permit.waited = begun.elapsed();
+        permit
     }
 
     /// Waits for a permit at a moment at which no other request waits.
@@ -253,17 +256,17 @@ impl RequestLimiter {
         {
             return Err(next);
         }
-        budget.left = budget.left.filter(|(_, whole_again)| *whole_again > now);
-        if let Some((0, whole_again)) = budget.left {
+        budget.quota = budget.quota.filter(|(_, reset_at)| *reset_at > now);
+        if let Some((0, reset_at)) = budget.quota {
             // The responses to requests in flight may report a larger quota.
-            return Err(whole_again.min(now + QUOTA_CHECK_INTERVAL));
+            return Err(reset_at.min(now + QUOTA_CHECK_INTERVAL));
         }
         match budget.limiter.check() {
             Ok(()) => {
                 budget.last = Some(now);
                 budget.in_flight_requests += 1;
-                if let Some((left, _)) = &mut budget.left {
-                    *left -= 1;
+                if let Some((remaining, _)) = &mut budget.quota {
+                    *remaining -= 1;
                 }
                 Ok(())
             }
@@ -285,11 +288,11 @@ impl RequestLimiter {
 
     /// Records the vendor's quota from a response whose request still counts as in flight.
     ///
-    /// The quota does not include the other requests in flight yet.
-    pub(crate) fn quota_left(&self, remaining: u64, reset: Duration) {
+    /// It may not count the other requests in flight yet, so they are subtracted.
+    pub(crate) fn record_quota(&self, remaining: u64, reset: Duration) {
         let mut budget = self.budget();
         let others = budget.in_flight_requests.saturating_sub(1);
-        budget.left = Some((
+        budget.quota = Some((
             remaining.saturating_sub(others),
             Instant::now() + reset.min(MAX_PAUSE),
         ));
@@ -321,9 +324,9 @@ impl RequestLimiter {
         };
         budget.reduced = Some((rate, now));
         let ceiling = INITIAL_BACKOFF
-            .saturating_mul(1 << budget.refused.min(6))
+            .saturating_mul(1 << budget.consecutive_429s.min(6))
             .min(MAX_BACKOFF);
-        budget.refused = budget.refused.saturating_add(1);
+        budget.consecutive_429s = budget.consecutive_429s.saturating_add(1);
         let wait = wait.unwrap_or_else(|| ceiling.mul_f64(budget.random.f64()));
         budget.pause(wait)
     }
@@ -342,22 +345,23 @@ impl RequestLimiter {
                 .reduced
                 .filter(|_| budget.rate(|| now) < budget.configured)
                 .map(|(rate, at)| (rate, date - (now - at))),
-            refused: budget.refused,
+            consecutive_429s: budget.consecutive_429s,
         }
     }
 
-    /// Continues where an earlier process ended, and returns how long the account is still paused.
+    /// Restores the state that an earlier process saved, and returns how long the account is still
+    /// paused.
     ///
     /// The first request waits for a whole period, because the time of the last one is unknown. The
-    /// earlier process may have been killed, and the date may have been set since.
-    pub(crate) fn resume(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
+    /// earlier process may have been killed, and the machine's date may have changed since.
+    pub(crate) fn restore(&self, snapshot: Option<&LimiterSnapshot>, date: Timestamp) -> Duration {
         let now = Instant::now();
         let mut budget = self.budget();
         budget.last = Some(now);
         let Some(snapshot) = snapshot else {
             return Duration::ZERO;
         };
-        budget.refused = snapshot.refused;
+        budget.consecutive_429s = snapshot.consecutive_429s;
         budget.reduced = snapshot
             .reduced
             .filter(|(rate, _)| rate.is_finite())
@@ -365,14 +369,15 @@ impl RequestLimiter {
                 let at = now.checked_sub(until(at, date)).unwrap_or(now);
                 (rate.clamp(MIN_RATE, budget.configured.max(MIN_RATE)), at)
             });
-        let left = snapshot.paused_until.map(|end| until(date, end));
-        left.filter(|left| !left.is_zero())
-            .map_or(Duration::ZERO, |left| budget.pause(left))
+        let pause = snapshot.paused_until.map(|end| until(date, end));
+        pause
+            .filter(|pause| !pause.is_zero())
+            .map_or(Duration::ZERO, |pause| budget.pause(pause))
     }
 
-    /// Records a response that is not a 429.
+    /// Resets the count of 429s. Called after each response other than a 429 or a 503.
     pub(crate) fn reset_backoff(&self) {
-        self.budget().refused = 0;
+        self.budget().consecutive_429s = 0;
     }
 }
 
@@ -381,13 +386,14 @@ impl Budget {
     ///
     /// It is the rate after the last 429, plus what has grown back since.
     fn rate(&self, now: impl FnOnce() -> Instant) -> f64 {
-        let Some((left, at)) = self.reduced else {
+        let Some((reduced, at)) = self.reduced else {
             return self.configured;
         };
         let grows = now()
             .saturating_duration_since(at)
             .saturating_sub(GROW_AFTER);
-        (left + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0).min(self.configured)
+        (reduced + self.configured * GROW_PER_MINUTE * grows.as_secs_f64() / 60.0)
+            .min(self.configured)
     }
 
     fn pause(&mut self, wait: Duration) -> Duration {
@@ -407,7 +413,8 @@ fn period(rate: f64) -> Duration {
 
 /// Creates a limiter of one request per period.
 ///
-/// `Quota::per_minute` would allow a burst of a whole minute, which a shared quota must not see.
+/// `Quota::per_minute` takes whole numbers only, but a reduced rate has a fraction. There are no
+/// bursts, because others share the quota.
 fn limiter(rate: f64, clock: &TokioClock) -> Limiter {
     // A rate is between one and a million per minute, so the period is never 0.
     let quota = Quota::with_period(period(rate)).unwrap_or(Quota::per_minute(NonZeroU32::MIN));

@@ -1,4 +1,4 @@
-//! Lists of which the page shows only the first rows: tokens by expiry, and connections with
+//! Lists that the page limits to [`MAX_ROWS`] rows: tokens by expiry, and connections with
 //! problems.
 
 use std::collections::HashSet;
@@ -10,10 +10,10 @@ use super::format::{Date, Name, Number};
 use super::view::{TargetPath, TargetRow};
 use crate::model::listing::Row;
 
-/// Maximum number of rows of a list. The page states how many more there are.
-pub(super) const MOST: usize = 200;
+/// Maximum number of rows of a list. The page also states the total.
+pub(super) const MAX_ROWS: usize = 200;
 
-/// First rows of a list, and the number of all rows.
+/// Selected rows of a list, and the number of all rows.
 #[derive(Debug)]
 pub(super) struct Truncated<T> {
     pub(super) rows: Vec<T>,
@@ -82,7 +82,7 @@ pub(super) struct Issue<'a> {
     pub(super) what: &'static str,
     pub(super) missing: bool,
     pub(super) connection: Name<'a>,
-    /// Names of both ends, if the vendor returns them.
+    /// Name, or else id, of the source and of the target entity; `None` if one has neither.
     pub(super) between: Option<(Name<'a>, Name<'a>)>,
     pub(super) place: TargetPath<'a>,
 }
@@ -101,9 +101,9 @@ pub(super) fn tokens<'a>(targets: &[TargetRow<'a>], now: Timestamp) -> Truncated
         })
         .collect();
     let total = all.len();
-    if total > MOST {
-        all.select_nth_unstable_by_key(MOST, |token| token.0.duration_since(now).abs());
-        all.truncate(MOST);
+    if total > MAX_ROWS {
+        all.select_nth_unstable_by_key(MAX_ROWS, |token| token.0.duration_since(now).abs());
+        all.truncate(MAX_ROWS);
     }
     all.sort_by_key(|token| token.0);
     let row = |(at, connection, count, place): (_, Row<'a>, _, _)| TokenRow {
@@ -163,7 +163,7 @@ pub(super) fn worries<'a>(targets: &[TargetRow<'a>]) -> Truncated<Issue<'a>> {
         known.insert((system.name, account.0, worry.connection.0))
     });
     let mut all = missing.chain(once);
-    let rows: Vec<_> = all.by_ref().take(MOST).collect();
+    let rows: Vec<_> = all.by_ref().take(MAX_ROWS).collect();
     let total = rows.len() + all.count();
     Truncated { rows, total }
 }

@@ -52,9 +52,9 @@ async fn without_a_word_from_the_vendor_the_wait_doubles_up_to_a_minute() {
         assert!(pace.back_off(Instant::now(), None) <= ceiling);
         ceiling = (ceiling * 2).min(MAX_BACKOFF);
     }
-    assert_eq!(pace.budget().refused, 10);
+    assert_eq!(pace.budget().consecutive_429s, 10);
     pace.reset_backoff();
-    assert_eq!(pace.budget().refused, 0);
+    assert_eq!(pace.budget().consecutive_429s, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +142,7 @@ async fn no_more_than_four_are_in_flight() {
 async fn no_more_are_sent_than_the_quota_has_left_whatever_is_under_way() {
     let pace = pace(60_000);
     let (first, second) = (pace.acquire().await, pace.acquire().await);
-    pace.quota_left(2, Duration::from_mins(1));
+    pace.record_quota(2, Duration::from_mins(1));
     drop(first);
     let third = pace.acquire().await;
     let soon = Duration::from_secs(10);
@@ -169,7 +169,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
 
     let after = pace(60);
     assert_eq!(
-        after.resume(Some(&kept), date + Duration::from_secs(10)),
+        after.restore(Some(&kept), date + Duration::from_secs(10)),
         Duration::from_secs(20)
     );
     assert!((after.per_second().1 * 60.0 - 30.0).abs() < 1e-9);
@@ -184,7 +184,7 @@ async fn a_restart_forgets_neither_the_pause_nor_the_rate_nor_that_there_was_a_r
         (Some(&kept), date - Duration::from_hours(1000)),
     ] {
         let after = pace(60);
-        let paused = after.resume(kept, date);
+        let paused = after.restore(kept, date);
         assert!(paused <= MAX_PAUSE);
         let begun = Instant::now();
         drop(after.acquire().await);
