@@ -15,6 +15,7 @@ use prometheus::{
 
 use super::usage::{Usage, WindowUsage};
 use crate::clock::seconds;
+use crate::model::entity::TenantEntity;
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::UnknownValues;
 use crate::vendors::http::{Quota, RequestLimiter};
@@ -34,6 +35,8 @@ pub struct AccountMetrics {
     wait: Counter,
     limiter: Arc<RequestLimiter>,
     budget: GaugeVec,
+    entity_info: GaugeVec,
+    targets_unreached: GaugeVec,
     quota_limit: GaugeVec,
     quota_remaining: GaugeVec,
     quota_reset: GaugeVec,
@@ -152,6 +155,18 @@ impl AccountMetrics {
                 "connections_exporter_duplicate_connections_total",
                 "Rows dropped because a later row of the same listing had the same identity.",
             ),
+            entity_info: gauges(
+                "saas_entity_info",
+                "Facts about each entity that the tenant lists, polled or not; always 1, as of the \
+                    last successful discovery.",
+                &["entity", "name", "parent", "tenant", "status"],
+            ),
+            targets_unreached: gauges(
+                "connections_exporter_targets_unreached",
+                "Provisioned entities that the credential cannot access, so that their connections \
+                    are not monitored; only where the vendor's list says what to poll.",
+                &[],
+            ),
             quota_limit: gauges(
                 "connections_exporter_api_quota_limit",
                 "Requests that the vendor allows in the window, as of its last answer.",
@@ -248,6 +263,28 @@ impl AccountMetrics {
             self.unknown_values
                 .with_label_values(&[field])
                 .inc_by(*count);
+        }
+    }
+
+    /// Sets the entities of the tenant, and how many are to be polled but cannot be accessed.
+    pub(crate) fn entities(&self, entities: &[TenantEntity], unreached: Option<usize>) {
+        self.bump_revision();
+        self.entity_info.reset();
+        for entity in entities {
+            let TenantEntity {
+                id,
+                name,
+                parent,
+                tenant,
+                status,
+            } = entity;
+            let labels = [id, name, parent, tenant, status.label()];
+            self.entity_info.with_label_values(&labels).set(1.0);
+        }
+        self.targets_unreached.reset();
+        if let Some(unreached) = unreached {
+            let gauge = self.targets_unreached.with_label_values::<&str>(&[]);
+            gauge.set(unreached as f64);
         }
     }
 

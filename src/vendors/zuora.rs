@@ -21,6 +21,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Connect, DiscoveredTarget, MAX_TARGETS, PublishedLimits, Source, System, finish};
+use crate::model::entity::{EntityStatus, TenantEntity};
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::{Facts, Listing, ListingBuilder, Row};
 use crate::settings::Secret;
@@ -135,6 +136,7 @@ impl Connect for ZuoraConnector {
             follow: self.follow,
             configured_names: Arc::new(self.names.clone()),
             names: Mutex::default(),
+            entities: Mutex::default(),
             tokens: TokenCache::default(),
             only: self.only.clone(),
             entity_without_header: Mutex::default(),
@@ -178,6 +180,18 @@ impl Connect for ZuoraConnector {
 struct Memory {
     names: BTreeMap<String, String>,
     entity_without_header: Option<String>,
+    /// Files of earlier versions do not have it.
+    #[serde(default)]
+    entities: TenantEntities,
+}
+
+/// Entities of the tenant, as of the last successful discovery.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct TenantEntities {
+    all: Vec<TenantEntity>,
+    /// Number of provisioned entities that the token does not reach; `None` if the configuration
+    /// names the entities to poll.
+    unreached: Option<usize>,
 }
 
 /// Source of one tenant.
@@ -189,6 +203,7 @@ struct Zuora {
     configured_names: Arc<BTreeMap<String, String>>,
     /// The tenant's own names of its entities.
     names: Mutex<Arc<BTreeMap<String, String>>>,
+    entities: Mutex<TenantEntities>,
     tokens: TokenCache<BTreeSet<String>>,
     only: Option<String>,
     /// The only entity, which is requested without the header `Zuora-Entity-Ids`.
@@ -271,28 +286,31 @@ impl Source for Zuora {
         self.client.observer().unknown(&unknown);
         let mut names = BTreeMap::new();
         let mut found = Vec::new();
-        let listed = entities.len();
-        let mut provisioned_ones = 0_usize;
-        for wire::ListedEntity {
-            id,
-            name,
-            provisioned,
-        } in entities
+        let (mut provisioned, mut unreached) = (0_usize, 0_usize);
+        for TenantEntity {
+            id, name, status, ..
+        } in &entities
         {
-            if let Some(name) = &name {
-                names.insert(id.clone(), name.clone());
+            let name = (!name.is_empty()).then(|| name.clone());
+            if let Some(name) = name.clone() {
+                names.insert(id.clone(), name);
             }
-            let reached = reach.is_empty() || reach.contains(&id);
-            provisioned_ones += usize::from(provisioned);
-            if !self.follow || (provisioned && reached) {
+            let in_use = *status == EntityStatus::Provisioned;
+            let reached = reach.is_empty() || reach.contains(id);
+            provisioned += usize::from(in_use);
+            unreached += usize::from(in_use && !reached);
+            if !self.follow || (in_use && reached) {
+                let id = id.clone();
                 found.push(DiscoveredTarget { id, name });
             }
         }
+        let listed = entities.len();
+        self.set_entities(entities, self.follow.then_some(unreached));
         if !names.is_empty() {
             *self.names.lock() = Arc::new(names);
         }
         if found.is_empty() && listed > 0 {
-            return Err(response.with_response_context(none_to_follow(listed, provisioned_ones)));
+            return Err(response.with_response_context(none_to_follow(listed, provisioned)));
         }
         Ok(found)
     }
@@ -301,6 +319,7 @@ impl Source for Zuora {
         let memory = Memory {
             names: BTreeMap::clone(&self.names.lock()),
             entity_without_header: self.entity_without_header.lock().clone(),
+            entities: self.entities.lock().clone(),
         };
         serde_json::to_value(memory).unwrap_or_default()
     }
@@ -309,8 +328,13 @@ impl Source for Zuora {
         if let Ok(Memory {
             names,
             entity_without_header,
+            entities,
         }) = serde_json::from_value(memory)
         {
+            if !entities.all.is_empty() {
+                let unreached = entities.unreached.filter(|_| self.follow);
+                self.set_entities(entities.all, unreached);
+            }
             *self.names.lock() = Arc::new(names);
             *self.entity_without_header.lock() =
                 entity_without_header.filter(|id| self.follow || self.only.as_ref() == Some(id));
@@ -340,6 +364,12 @@ impl Source for Zuora {
 }
 
 impl Zuora {
+    /// Keeps and reports the entities of the tenant.
+    fn set_entities(&self, all: Vec<TenantEntity>, unreached: Option<usize>) {
+        self.client.observer().entities(&all, unreached);
+        *self.entities.lock() = TenantEntities { all, unreached };
+    }
+
     /// Sends a request with the cached token, and once more with a new one if that is rejected.
     async fn get(
         &self,

@@ -2,7 +2,7 @@
 
 use connections_simulator::{Fault, Kind, RetryAfter, Sizes, World};
 
-use crate::daemon::{configured_in_files, daemon_in, page_when as daemon_page_when};
+use crate::daemon::{configured_in_files, daemon_in, page_when};
 use crate::harness::{Harness, OFTEN, ONCE, Page};
 
 const SIZES: Sizes = Sizes {
@@ -480,6 +480,50 @@ async fn a_token_that_reaches_none_of_the_entities_says_so_and_is_counted() {
 }
 
 #[tokio::test]
+async fn every_entity_is_shown_and_those_that_the_token_does_not_reach_are_counted() {
+    let sizes = Sizes {
+        entities: 3,
+        ..SIZES
+    };
+    let mut world = World::new(sizes, 1, jiff::Timestamp::now());
+    world.tenant.entities[0].name = "Global".to_owned();
+    world.tenant.entities[1].provisioned = false;
+    world.tenant.reach = 1;
+    let ids: Vec<_> = world.tenant.entities.iter().map(|e| e.id.clone()).collect();
+    let harness = Harness::start_failing(world, Vec::new(), ONCE).await;
+    let folder = configured_in_files(&harness, "1h");
+    let state = tempfile::tempdir().unwrap();
+    let state = format!("--state.dir={}", state.path().join("s").display());
+    harness.ready().await;
+    let before = harness.simulator.requests("entities");
+    for start in ["first", "second"] {
+        let mut daemon = daemon_in(folder.path(), &[&state]).await;
+        let unreached =
+            "connections_exporter_targets_unreached{account=\"production\",system=\"zuora\"} 1\n";
+        let page = Page(page_when(daemon.address, |page| page.contains(unreached)).await);
+        let info = ["saas_entity_info{", "zuora", "production"];
+        assert_eq!(page.samples(&info).len(), 3, "{start}");
+        for (id, parent, status) in [
+            (&ids[0], "", "provisioned"),
+            (&ids[1], &*ids[0], "unprovisioned"),
+            (&ids[2], &*ids[0], "provisioned"),
+        ] {
+            let labels = [("entity", &**id), ("parent", parent), ("status", status)];
+            let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
+            let [entity, parent, status] = labels.each_ref().map(|label| &**label);
+            let tenant = "tenant=\"19\"";
+            let sample = [info[0], entity, parent, status, tenant];
+            assert_eq!(page.value(&sample), Some(1.0), "{start}: {sample:?}");
+        }
+        assert_eq!(page.samples(&[info[0], "name=\"Global\""]).len(), 1);
+        daemon.signal("TERM");
+        daemon.end();
+    }
+    // The first start requested the list. The second one has it from the disk.
+    assert_eq!(harness.simulator.requests("entities"), before + 1);
+}
+
+#[tokio::test]
 async fn a_discovery_that_goes_on_failing_is_one_line_and_its_end_is_another() {
     let harness = Harness::start(SIZES, ONCE).await;
     harness.ready().await;
@@ -492,12 +536,12 @@ async fn a_discovery_that_goes_on_failing_is_one_line_and_its_end_is_another() {
     assert!(!text.contains("entities:"), "they are followed: {text}");
     let mut daemon = daemon_in(folder.path(), &[]).await;
     let before = harness.simulator.requests("entities");
-    daemon_page_when(daemon.address, |_| {
+    page_when(daemon.address, |_| {
         harness.simulator.requests("entities") >= before + 5
     })
     .await;
     harness.simulator.heal();
-    daemon_page_when(daemon.address, |page| {
+    page_when(daemon.address, |page| {
         Page(page.to_owned()).sum(&["target_up{", "zuora"]) == 2.0
     })
     .await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::metrics::AccountMetrics;
+use crate::model::entity::TenantEntity;
 use crate::model::listing::UnknownValues;
 use crate::state_dir::{AccountStateDir, StateFile};
 use crate::vendors::http::{ClientObserver, LimiterSnapshot, Quota};
@@ -41,6 +42,10 @@ impl ClientObserver for Recorder {
 
     fn unknown(&self, values: &UnknownValues) {
         self.metrics.unknown(values);
+    }
+
+    fn entities(&self, entities: &[TenantEntity], unreached: Option<usize>) {
+        self.metrics.entities(entities, unreached);
     }
 
     fn credential_expires(&self, credential: &str, at: Timestamp, renewable: bool) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{LimiterSnapshot, Quota};
+use crate::model::entity::TenantEntity;
 use crate::model::listing::UnknownValues;
 
 /// Observer of the requests and tokens of one account.
@@ -29,6 +30,12 @@ pub trait ClientObserver: fmt::Debug + Send + Sync {
 
     /// Called when a response other than a listing has values that the vendor does not document.
     fn unknown(&self, _values: &UnknownValues) {}
+
+    /// Called with all entities of the tenant.
+    ///
+    /// `unreached` is the number of entities that are to be polled and that the credential cannot
+    /// access; `None` if the configuration names the entities to poll.
+    fn entities(&self, _entities: &[TenantEntity], _unreached: Option<usize>) {}
 
     /// Called with the expiry of a token, and whether the exporter renews it.
     fn credential_expires(&self, _credential: &str, _at: Timestamp, _renewable: bool) {}

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{entity_id, normal};
+use crate::model::entity::{EntityStatus, TenantEntity};
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::LossyText;
 use crate::model::listing::UnknownValues;
@@ -82,17 +83,10 @@ fn text<'a>(
         .transpose()
 }
 
-/// An entity that the tenant lists.
-pub(super) struct ListedEntity {
-    pub(super) id: String,
-    pub(super) name: Option<String>,
-    pub(super) provisioned: bool,
-}
-
 /// Returns the entities of the tenant, except those with an invalid id.
 pub(super) fn entities(
     response: &VendorResponse,
-) -> Result<(Vec<ListedEntity>, UnknownValues), PollError> {
+) -> Result<(Vec<TenantEntity>, UnknownValues), PollError> {
     response.read(|body| {
         let [entities, success] = body.fields(["entities", "success"])?;
         let mut found = Vec::new();
@@ -102,26 +96,48 @@ pub(super) fn entities(
                 let what = format!("more than {MAX_TARGETS} entities");
                 return Err(response.error(Reason::TooLarge, what, Vec::new()).into());
             }
-            let keys = ["id", "name", "displayName", "status"];
-            let [id, name, display_name, status] = entity.fields(keys)?;
+            let keys = [
+                "id",
+                "name",
+                "displayName",
+                "status",
+                "parentId",
+                "tenantId",
+            ];
+            let [id, name, display_name, status, parent, tenant] = entity.fields(keys)?;
             let id = text(id, "an entity's id that is no text")?;
             let Some(id) = id.and_then(|id| entity_id(&cut(&id.text))) else {
                 continue;
             };
-            let name = name.or(display_name);
-            let name = name.map(|name| cut(&name.fact("entity_name", &mut unknown)).into_owned());
-            // A status that cannot be read is no reason not to poll the entity.
-            let provisioned = status.is_none_or(|status| {
-                let Some(status) = status.text() else {
-                    *unknown.entry("entity_status").or_default() += 1;
-                    return true;
-                };
-                status.text.eq_ignore_ascii_case("provisioned")
-            });
-            found.push(ListedEntity {
+            let mut fact = |field, value: Option<Value<'_>>| {
+                value.map_or_else(String::new, |value| {
+                    cut(&value.fact(field, &mut unknown)).into_owned()
+                })
+            };
+            let name = fact("entity_name", name.or(display_name));
+            let parent = fact("entity_parent", parent);
+            let parent = entity_id(&parent).unwrap_or(parent);
+            let tenant = fact("entity_tenant", tenant);
+            let mut odd = |status| {
+                *unknown.entry("entity_status").or_default() += 1;
+                status
+            };
+            let status = match status.map(Value::text) {
+                None => EntityStatus::Provisioned,
+                // A status that cannot be read is no reason not to poll the entity.
+                Some(None) => odd(EntityStatus::Provisioned),
+                Some(Some(status)) => match status.text.to_ascii_lowercase().as_str() {
+                    "provisioned" => EntityStatus::Provisioned,
+                    "unprovisioned" => EntityStatus::Unprovisioned,
+                    _ => odd(EntityStatus::Other),
+                },
+            };
+            found.push(TenantEntity {
                 id,
-                name: name.filter(|name| !name.is_empty()),
-                provisioned,
+                name,
+                parent,
+                tenant,
+                status,
             });
         }
         Ok((found, unknown))
@@ -146,22 +162,35 @@ mod tests {
     #[test]
     fn entities_whose_facts_are_odd_are_listed() {
         let (one, two) = ("1".repeat(32), "2".repeat(32));
+        let hyphenated = "11111111-1111-1111-1111-111111111111";
         let body = format!(
-            r#"{{"entities": [{{"id": "{one}", "name": 7, "status": 3}}, {{"id": "{two}", "displayName": "caf\ud83d", "status": "Unprovisioned"}}, {{"id": "none"}}, {{}}]}}"#
+            r#"{{"entities": [{{"id": "{one}", "name": 7, "status": 3, "parentId": null, "tenantId": 19}}, {{"id": "{two}", "displayName": "caf\ud83d", "status": "Unprovisioned", "parentId": "{hyphenated}"}}, {{"id": "none"}}, {{}}]}}"#
         );
         let (found, unknown) = entities(&response(&body)).unwrap();
         let found: Vec<_> = found
             .iter()
-            .map(|entity| (&*entity.id, entity.name.as_deref(), entity.provisioned))
+            .map(|entity| {
+                (
+                    &*entity.id,
+                    &*entity.name,
+                    &*entity.parent,
+                    &*entity.tenant,
+                    entity.status,
+                )
+            })
             .collect();
         let expected = [
-            (&*one, Some("7"), true),
-            (&*two, Some("caf\u{fffd}"), false),
+            (&*one, "7", "", "19", EntityStatus::Provisioned),
+            (&*two, "caf\u{fffd}", &*one, "", EntityStatus::Unprovisioned),
         ];
         assert_eq!(found, expected);
         assert_eq!(
             unknown,
-            UnknownValues::from([("entity_name", 2), ("entity_status", 1)])
+            UnknownValues::from([
+                ("entity_name", 2),
+                ("entity_status", 1),
+                ("entity_tenant", 1)
+            ])
         );
     }
 
