@@ -67,7 +67,7 @@ const annotations = [
   annotation(
     "Pause",
     "orange",
-    `${max(ACCOUNT, 'connections_exporter_api_paused_until_timestamp_seconds{system=~"$system",account=~"$account"}')} > bool 0`,
+    `(${max(ACCOUNT, 'connections_exporter_api_paused_until_timestamp_seconds{system=~"$system",account=~"$account"}')} > bool 0) or 0 * ${max(ACCOUNT, 'connections_exporter_api_budget_requests_per_second{system=~"$system",account=~"$account"}')}`,
     "No requests of {{system}} {{account}}: the vendor asked to wait",
     false,
   ),

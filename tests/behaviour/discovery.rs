@@ -41,14 +41,24 @@ pub(crate) fn once(
     series
 }
 
+/// Returns whether the samples of a metric are the same in every process that lists the same.
+pub(crate) fn is_timeless(metric: &str) -> bool {
+    let of_listings = [
+        "saas_connection_token_expires_in_seconds",
+        "saas_connection_first_seen_timestamp_seconds",
+        "saas_connection_last_connected_timestamp_seconds",
+        "saas_connection_token_seen_lifetime_seconds",
+    ];
+    metric.starts_with("saas_") && !of_listings.contains(&metric)
+}
+
 /// Returns the `saas_` samples, without those of the metric that changes every second.
 pub(crate) fn held(
     samples: &[(BTreeMap<String, String>, f64)],
 ) -> BTreeMap<BTreeMap<String, String>, String> {
-    let held = samples.iter().filter(|(labels, _)| {
-        let name = &labels["__name__"];
-        name.starts_with("saas_") && name != "saas_connection_token_expires_in_seconds"
-    });
+    let held = samples
+        .iter()
+        .filter(|(labels, _)| is_timeless(&labels["__name__"]));
     held.map(|(labels, value)| (labels.clone(), value.to_string()))
         .collect()
 }

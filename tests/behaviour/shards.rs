@@ -9,7 +9,7 @@ use std::process::Command;
 use connections_simulator::Sizes;
 
 use crate::daemon::{configured_in_files, daemon_in, exporter, page_when, ready};
-use crate::discovery::{held, once, stored, until_some};
+use crate::discovery::{held, is_timeless, once, stored, until_some};
 use crate::harness::{Harness, ONCE};
 use crate::prometheus::{agree, query, scraping};
 use crate::restarts::files_when;
@@ -39,9 +39,10 @@ pub(crate) fn accounts(harness: &Harness, number: usize) -> tempfile::TempDir {
 
 /// Returns the samples of accounts that do not depend on the time.
 fn samples(page: &str) -> BTreeSet<String> {
-    let lines = page.lines().filter(|line| {
-        line.starts_with("saas_") && !line.starts_with("saas_connection_token_expires_in")
-    });
+    let metric = |line: &str| line.split('{').next().map(str::to_owned);
+    let lines = page
+        .lines()
+        .filter(|line| metric(line).is_some_and(|metric| is_timeless(&metric)));
     lines.map(str::to_owned).collect()
 }
 
