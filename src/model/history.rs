@@ -186,9 +186,7 @@ impl ListingHistory {
             gone,
         }
     }
-}
 
-impl ListingHistory {
     /// Returns the connections that were lost within seven days before the listing.
     ///
     /// A connection is not lost if another one connects its two entities.
@@ -203,20 +201,19 @@ impl ListingHistory {
             .filter_map(|(row, _)| pair(row.facts.source_entity, row.facts.target_entity))
             .collect();
         let disconnected = rows().filter_map(|(row, history)| {
-            let at = history.status_changed?;
-            let was_connected = history.last_connected.is_some_and(|last| last < at);
-            was_connected.then(|| LostConnection {
+            Some(LostConnection {
                 id: row.id,
                 kind: row.kind,
                 entities: entities(&row.facts),
-                at,
+                at: history.disconnected()?,
             })
         });
         let gone = self.gone.iter().map(|gone| LostConnection {
             id: &gone.id,
             kind: gone.kind,
             entities: gone.entities.each_ref().map(|text| &**text),
-            at: gone.at,
+            // The deletion of a connection that was disconnected long before loses nothing.
+            at: gone.history.disconnected().unwrap_or(gone.at),
         });
         disconnected.chain(gone).filter(move |lost| {
             let [source, _, target, _] = lost.entities;
@@ -279,6 +276,12 @@ impl ConnectionHistory {
             next.last_connected = Some(at);
         }
         next
+    }
+
+    /// Returns when a listing first showed it in another status after it had been connected.
+    fn disconnected(&self) -> Option<Second> {
+        let (changed, connected) = (self.status_changed?, self.last_connected?);
+        (connected < changed).then_some(changed)
     }
 
     /// Returns the longest time between two consecutive renewals within the last 35 days.

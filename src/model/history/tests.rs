@@ -237,6 +237,19 @@ fn a_connection_is_lost_until_its_entities_are_connected_again() {
 }
 
 #[test]
+fn a_deletion_long_after_a_disconnect_loses_nothing() {
+    let mut observed = Observed::first(&[("x-y-1", "connected", None)], Some("connected"));
+    observed.next(60, &[("x-y-1", "disconnected", None)]);
+    observed.next(120, &[]);
+    assert_eq!(observed.lost(), [("x-y-1", 60)]);
+    let mut observed = Observed::first(&[("x-y-1", "connected", None)], Some("connected"));
+    observed.next(60, &[("x-y-1", "disconnected", None)]);
+    observed.next(60 + i64::from(8 * DAY), &[]);
+    assert_eq!(observed.gone().len(), 1);
+    assert_eq!(observed.lost(), []);
+}
+
+#[test]
 fn what_is_connected_again_is_not_lost() {
     let mut observed = Observed::first(&[("x-y-1", "connected", None)], Some("connected"));
     observed.next(60, &[("x-y-1", "other", None)]);
