@@ -1,5 +1,5 @@
 # The list of commands, which CI uses, too. `make` without arguments prints it.
-.PHONY: help run check test bench lint style dependencies docs tools soak fuzz deploy-check dashboards dashboards-check dashboard-pictures package package-try
+.PHONY: help run check test bench lint style dependencies docs tools soak fuzz deploy-check rules dashboards dashboards-check dashboard-pictures package package-try
 
 # Programs that the tests need and that the machine does not have.
 TOOLS := $(CURDIR)/target/tools
@@ -73,6 +73,13 @@ fuzz:
 deploy-check: tools
 	deploy/tools.sh "$(TOOLS)"
 	deploy/check.sh "$(TOOLS)"
+
+## rules: deploy/prometheus/alerts.yaml and the PrometheusRule component, from deploy/mixin
+rules:
+	deploy/tools.sh "$(TOOLS)"
+	jsonnet --string deploy/mixin/manifest.jsonnet >deploy/prometheus/alerts.yaml
+	jsonnet --string --tla-code kubernetes=true deploy/mixin/manifest.jsonnet \
+		>deploy/kubernetes/components/prometheus-rule/prometheus-rule.yaml
 
 ## dashboards: builds grafana/dashboards from grafana/src
 dashboards: tools

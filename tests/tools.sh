@@ -40,6 +40,30 @@ if [ ! -e "$templates/default.tmpl" ]; then
     root cp "$folder$templates"/*.tmpl "$templates/"
 fi
 
+# Newer versions, and other programs that read the rules, come from a later Debian release.
+newer="$folder/newer"
+if [ ! -e "$newer/complete" ]; then
+    rm -rf "$newer"
+    mkdir -p "$newer/lists/partial" "$newer/cache/archives/partial"
+    (
+        cd "$newer"
+        keys=/usr/share/keyrings/debian-archive-keyring.gpg
+        echo "deb [signed-by=$keys] http://deb.debian.org/debian forky main" >sources.list
+        set -- -o "Dir::Etc::sourcelist=$newer/sources.list" -o Dir::Etc::sourceparts=- \
+            -o "Dir::State::lists=$newer/lists" -o "Dir::Cache=$newer/cache"
+        apt-get "$@" --quiet update
+        apt-get "$@" --quiet download prometheus promtool prometheus-alertmanager victoria-metrics
+        for package in ./*.deb; do dpkg-deb --extract "$package" .; done
+        rm -r ./*.deb lists cache
+        touch complete
+    )
+fi
+mkdir -p "$folder/usr/bin"
+for program in prometheus promtool prometheus-alertmanager; do
+    ln -sf "$newer/usr/bin/$program" "$folder/usr/bin/$program-newer"
+done
+ln -sf "$newer/usr/bin/vmalert-tool" "$folder/usr/bin/vmalert-tool"
+
 # A browser needs the dependencies that its installation brings.
 has chromium || with_lists root apt-get install --yes --no-install-recommends chromium
 has valgrind || with_lists root apt-get install --yes --no-install-recommends valgrind
@@ -53,6 +77,8 @@ if ! cmp -s "$here/browser/package-lock.json" "$browser/node_modules/.taken"; th
     cp "$here/browser/package-lock.json" "$browser/node_modules/.taken"
 fi
 
-for program in prometheus promtool prometheus-alertmanager amtool chromium node valgrind; do
+for program in prometheus promtool prometheus-alertmanager amtool prometheus-newer promtool-newer \
+    prometheus-alertmanager-newer chromium node valgrind; do
     "$program" --version
 done
+vmalert-tool unittest --help >/dev/null

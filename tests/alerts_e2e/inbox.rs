@@ -181,9 +181,13 @@ impl Inbox {
     }
 
     /// Returns every alert that fired, each once.
+    ///
+    /// An alert that was inhibited to its end can be in the notification of its group as resolved.
     pub(crate) fn told(&self) -> BTreeSet<Labels> {
-        let labels =
-            |notices: &[Notice]| notices.iter().map(|notice| notice.labels.clone()).collect();
+        let labels = |notices: &[Notice]| {
+            let fired = notices.iter().filter(|notice| notice.firing);
+            fired.map(|notice| notice.labels.clone()).collect()
+        };
         self.look(labels)
     }
 }

@@ -12,9 +12,40 @@ use serde_json::{Value, json};
 use crate::exporter::Exporter;
 use crate::inbox::Labels;
 use crate::process::{Process, free_port, until};
+use crate::scene::Scene;
 
 /// Divisor of every duration in the rules: an hour becomes five seconds.
 pub(crate) const SCALE: u32 = 720;
+/// Thresholds that are times, divided alike. A date that a simulator returns can be any, so its
+/// threshold stays. A token of an hour need not be watched for a day.
+const VALUES: &str = "
+labels: {team: integrations}
+thresholds:
+  pendingDays: 0.003
+  renewalLateMinHours: 0.005
+  renewalStoppedHours: 0.015
+  staleMinSeconds: 5
+  tokenShortLivedHours: 1
+  apiTokenEndingDays: 1000
+alerts:
+  ConnectionApiTokenEndImminent: {enabled: false}
+  ConnectionsDiscoveryFailing: {enabled: false}
+  ConnectionsExporterClockSkew: {enabled: false}
+";
+/// Alerts that are not rehearsed: they need a date, hours of real time, or another clock. The tests
+/// of `promtool` have them.
+pub(crate) const DISABLED: [&str; 3] = [
+    "ConnectionApiTokenEndImminent",
+    "ConnectionsDiscoveryFailing",
+    "ConnectionsExporterClockSkew",
+];
+
+/// Programs of one version, by their names below `target/tools`.
+pub(crate) struct Version {
+    pub(crate) prometheus: &'static str,
+    pub(crate) alertmanager: &'static str,
+}
+
 /// Interval between scrapes, and between rule evaluations.
 ///
 /// With it, the five minutes of `ConnectionsExporterDown` span two failed scrapes. A machine that
@@ -35,7 +66,12 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Starts both. Prometheus scrapes these exporters.
-    pub(crate) async fn start(folder: &Path, inbox: SocketAddr, exporters: &[&Exporter]) -> Self {
+    pub(crate) async fn start(
+        version: &Version,
+        folder: &Path,
+        inbox: SocketAddr,
+        exporters: &[&Exporter],
+    ) -> Self {
         let alertmanager = format!("127.0.0.1:{}", free_port());
         let prometheus = format!("127.0.0.1:{}", free_port());
         let targets = folder.join("targets.json");
@@ -46,7 +82,7 @@ impl Stack {
         fs::write(folder.join("prometheus.yml"), prometheus_yml(&alertmanager)).unwrap();
 
         let first = serving(
-            "prometheus-alertmanager",
+            version.alertmanager,
             &alertmanager,
             &[
                 in_folder("--config.file", "alertmanager.yml"),
@@ -57,7 +93,7 @@ impl Stack {
         )
         .await;
         let second = serving(
-            "prometheus",
+            version.prometheus,
             &prometheus,
             &[
                 in_folder("--config.file", "prometheus.yml"),
@@ -79,6 +115,14 @@ impl Stack {
     /// Replaces the scrape targets by these exporters.
     pub(crate) fn scrape(&self, exporters: &[&Exporter]) {
         scrape(&self.targets, exporters);
+    }
+
+    /// Replaces the scrape targets by all exporters of the scene, except for those at these
+    /// addresses.
+    pub(crate) fn scrape_all_but(&self, scene: &Scene, addresses: &[&str]) {
+        let mut all = scene.exporters();
+        all.retain(|exporter| !addresses.contains(&&*exporter.address));
+        self.scrape(&all);
     }
 
     /// Returns labels and value of each sample of an instant query.
@@ -140,15 +184,24 @@ fn scrape(targets: &Path, exporters: &[&Exporter]) {
     fs::rename(&new, targets).unwrap();
 }
 
-/// Writes the deployed rules with scaled durations.
+/// Writes the rules with scaled thresholds and durations.
 fn scaled_rules(file: &Path) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
-    let mut command = Command::new(folder.join("scale.sh"));
-    command.arg(SCALE.to_string());
-    let rules = fs::File::open(folder.join("alerts.yaml")).unwrap();
-    let output = command.stdin(rules).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    fs::write(file, output.stdout).unwrap();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let well = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        fs::write(file, output.stdout).unwrap();
+    };
+    let values = ["--tla-str", &format!("values={VALUES}")];
+    let mut made = Command::new("jsonnet");
+    well(
+        made.arg("--string")
+            .args(values)
+            .arg(deploy.join("mixin/manifest.jsonnet")),
+    );
+    let mut scaled = Command::new(deploy.join("prometheus/scale.sh"));
+    let rules = fs::File::open(file).unwrap();
+    well(scaled.arg(SCALE.to_string()).stdin(rules));
     let mut command = Command::new("promtool");
     let checked = command.args(["check", "rules"]).arg(file).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
@@ -162,14 +215,17 @@ fn alertmanager_yml(inbox: SocketAddr) -> String {
     let text = fs::read_to_string(file).unwrap();
     let (route, receiver) = ("route:\n", "  - name: nobody\n");
     assert!(text.contains(route) && text.ends_with(receiver), "{text}");
-    let sooner = "  group_wait: 50ms\n  group_interval: 250ms\n  repeat_interval: 1h\n";
+    let sooner = "  group_wait: 2s\n  group_interval: 500ms\n  repeat_interval: 1h\n";
     let hook = format!("    webhook_configs: [{{url: 'http://{inbox}/', send_resolved: true}}]\n");
     text.replace(route, &[route, sooner].concat()) + &hook
 }
 
 fn prometheus_yml(alertmanager: &str) -> String {
     format!(
-        "global: {{scrape_interval: {OFTEN}, evaluation_interval: {OFTEN}}}
+        "global:
+  scrape_interval: {OFTEN}
+  evaluation_interval: {OFTEN}
+  external_labels: {{cluster: test, grafana_url: 'http://grafana.test'}}
 rule_files: [alerts.yaml]
 alerting:
   alertmanagers:
@@ -179,7 +235,10 @@ scrape_configs:
     file_sd_configs: [{{files: [targets.json]}}]
     metric_relabel_configs:
       # Tens of thousands of connections, of which only how large they make the page is rehearsed.
-      - {{source_labels: [job, __name__], regex: 'large;saas_.*', action: drop}}
+      # The account is not missed when the target leaves.
+      - source_labels: [job, __name__]
+        regex: 'large;(saas_|connections_exporter_api_budget_).*'
+        action: drop
 "
     )
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use connections_simulator::{Fault, Simulator, Sizes, World};
+use connections_simulator::{Edge, Fault, Simulator, Sizes, World};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, Method, Url};
 use tokio::net::TcpListener;
@@ -125,6 +125,20 @@ impl Vendor {
             let edges = world.tenant.connections.iter();
             edges.map(|edge| edge.id.clone()).collect()
         })
+    }
+
+    /// Returns a Zuora connection.
+    pub(crate) fn edge(&self, id: &str) -> Edge {
+        self.simulator.change(|world| {
+            let mut edges = world.tenant.connections.iter();
+            edges.find(|edge| edge.id == id).unwrap().clone()
+        })
+    }
+
+    /// Lists a Zuora connection that was deleted.
+    pub(crate) fn connect(&self, edge: Edge) {
+        self.simulator
+            .change(|world| world.tenant.connections.push(edge));
     }
 
     /// Writes the tokens of these integrations to files, and returns the YAML of an account with

@@ -38,13 +38,21 @@ pub(crate) async fn until(url: &str, what: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// Programs of the oldest and of the newest supported version, as `tests/tools.sh` installs them.
+pub(crate) const VERSIONS: [&str; 2] = ["prometheus", "prometheus-newer"];
+
 /// Starts a Prometheus that scrapes these jobs every second, with its data in this directory.
 pub(crate) fn scraping(folder: &Path, jobs: &str) -> Daemon {
+    scraping_with(VERSIONS[0], folder, jobs)
+}
+
+/// Does the same with this program.
+pub(crate) fn scraping_with(program: &str, folder: &Path, jobs: &str) -> Daemon {
     let scrape = folder.join("prometheus.yaml");
     let text = format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}");
     fs::write(&scrape, text).unwrap();
     let address = format!("127.0.0.1:{}", free_port());
-    let mut command = Command::new("prometheus");
+    let mut command = Command::new(program);
     command
         .arg(format!("--config.file={}", scrape.display()))
         .arg(format!(
@@ -121,6 +129,13 @@ pub(crate) async fn becomes(prometheus: &str, text: &str, expected: f64) {
 #[tokio::test]
 #[ignore = "needs prometheus: make test"]
 async fn its_answers_are_those_of_the_simulator() {
+    for program in VERSIONS {
+        println!("{program}");
+        Box::pin(answers_of(program)).await;
+    }
+}
+
+async fn answers_of(program: &str) {
     let folder = tempfile::tempdir().unwrap();
     let own = format!("127.0.0.1:{}", free_port());
     let mut daemon = Daemon::start(
@@ -142,7 +157,7 @@ async fn its_answers_are_those_of_the_simulator() {
         format!("  - job_name: {name}\n    static_configs: [{{targets: ['{target}']}}]\n")
     };
     let jobs = [job("gzip", &own), job("plain", &proxy.to_string())].concat();
-    let scraper = scraping(folder.path(), &jobs);
+    let scraper = scraping_with(program, folder.path(), &jobs);
     let prometheus = format!("http://{}", scraper.address);
     let ready =
         format!("{prometheus}/api/v1/query?query=count(count by (job) (saas_connections) == 36)");

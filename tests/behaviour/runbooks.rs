@@ -17,7 +17,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// Returns the alerts by name; an alert with two severities occurs twice.
+/// Returns the alerts by name.
 fn alerts() -> Vec<(String, Value)> {
     let rules: Value = serde_yaml::from_str(&read(RULES)).unwrap();
     let groups = rules["groups"].as_sequence().unwrap().iter();
@@ -115,30 +115,49 @@ fn the_index_has_each_alert_under_its_severity() {
     }
 }
 
-/// The documented threshold and the rule must be changed together.
-#[test]
-fn each_threshold_is_in_the_rule_that_the_table_names() {
-    let index = read(INDEX);
-    let alerts = alerts();
-    let rule = |rule: &Value| {
-        let keys = ["expr", "for", "keep_firing_for"];
-        let lines = keys.map(|key| format!("{key}: {}\n", rule[key].as_str().unwrap_or_default()));
-        lines.concat()
-    };
-    let mut named = BTreeSet::new();
-    for row in rows(&index, "## Thresholds") {
-        let [alert, _, default, code] = &row[..] else {
-            panic!("{row:?}")
-        };
-        assert!(!default.is_empty(), "{row:?}");
-        let code = code.trim_matches('`');
-        let there = alerts.iter().filter(|(name, _)| name == alert);
-        assert!(
-            there.clone().any(|(_, found)| rule(found).contains(code)),
-            "{alert} has no {code}: {:?}",
-            there.map(|(_, found)| rule(found)).collect::<Vec<_>>()
-        );
-        named.insert((*alert).to_owned());
+/// Returns the keys of `thresholds`, each with the comment above it.
+fn thresholds(values: &str) -> Vec<(String, String)> {
+    let (_, lines) = values.split_once("\nthresholds:\n").unwrap();
+    let (mut comment, mut found) = (String::new(), Vec::new());
+    let mut after_key = false;
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let text = line.strip_prefix("# ");
+        if let Some(text) = text {
+            if after_key {
+                comment.clear();
+            }
+            comment += text;
+            comment.push(' ');
+        } else {
+            let key = line.split(':').next().unwrap();
+            found.push((key.to_owned(), comment.clone()));
+        }
+        after_key = text.is_none();
     }
-    assert_eq!(named, alerts.into_iter().map(|(name, _)| name).collect());
+    found
+}
+
+#[test]
+fn each_threshold_is_used_and_its_comment_names_an_alert() {
+    let names: BTreeSet<_> = alerts().into_iter().map(|(name, _)| name).collect();
+    let rules: String = files("deploy/mixin/rules", "libsonnet")
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let thresholds = thresholds(&read("deploy/mixin/values.yaml"));
+    assert!(thresholds.len() > 20, "{thresholds:?}");
+    for (key, comment) in thresholds {
+        let mut words = comment.split(|c: char| !c.is_ascii_alphanumeric());
+        assert!(words.any(|word| names.contains(word)), "{key}: {comment}");
+        assert!(rules.contains(&format!("@{key}@")), "{key} is not used");
+    }
+}
+
+/// The example that is tested end to end is the one that the runbooks show.
+#[test]
+fn the_runbooks_show_the_inhibition_rules_of_the_example() {
+    let example = read("deploy/docker-compose/alertmanager/alertmanager.yml");
+    let (_, rules) = example.split_once("inhibit_rules:\n").unwrap();
+    let (rules, _) = rules.split_once("receivers:\n").unwrap();
+    assert!(read(INDEX).contains(rules));
 }

@@ -12,6 +12,7 @@ mod configuration;
 mod metrics;
 mod promql;
 mod rules;
+mod scenarios;
 
 use std::fs;
 use std::path::Path;

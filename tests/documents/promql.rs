@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use prometheus::proto::MetricType;
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{
-    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorSelector, parse,
+    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorSelector,
+    parse,
 };
 
 use super::SYSTEMS;
@@ -134,6 +135,7 @@ impl Series {
         let inner = self.expression(&aggregate.expr)?;
         let shown = aggregate.to_string();
         let mut kept = match &aggregate.modifier {
+            _ if ["topk", "bottomk"].contains(&aggregate.op.to_string().as_str()) => inner,
             None => Labels::new(),
             Some(LabelModifier::Include(by)) => {
                 has(&inner, &by.labels, &shown)?;
@@ -208,7 +210,15 @@ impl Series {
         Ok(match operator.as_str() {
             "or" => &left | &right,
             "and" | "unless" => left,
-            _ => &left & &right,
+            _ => match binary.modifier.as_ref().map(|modifier| &modifier.card) {
+                Some(VectorMatchCardinality::ManyToOne(copied)) => {
+                    &left | &labels(copied.labels.iter().map(String::as_str))
+                }
+                Some(VectorMatchCardinality::OneToMany(copied)) => {
+                    &right | &labels(copied.labels.iter().map(String::as_str))
+                }
+                _ => &left & &right,
+            },
         })
     }
 }
@@ -283,4 +293,10 @@ fn expressions_that_can_never_mean_anything_are_told() {
     let kept = series
         .of("count_values without (instance, pod) (\"shard\", connections_exporter_shard_index)");
     assert_eq!(kept, Ok(labels(["job", "shard"])));
+    let kept = series.of(
+        "connections_exporter_target_up - ignoring (system, account, target) group_left () \
+            connections_exporter_time_seconds",
+    );
+    let all = ["job", "instance", "pod", "system", "account", "target"];
+    assert_eq!(kept, Ok(labels(all)));
 }

@@ -19,24 +19,23 @@ pub(super) async fn edges(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<R
         sick.put(&[("connection", edge), ("status", status)]).await;
     };
     let the_gone = [("connection", gone.as_str())];
+    let row = sick.edge(gone);
     let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
 
-    // A day, and the six hours of `keep_firing_for`.
-    let ends_by_itself = hours(30);
     let disconnected = "ConnectionDisconnected";
     let kept = rehearsal(
-        "two entities are disconnected, the row stays (ends by itself)",
+        "two entities are disconnected, the row stays",
         of(disconnected, "critical", kept),
     )
-    .needs(hours(1), ends_by_itself)
-    .run(status(kept, "Disconnected"), nothing());
+    .run(status(kept, "Disconnected"), status(kept, "Connected"));
 
     let gone = rehearsal(
-        "two entities are disconnected, the row goes (ends by itself)",
+        "two entities are disconnected, the row goes",
         of(disconnected, "critical", gone),
     )
-    .needs(hours(1), ends_by_itself)
-    .run(sick.delete(&the_gone), nothing());
+    .run(sick.delete(&the_gone), async {
+        sick.connect(row);
+    });
 
     let pending = rehearsal(
         "a connection waits to be accepted",
@@ -102,7 +101,18 @@ pub(super) async fn stored(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     let basic = Rehearsal::new(
         inbox,
         "a basic_auth connection is made",
-        of("BasicAuthConnections", "info", "basic"),
+        vec![
+            alert(
+                "BasicAuthConnections",
+                "info",
+                "system=zis account=acme target=basic",
+            ),
+            alert(
+                "ConnectionApiTokenEnding",
+                "warning",
+                "system=zis account=acme target=basic connection=erp",
+            ),
+        ],
     )
     .run(sick.put(&erp), sick.delete(&erp[..2]));
 

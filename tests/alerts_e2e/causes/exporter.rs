@@ -78,10 +78,7 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
 
     let killed = rehearsal(
         "one of two shards is killed",
-        vec![
-            of("ConnectionsExporterDown", "critical", &shards[1]),
-            alert("ConnectionsExporterShardMissing", "critical", "job=sharded"),
-        ],
+        vec![of("ConnectionsExporterDown", "critical", &shards[1])],
     )
     .run(shards[1].end("KILL"), shards[1].start_again());
 
@@ -93,12 +90,48 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
         .collect()
 }
 
+/// Exporters that Prometheus does not know any more, while it knows others.
+pub(super) async fn unknown(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<Row> {
+    // One after the other, because they change the same list.
+    let (one, shard) = (&*scene.leaving.address, &*scene.incomplete[1].address);
+    let account = alert(
+        "ConnectionsAccountMissing",
+        "critical",
+        "system=zis account=leaving",
+    );
+    let mut rows = Rehearsal::new(inbox, "an exporter is no scrape target", vec![account])
+        .run(async { stack.scrape_all_but(scene, &[one]) }, async {
+            stack.scrape_all_but(scene, &[]);
+        })
+        .await;
+    // Its accounts are not notified: the missing shard explains them.
+    let shards = alert(
+        "ConnectionsExporterShardMissing",
+        "critical",
+        "job=incomplete",
+    );
+    let shard = Rehearsal::new(inbox, "one of two shards is no scrape target", vec![shards])
+        .run(async { stack.scrape_all_but(scene, &[shard]) }, async {
+            stack.scrape_all_but(scene, &[]);
+        })
+        .await;
+    rows.extend(shard);
+    rows
+}
+
 /// Removes all exporters from the scrape targets.
 pub(crate) async fn absent(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<Row> {
     let cause = "no exporter is among Prometheus' targets";
     let absent = alert("ConnectionsExporterAbsent", "critical", "");
+    // A target's series end two scrape intervals after it. The one that is scraped at a longer
+    // interval leaves first, so that all end within scaled minutes.
+    let leave = async {
+        stack.scrape_all_but(scene, &[&scene.growing.address]);
+        stack.until("absent(up{job=\"large\"})").await;
+        stack.scrape(&[]);
+    };
     Rehearsal::new(inbox, cause, vec![absent])
-        .run(async { stack.scrape(&[]) }, async {
+        .run(leave, async {
             stack.scrape(&scene.exporters());
         })
         .await

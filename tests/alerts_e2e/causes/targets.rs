@@ -65,7 +65,7 @@ pub(super) async fn targets(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec
     let never = rehearsal(
         "a token never was the right one",
         vec![
-            of("ConnectionsTargetNeverListed", "warning", "never"),
+            of("ConnectionsTargetStale", "critical", "never"),
             of(unauthorized, "warning", "never reason=unauthorized"),
         ],
     )
@@ -74,7 +74,11 @@ pub(super) async fn targets(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec
     let account = "system=zis account=globex";
     let discovery = rehearsal(
         "the list of integrations was never to be had: 500",
-        vec![alert("ConnectionsDiscoveryFailing", "warning", account)],
+        vec![alert(
+            "ConnectionsDiscoveryNeverSucceeded",
+            "critical",
+            account,
+        )],
     )
     .since(began)
     .run(nothing(), calm.end_faults("endpoint", "integrations"));
@@ -86,6 +90,38 @@ pub(super) async fn targets(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec
         refused, emptied, mismatched, forbidden, failing, never, discovery,
     ];
     rows.into_iter().flatten().collect()
+}
+
+/// A vendor that fails for every account, and entities that a credential does not reach.
+pub(super) async fn vendor(scene: &Scene, inbox: &Inbox, began: Instant) -> Vec<Row> {
+    let Scene { out, outage, .. } = scene;
+    // Failing and stale targets are not notified: what the outage explains is inhibited.
+    let system = alert(
+        "ConnectionsVendorOutage",
+        "critical",
+        "system=zis job=outage",
+    );
+    let all = Rehearsal::new(
+        inbox,
+        "the vendor answers 500 to all accounts",
+        vec![system],
+    )
+    .run(out.fail("kind=500&endpoint=connections_all"), async {
+        out.end_faults("endpoint", "connections_all").await;
+    });
+    let account = alert(
+        "ConnectionsEntitiesUnreached",
+        "warning",
+        "system=zuora account=tenant",
+    );
+    let names = outage
+        .read("config.yaml")
+        .replace("    # entities: ", "    entities: ");
+    let unreached = Rehearsal::new(inbox, "a tenant has entities out of reach", vec![account])
+        .since(began)
+        .run(nothing(), outage.reconfigure(&names));
+    let (all, unreached) = tokio::join!(all, unreached);
+    [all, unreached].into_iter().flatten().collect()
 }
 
 pub(super) async fn budget(scene: &Scene, inbox: &Inbox) -> Vec<Row> {

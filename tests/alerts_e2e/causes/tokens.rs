@@ -1,8 +1,12 @@
 //! Tokens that expire: stored tokens, and the exporter's own.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::sleep;
 
 use super::{Inbox, Rehearsal, Row, Scene, alert};
+use crate::stack::hours;
 
 /// Stored tokens.
 pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
@@ -13,41 +17,61 @@ pub(super) async fn tokens(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
         let labels = format!("{target} connection={connection} connection_type=oauth");
         alert(name, severity, &labels)
     };
+    let refreshed = async |connection: &str, hours| {
+        let date = (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
+        let names = [("target", "tokens"), ("connection", connection)];
+        let token = [("token_expiry", &*date), ("refresh_token", "true")];
+        scene.sick.put(&[names, token].concat()).await;
+    };
     let rehearsal = |cause, alerts| Rehearsal::new(inbox, cause, alerts);
     let month = 30 * 24;
 
-    let six_days = rehearsal(
-        "a token without a refresh token ends in six days",
-        vec![of("ConnectionTokenExpiring", "warning", "six_days")],
+    let days = rehearsal(
+        "a token without a refresh token ends in 30 hours",
+        vec![of("ConnectionTokenExpiring", "warning", "days")],
     )
-    .run(ends("six_days", 6 * 24), ends("six_days", month));
+    .run(ends("days", 30), ends("days", month));
 
     // Alertmanager inhibits the warning.
     let last_day = rehearsal(
         "a token without a refresh token ends in 20 hours",
-        vec![of("ConnectionTokenExpiring", "critical", "last_day")],
+        vec![of("ConnectionTokenExpiryImminent", "critical", "last_day")],
     )
     .run(ends("last_day", 20), ends("last_day", month));
 
-    let short = rehearsal(
-        "a token that lives for less than two days ended a day ago",
-        vec![of("ConnectionTokenNotRenewed", "warning", "short")],
+    let expired = rehearsal(
+        "a token without a refresh token ended 25 hours ago",
+        vec![of("ConnectionTokenExpired", "warning", "expired")],
     )
-    // First seen just before its expiry is a day ago, because the alert ignores a token that is
-    // first seen later.
+    .run(ends("expired", -25), ends("expired", month));
+
+    let idle = rehearsal(
+        "a token with a refresh token ended 25 days ago",
+        vec![of("ConnectionRefreshTokenIdle", "warning", "idle")],
+    )
+    .run(refreshed("idle", -25 * 24), refreshed("idle", 1));
+
+    let late = rehearsal(
+        "a token was refreshed every two seconds, and is not any more",
+        vec![
+            of("ConnectionTokenRenewalLate", "warning", "stopped"),
+            of("ConnectionTokenRenewalStopped", "critical", "stopped"),
+        ],
+    )
     .run(
-        token("short", SignedDuration::from_secs(15 - 86_400)),
-        ends("short", 1),
+        async {
+            for hours in 1..10 {
+                refreshed("stopped", hours).await;
+                sleep(Duration::from_secs(2)).await;
+            }
+        },
+        scene
+            .sick
+            .delete(&[("target", "tokens"), ("connection", "stopped")]),
     );
 
-    let long = rehearsal(
-        "a token ended eight days ago",
-        vec![of("ConnectionTokenExpired", "warning", "long")],
-    )
-    .run(ends("long", -8 * 24), ends("long", month));
-
-    let (six_days, last_day, short, long) = tokio::join!(six_days, last_day, short, long);
-    [six_days, last_day, short, long]
+    let (days, last_day, expired, idle, late) = tokio::join!(days, last_day, expired, idle, late);
+    [days, last_day, expired, idle, late]
         .into_iter()
         .flatten()
         .collect()
@@ -61,16 +85,18 @@ pub(super) async fn own(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
         let token = sick.another_token(integration, ends).await;
         polling.write(integration, &token);
     };
-    let of = |severity: &str, integration: &str| {
+    let of = |name: &str, severity: &str, integration: &str| {
         let labels = format!("system=zis account=acme credential={integration}");
-        vec![alert("ConnectionsCredentialExpiring", severity, &labels)]
+        vec![alert(name, severity, &labels)]
     };
     let day = 24 * 3600;
     let three_days = Rehearsal::new(
         inbox,
         "the exporter's own token, to be replaced by hand, has 3 days and 20 s left",
-        of("warning", "three_days"),
+        of("ConnectionsCredentialExpiring", "warning", "three_days"),
     )
+    // It was replaced, and has 26 hours to be replaced again.
+    .needs(hours(30), hours(4))
     .run(
         replace("three_days", 3 * day + 20),
         replace("three_days", 30 * day),
@@ -78,7 +104,11 @@ pub(super) async fn own(scene: &Scene, inbox: &Inbox) -> Vec<Row> {
     let half_a_day = Rehearsal::new(
         inbox,
         "the exporter's own token, to be replaced by hand, ends in eleven hours",
-        of("critical", "half_a_day"),
+        of(
+            "ConnectionsCredentialExpiryImminent",
+            "critical",
+            "half_a_day",
+        ),
     )
     .run(
         replace("half_a_day", 11 * 3600),

@@ -167,7 +167,7 @@ async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
 }
 
 #[test]
-#[ignore = "needs promtool and amtool: make test"]
+#[ignore = "needs promtool, amtool and jsonnet: make test"]
 fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
     let folder = tempfile::tempdir().unwrap();
     let well = |program: &str, arguments: &[&str]| {
@@ -183,6 +183,7 @@ fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
     for block in blocks(INDEX) {
         fs::write(folder.path().join("block.yaml"), &block).unwrap();
         match block.split(':').next() {
+            Some("# rules-values.yaml\nlabels") => continue,
             Some("groups") => well("promtool", &["check", "rules", "block.yaml"]),
             Some("route") => well("amtool", &["check-config", "block.yaml"]),
             _ => well(
@@ -194,15 +195,108 @@ fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
     }
     assert!(checked >= 4, "{checked}");
 
-    // The example that changes thresholds with sed.
+    // The example of settings.
     let shell = blocks_of("sh", INDEX);
-    let example = shell
-        .iter()
-        .find(|block| block.starts_with("sed "))
+    let mut examples = shell.iter();
+    let example = examples.find(|block| block.starts_with("jsonnet "));
+    let mut values = blocks(INDEX).into_iter();
+    let values = values.find(|block| block.starts_with("# rules-values.yaml"));
+    fs::write(folder.path().join("rules-values.yaml"), values.unwrap()).unwrap();
+    std::os::unix::fs::symlink(root().join("deploy"), folder.path().join("deploy")).unwrap();
+    well("bash", &["-e", "-c", example.unwrap()]);
+    let rules = fs::read_to_string(folder.path().join("alerts.yaml")).unwrap();
+    for (text, there) in [
+        ("team: integrations", true),
+        ("https://grafana.example.com/d/", true),
+        ("14 * 86400", true),
+        ("> 0.95", true),
+        ("alert: BasicAuthConnections", false),
+        ("for: 15m\n        keep_firing_for: 6h", true),
+    ] {
+        assert_eq!(rules.contains(text), there, "{text}");
+    }
+    // The mixin has the same settings.
+    let mixin = blocks_of("jsonnet", INDEX).remove(0);
+    let mixin = mixin.replace("mixin.libsonnet", "deploy/mixin/mixin.libsonnet");
+    let alerts = format!("({mixin}).prometheusAlerts");
+    let alerts = well("jsonnet", &["--exec", &alerts]);
+    assert!(alerts.contains("\"team\": \"integrations\"") && alerts.contains("> 0.95"));
+    let dashboards = well(
+        "jsonnet",
+        &[
+            "--exec",
+            &format!("std.objectFields(({mixin}).grafanaDashboards)"),
+        ],
+    );
+    assert_eq!(dashboards.matches(".json").count(), 3);
+}
+
+/// Runs jsonnet with these values, and returns the rules or the error.
+fn rules_of(values: &str) -> Result<String, String> {
+    let output = Command::new("jsonnet")
+        .args(["--string", "--tla-str", &format!("values={values}")])
+        .arg(root().join("deploy/mixin/manifest.jsonnet"))
+        .output()
         .unwrap();
-    fs::create_dir_all(folder.path().join("deploy/prometheus")).unwrap();
-    fs::write(folder.path().join(RULES), read(RULES)).unwrap();
-    let said = well("bash", &["-c", example]);
-    let changes = said.lines().filter(|line| line.starts_with("> ")).count();
-    assert_eq!(changes, example.matches("--expression").count(), "{said}");
+    let [said, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(error)
+    }
+}
+
+#[test]
+#[ignore = "needs jsonnet: make test"]
+fn a_wrong_setting_of_the_rules_is_an_error_that_says_what_is_allowed() {
+    for (values, said) in [
+        (
+            "treshold: {}",
+            "unknown name \"treshold\" in the file; allowed: alerts, grafanaUrl",
+        ),
+        (
+            "thresholds: {pending: 3}",
+            "unknown name \"pending\" in thresholds; allowed: apiToken",
+        ),
+        (
+            "thresholds: {pendingDays: often}",
+            "thresholds.pendingDays is often; allowed: a number above 0",
+        ),
+        (
+            "thresholds: {pendingDays: -1}",
+            "thresholds.pendingDays is -1",
+        ),
+        (
+            "alerts: {ConnectionFell: {}}",
+            "unknown name \"ConnectionFell\" in alerts; allowed: BasicAuth",
+        ),
+        (
+            "alerts: {ConnectionsFell: 1}",
+            "alerts.ConnectionsFell is 1; allowed: a map of enabled",
+        ),
+        (
+            "alerts: {ConnectionsFell: {severity: page}}",
+            "severity is page; allowed: critical, info, warning",
+        ),
+        (
+            "alerts: {ConnectionsFell: {for: soon}}",
+            "for is soon; allowed: a duration such as 15m",
+        ),
+        (
+            "alerts: {ConnectionsFell: {expr: up}}",
+            "unknown name \"expr\" in alerts.ConnectionsFell",
+        ),
+        (
+            "labels: {team: [a]}",
+            "labels is {\"team\": [\"a\"]}; allowed: a map of texts",
+        ),
+        ("grafanaUrl: 3", "grafanaUrl is 3; allowed: a URL"),
+    ] {
+        let error = rules_of(values).expect_err(values);
+        assert!(error.contains(said), "{values}: {error}");
+    }
+    // A file with nothing but comments changes nothing.
+    for values in ["", "# nothing\n", "\n\n"] {
+        assert_eq!(rules_of(values), Ok(read(RULES)), "{values:?}");
+    }
 }
