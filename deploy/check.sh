@@ -30,18 +30,36 @@ echo "# kubernetes"
 kubectl kustomize kubernetes/base >"$scratch/base.yaml"
 kubectl kustomize kubernetes/overlays/example >"$scratch/example.yaml"
 kubectl kustomize kubernetes/overlays/example-sharded >"$scratch/sharded.yaml"
+# No example has this component. kubectl takes a component from a relative path only.
+mkdir "$scratch/dashboards"
+echo "components: [$(realpath --relative-to="$scratch/dashboards" kubernetes/components/dashboards)]" >"$scratch/dashboards/kustomization.yaml"
+kubectl kustomize "$scratch/dashboards" >"$scratch/dashboards.yaml"
 for version in 1.34 1.37; do
-    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml" "$scratch/sharded.yaml"
+    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" "$scratch/base.yaml" "$scratch/example.yaml" "$scratch/sharded.yaml" "$scratch/dashboards.yaml"
 done
 for object in pod-monitor prometheus-rule; do
     python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <"kubernetes/components/$object/$object.yaml" |
         node kubernetes/operator.mjs "$tools/npm"
 done
 
+echo "# mixin"
+# Rules that differ from their source are an error: `make rules` writes them.
+jsonnet --string mixin/manifest.jsonnet | diff prometheus/alerts.yaml -
+jsonnet --string --tla-code kubernetes=true mixin/manifest.jsonnet |
+    diff kubernetes/components/prometheus-rule/prometheus-rule.yaml -
+
 echo "# prometheus"
-promtool check rules prometheus/alerts.yaml
 # One process for each file, and as many at a time as there are processors: the tests span weeks.
-printf '%s\n' prometheus/tests/*.yaml | xargs -P "$(nproc)" -n 1 promtool test rules
+for promtool in promtool promtool-newer; do
+    "$promtool" check rules prometheus/alerts.yaml
+    printf '%s\n' prometheus/tests/*.yaml | xargs -P "$(nproc)" -n 1 "$promtool" test rules
+done
+
+echo "# victoriametrics"
+mkdir "$scratch/victoriametrics"
+python prometheus/vmalert.py "$scratch/victoriametrics"
+printf '%s\n' "$scratch"/victoriametrics/tests/*.yaml |
+    xargs -P "$(nproc)" -I {} vmalert-tool unittest --disableAlertgroupLabel --files={}
 
 echo "# docker-compose"
 # Called directly, because the wrapper from PyPI loses the exit code.

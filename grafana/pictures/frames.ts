@@ -47,7 +47,8 @@ export const filled = (expr: string, { from, to, step }: Range) =>
   expr
     .replaceAll("$__rate_interval", `${Math.max(RATE_INTERVAL * 5, step + 5)}s`)
     .replaceAll("$__range", `${Math.round(to - from)}s`)
-    .replaceAll(/\$(system|account|target)\b/g, ".+");
+    .replaceAll(/\$(system|account|target|job)\b/g, ".+")
+    .replaceAll("$cluster", ".*");
 
 export async function ask(prometheus: string, expr: string, range: Range, instant: boolean): Promise<Sample[]> {
   const query = new URLSearchParams({ query: filled(expr, range) });

@@ -1,26 +1,26 @@
 //! Connections: what the systems hold, of the accounts and targets that are chosen, and how it became so.
 
 import { build, to, toRow } from "./dashboard";
-import { MUTE, NEUTRAL, stat, table, timeline, timeseries } from "./panels";
-import { changes, oldest, seen } from "./shared";
-import { BELIEVED, EDGES, FATES, LOST, truth } from "./states";
+import { DATE, MUTE, NEUTRAL, NO_RULES, ORIGIN, type States, legend, none, stat, table, timeline, timeseries } from "./panels";
+import { HISTORY, changes, dated, oldest, seen, withHistory } from "./shared";
+import { BELIEVED, EDGES, TOKENS, truth } from "./states";
 import * as q from "./queries";
 
-const dated = (metric: string) => `1000 * ${q.max(q.CONNECTION, q.target(metric))}`;
-
-const tile = { span: 4, height: 4, unit: "none", empty: "nothing listed" };
+const tile = { span: 3, height: 4, unit: "none", empty: "nothing listed" };
 const tiles = [
   stat({
     ...tile,
     title: "Connections",
-    description: "How many there are, each once: an entity connection that both of its ends list is one.",
+    description:
+      "Number of connections. An entity connection that both of its ends list counts once here, and is two rows of the table All rows.",
     steps: NEUTRAL,
-    expr: `sum(${q.connections})`,
+    expr: `count(${q.connections})`,
   }),
   stat({
     ...tile,
-    title: "Entity connections up",
-    description: "The share of entity connections that are connected, each counted once. Old disconnected rows may stay listed for ever.",
+    title: "Connected",
+    description:
+      "Share of the listed entity connections that are connected, each counted once. Old disconnected rows may stay listed for ever. Rows of the table Entity connections that are no longer listed do not count.",
     unit: "percentunit",
     decimals: 0,
     empty: "none listed",
@@ -31,193 +31,243 @@ const tiles = [
   }),
   stat({
     ...tile,
+    title: "Entities not reached",
+    description:
+      "Provisioned entities that the credential cannot access, so that their connections are not monitored. Known where the vendor's list decides what is polled.",
+    steps: none("orange"),
+    expr: `sum(${q.unreached})`,
+    empty: "not known",
+    emptyColor: MUTE,
+    runbooks: ["ConnectionsEntitiesUnreached"],
+  }),
+  stat({
+    ...tile,
     title: "Tokens with an expiry",
-    description: "Connections whose stored token has an expiry that the vendor tells.",
+    description: "Connections whose stored token has an expiry that the vendor tells: the rows of the table Stored tokens. Of a target without a current listing only those that alerts still watch.",
     steps: NEUTRAL,
-    expr: `count(${q.left})`,
+    expr: `count(${q.tokens})`,
     empty: "none listed",
     emptyColor: MUTE,
   }),
   stat({
     ...tile,
-    title: "Renewing",
-    description: "Of the stored tokens, those whose expiry moved forward within 7 days. One that nobody uses does not renew, and is well all the same if it can.",
+    title: "Renewed tokens",
+    description:
+      "Stored tokens that were seen to be renewed and are not late: the rows renewed of the table Stored tokens. Others can be well, too: a connection that nobody uses does not renew its token.",
     steps: NEUTRAL,
-    expr: `sum((${q.fate}) == bool 0)`,
+    mappings: NO_RULES,
+    expr: q.tokensRenewed,
     empty: "none listed",
     emptyColor: MUTE,
   }),
   stat({
     ...tile,
-    title: "By password",
-    description: "ZIS connections of type basic_auth. One that holds an API token of Zendesk's stops working on 2027-04-30, when the vendor ends those.",
+    title: "basic_auth",
+    description:
+      "ZIS connections of type basic_auth. One that holds an API token of Zendesk's stops working on 2027-04-30, when the vendor ends those.",
     steps: NEUTRAL,
     expr: q.counted(q.max(q.CONNECTION, q.target("saas_connection_info", 'connection_type="basic_auth"')), q.max(q.TARGET, q.target("saas_connections"))),
-    runbooks: ["BasicAuthConnections"],
+    runbooks: ["BasicAuthConnections", "ConnectionApiTokenEnding"],
   }),
-  oldest({ ...tile, to: to("budget") }),
+  oldest({ ...tile, span: 6, to: to("budget") }),
 ];
 
-const counts = timeseries({
-  title: "Connections by target",
-  description: "How many rows each target's last listing had. An entity connection between two polled entities is a row of both.",
+const usable = timeseries({
+  title: "Usable connections by target",
+  description:
+    "Connections of each target that can be used: connected ones, and all of a system without statuses. The alert ConnectionsFell compares them. An entity connection between two polled entities counts for both.",
   span: 12,
   height: 8,
   unit: "none",
   decimals: 0,
-  empty: "Nothing was listed yet",
+  empty: "No listing in this time, or no results of the recording rules",
   runbooks: ["ConnectionsFell"],
-  queries: [{ expr: q.sum(q.TARGET, q.max(`${q.TARGET}, connection_type, status`, q.target("saas_connections"))), legend: "{{account}} · {{target}}" }],
+  queries: [{ expr: q.usable, legend: legend("{{account}} · {{target}}") }],
 });
 
 const edges = timeline({
   title: "Entity connections over time",
-  description: "The status of each, each counted once although both of its ends may list it. A gap: no listing has it, or none is on show.",
-  span: 12,
-  height: 11,
+  description: "Status of each entity connection, counted once although both of its ends may list it. A gap: no current listing has it.",
+  span: 24,
+  height: 10,
   unit: "none",
-  empty: "No entity connections among what is chosen",
+  empty: "No entity connections in this time",
   runbooks: ["ConnectionDisconnected"],
-  queries: [{ expr: q.edgeStates, legend: "{{source_name}} → {{target_name}}" }],
+  queries: [{ expr: q.edgeStates, legend: legend("{{source_name}} → {{target_name}}") }],
   states: EDGES,
+});
+
+const NO_TARGET: States = [...BELIEVED, ["no target of this name", "text"]];
+const entities = table({
+  title: "Entities",
+  description:
+    "Every entity that a Zuora tenant lists, polled or not, with its parent. Target: whether a target has the entity's name, and whether its listing is current; a target that the configuration names otherwise is not found. The variable Target selects by the same names. The tile Entities not reached counts the provisioned ones that the credential cannot access.",
+  span: 24,
+  height: 7,
+  unit: "none",
+  empty: "No list of entities is known",
+  queries: [`0 * ${q.entities} + on (${q.ACCOUNT}, name) group_left () ${q.believedByName}\nor 5 + 0 * ${q.entities}`],
+  columns: [
+    { from: "parent_name", title: "Parent" },
+    { from: "name", title: "Entity" },
+    { from: "status", title: "Status", width: 110 },
+    { from: "#A", title: "Target", states: NO_TARGET, width: 180 },
+    { from: "account", title: "Account", width: 110 },
+    { from: "entity", title: "Id" },
+    ...ORIGIN,
+  ],
+  sort: [["Account", false], ["Parent", false], ["Entity", false]],
 });
 
 const edgeTable = table({
   title: "Entity connections",
-  description: "Each once, with both ends by name where the vendor tells it; also those lost within the last 24 hours that are no longer listed. Within a day: whether it was connected at some time within the last 24 hours.",
-  span: 12,
-  height: 11,
+  description:
+    "Each once, with both ends by name where the vendor tells it; also those that had been connected and are no longer listed, for 7 days. Lost: when a listing first showed that it is no longer connected, unless another connection of the two entities replaced it. Dates are those of the exporter's listings; without one it was not seen.",
+  span: 24,
+  height: 10,
   unit: "none",
-  empty: "No entity connections among what is chosen",
+  empty: "No entity connections in current listings",
   runbooks: ["ConnectionDisconnected", "ConnectionPending"],
-  queries: [q.allEdges, q.whetherLost(q.allEdges, `2 * (${q.allEdges} == bool 3)`)],
+  queries: [q.allEdges, ...[q.lostAt, q.statusChangedAt, q.lastConnectedAt, q.firstSeenAt].map(dated)],
   columns: [
     { from: "source_name", title: "From" },
     { from: "target_name", title: "To" },
-    { from: "#A", title: "Status", states: EDGES, width: 120 },
-    { from: "#B", title: "Within a day", states: [...LOST, ["connected", "green"]], width: 130 },
-    { from: "account", title: "Account", width: 110 },
+    { from: "#A", title: "Status", states: EDGES, width: 130 },
+    { from: "#B", title: "Lost", unit: DATE, width: 140 },
+    { from: "#C", title: "Status since", unit: DATE, width: 140 },
+    { from: "#D", title: "Last connected", unit: DATE, width: 140 },
+    { from: "#E", title: "First seen", unit: DATE, width: 140 },
+    { from: "account", title: "Account", width: 120 },
     { from: "connection", title: "Connection" },
+    ...ORIGIN,
   ],
   sort: [["Status", false], ["From", false]],
 });
 
+const ofTokens = withHistory([q.tokenState], ["left", "expiry", "refresh", "grant", "lastRenewal", "nextRenewal", "lateBy", "lifetime", "listing"]);
 const tokens = table({
   title: "Stored tokens",
-  description:
-    "All that have an expiry. It is in the past of any connection that nobody uses: systems renew a token when it is next used. So red needs more: no refresh token, no renewal seen within 7 days, and once seen with two days ahead. Renewals: since the exporter's start. Listing: how much of the row can be believed.",
+  description: `All that have an expiry, also those of targets without a current listing where alerts still watch them. A past expiry alone is no failure: a token is renewed when its connection is next used. Red ones are expired, expire within a day, or are no longer renewed, and nothing is known to renew them. Not judged: no results of the recording rules yet. ${HISTORY} Refresh: whether a refresh token is stored. Lifetime: from when a listing first showed the expiry to the expiry.`,
   span: 24,
   height: 11,
   unit: "none",
-  empty: "No stored token has an expiry",
-  runbooks: ["ConnectionTokenExpiring", "ConnectionTokenNotRenewed", "ConnectionTokenExpired"],
-  queries: [q.fate, q.left, dated("saas_connection_token_expiry_timestamp_seconds"), q.refresh, q.renewals, q.believedOf(q.left)],
+  empty: "No expiry of a stored token is known",
+  runbooks: ["ConnectionTokenExpiring", "ConnectionTokenRenewalLate", "ConnectionTokenExpired", "ConnectionRefreshTokenIdle"],
+  queries: ofTokens.queries,
   columns: [
     { from: "connection", title: "Connection" },
-    { from: "connection_type", title: "Type", width: 90 },
-    { from: "account", title: "Account" },
-    { from: "target", title: "Target", link: toRow("connections", ["system", "account", "target"]) },
-    { from: "#A", title: "Judgement", states: FATES },
-    { from: "#B", title: "Ends in", unit: "dtdurations", decimals: 0 },
-    { from: "#C", title: "Ends at", unit: "dateTimeAsIso", width: 170 },
-    { from: "#D", title: "Refresh token", states: [["none", "text"], ["stored", "green"]], width: 120 },
-    { from: "#E", title: "Renewals", unit: "none", decimals: 0, width: 100 },
-    { from: "#F", title: "Listing", states: BELIEVED, width: 110 },
-    { from: "system", title: "System", width: 80 },
+    { from: "account", title: "Account", width: 80 },
+    { from: "target", title: "Target", link: toRow("connections", ["job", "system", "account", "target"]) },
+    { from: "#A", title: "State", states: TOKENS, width: 150 },
+    ...ofTokens.columns,
+    ...ORIGIN,
+    { from: "system", title: "System", hidden: true },
   ],
-  sort: [["Judgement", true], ["Ends in", false]],
+  sort: [["State", true], ["Expires in", false]],
 });
 
 const tokenStates = timeline({
   title: "Tokens over time",
-  description: "Whether each stored token's expiry is ahead or past. One that changes between the two is renewed when it is used; one that stays past is idle, or dead if it cannot renew.",
+  description:
+    "Whether each stored token's expiry is in the future. A token that changes between the two is renewed when its connection is used. One that stays past its expiry is idle, or dead if nothing renews it.",
   span: 12,
   height: 10,
   unit: "none",
-  empty: "No stored token has an expiry",
-  queries: [{ expr: `${q.left} > bool 0`, legend: "{{target}} · {{connection}}" }],
+  empty: "No stored token with an expiry in this time",
+  queries: [{ expr: `${q.left} > bool 0`, legend: legend("{{target}} · {{connection}}") }],
   states: [["past its expiry", "blue"], ["valid", "green"]],
 });
 
 const timeLeft = timeseries({
-  title: "Time left of the twenty that end first",
-  description: "A line that falls through the red one without coming back is a token that nobody renewed. It comes back when the token is renewed.",
+  title: "Time left of the twenty tokens that expire first",
+  description: "A line that falls through the red one without coming back is a token that was not renewed. It comes back when the token is renewed.",
   span: 12,
   height: 10,
   unit: "dtdurations",
   decimals: 0,
   steps: [[null, "red"], [0, "transparent"]],
   line: true,
-  empty: "No stored token has an expiry",
-  runbooks: ["ConnectionTokenNotRenewed"],
-  queries: [{ expr: `bottomk(20, ${q.left})`, legend: "{{target}} · {{connection}}" }],
+  empty: "No stored token with an expiry in this time",
+  runbooks: ["ConnectionTokenExpired"],
+  queries: [{ expr: `bottomk(20, ${q.left})`, legend: legend("{{target}} · {{connection}}") }],
 });
 
-const info = q.max(`${q.CONNECTION}, status, header_name, allowed_domain, permission_scope`, q.target("saas_connection_info"));
+const info = q.max(`${q.CONNECTION}, status, header_name, allowed_domain, permission_scope, grant_type`, q.target("saas_connection_info"));
+const onRows = (metric: string) => `0 * ${info} + on (${q.CONNECTION}) group_left () ${dated(q.max(q.CONNECTION, q.target(metric)))}`;
 const rows = table({
   title: "All rows",
-  description: "Every row of the last listings; an entity connection is a row of both of its ends. Dates are there where the vendor tells them.",
+  description:
+    "Every row of the last listings; an entity connection is a row of both of its ends. Created and updated are the vendor's dates, where it tells them; first seen is the exporter's.",
   span: 24,
   height: 11,
   unit: "none",
-  empty: "Nothing is listed",
+  empty: "No current listing has a row",
   queries: [
     `0 * ${info} + on (${q.TARGET}) group_left () (\n${q.believed}\n)`,
-    `0 * ${info} + on (${q.CONNECTION}) group_left () ${dated("saas_connection_created_timestamp_seconds")}`,
-    `0 * ${info} + on (${q.CONNECTION}) group_left () ${dated("saas_connection_updated_timestamp_seconds")}`,
+    ...["created", "updated", "first_seen"].map((date) => onRows(`saas_connection_${date}_timestamp_seconds`)),
   ],
   columns: [
     { from: "connection", title: "Connection" },
-    { from: "connection_type", title: "Type", width: 110 },
+    { from: "connection_type", title: "Type", width: 95 },
     { from: "status", title: "Status", width: 110 },
-    { from: "account", title: "Account", width: 110 },
-    { from: "target", title: "Target", link: toRow("connections", ["system", "account", "target"]) },
+    { from: "account", title: "Account", width: 95 },
+    { from: "target", title: "Target", link: toRow("connections", ["job", "system", "account", "target"]) },
     { from: "allowed_domain", title: "Allowed domain" },
-    { from: "header_name", title: "Header" },
-    { from: "permission_scope", title: "Scope" },
-    { from: "#B", title: "Made", unit: "dateTimeAsIso", width: 170 },
-    { from: "#C", title: "Changed", unit: "dateTimeAsIso", width: 170 },
-    { from: "#A", title: "Listing", states: BELIEVED, width: 110 },
-    { from: "system", title: "System", width: 80 },
+    { from: "header_name", title: "Header", width: 80 },
+    { from: "permission_scope", title: "Scope", width: 90 },
+    { from: "grant_type", title: "Grant", width: 148 },
+    { from: "#B", title: "Created", unit: DATE, width: 136 },
+    { from: "#C", title: "Updated", unit: DATE, width: 136 },
+    { from: "#D", title: "First seen", unit: DATE, width: 136 },
+    { from: "#A", title: "Listing", states: BELIEVED, width: 90 },
+    ...ORIGIN,
+    { from: "system", title: "System", hidden: true },
   ],
   sort: [["Target", false], ["Type", false]],
 });
 
 const expected = table({
   title: "Expected",
-  description: "What the configuration expects of each target (`expect`), and whether its last listing has it.",
-  span: 8,
+  description:
+    "What the configuration expects of each target (`expect`), and whether its last listing has it. Of a target without a current listing the last known answer is shown.",
+  span: 12,
   height: 9,
   unit: "none",
-  empty: "Nothing is expected: see `expect` in the configuration",
+  empty: "No expected connection is known: see `expect` in the configuration",
   runbooks: ["ExpectedConnectionMissing"],
-  queries: [q.min(`${q.TARGET}, expected`, q.target("saas_connection_expected_present"))],
+  queries: [q.expected],
   columns: [
     { from: "expected", title: "Expected" },
     { from: "target", title: "Target" },
-    { from: "account", title: "Account" },
-    { from: "#A", title: "State", states: truth("missing", "there"), width: 100 },
+    { from: "account", title: "Account", width: 110 },
+    { from: "#A", title: "State", states: truth("missing", "present"), width: 90 },
+    ...ORIGIN,
   ],
   sort: [["State", false]],
 });
 
 const renewed = timeseries({
   title: "Renewals",
-  description: "How often the expiry of a stored token moved forward between two polls, by target. More often than polls, renewals are not seen one by one.",
-  span: 8,
+  description: "How often the expiry of a stored token moved forward between two polls, by target. Renewals between the same two polls count as one.",
+  span: 6,
   height: 9,
   unit: "none",
   decimals: 0,
-  empty: "Nothing was renewed",
+  empty: "No renewal seen in this time",
   bars: true,
-  queries: [{ expr: `${q.sum("account, target", q.increase(q.target("saas_connection_token_renewals_total")))} > 0`, legend: "{{account}} · {{target}}" }],
+  queries: [
+    {
+      expr: `${q.sum(q.TARGET, q.increaseOf(q.CONNECTION, q.target("saas_connection_token_renewals_total")))} > 0`,
+      legend: legend("{{account}} · {{target}}"),
+    },
+  ],
 });
 
 export const connections = () =>
   build("connections", "Connections: what the systems hold", "Of the accounts and targets that are chosen: what there is, in what state, and how it became so.", "6h", [
-    { title: "In view", panels: [...tiles, counts, seen({ span: 12, height: 8 })] },
-    { title: "Between entities", panels: [edges, edgeTable] },
+    { title: "Totals", panels: [...tiles, usable, seen({ span: 12, height: 8 })] },
+    { title: "Between entities", panels: [edges, edgeTable, entities] },
     { title: "Stored tokens", panels: [tokens, tokenStates, timeLeft] },
-    { title: "Expected, changed, renewed", panels: [expected, changes({ span: 8, height: 9 }), renewed] },
+    { title: "Expected, changed, renewed", panels: [expected, changes({ span: 6, height: 9 }), renewed] },
     { title: "All rows", panels: [rows] },
   ]);

@@ -4,7 +4,7 @@ import type { Builder } from "@grafana/grafana-foundation-sdk/cog";
 import * as dashboard from "@grafana/grafana-foundation-sdk/dashboard";
 import { DataqueryBuilder } from "@grafana/grafana-foundation-sdk/prometheus";
 import { SOURCE } from "./panels";
-import { ACCOUNT, max, ours } from "./queries";
+import { effective, exporter, ours, paused } from "./queries";
 
 const PROJECT = "https://github.com/connections-exporter/connections-exporter";
 const TAG = "connections-exporter";
@@ -12,17 +12,17 @@ const TAG = "connections-exporter";
 const UIDS = { overview: `${TAG}-overview`, connections: `${TAG}-connections`, budget: `${TAG}-budget` };
 export type Name = keyof typeof UIDS;
 
-const CARRIED = "${datasource:queryparam}&${__url_time_range}";
+const carried = (variables: string[]) => ["${__url_time_range}", ...variables.map((name) => `\${${name}:queryparam}`)].join("&");
 /** Another dashboard, of the same accounts and targets at the same time. */
-export const to = (name: Name) => `/d/${UIDS[name]}?${CARRIED}&\${system:queryparam}&\${account:queryparam}&\${target:queryparam}`;
-/** Another dashboard, of a row's account, or of its target alone. */
-export const toRow = (name: Name, columns: ("system" | "account" | "target")[]) =>
-  `/d/${UIDS[name]}?${CARRIED}&${columns.map((column) => `var-${column}=\${__data.fields.${column}:percentencode}`).join("&")}`;
+export const to = (name: Name) => `/d/${UIDS[name]}?${carried(["datasource", "cluster", "job", "system", "account", "target"])}`;
+/** Another dashboard, of a row's account, or of its target alone. Rows may have no cluster. */
+export const toRow = (name: Name, columns: ("job" | "system" | "account" | "target")[]) =>
+  `/d/${UIDS[name]}?${carried(["datasource", "cluster"])}&${columns.map((column) => `var-${column}=\${__data.fields.${column}:percentencode}`).join("&")}`;
 
 const all = { text: ["All"], value: ["$__all"], selected: true };
 
 /** A choice among the values of a label, narrowed by the choices before it. */
-const choice = (name: string, label: string, description: string, values: string) =>
+const choice = (name: string, label: string, description: string, values: string, everything = ".+") =>
   new dashboard.QueryVariableBuilder(name)
     .label(label)
     .description(description)
@@ -32,16 +32,24 @@ const choice = (name: string, label: string, description: string, values: string
     .sort(dashboard.VariableSort.AlphabeticalAsc)
     .multi(true)
     .includeAll(true)
-    .allValue(".+")
+    .allValue(everything)
     .current(all);
 
 // There before the first poll, and while all of them fail.
 const TARGETS = "connections_exporter_target_poll_interval_seconds";
 const variables = [
   new dashboard.DatasourceVariableBuilder("datasource").label("Data source").type("prometheus").current({ text: "default", value: "default", selected: true }),
-  choice("system", "System", "zuora or zis", `label_values(${TARGETS}, system)`),
-  choice("account", "Account", "As the exporter's configuration calls it", `label_values(${TARGETS}{system=~"$system"}, account)`),
-  choice("target", "Target", "An entity or an integration", `label_values(${TARGETS}{system=~"$system",account=~"$account"}, target)`),
+  // Without clusters no series has the label: what matches everything matches its absence, too.
+  choice("cluster", "Cluster", "Label of the Prometheus server; none if it sets none", `label_values(${TARGETS}, cluster)`, ".*"),
+  choice("job", "Job", "Scrape job of the exporters", `label_values(${TARGETS}{cluster=~"$cluster"}, job)`),
+  choice("system", "System", "zuora or zis", `label_values(${TARGETS}{cluster=~"$cluster",job=~"$job"}, system)`),
+  choice("account", "Account", "Name of the account in the exporter's configuration", `label_values(${TARGETS}{cluster=~"$cluster",job=~"$job",system=~"$system"}, account)`),
+  choice(
+    "target",
+    "Target",
+    "An entity or an integration",
+    `label_values(${TARGETS}{cluster=~"$cluster",job=~"$job",system=~"$system",account=~"$account"}, target)`,
+  ),
 ];
 
 /** Marks on all panels over time. With `dated` the value is when it happened, else it is 1 for as long as it lasts. */
@@ -61,16 +69,10 @@ function annotation(name: string, color: string, expr: string, text: string, dat
 }
 
 const annotations = [
-  annotation("Restart", "blue", `1000 * (${ours("process_start_time_seconds")})`, "{{instance}} started", true),
-  annotation("Reload", "green", "1000 * connections_exporter_config_last_reload_success_timestamp_seconds", "{{instance}} took up its configuration", true),
-  annotation("Reload refused", "red", "connections_exporter_config_last_reload_successful == bool 0", "{{instance}} goes on with its earlier configuration", false),
-  annotation(
-    "Pause",
-    "orange",
-    `(${max(ACCOUNT, 'connections_exporter_api_paused_until_timestamp_seconds{system=~"$system",account=~"$account"}')} > bool 0) or 0 * ${max(ACCOUNT, 'connections_exporter_api_budget_requests_per_second{system=~"$system",account=~"$account"}')}`,
-    "No requests of {{system}} {{account}}: the vendor asked to wait",
-    false,
-  ),
+  annotation("Restart", "blue", `1000 * (${ours(exporter("process_start_time_seconds"))})`, "{{instance}} started", true),
+  annotation("Reload", "green", `1000 * ${exporter("connections_exporter_config_last_reload_success_timestamp_seconds")}`, "{{instance}} loaded its configuration", true),
+  annotation("Reload refused", "red", `${exporter("connections_exporter_config_last_reload_successful")} == bool 0`, "{{instance}} refused its configuration file and keeps the earlier one", false),
+  annotation("Pause", "orange", `(1 + 0 * ${paused}) or 0 * ${effective}`, "No requests to {{system}} {{account}}: its vendor asked to wait, or the quota is used up", false),
 ];
 
 const links = [

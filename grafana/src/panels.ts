@@ -45,13 +45,17 @@ const thresholds = (steps: Step[]) => ({
   steps: steps.map(([value, color]) => ({ value, color })),
 });
 
-/** Texts and colours for states. */
-export const states = (of: States): dashboard.ValueMapping[] => [
+/** A text and a colour for some values. */
+const texts = (of: [value: number, text: string, color: string][]): dashboard.ValueMapping[] => [
   {
     type: dashboard.MappingType.ValueToText,
-    options: Object.fromEntries(of.map(([text, color], index) => [String(index), { text, color, index }])),
+    options: Object.fromEntries(of.map(([value, text, color], index) => [String(value), { text, color, index }])),
   } as dashboard.ValueMap,
 ];
+/** Texts and colours for states. */
+export const states = (of: States) => texts(of.map(([text, color], index) => [index, text, color]));
+/** What a number of tokens says where no rules judge them. */
+export const NO_RULES = texts([[-1, "no rules", "purple"]]);
 
 const runbook = (alert: string) =>
   new dashboard.DashboardLinkBuilder(alert)
@@ -61,7 +65,7 @@ const runbook = (alert: string) =>
     .targetBlank(true);
 
 /** A link to the runbook that a cell names. */
-export const runbookOfCell = { id: "links", value: [{ title: "What to do", url: `${RUNBOOKS}/\${__value.raw}.md`, targetBlank: true }] };
+export const runbookOfCell = { id: "links", value: [{ title: "Runbook", url: `${RUNBOOKS}/\${__value.raw}.md`, targetBlank: true }] };
 
 type Panel = Stat | Table | TimeSeries | StateTimeline;
 
@@ -82,8 +86,17 @@ function explained<P extends Panel>(panel: P, of: Common): P {
 
 const query = (index: number, expr: string) => new DataqueryBuilder().refId(String.fromCharCode(65 + index)).datasource(SOURCE).expr(expr);
 
-/** A number as of now. */
-export function stat(of: Common & { expr: string; to?: string; mappings?: dashboard.ValueMapping[]; text?: boolean; emptyColor?: string }): Stat {
+/** A number as of now; and beside it another, which says the same in another unit. */
+export function stat(
+  of: Common & {
+    expr: string;
+    beside?: { expr: string; unit: string; decimals: number };
+    to?: string;
+    mappings?: dashboard.ValueMapping[];
+    text?: boolean;
+    emptyColor?: string;
+  },
+): Stat {
   const panel = explained(new Stat(), of)
     .withTarget(query(0, of.expr).instant().legendFormat("__auto"))
     .colorMode(common.BigValueColorMode.Background)
@@ -99,7 +112,14 @@ export function stat(of: Common & { expr: string; to?: string; mappings?: dashbo
         options: { match: dashboard.SpecialValueMatch.Null, result: { text: of.empty, color: of.emptyColor ?? "purple" } },
       } as dashboard.SpecialValueMap,
     ]);
-  if (of.to) panel.dataLinks([new dashboard.DashboardLinkBuilder("Look closer").url(of.to)]);
+  if (of.to) panel.dataLinks([new dashboard.DashboardLinkBuilder("Details").url(of.to)]);
+  if (of.beside) {
+    const { expr, unit, decimals } = of.beside;
+    const color = { mode: dashboard.FieldColorModeId.Fixed, fixedColor: MUTE };
+    panel
+      .withTarget(query(1, expr).instant().legendFormat("__auto"))
+      .overrideByQuery("B", Object.entries({ unit, decimals, color }).map(([id, value]) => ({ id, value })));
+  }
   return panel;
 }
 
@@ -165,9 +185,20 @@ export interface Column {
   width?: number;
 }
 
+/** Units of columns. */
+export const DATE = "time:YYYY-MM-DD HH:mm";
+export const DURATION = { unit: "dtdurations", decimals: 0 };
+/** Where a row comes from: the second column is there only where series have the label. */
+export const ORIGIN: Column[] = [
+  { from: "job", title: "Job", width: 160 },
+  { from: "cluster", title: "Cluster", width: 100 },
+];
+/** The same at the end of a legend. */
+export const legend = (what: string) => `${what} · {{job}} {{cluster}}`;
+
 const isValue = (from: string) => from.startsWith("#");
 
-/** Rows as of now, one for each set of labels; all queries must give the same sets. */
+/** Rows as of now, one for each set of labels; those of other queries are among the first's. */
 export function table(of: Common & { queries: string[]; columns: Column[]; sort: [title: string, descending: boolean][] }): Table {
   const panel = explained(new Table(), of).cellHeight(common.TableCellHeight.Sm).filterable(true);
   of.queries.forEach((expr, index) => panel.withTarget(query(index, expr).instant().format(PromQueryFormat.Table)));
@@ -191,7 +222,7 @@ export function table(of: Common & { queries: string[]; columns: Column[]; sort:
     if (column.states) properties.push({ id: "mappings", value: states(column.states) });
     if (column.hidden) properties.push({ id: "custom.hidden", value: true });
     if (column.steps || column.states) properties.push({ id: "custom.cellOptions", value: { type: common.TableCellDisplayMode.ColorText } });
-    if (column.link) properties.push({ id: "links", value: [{ title: "Look closer", url: column.link }] });
+    if (column.link) properties.push({ id: "links", value: [{ title: "Details", url: column.link }] });
     if (column.runbook) properties.push(runbookOfCell);
     if (column.width) properties.push({ id: "custom.width", value: column.width });
     if (properties.length) panel.overrideByName(column.title, properties);

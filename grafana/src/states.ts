@@ -4,21 +4,24 @@ import type { States } from "./panels";
 
 /** Of `queries.believed`. */
 export const BELIEVED: States = [["current", "green"], ["restored", "blue"], ["failing", "orange"], ["stale", "red"], ["never listed", "purple"]];
-/** Of `queries.fate`. A past expiry is red only where nothing says that the token renews. */
-export const FATES: States = [
-  ["renews", "green"],
-  ["has a refresh token", "green"],
-  ["not seen to renew", "text"],
-  ["short-lived, not renewed", "yellow"],
-  ["idle for a week", "yellow"],
-  ["ends within a week", "orange"],
-  ["ends within a day", "red"],
-  ["ended", "dark-red"],
+/** Of `queries.tokenState`. A past expiry is red only where nothing says that the token is renewed. */
+export const TOKENS: States = [
+  ["not judged", "purple"],
+  ["renewed at next use", "text"],
+  ["refresh token stored", "green"],
+  ["renewed", "green"],
+  ["no known renewal", "text"],
+  ["refresh token idle", "yellow"],
+  ["expires soon", "orange"],
+  ["renewal late", "orange"],
+  ["expires within a day", "red"],
+  ["renewal stopped", "red"],
+  ["expired", "dark-red"],
 ];
+/** Of `queries.grant`. */
+export const GRANTS: States = [["unknown", "text"], ["authorization_code", "text"], ["client_credentials", "text"]];
 /** Of `queries.allEdges`. */
 export const EDGES: States = [["disconnected", "red"], ["unknown status", "orange"], ["pending", "yellow"], ["connected", "green"], ["no longer listed", "red"]];
-/** Of `queries.whetherLost`. */
-export const LOST: States = [["not connected", "text"], ["was connected", "red"]];
 /** Of `queries.heldBack`. */
 export const HELD: States = [["whole budget", "green"], ["reduced budget", "yellow"], ["paused", "orange"]];
 /** Of alerts. */

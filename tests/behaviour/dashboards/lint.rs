@@ -1,8 +1,7 @@
 //! The rules of Grafana's dashboard-linter that apply here, and rules of this project.
 //!
-//! The linter requires variables for job and instance, which the dashboards do not have. Accounts
-//! are named in the configuration whichever job scrapes them, and panels count an account once even
-//! if several instances show it.
+//! The linter requires a variable for the instance, which the dashboards do not have: panels count
+//! an account once even if several instances show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use super::{dashboards, expressions, list, panels, text};
 
-const CHOICES: [&str; 3] = ["system", "account", "target"];
+const CHOICES: [&str; 5] = ["cluster", "job", "system", "account", "target"];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -51,7 +50,14 @@ fn variables_choose_the_data_source_and_narrow_each_other() {
         let names: Vec<_> = variables.iter().map(|v| text(v, "name")).collect();
         assert_eq!(
             names,
-            ["datasource", "system", "account", "target"],
+            [
+                "datasource",
+                "cluster",
+                "job",
+                "system",
+                "account",
+                "target"
+            ],
             "{name}"
         );
         assert_eq!(variables[0]["type"], "datasource");
@@ -61,7 +67,9 @@ fn variables_choose_the_data_source_and_narrow_each_other() {
             for key in ["multi", "includeAll"] {
                 assert_eq!(variable[key], true, "{name}: {variable}");
             }
-            assert_eq!(variable["allValue"], ".+");
+            // Without clusters no series has the label.
+            let all = if n == 0 { ".*" } else { ".+" };
+            assert_eq!(variable["allValue"], all);
             let query = text(&variable["query"], "query");
             for before in &CHOICES[..n] {
                 assert!(
@@ -138,17 +146,19 @@ fn labels() -> BTreeMap<String, String> {
     rows.filter(|(metric, _)| metric.contains('_')).collect()
 }
 
-/// Returns each exporter metric in an expression: name, the text before it, and its selector.
+/// Returns each exporter metric and record in an expression: name, the text before it, and its
+/// selector.
 fn selectors(expression: &str) -> Vec<(&str, &str, &str)> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
     let mut from = 0;
     for word in expression.split(|c| !is_name(c)) {
         let begins = from;
         from += word.len() + 1;
+        let metric = word.split(':').nth(1).unwrap_or(word);
         if !["saas_", "connections_exporter_", "process_"]
             .iter()
-            .any(|p| word.starts_with(p))
+            .any(|p| metric.starts_with(p))
         {
             continue;
         }
@@ -174,16 +184,23 @@ fn what_is_chosen_narrows_every_metric_that_has_such_labels() {
         for (place, expression) in expressions(&dashboard) {
             for (metric, before, selector) in selectors(expression) {
                 let metric = metric.strip_suffix("_bucket").unwrap_or(metric);
-                let known = labels.get(metric);
+                let known = match metric.split_once(':') {
+                    Some(("account" | "credential", _)) => Some("`system`, `account`"),
+                    Some(_) => Some("`system`, `account`, `target`"),
+                    None => labels.get(metric).map(String::as_str),
+                };
                 let known =
                     known.unwrap_or_else(|| panic!("{name}: {place}: {metric} is not documented"));
+                // Prometheus adds the labels of the scrape.
+                let known = format!("`cluster`, `job`, {known}");
                 for label in CHOICES
                     .iter()
                     .filter(|label| known.contains(&format!("`{label}`")))
                 {
                     let narrowed = selector.contains(&format!("{label}=~\"${label}\""));
+                    let origin = ["cluster", "job"].contains(label);
                     assert!(
-                        narrowed || before.ends_with(UNCHOSEN),
+                        narrowed || before.ends_with(UNCHOSEN) && !origin,
                         "{name}: {place}: {metric} by {label}"
                     );
                     checked += 1;
@@ -195,12 +212,7 @@ fn what_is_chosen_narrows_every_metric_that_has_such_labels() {
 }
 
 /// Metrics that are queried over a fixed range, with that range.
-const FIXED: [(&str, &str); 5] = [
-    // Lost within a day, as in the alerts.
-    ("max_over_time(saas_connection_connected{", "[1d]"),
-    ("last_over_time(saas_connection_info{", "[1d]"),
-    // Ever listed two days before its expiry, as in the alerts.
-    ("(saas_connection_token_expires_in_seconds{", "[14d:6h]"),
+const FIXED: [(&str, &str); 2] = [
     // Instances that are down have no current samples.
     ("last_over_time(connections_exporter_build_info", "[1d]"),
     (
@@ -228,10 +240,16 @@ fn counters_are_asked_for_their_growth_over_what_the_screen_resolves() {
             }
             for (metric, before, _) in selectors(expression) {
                 if metric.ends_with("_total") || metric.ends_with("_bucket") {
-                    let grows = before.ends_with("rate(") || before.ends_with("increase(");
-                    // Panels show this counter since the start of the process.
-                    let grows = grows || metric == "saas_connection_token_renewals_total";
-                    assert!(grows, "{name}: {place}: {metric}");
+                    let growth = ["rate(", "increase("];
+                    let outer = growth.iter().find_map(|of| before.strip_suffix(*of));
+                    let outer = outer.unwrap_or_else(|| panic!("{name}: {place}: {metric}"));
+                    // Two scrapes of one exporter count once. They do not change a quantile.
+                    let aggregation = outer.rsplit_once(" by (").map_or(outer, |(of, _)| of);
+                    let once = aggregation.ends_with("max") || outer.ends_with("max(");
+                    assert!(
+                        once || metric.ends_with("_bucket"),
+                        "{name}: {place}: {metric} counts twice if it is scraped twice"
+                    );
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! simulator does not have.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::{dashboards, list, panels, text};
@@ -18,23 +19,36 @@ impl Played {
 
     /// Asserts the samples of the panel's first query at hour 479.
     pub(super) fn shows(&self, file: &str, title: &str, expected: &[(String, f64)]) {
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
+        let rules = rules.display().to_string();
+        self.shows_by(&[&rules], file, title, expected);
+    }
+
+    /// Asserts the same in a Prometheus that has only these files of rules.
+    pub(super) fn shows_by(
+        &self,
+        rules: &[&str],
+        file: &str,
+        title: &str,
+        expected: &[(String, f64)],
+    ) {
         let all = dashboards();
         let (_, dashboard) = all.iter().find(|(name, _)| name == file).unwrap();
         let panel = panels(dashboard).find(|panel| panel["title"] == title);
         let expression = text(&list(panel.unwrap(), "targets")[0], "expr");
-        let expression = ["system", "account", "target"]
+        let expression = ["cluster", "job", "system", "account", "target"]
             .iter()
             .fold(expression.to_owned(), |filled, name| {
-                filled.replace(&format!("${name}"), ".+")
+                filled.replace(&format!("${name}"), ".*")
             });
         let quoted = serde_json::to_string(&expression).unwrap();
         let samples = expected
             .iter()
             .map(|(labels, value)| format!("          - {{labels: '{labels}', value: {value}}}\n"));
         let test = format!(
-            "evaluation_interval: 1h\ntests:\n  - interval: 1h\n    input_series:\n{}    \
-                promql_expr_test:\n      - expr: {quoted}\n        eval_time: 479h\n        \
-                exp_samples:\n{}",
+            "rule_files: {rules:?}\nevaluation_interval: 1h\ntests:\n  - interval: 1h\n    \
+                input_series:\n{}    promql_expr_test:\n      - expr: {quoted}\n        \
+                eval_time: 479h\n        exp_samples:\n{}",
             self.0.concat(),
             samples.collect::<String>()
         );

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use connections_exporter::web::ServerLimits;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::{dashboards, list, panels, text};
 use crate::daemon::Daemon;
 use crate::harness::{Harness, PATIENCE};
-use crate::prometheus::{json, scraping};
+use crate::prometheus::{json, scraping_with};
 
 pub(super) const ALL: [&str; 3] = [".+"; 3];
 const POLL: &str =
@@ -23,7 +24,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Running daemon and Prometheus, with failures of several kinds.
 ///
 /// One target fails, one edge was disconnected, another is no longer listed, a connection was
-/// removed, and the vendor sent one 429. Stored tokens have various judgements.
+/// removed, and the vendor sent one 429. Stored tokens are in various states.
 pub(super) struct Scene {
     pub(super) harness: Harness,
     /// Id of the edge that is no longer listed.
@@ -39,6 +40,23 @@ fn idle(stored: &mut StoredConnection, since: SignedDuration) {
     stored.refresh_token = true;
 }
 
+/// Returns the project's recording rules, and one of its alerts, for evaluation every second.
+fn rules() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yaml");
+    let mut file: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    for group in file["groups"].as_array_mut().unwrap() {
+        group["interval"] = "1s".into();
+        let rules = group["rules"].as_array_mut().unwrap();
+        rules.retain(|rule| {
+            rule["record"].is_string() || rule["alert"] == "ExpectedConnectionMissing"
+        });
+        for rule in rules {
+            rule.as_object_mut().unwrap().remove("for");
+        }
+    }
+    file.to_string()
+}
+
 /// Renews every token that is renewed by itself.
 fn renew(world: &mut World) {
     for integration in &mut world.integrations {
@@ -50,20 +68,34 @@ fn renew(world: &mut World) {
     }
 }
 
-impl Scene {
-    pub(super) async fn play() -> Self {
-        let mut world = World::new(Sizes::default(), 1, Timestamp::now());
-        for integration in &mut world.integrations {
-            for stored in &mut integration.connections {
-                // Each of these tokens is renewed once during the test, by `renew`.
-                if let Expiry::Renewed(date, life) = &mut stored.expiry {
-                    (*date, *life) = (Timestamp::now() + HOUR, Duration::from_hours(1));
-                }
+/// Returns a world with a token of each state.
+fn world() -> World {
+    let mut world = World::new(Sizes::default(), 1, Timestamp::now());
+    for integration in &mut world.integrations {
+        for stored in &mut integration.connections {
+            // Each of these tokens is renewed twice during the test, by `renew`.
+            if let Expiry::Renewed(date, life) = &mut stored.expiry {
+                (*date, *life) = (Timestamp::now() + HOUR, Duration::from_hours(1));
             }
         }
-        world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY * 2);
-        idle(&mut world.integrations[1].connections[2], DAY * 2);
-        idle(&mut world.integrations[2].connections[2], DAY * 8);
+    }
+    world.integrations[0].connections[2].expiry = Expiry::At(Timestamp::now() - DAY * 2);
+    // By this grant only a user can renew a token that has no refresh token.
+    let stored = world.integrations[0].connections.iter_mut();
+    let by_hand = |stored: &&mut StoredConnection| {
+        matches!(stored.expiry, Expiry::Renewed(..)) && !stored.refresh_token
+    };
+    stored
+        .filter(by_hand)
+        .for_each(|stored| stored.grant_type = "authorization_code");
+    idle(&mut world.integrations[1].connections[2], DAY * 2);
+    idle(&mut world.integrations[2].connections[2], DAY * 21);
+    world
+}
+
+impl Scene {
+    pub(super) async fn play(program: &str) -> Self {
+        let world = world();
         let harness = Harness::configured(
             world,
             Vec::new(),
@@ -75,23 +107,20 @@ impl Scene {
         .await;
         harness.ready().await;
         let folder = tempfile::tempdir().unwrap();
-        let rule = "groups: [{name: a, interval: 1s, rules: [{alert: ExpectedConnectionMissing, expr: saas_connection_expected_present == 0, labels: {severity: warning}}]}]";
-        fs::write(folder.path().join("rules.yaml"), rule).unwrap();
-        // Two jobs scrape the same daemon. After a restart with another address, two instances also
-        // show the same for a while.
-        let job = |name: &str| {
+        fs::write(folder.path().join("rules.yaml"), rules()).unwrap();
+        // The same daemon is scraped twice. After a restart with another address, two instances
+        // also show the same for a while.
+        let instances = ["before", "after"].map(|instance| {
             format!(
-                "  - job_name: {name}\n    static_configs: [{{targets: ['{}']}}]\n",
+                "      - {{targets: ['{}'], labels: {{instance: {instance}}}}}\n",
                 harness.address
             )
-        };
-        let jobs = [
-            job("before"),
-            job("after"),
-            "rule_files: [rules.yaml]\n".to_owned(),
-        ]
-        .concat();
-        let scraper = scraping(folder.path(), &jobs);
+        });
+        let jobs = format!(
+            "  - job_name: exporter\n    static_configs:\n{}rule_files: [rules.yaml]\n",
+            instances.concat()
+        );
+        let scraper = scraping_with(program, folder.path(), &jobs);
         let prometheus = format!("http://{}", scraper.address);
         let mut scene = Self {
             harness,
@@ -114,13 +143,18 @@ impl Scene {
                 value(samples) == Some(tokens as f64)
             })
             .await;
-        scene.harness.simulator.change(renew);
-        // Wait for all renewals: each token is renewed once, so a short range could miss one.
-        let renewed =
-            "count(count by (target, connection) (saas_connection_token_renewals_total > 0))";
-        scene
-            .until(renewed, ALL, |samples| value(samples) == Some(6.0))
-            .await;
+        // The time between two renewals is known after the second.
+        for earlier in 0..2 {
+            scene.harness.simulator.change(renew);
+            // Wait for all renewals, or a short range could miss one.
+            let renewed = format!(
+                "count(count by (target, connection) (saas_connection_token_renewals_total > \
+                    {earlier}))"
+            );
+            scene
+                .until(&renewed, ALL, |samples| value(samples) == Some(6.0))
+                .await;
+        }
 
         scene.harness.simulator.fail(
             "kind=refuse&endpoint=connections_all&target=acme_shopify"
@@ -133,12 +167,16 @@ impl Scene {
                 .unwrap(),
         );
         scene.gone = scene.harness.simulator.change(|world| {
-            let lost = world
-                .tenant
-                .connections
-                .iter_mut()
-                .find(|edge| edge.status == "Connected");
-            "Disconnected".clone_into(&mut lost.unwrap().status);
+            let edges = &world.tenant.connections;
+            // If another connection joined the same entities, this one would not count as lost.
+            let alone = |edge: &Edge| {
+                let ends = |of: &Edge| BTreeSet::from([of.source.clone(), of.target.clone()]);
+                let mut others = edges.iter().filter(|other| other.id != edge.id);
+                !others.any(|other| other.status == "Connected" && ends(other) == ends(edge))
+            };
+            let connected = |edge: &Edge| edge.status == "Connected" && alone(edge);
+            let lost = edges.iter().position(connected).unwrap();
+            "Disconnected".clone_into(&mut world.tenant.connections[lost].status);
             world.integrations[2]
                 .connections
                 .retain(|stored| stored.kind != "api_key");
@@ -157,6 +195,8 @@ impl Scene {
         [system, account, target]: [&str; 3],
     ) -> Vec<Value> {
         let expression = expression
+            .replace("$cluster", ".*")
+            .replace("$job", ".+")
             .replace("$system", system)
             .replace("$account", account)
             .replace("$target", target)
@@ -246,22 +286,23 @@ fn value(samples: &[Value]) -> Option<f64> {
     }
 }
 
-/// Returns the judgement that the panel "Stored tokens" must show; `None` without a valid expiry.
+/// Returns the state that the panel "Stored tokens" must show; `None` without a valid expiry.
 fn fate(stored: &StoredConnection) -> Option<f64> {
+    let by_itself = stored.refresh_token || stored.grant_type == "client_credentials";
     let left = match &stored.expiry {
-        Expiry::Renewed(..) => return Some(0.0),
+        Expiry::Renewed(..) => return Some(if by_itself { 3.0 } else { 8.0 }),
         Expiry::At(date) => date.duration_since(Timestamp::now()),
         Expiry::Absent | Expiry::Odd(_) => return None,
     };
     Some(match (stored.refresh_token, left) {
-        (true, left) if left < -DAY * 7 => 4.0,
-        (true, _) => 1.0,
-        (false, left) if left < -DAY * 7 => 7.0,
-        (false, left) if left < -DAY => 3.0,
-        // First listed during the test, and never two days before the expiry.
-        (false, left) if left < DAY * 2 => 2.0,
-        (false, left) if left < DAY * 7 => 5.0,
-        (false, _) => 2.0,
+        (true, left) if left < -DAY * 20 => 5.0,
+        (true, _) => 2.0,
+        (false, left) if left < -DAY => 10.0,
+        // First listed during the test: its lifetime is what was left then.
+        (false, left) if left.is_negative() => 4.0,
+        (false, left) if left < DAY => 8.0,
+        (false, left) if left < HOUR * 36 => 6.0,
+        (false, _) => 4.0,
     })
 }
 
@@ -269,7 +310,7 @@ fn fate(stored: &StoredConnection) -> Option<f64> {
 pub(super) struct Held {
     /// Number of the state of each edge that a polled entity lists, by id.
     pub(super) edges: BTreeMap<[String; 1], f64>,
-    /// Number of the judgement of each token with an expiry, by target and name.
+    /// Number of the state of each token with an expiry, by target and name.
     pub(super) tokens: BTreeMap<[String; 2], f64>,
     /// Number of connections that integrations store.
     pub(super) stored: usize,
@@ -309,7 +350,7 @@ impl Held {
         apart
     }
 
-    /// Counts the tokens whose judgement satisfies `wanted`.
+    /// Counts the tokens whose state satisfies `wanted`.
     pub(super) fn tokens(&self, wanted: fn(f64) -> bool) -> usize {
         self.tokens.values().filter(|fate| wanted(**fate)).count()
     }
