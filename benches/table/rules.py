@@ -2,7 +2,8 @@
 
     python3 benches/table/rules.py DAEMON PROMETHEUS ACCOUNTS RULES...
 
-The last argument can be several rule files, which are measured one after the other.
+The rule files are measured one after the other, and before them no rules at all: the difference is
+what rules cost. It is CPU time, so another load on the machine changes little.
 """
 
 import json
@@ -15,7 +16,9 @@ from programs import Program, Simulator, free_port, get, wait_for
 
 # Seconds between two scrapes, and between two evaluations.
 EVERY = 60
-EVALUATIONS = 4
+# The first evaluations see nothing, or fewer series.
+BEFORE = 2
+EVALUATIONS = 3
 
 
 class Prometheus(Program):
@@ -25,7 +28,7 @@ class Prometheus(Program):
         self.command += [f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data"]
         configuration = {
             "global": {"scrape_interval": f"{EVERY}s", "scrape_timeout": "30s", "evaluation_interval": f"{EVERY}s"},
-            "rule_files": [str(rules)],
+            "rule_files": [str(rules)] if rules else [],
             "scrape_configs": [{"job_name": "exporter", "static_configs": [{"targets": [target]}]}],
         }
         (self.folder / "prometheus.yml").write_text(json.dumps(configuration))
@@ -33,34 +36,29 @@ class Prometheus(Program):
     def ready(self):
         wait_for("Prometheus", lambda: self.answers("/-/ready"))
 
-    def evaluations(self):
-        """Seconds of all evaluations of groups, and their number."""
-        lines = get(self.address, "/metrics").decode().splitlines()
-        value = {name: float(text) for name, _, text in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
-        name = "prometheus_rule_group_duration_seconds"
-        return value[f"{name}_sum"], value[f"{name}_count"]
-
-    def groups(self):
-        return json.loads(get(self.address, "/api/v1/rules"))["data"]["groups"]
+    def slowest(self):
+        """Names of the slowest rules in the last evaluation, the slowest first."""
+        groups = json.loads(get(self.address, "/api/v1/rules"))["data"]["groups"]
+        rules = sorted((rule["evaluationTime"], rule["name"]) for group in groups for rule in group["rules"])
+        return ", ".join(name for _, name in reversed(rules[-3:]))
 
 
 def main():
     daemon, prometheus = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
-    print("| rules | accounts | an evaluation of all | of a core | slowest rules |\n| --- | --- | --- | --- | --- |")
+    accounts = int(sys.argv[3])
+    print("| rules | accounts | CPU, with the scrape | rules alone, of a core | slowest |\n| --- | --- | --- | --- | --- |")
     with Simulator(daemon, INTEGRATIONS, CONNECTIONS) as simulator:
-        with Instance(daemon, simulator, "300s", int(sys.argv[3])) as instance:
-            for rules in map(pathlib.Path, sys.argv[4:]):
-                with Prometheus(prometheus, instance.address, rules.resolve()) as running:
-                    # The first evaluations see nothing, or fewer series.
-                    time.sleep(3 * EVERY)
-                    before = running.evaluations()
+        with Instance(daemon, simulator, "300s", accounts) as instance:
+            without = None
+            for rules in [None, *map(pathlib.Path, sys.argv[4:])]:
+                with Prometheus(prometheus, instance.address, rules and rules.resolve()) as running:
+                    time.sleep(BEFORE * EVERY)
+                    before = running.cpu()
                     time.sleep(EVALUATIONS * EVERY)
-                    after = running.evaluations()
-                    groups = running.groups()
-                    seconds = (after[0] - before[0]) / ((after[1] - before[1]) / len(groups))
-                    slowest = sorted((rule["evaluationTime"], rule["name"]) for group in groups for rule in group["rules"])[-3:]
-                    names = ", ".join(f"{name} {took:.2f} s" for took, name in reversed(slowest))
-                    print(f"| {rules} | {sys.argv[3]} | {seconds:.2f} s | {seconds / EVERY * 100:.1f} % | {names} |", flush=True)
+                    cpu = (running.cpu() - before) / (EVALUATIONS * EVERY)
+                    without = cpu if rules is None else without
+                    share = f"{(cpu - without) * 100:.1f} %" if rules else "–"
+                    print(f"| {rules or 'none'} | {accounts:,} | {cpu * 100:.1f} % of a core | {share} | {running.slowest() if rules else '–'} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@
     },
 
     // Names may change, and are no labels here.
+    // Connections of ZIS have no status, and there may be very many.
     {
       alert: 'ConnectionPending',
       expr: |||
@@ -50,7 +51,7 @@
             status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name, allowed_domain,
             permission_scope, grant_type
           )
-            (saas_connection_status_changed_timestamp_seconds or saas_connection_first_seen_timestamp_seconds) < time() - @pendingDays@ * 86400
+            (saas_connection_status_changed_timestamp_seconds or saas_connection_first_seen_timestamp_seconds{system!="zis"}) < time() - @pendingDays@ * 86400
         )
       |||,
       keep_firing_for: '15m',

@@ -89,7 +89,7 @@
         ) > 0
         unless (
               max without (instance, pod) (saas_connection_token_last_renewal_timestamp_seconds)
-              - max without (instance, pod) (saas_connection_first_seen_timestamp_seconds)
+              - max without (instance, pod) (saas_connection_first_seen_timestamp_seconds{connection_type="oauth"})
             < 3 * max without (instance, pod) (saas_connection_token_longest_renewal_gap_seconds)
           and
             max without (instance, pod) (saas_connection_token_longest_renewal_gap_seconds) < 86400
@@ -203,7 +203,8 @@
 
     // Two thirds of the lifetime of a refresh token, which is 30 days by default at Zendesk. Before
     // the first renewal it counts from when the connection was first seen, or from the expiry of
-    // its access token if that is earlier.
+    // its access token if that is earlier. Only OAuth connections have tokens: the others, of which
+    // there may be very many, are left out by the type.
     {
       alert: 'ConnectionRefreshTokenIdle',
       expr: |||
@@ -212,9 +213,9 @@
             or
                 max without (instance, pod) (saas_connection_token_expiry_timestamp_seconds)
               <
-                max without (instance, pod) (saas_connection_first_seen_timestamp_seconds)
+                max without (instance, pod) (saas_connection_first_seen_timestamp_seconds{connection_type="oauth"})
             or
-              max without (instance, pod) (saas_connection_first_seen_timestamp_seconds)
+              max without (instance, pod) (saas_connection_first_seen_timestamp_seconds{connection_type="oauth"})
         )
         + @refreshTokenLifetimeDays@ * 86400 - time() < @refreshTokenLifetimeDays@ * 86400 / 3
         and
