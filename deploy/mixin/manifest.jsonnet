@@ -4,7 +4,7 @@
 //
 // values: text of a values file. Without it, the defaults hold.
 // kubernetes: whether to print a PrometheusRule instead of a rule file of Prometheus.
-local made = '# Made from deploy/mixin. Do not edit: change the values, and make it again.\n';
+local made = '# Generated from deploy/mixin. Do not edit: change the values, and generate it again.\n';
 
 // std.manifestYamlDoc of older versions quotes all keys, and puts each text on one line.
 local between(from, character, to) = from <= character && character <= to;

@@ -13,10 +13,16 @@ local alerts = std.set([rule.alert for group in groups for rule in group.rules i
 // std.all is newer than the jsonnet of Debian 12.
 local every(list) = std.foldl(function(holds, element) holds && element, list, true);
 local severities = ['critical', 'info', 'warning'];
-local duration(value) = std.isString(value) && std.length(value) > 1 && every([
-  std.member('0123456789smhdwy', character)
-  for character in std.stringChars(value)
-]);
+// Numbers with units, as in 1h30m or 500ms.
+local duration(value) =
+  std.isString(value)
+  && std.length(value) > 1
+  && std.member('0123456789', value[0])
+  && std.member('smhdwy', value[std.length(value) - 1])
+  && every([
+    std.member('0123456789smhdwy', character)
+    for character in std.stringChars(value)
+  ]);
 // std.parseYaml of older versions reads "1" as a number.
 local labels(value) = std.isObject(value) && every([
   std.isString(value[name]) || std.isNumber(value[name])

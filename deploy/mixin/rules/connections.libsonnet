@@ -1,3 +1,20 @@
+local info = import 'info.libsonnet';
+
+// Connections that can hold an API token of Zendesk: those that may send their password there.
+local apiTokens = |||
+  group without (instance, pod, %s) (
+    saas_connection_info{system="zis", connection_type="basic_auth", allowed_domain=~"(.+\\.)?zendesk\\.com|"}
+  )
+||| % info.labels(['allowed_domain']);
+// Texts of the two alerts on them.
+local apiTokenSummary = '{{ $labels.connection }} of {{ $labels.account }} may use a Zendesk API token, which ends on 2027-04-30';
+local apiTokenDescription = |||
+  Connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }}) uses basic authentication
+  {{ if $labels.allowed_domain }}for {{ $labels.allowed_domain }}{{ else }}for any domain{{ end }}. If its password is a Zendesk API token, it
+  {{ with query "1809043200 - time()" }}{{ $left := . | first | value }}{{ if gt $left 0.0 }}stops working on 2027-04-30, in {{ $left | humanizeDuration | reReplaceAll " [0-9]+h [0-9]+m [0-9]+s$" "" }}{{ else }}stopped working on 2027-04-30{{ end }}{{ end }}.
+  Replace it with an OAuth connection.
+|||;
+
 {
   name: 'connections-exporter.connections',
   rules: [
@@ -42,18 +59,12 @@
     {
       alert: 'ConnectionPending',
       expr: |||
-        group without (
-          instance, pod, target, connection_type, uuid, source_entity_name, target_entity_name, header_name, allowed_domain,
-          permission_scope, grant_type
-        ) (
+        group without (instance, pod, target, connection_type, %s) (
             saas_connection_info{status="pending"}
-          and ignoring (
-            status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name, allowed_domain,
-            permission_scope, grant_type
-          )
+          and ignoring (%s)
             (saas_connection_status_changed_timestamp_seconds or saas_connection_first_seen_timestamp_seconds{system!="zis"}) < time() - @pendingDays@ * 86400
         )
-      |||,
+      ||| % [info.labels(['status', 'source_entity', 'target_entity']), info.labels()],
       keep_firing_for: '15m',
       severity: 'warning',
       summary: 'Connection {{ $labels.connection }} of {{ $labels.account }} has been waiting for its acceptance for @pendingDays@ days or more',
@@ -110,48 +121,31 @@
       dashboard: 'target',
     },
 
-    // Zendesk ends all API tokens on 2027-04-30 (1809043200). A connection can hold one if it may send
-    // its password to Zendesk.
+    // Zendesk ends all API tokens on 2027-04-30 (1809043200).
     {
       alert: 'ConnectionApiTokenEnding',
-      expr: |||
-        group without (instance, pod, status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name, permission_scope, grant_type) (
-          saas_connection_info{system="zis", connection_type="basic_auth", allowed_domain=~"(.+\\.)?zendesk\\.com|"}
-        )
+      expr: apiTokens + |||
         and on ()
           (vector(time()) > 1809043200 - @apiTokenEndingDays@ * 86400)
       |||,
       keep_firing_for: '1h',
       severity: 'warning',
-      summary: '{{ $labels.connection }} of {{ $labels.account }} may use a Zendesk API token, which ends on 2027-04-30',
-      description: |||
-        Connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }}) uses basic authentication
-        {{ if $labels.allowed_domain }}for {{ $labels.allowed_domain }}{{ else }}for any domain{{ end }}. If its password is a Zendesk API token, it
-        {{ with query "1809043200 - time()" }}{{ $left := . | first | value }}{{ if gt $left 0.0 }}stops working on 2027-04-30, in {{ $left | humanizeDuration | reReplaceAll " [0-9]+h [0-9]+m [0-9]+s$" "" }}{{ else }}stopped working on 2027-04-30{{ end }}{{ end }}.
-        Replace it with an OAuth connection.
-      |||,
+      summary: apiTokenSummary,
+      description: apiTokenDescription,
       dashboard: 'target',
     },
 
     // A week after the end the page stops and the warning stays.
     {
       alert: 'ConnectionApiTokenEndImminent',
-      expr: |||
-        group without (instance, pod, status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name, permission_scope, grant_type) (
-          saas_connection_info{system="zis", connection_type="basic_auth", allowed_domain=~"(.+\\.)?zendesk\\.com|"}
-        )
+      expr: apiTokens + |||
         and on ()
           (vector(time()) > 1809043200 - @apiTokenEndImminentDays@ * 86400 < 1809043200 + 7 * 86400)
       |||,
       keep_firing_for: '1h',
       severity: 'critical',
-      summary: '{{ $labels.connection }} of {{ $labels.account }} may use a Zendesk API token, which ends on 2027-04-30',
-      description: |||
-        Connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }}) uses basic authentication
-        {{ if $labels.allowed_domain }}for {{ $labels.allowed_domain }}{{ else }}for any domain{{ end }}. If its password is a Zendesk API token, it
-        {{ with query "1809043200 - time()" }}{{ $left := . | first | value }}{{ if gt $left 0.0 }}stops working on 2027-04-30, in {{ $left | humanizeDuration | reReplaceAll " [0-9]+h [0-9]+m [0-9]+s$" "" }}{{ else }}stopped working on 2027-04-30{{ end }}{{ end }}.
-        Replace it with an OAuth connection.
-      |||,
+      summary: apiTokenSummary,
+      description: apiTokenDescription,
       dashboard: 'target',
     },
 

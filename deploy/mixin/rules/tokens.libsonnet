@@ -1,76 +1,82 @@
 // What the exporter has seen of each token is in its own metrics, so no rule looks back. Dates of
 // renewals are compared with the last complete listing, not with now: a renewal that nobody could
 // see is not missing.
+local info = import 'info.libsonnet';
+
+// Connections whose tokens come from this grant.
+local granted(grant) =
+  'group without (instance, pod, %s) (saas_connection_info{grant_type="%s"})' % [info.labels(), grant];
+
+// Expiry of the tokens that nothing is known to renew: no refresh token is stored, the grant is not
+// client_credentials, and they were not renewed twice, the last time after the end.
+local unrenewed = |||
+  max without (instance, pod) (saas_connection_token_expiry_timestamp_seconds)
+  and
+    max without (instance, pod) (saas_connection_refresh_token_stored) == 0
+  unless
+    %s
+  unless (
+      max without (instance, pod) (saas_connection_token_longest_renewal_gap_seconds)
+    and
+      max without (instance, pod) (saas_connection_token_last_renewal_lead_seconds) < 0
+  )
+||| % granted('client_credentials');
+
+// Continues an expression: the last recorded value stays while a target has no listing, as long as
+// the exporter polls it.
+local lasting(record) = |||
+  or
+    %s
+  and ignoring (connection, connection_type)
+    max without (instance, pod) (last_over_time(connections_exporter_target_poll_interval_seconds[15m]))
+  unless ignoring (connection, connection_type)
+    group without (instance, pod, connection_type, status) (saas_connections)
+||| % record;
+
+// Texts that a warning and its critical alert share.
+local expiryDescription = |||
+  The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
+  {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}.
+  No refresh token is stored with it, and nothing was seen to renew it by itself: unless somebody replaces it, the connection dies with it.
+|||;
+local renewalDescription = |||
+  The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
+  was renewed regularly and is not renewed any more: the next renewal was due {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }} ago and more.
+  {{ with printf "saas_connection_token_last_renewal_timestamp_seconds{job=%q,system=%q,account=%q,target=%q,connection=%q}" $labels.job $labels.system $labels.account $labels.target $labels.connection | query
+  }}The last renewal was seen on {{ . | first | value | humanizeTimestamp | reReplaceAll ":[0-9]+\\.?[0-9]* .*$" "" }} UTC. {{ end
+  }}Either nothing uses the connection any more, or it cannot renew its token and is dead.
+|||;
+local credentialDescription = |||
+  The token that the exporter uses for {{ $labels.credential }} of account {{ $labels.account }} ({{ $labels.system }})
+  {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}, and the exporter cannot renew it:
+  {{ if lt $value 0.0 }}its targets cannot be listed until another one is in its secret file{{ else }}without another one in its secret file its targets cannot be listed after that{{ end }}.
+|||;
+
 {
   name: 'connections-exporter.tokens',
   rules: [
-    // Expiry of the tokens that nothing is known to renew: no refresh token is stored, the grant is
-    // not client_credentials, and they were not renewed twice, the last time after the end. The
-    // last value stays while a target has no listing.
     {
       record: 'connection:saas_connection_token_expiry_timestamp_seconds:unrenewed',
-      expr: |||
-        max without (instance, pod) (saas_connection_token_expiry_timestamp_seconds)
-        and
-          max without (instance, pod) (saas_connection_refresh_token_stored) == 0
-        unless
-          group without (
-            instance, pod, status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name,
-            allowed_domain, permission_scope, grant_type
-          ) (saas_connection_info{grant_type="client_credentials"})
-        unless (
-            max without (instance, pod) (saas_connection_token_longest_renewal_gap_seconds)
-          and
-            max without (instance, pod) (saas_connection_token_last_renewal_lead_seconds) < 0
-        )
-        or
-          connection:saas_connection_token_expiry_timestamp_seconds:unrenewed
-        and ignoring (connection, connection_type)
-          max without (instance, pod) (last_over_time(connections_exporter_target_poll_interval_seconds[15m]))
-        unless ignoring (connection, connection_type)
-          group without (instance, pod, connection_type, status) (saas_connections)
-      |||,
+      expr: unrenewed + lasting('connection:saas_connection_token_expiry_timestamp_seconds:unrenewed'),
     },
 
-    // Of those, the tokens that have to be replaced before they expire. Lifetimes of less than a day
-    // are for ConnectionTokenExpired, unless the grant tells that nothing renews them:
-    // client_credentials tokens are mostly short. So are tokens that had expired before they were
-    // seen. The last value stays as above, because the grant is not known while a target has no
-    // listing. The expression above is repeated: a token that was renewed after it was recorded
-    // would have its old expiry and its new lifetime.
+    // Of those, the tokens that have to be replaced before they expire. Not of a lifetime of less
+    // than a day, unless the grant is authorization_code: tokens of client_credentials are mostly
+    // short-lived, and ConnectionTokenExpired reports the others. Not tokens that had expired before
+    // they were seen. The record above is not used here: a token that was renewed after it was
+    // recorded would have its old expiry and its new lifetime. While a target has no listing, the
+    // grant is not known, so this decision stays, too.
     {
       record: 'connection:saas_connection_token_expiry_timestamp_seconds:to_replace',
-      expr: |||
-        max without (instance, pod) (saas_connection_token_expiry_timestamp_seconds)
-        and
-          max without (instance, pod) (saas_connection_refresh_token_stored) == 0
-        unless
-          group without (
-            instance, pod, status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name,
-            allowed_domain, permission_scope, grant_type
-          ) (saas_connection_info{grant_type="client_credentials"})
-        unless (
-            max without (instance, pod) (saas_connection_token_longest_renewal_gap_seconds)
-          and
-            max without (instance, pod) (saas_connection_token_last_renewal_lead_seconds) < 0
-        )
+      expr: unrenewed + |||
         unless (
             max without (instance, pod) (saas_connection_token_seen_lifetime_seconds) < @tokenShortLivedHours@ * 3600
           unless
-            group without (
-              instance, pod, status, uuid, source_entity, source_entity_name, target_entity, target_entity_name, header_name,
-              allowed_domain, permission_scope, grant_type
-            ) (saas_connection_info{grant_type="authorization_code"})
+            %s
         )
         unless
           max without (instance, pod) (saas_connection_token_seen_lifetime_seconds) <= 0
-        or
-          connection:saas_connection_token_expiry_timestamp_seconds:to_replace
-        and ignoring (connection, connection_type)
-          max without (instance, pod) (last_over_time(connections_exporter_target_poll_interval_seconds[15m]))
-        unless ignoring (connection, connection_type)
-          group without (instance, pod, connection_type, status) (saas_connections)
-      |||,
+      ||| % granted('authorization_code') + lasting('connection:saas_connection_token_expiry_timestamp_seconds:to_replace'),
     },
 
     // Seconds by which a renewal is late: since the last one, more than the longest gap and twice
@@ -130,11 +136,7 @@
       keep_firing_for: '15m',
       severity: 'warning',
       summary: 'The token of {{ $labels.connection }} {{ if lt $value 0.0 }}has expired{{ else }}expires{{ end }} and nothing renews it',
-      description: |||
-        The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
-        {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}.
-        No refresh token is stored with it, and nothing was seen to renew it by itself: unless somebody replaces it, the connection dies with it.
-      |||,
+      description: expiryDescription,
       dashboard: 'target',
     },
 
@@ -146,11 +148,7 @@
       keep_firing_for: '15m',
       severity: 'critical',
       summary: 'The token of {{ $labels.connection }} {{ if lt $value 0.0 }}has expired{{ else }}expires{{ end }} and nothing renews it',
-      description: |||
-        The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
-        {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}.
-        No refresh token is stored with it, and nothing was seen to renew it by itself: unless somebody replaces it, the connection dies with it.
-      |||,
+      description: expiryDescription,
       dashboard: 'target',
     },
 
@@ -174,13 +172,7 @@
       keep_firing_for: '15m',
       severity: 'warning',
       summary: 'The token of {{ $labels.connection }} is not renewed any more',
-      description: |||
-        The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
-        was renewed regularly and is not renewed any more: the next renewal was due {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }} ago and more.
-        {{ with printf "saas_connection_token_last_renewal_timestamp_seconds{job=%q,system=%q,account=%q,target=%q,connection=%q}" $labels.job $labels.system $labels.account $labels.target $labels.connection | query
-        }}The last renewal was seen on {{ . | first | value | humanizeTimestamp | reReplaceAll ":[0-9]+\\.?[0-9]* .*$" "" }} UTC. {{ end
-        }}Either nothing uses the connection any more, or it cannot renew its token and is dead.
-      |||,
+      description: renewalDescription,
       dashboard: 'target',
     },
 
@@ -191,13 +183,7 @@
       keep_firing_for: '15m',
       severity: 'critical',
       summary: 'The token of {{ $labels.connection }} has not been renewed for @renewalStoppedHours@ hours after it was due',
-      description: |||
-        The OAuth token of connection {{ $labels.connection }} of {{ $labels.target }} (account {{ $labels.account }}, {{ $labels.system }})
-        was renewed regularly and is not renewed any more: the next renewal was due {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }} ago and more.
-        {{ with printf "saas_connection_token_last_renewal_timestamp_seconds{job=%q,system=%q,account=%q,target=%q,connection=%q}" $labels.job $labels.system $labels.account $labels.target $labels.connection | query
-        }}The last renewal was seen on {{ . | first | value | humanizeTimestamp | reReplaceAll ":[0-9]+\\.?[0-9]* .*$" "" }} UTC. {{ end
-        }}Either nothing uses the connection any more, or it cannot renew its token and is dead.
-      |||,
+      description: renewalDescription,
       dashboard: 'target',
     },
 
@@ -248,17 +234,13 @@
       keep_firing_for: '30m',
       severity: 'warning',
       summary: "The exporter's own token for {{ $labels.credential }} of {{ $labels.account }} {{ if lt $value 0.0 }}has expired{{ else }}expires{{ end }}",
-      description: |||
-        The token that the exporter uses for {{ $labels.credential }} of account {{ $labels.account }} ({{ $labels.system }})
-        {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}, and the exporter cannot renew it:
-        {{ if lt $value 0.0 }}the exporter is blind there until another one is in its secret file{{ else }}without another one in its secret file the exporter will be blind there{{ end }}.
-      |||,
+      description: credentialDescription,
       dashboard: 'account',
     },
 
-    // Tokens of the vendor live for 48 hours at most now. Whoever replaces them once a day or more
-    // often is taken to go on, and is found out 26 hours after the last time; a token that was not
-    // replaced yet has an hour to show that it is.
+    // The vendor's tokens live for at most 48 hours. A token that is replaced once a day or more often
+    // raises nothing until 26 hours after the last replacement. A token that was never replaced has an
+    // hour.
     {
       alert: 'ConnectionsCredentialExpiryImminent',
       expr: |||
@@ -272,11 +254,7 @@
       keep_firing_for: '30m',
       severity: 'critical',
       summary: "The exporter's own token for {{ $labels.credential }} of {{ $labels.account }} {{ if lt $value 0.0 }}has expired{{ else }}expires{{ end }}",
-      description: |||
-        The token that the exporter uses for {{ $labels.credential }} of account {{ $labels.account }} ({{ $labels.system }})
-        {{ if lt $value 0.0 }}expired {{ $value | humanizeDuration | reReplaceAll "^-| [0-9]+s$" "" }} ago{{ else }}expires in {{ $value | humanizeDuration | reReplaceAll " [0-9]+s$" "" }}{{ end }}, and the exporter cannot renew it:
-        {{ if lt $value 0.0 }}the exporter is blind there until another one is in its secret file{{ else }}without another one in its secret file the exporter will be blind there{{ end }}.
-      |||,
+      description: credentialDescription,
       dashboard: 'account',
     },
   ],

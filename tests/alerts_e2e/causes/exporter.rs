@@ -90,7 +90,7 @@ pub(super) async fn exporter(scene: &Scene, inbox: &Inbox, began: Instant) -> Ve
         .collect()
 }
 
-/// Exporters that Prometheus does not know any more, while it knows others.
+/// Exporters that leave Prometheus' scrape targets, while others stay.
 pub(super) async fn unknown(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<Row> {
     // One after the other, because they change the same list.
     let (one, shard) = (&*scene.leaving.address, &*scene.incomplete[1].address);
@@ -104,7 +104,7 @@ pub(super) async fn unknown(scene: &Scene, inbox: &Inbox, stack: &Stack) -> Vec<
             stack.scrape_all_but(scene, &[]);
         })
         .await;
-    // Its accounts are not notified: the missing shard explains them.
+    // The alerts on its accounts are inhibited by this one.
     let shards = alert(
         "ConnectionsExporterShardMissing",
         "critical",

@@ -221,6 +221,13 @@ fn what_the_index_gives_to_prometheus_and_alertmanager_is_well() {
     let alerts = format!("({mixin}).prometheusAlerts");
     let alerts = well("jsonnet", &["--exec", &alerts]);
     assert!(alerts.contains("\"team\": \"integrations\"") && alerts.contains("> 0.95"));
+    // kube-prometheus makes one object of both.
+    let both = format!(
+        "local m = {mixin}; {{groups: m.prometheusRules.groups + m.prometheusAlerts.groups}}"
+    );
+    let file = folder.path().join("mixin.json");
+    fs::write(&file, well("jsonnet", &["--exec", &both])).unwrap();
+    well("promtool", &["check", "rules", file.to_str().unwrap()]);
     let dashboards = well(
         "jsonnet",
         &[
@@ -281,6 +288,10 @@ fn a_wrong_setting_of_the_rules_is_an_error_that_says_what_is_allowed() {
         (
             "alerts: {ConnectionsFell: {for: soon}}",
             "for is soon; allowed: a duration such as 15m",
+        ),
+        (
+            "alerts: {ConnectionsFell: {for: mm}}",
+            "for is mm; allowed: a duration such as 15m",
         ),
         (
             "alerts: {ConnectionsFell: {expr: up}}",

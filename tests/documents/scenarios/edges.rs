@@ -122,9 +122,9 @@ fn edges() -> Vec<Edge> {
 }
 
 #[test]
-fn a_lost_connection_raises_one_alert_whoever_is_blind() {
+fn a_lost_connection_fires_once_also_while_its_target_cannot_be_listed() {
     let edges = edges();
-    let blind = |target: &str, now: i64| match target {
+    let fails = |target: &str, now: i64| match target {
         "Germany" => (DAY..2 * DAY + 2 * HOUR).contains(&now),
         "Japan" => {
             (3 * DAY + HOUR..3 * DAY + 10 * HOUR).contains(&now)
@@ -155,7 +155,7 @@ fn a_lost_connection_raises_one_alert_whoever_is_blind() {
                         ..<Connection>::default()
                     })
                 });
-            let rows = if blind(target.name, now) {
+            let rows = if fails(target.name, now) {
                 Err(Reason::Timeout)
             } else {
                 Ok(rows.collect())
@@ -170,7 +170,7 @@ fn a_lost_connection_raises_one_alert_whoever_is_blind() {
     for edge in &edges {
         check(&mut text, edge.connection, &edge.alerts);
     }
-    // The alert stays while its target is blind.
+    // The alert stays while its target cannot be listed.
     for hours in [75, 80, 124, 150, 180, 191] {
         let _ = writeln!(
             text,

@@ -1,6 +1,6 @@
 //! Healthy targets, at all intervals and with clocks that differ.
 
-use super::scene::{ONE, Scene, TARGET, write};
+use super::scene::{ONE, Scene, TARGET, target, up, write};
 use super::{HOUR, MINUTE};
 
 #[test]
@@ -20,24 +20,18 @@ fn a_healthy_target_is_never_stale_whatever_the_intervals_and_clocks_are() {
                 scene.scrapes(0, length, |now, add| {
                     let clock = (now + skew) as f64;
                     let last = (now / interval * interval + skew) as f64;
-                    let mut target = |name: &str, value| {
-                        add(
-                            ONE,
-                            &format!("connections_exporter_target_{name}"),
-                            &TARGET,
-                            value,
-                        );
-                    };
+                    up(add, ONE);
+                    add(ONE, "connections_exporter_time_seconds", &[], clock);
+                    let mut target = target(add, &TARGET);
                     target("last_success_timestamp_seconds", last);
                     target("next_poll_timestamp_seconds", last + interval as f64);
                     target("poll_interval_seconds", interval as f64);
                     target("last_poll_duration_seconds", 0.5);
                     target("consecutive_failures", 0.0);
                     target("up", 1.0);
-                    add(ONE, "connections_exporter_time_seconds", &[], clock);
                 });
                 for at in (10 * MINUTE..length).step_by(600) {
-                    scene.fires(at, "alertname!=\"ConnectionsExporterClockSkew\",alertname!=\"ConnectionsExporterAbsent\"", 0);
+                    scene.fires(at, "alertname!=\"ConnectionsExporterClockSkew\"", 0);
                 }
                 scene.fires(
                     HOUR,

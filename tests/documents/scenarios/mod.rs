@@ -3,9 +3,9 @@
 //! The series are those of the exporter's own page: each scenario lists connections, and the code
 //! that observes and renders listings turns them into samples.
 
-mod blind;
 mod edges;
 mod healthy;
+mod missing;
 mod month;
 mod scene;
 mod series;
@@ -29,16 +29,20 @@ const END: i64 = 40 * DAY;
 /// Alerts of a connection, with the times from which and until which their rule returns it.
 type Alerts = [(&'static str, i64, i64)];
 
-/// Returns the beginning of a file of tests, with the seconds between samples and evaluations.
-fn beginning(name: &str, every: i64) -> String {
-    let minutes = every / MINUTE;
+/// Returns the beginning of a file of tests, with the minutes between evaluations.
+fn header(minutes: i64) -> String {
     format!(
-        "# Made from tests/documents/scenarios.rs: change it there, then UPDATE_GOLDEN=1 cargo test documents\n\
+        "# Generated from tests/documents/scenarios: change it there, then UPDATE_GOLDEN=1 cargo test documents\n\
          rule_files: [../alerts.yaml]\nevaluation_interval: {minutes}m\n\
          group_eval_order: [connections-exporter.records, connections-exporter.tokens, connections-exporter.connections, \
-         connections-exporter.targets, connections-exporter.budget, connections-exporter.exporter]\n\
-         tests:\n  - name: {name}\n    interval: {minutes}m\n    input_series:\n",
+         connections-exporter.targets, connections-exporter.budget, connections-exporter.exporter]\ntests:\n",
     )
+}
+
+/// Returns the beginning of a file with one test, with the seconds between samples and evaluations.
+fn beginning(name: &str, every: i64) -> String {
+    let minutes = every / MINUTE;
+    header(minutes) + &format!("  - name: {name}\n    interval: {minutes}m\n    input_series:\n")
 }
 
 /// Adds checks of which alerts of a connection fire: around the time at which each begins and ends.

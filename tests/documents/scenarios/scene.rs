@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::header;
 use super::series::Series;
 use crate::documents::hold;
 
@@ -50,12 +51,7 @@ impl Scene {
 
 /// Writes a file of tests.
 pub(super) fn write(file: &str, scenes: &[Scene]) {
-    let mut text = String::from(
-        "# Made from tests/documents/scenarios.rs: change it there, then UPDATE_GOLDEN=1 cargo test documents\n\
-         rule_files: [../alerts.yaml]\nevaluation_interval: 1m\n\
-         group_eval_order: [connections-exporter.records, connections-exporter.tokens, connections-exporter.connections, \
-         connections-exporter.targets, connections-exporter.budget, connections-exporter.exporter]\ntests:\n",
-    );
+    let mut text = header(1);
     for scene in scenes {
         let _ = writeln!(
             text,
@@ -85,3 +81,21 @@ pub(super) const ONE: (&str, &str) = ("connections-exporter", "10.0.0.1:9932");
 pub(super) const OTHER: (&str, &str) = ("another-exporter", "10.0.0.2:9932");
 pub(super) const TARGET: [(&str, &str); 3] =
     [("system", "zis"), ("account", "acme"), ("target", "slack")];
+
+/// Returns a function that adds a sample of a target to the page of [`ONE`]. The metric's name is
+/// completed.
+pub(super) fn target<'a>(
+    add: &'a mut Sample<'_>,
+    labels: &'a [(&'a str, &'a str)],
+) -> impl FnMut(&str, f64) + 'a {
+    move |name, value| {
+        let name = format!("connections_exporter_target_{name}");
+        add(ONE, &name, labels, value);
+    }
+}
+
+/// Adds what Prometheus itself writes for a scrape target, and what every page has.
+pub(super) fn up(add: &mut Sample<'_>, of: (&str, &str)) {
+    add(of, "up", &[], 1.0);
+    add(of, "connections_exporter_build_info", &[], 1.0);
+}

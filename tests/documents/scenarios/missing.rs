@@ -1,6 +1,6 @@
-//! Exporters, accounts and targets that are not seen.
+//! Exporters and accounts that are missing, and targets that cannot be listed.
 
-use super::scene::{ONE, OTHER, Sample, Scene, TARGET, write};
+use super::scene::{ONE, OTHER, Scene, TARGET, target, up, write};
 use super::{DAY, HOUR, MINUTE};
 
 const BUDGET: &str = "connections_exporter_api_budget_requests_per_second";
@@ -18,11 +18,6 @@ const MISSING: &str = "alertname=\"ConnectionsAccountMissing\"";
 const STALE: &str = "alertname=\"ConnectionsTargetStale\",severity=\"critical\"";
 /// Longer than the day that rules look back.
 const LENGTH: i64 = 30 * HOUR;
-
-/// Adds the sample that Prometheus itself writes for a scrape target.
-fn up(add: &mut Sample<'_>, of: (&str, &str)) {
-    add(of, "up", &[], 1.0);
-}
 
 /// A job that service discovery does not return any more.
 fn job_gone() -> Scene {
@@ -87,7 +82,7 @@ fn on_purpose() -> Vec<Scene> {
     scenes
 }
 
-/// A target that stays blind over a restart.
+/// A target that cannot be listed before and after a restart.
 fn restarted() -> Scene {
     let mut restarted = Scene::new(
         "a target that cannot be polled, across a restart without state",
@@ -105,14 +100,9 @@ fn restarted() -> Scene {
             restart + 2 * MINUTE
         };
         let failures = if now < HOUR { 0 } else { (now - since) / 300 };
-        let mut target = |name: &str, value| {
-            add(
-                ONE,
-                &format!("connections_exporter_target_{name}"),
-                &TARGET,
-                value,
-            );
-        };
+        up(add, ONE);
+        add(ONE, "connections_exporter_time_seconds", &[], now as f64);
+        let mut target = target(add, &TARGET);
         if now < restart {
             target(
                 "last_success_timestamp_seconds",
@@ -126,7 +116,6 @@ fn restarted() -> Scene {
         );
         target("consecutive_failures", failures as f64);
         target("up", f64::from(u8::from(now < HOUR)));
-        add(ONE, "connections_exporter_time_seconds", &[], now as f64);
     });
     restarted.fires(HOUR + 15 * MINUTE, STALE, 0);
     for at in (HOUR + 25 * MINUTE..6 * HOUR).step_by(300) {
@@ -193,15 +182,12 @@ fn outage() -> Scene {
     outage.scrapes(0, 4 * HOUR, |now, add| {
         for name in &names {
             let labels = [("system", "zis"), ("account", name), ("target", "slack")];
-            let mut target = |name: &str, value| {
-                add(
-                    ONE,
-                    &format!("connections_exporter_target_{name}"),
-                    &labels,
-                    value,
-                );
-            };
             let fails = (HOUR..2 * HOUR).contains(&now);
+            if fails {
+                let labels = [&labels[..], &[("reason", "server_error")]].concat();
+                add(ONE, "connections_exporter_target_failing", &labels, 1.0);
+            }
+            let mut target = target(add, &labels);
             target("poll_interval_seconds", 300.0);
             target(
                 "consecutive_failures",
@@ -215,12 +201,9 @@ fn outage() -> Scene {
                 "last_success_timestamp_seconds",
                 if fails { HOUR - 300 } else { now / 300 * 300 } as f64,
             );
-            if fails {
-                let labels = [&labels[..], &[("reason", "server_error")]].concat();
-                add(ONE, "connections_exporter_target_failing", &labels, 1.0);
-            }
         }
         add(ONE, "connections_exporter_time_seconds", &[], now as f64);
+        up(add, ONE);
     });
     let vendor = "alertname=\"ConnectionsVendorOutage\",severity=\"critical\"";
     outage.fires(HOUR, vendor, 0);
@@ -229,14 +212,14 @@ fn outage() -> Scene {
     outage.fires(HOUR + 12 * MINUTE, STALE, 0);
     outage.fires(HOUR + 30 * MINUTE, vendor, 1);
     outage.fires(HOUR + 30 * MINUTE, STALE, 40);
-    outage.fires(3 * HOUR, "alertname!=\"ConnectionsExporterAbsent\"", 0);
+    outage.fires(3 * HOUR, "alertname!=\"\"", 0);
     outage
 }
 
 #[test]
-fn who_is_blind_is_told_and_who_went_on_purpose_is_not() {
+fn what_is_missing_or_failing_fires_unless_it_was_removed_on_purpose() {
     let mut scenes = vec![job_gone()];
     scenes.extend(on_purpose());
     scenes.extend([restarted(), gaps(), never_discovered(), outage()]);
-    write("deploy/prometheus/tests/scenarios-blind.yaml", &scenes);
+    write("deploy/prometheus/tests/scenarios-missing.yaml", &scenes);
 }
