@@ -168,6 +168,14 @@ pub struct DaemonFlags {
         env = "CONNECTIONS_EXPORTER_STATE_DIR"
     )]
     pub state_dir: Option<PathBuf>,
+    /// Wait while another process uses the state directory, and take over when it ends.
+    #[arg(
+        long = "state.wait",
+        help_heading = "State",
+        requires = "state_dir",
+        env = "CONNECTIONS_EXPORTER_STATE_WAIT"
+    )]
+    pub state_wait: bool,
     /// Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the
     /// host name.
     #[arg(

@@ -317,6 +317,7 @@ impl Inventory {
         let entries = || accounts.values().flat_map(BTreeMap::values);
         let here = entries().count();
         Some(Pending {
+            standby: self.own.is_standby(),
             all_open: self.all_open.load(Ordering::Relaxed),
             opening: self.opening.load(Ordering::Relaxed).saturating_sub(here),
             accounts: entries()

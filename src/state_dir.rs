@@ -26,6 +26,23 @@ use folder::{Folder, PendingJob, PendingJobKey};
 
 use crate::invalid::Invalid;
 
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The path is something else.
+    #[error("--state.dir={0}: is not a directory")]
+    NotADirectory(String),
+    /// Another process has locked the directory.
+    #[error(
+        "--state.dir={0}: another process uses this directory: stop that process, choose another \
+            directory, or set --state.wait to take over when that process ends"
+    )]
+    InUse(String),
+    /// The directory cannot be created, or its file system has no locks.
+    #[error("--state.dir={0}: cannot be locked, which --state.wait requires: {1}")]
+    NotLocked(String, #[source] io::Error),
+}
+
 /// Version of the file format, raised when earlier files can no longer be read.
 const FORMAT: u32 = 1;
 /// Maximum size of a file, in bytes.
@@ -105,7 +122,7 @@ impl StateDir {
     }
 
     /// Creates a state directory and opens it.
-    pub async fn create_and_open(path: &Path, failures: IntCounter) -> anyhow::Result<Self> {
+    pub async fn create_and_open(path: &Path, failures: IntCounter) -> Result<Self, OpenError> {
         let store = Self::new(path, failures);
         store.open().await?;
         Ok(store)
@@ -116,9 +133,21 @@ impl StateDir {
     /// It is an error if another process uses the directory, or if the path is not a directory. A
     /// directory that cannot be written, or does not respond in time, is only a warning: polls and
     /// scrapes must not depend on a disk.
-    pub async fn open(&self) -> anyhow::Result<()> {
+    pub async fn open(&self) -> Result<(), OpenError> {
         match &self.0 {
             Some(folder) => folder.open().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Creates the directory if it is missing, and locks it. Waits as long as another process uses
+    /// it, and calls `waits` once if one does.
+    ///
+    /// Unlike [`open`](Self::open), it is an error if the directory cannot be locked, and a disk
+    /// that hangs is waited for. Otherwise two processes could be active.
+    pub async fn lock(&self, waits: impl FnOnce()) -> Result<(), OpenError> {
+        match &self.0 {
+            Some(folder) => folder.lock(waits).await,
             None => Ok(()),
         }
     }

@@ -16,14 +16,18 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Sends notifications to the service manager until it is dropped.
 ///
-/// First it sends that the process is ready, with a status text. Then it sends two watchdog
+/// First it sends that the process is ready, with this status text. Then it sends two watchdog
 /// notifications in each watchdog timeout. Once `shutdown` is cancelled, it sends that the process
 /// is stopping, and then cancels `told`. Without `NOTIFY_SOCKET` nothing is sent.
 ///
 /// Await it on the event loop that does all the work, not on its own thread. The watchdog
 /// notifications must stop if that event loop hangs.
-pub(crate) async fn serving(shutdown: &CancellationToken, told: &CancellationToken) -> Infallible {
-    tell(vec![NotifyState::Ready, NotifyState::Status("serving")]).await;
+pub(crate) async fn serving(
+    text: &'static str,
+    shutdown: &CancellationToken,
+    told: &CancellationToken,
+) -> Infallible {
+    tell(vec![NotifyState::Ready, NotifyState::Status(text)]).await;
     // A timeout of zero cannot be halved.
     let watchdog = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
     shutdown.run_until_cancelled(stay_alive(watchdog)).await;
@@ -32,6 +36,11 @@ pub(crate) async fn serving(shutdown: &CancellationToken, told: &CancellationTok
     told.cancel();
     // The watchdog notifications continue for as long as the shutdown takes.
     stay_alive(watchdog).await
+}
+
+/// Sends another status text.
+pub(crate) async fn status(text: &'static str) {
+    tell(vec![NotifyState::Status(text)]).await;
 }
 
 async fn stay_alive(watchdog: Option<Duration>) -> Infallible {

@@ -18,7 +18,7 @@ use crate::metrics::ExporterMetrics;
 use crate::polling::reload::{Configuration, ReloadHandle, ReloadWebConfig};
 use crate::polling::shard::Shard;
 use crate::polling::supervisor::Supervisor;
-use crate::state_dir::StateDir;
+use crate::state_dir::{OpenError, StateDir};
 use crate::systemd;
 use crate::web::config::WebConfig;
 use crate::web::status::About;
@@ -26,6 +26,9 @@ use crate::web::{self, Server, ServerLimits};
 
 /// Time in which an error of the state directory can end the start before the server accepts.
 const BEFORE_SERVING: Duration = Duration::from_millis(500);
+
+/// Status text for the service manager of a process that polls and serves.
+const SERVING: &str = "serving";
 
 /// Time for pending writes to the state directory at the end.
 const LAST_WRITES: Duration = Duration::from_secs(3);
@@ -49,32 +52,44 @@ pub struct Web {
     pub config: Arc<WebConfig>,
 }
 
+/// Where state is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// The state directory.
+    pub directory: &'a Path,
+    /// Whether to wait while another process uses it.
+    pub wait: bool,
+}
+
 /// Polls and serves until `shutdown` is cancelled.
 ///
-/// State is kept in `state_dir`, if there is one. The server starts within half a second, while
-/// accounts are still being opened.
+/// The server starts within half a second, while accounts are still being opened. With
+/// [`State::wait`], that is also so while another process uses the state directory: until that
+/// process ends, this one is standby and polls nothing.
 ///
-/// Fails only at the start: if certificates cannot be loaded, or if another process uses the state
-/// directory. After `shutdown` it ends within [`ServerLimits::drain`] or 3 s, whichever is longer,
+/// Fails only at the start: if certificates cannot be loaded, or if the state directory cannot be
+/// used. After `shutdown` it ends within [`ServerLimits::drain`] or 3 s, whichever is longer,
 /// even if the disk hangs.
 pub async fn run(
     configuration: Configuration,
     mut web: Web,
     clock: Clock,
-    state_dir: Option<&Path>,
+    state: Option<State<'_>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     web.limits.fit(web::raise_descriptors());
+    let wait = state.is_some_and(|state| state.wait);
     let own = ExporterMetrics::new(clock.now());
     own.sharded(web.shard.index(), web.shard.total());
     let web_config_gauge = own.web_config_gauge();
-    let state_dir = state_dir.map_or_else(StateDir::default, |folder| {
-        StateDir::new(folder, own.state_write_failures())
+    let state_dir = state.map_or_else(StateDir::default, |state| {
+        StateDir::new(state.directory, own.state_write_failures())
     });
-    let mut opening = Box::pin({
-        let state_dir = state_dir.clone();
-        async move { state_dir.open().await }
-    });
+    let inventory = Arc::new(Inventory::new(own, clock.clone()));
+    inventory.opening(configuration.accounts());
+    let begun = CancellationToken::new();
+    let opening = open(wait, state_dir.clone(), inventory.clone(), begun.clone());
+    let mut opening = Box::pin(opening);
     let opened = timeout(BEFORE_SERVING, &mut opening);
     let opening = match shutdown.run_until_cancelled(opened).await {
         Some(Ok(opened)) => {
@@ -83,10 +98,7 @@ pub async fn run(
         }
         _ => Some(opening),
     };
-    let inventory = Arc::new(Inventory::new(own, clock.clone()));
-    inventory.opening(configuration.accounts());
     let accounts = Supervisor::new(inventory.clone(), state_dir.clone(), clock.clone());
-    let begun = CancellationToken::new();
     let reload_web_config: ReloadWebConfig = {
         let (config, gauge) = (web.config.clone(), web_config_gauge.clone());
         Box::new(move || {
@@ -94,15 +106,19 @@ pub async fn run(
             Box::pin(async move { config.reload(&gauge).await })
         })
     };
-    let beginning = configuration.begin(accounts, reload_web_config, inventory.clone(), clock);
-    let is_begun = begun.clone();
-    let polling = async move {
-        if let Some(opening) = opening {
-            opening.await?;
+    let polling = {
+        let (inventory, begun) = (inventory.clone(), begun.clone());
+        let mut configuration = configuration;
+        async move {
+            if let Some(opening) = opening {
+                let opened = configuration.until(opening, &reload_web_config, &inventory, &clock);
+                opened.await?;
+            }
+            let beginning = configuration.begin(accounts, reload_web_config, inventory, clock);
+            let reloading = beginning.await?;
+            begun.cancel();
+            anyhow::Ok(reloading.run().await)
         }
-        let reloading = beginning.await?;
-        is_begun.cancel();
-        anyhow::Ok(reloading.run().await)
     };
     let mut polling = AbortOnDropHandle::new(tokio::spawn(polling));
     for listener in &web.listeners {
@@ -123,7 +139,7 @@ pub async fn run(
         telemetry_path: web.telemetry_path,
         config_file: web.config_file,
     };
-    let server = Server::new(inventory, about, web.reload, web.limits, web.config);
+    let server = Server::new(inventory.clone(), about, web.reload, web.limits, web.config);
     let told = CancellationToken::new();
     let supervisor = async {
         // Not earlier, so that the service manager sees a failed start as a failure.
@@ -132,7 +148,9 @@ pub async fn run(
             told.cancel();
             return std::future::pending().await;
         }
-        systemd::serving(&shutdown, &told).await
+        let standby = inventory.exporter_metrics().is_standby();
+        let text = if standby { "standby" } else { SERVING };
+        systemd::serving(text, &shutdown, &told).await
     };
     let serving = async {
         server.serve(web.listeners, shutdown.clone()).await;
@@ -166,6 +184,33 @@ pub async fn run(
     }
 }
 
+/// Opens the state directory. With `wait`, the process is standby while another one uses it.
+///
+/// A standby process is what was started, so that is when it has `begun`.
+async fn open(
+    wait: bool,
+    state_dir: StateDir,
+    inventory: Arc<Inventory>,
+    begun: CancellationToken,
+) -> Result<(), OpenError> {
+    if !wait {
+        return state_dir.open().await;
+    }
+    let own = inventory.exporter_metrics();
+    let locked = state_dir.lock(|| {
+        tracing::info!("standby: another process uses the state directory");
+        own.set_standby(true);
+        begun.cancel();
+    });
+    locked.await?;
+    if own.is_standby() {
+        tracing::info!("no other process uses the state directory any more: taking over");
+        own.set_standby(false);
+        systemd::status(SERVING).await;
+    }
+    Ok(())
+}
+
 /// Runs the daemon with these flags.
 pub async fn command(flags: &DaemonFlags, shard: Shard) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
@@ -187,6 +232,9 @@ pub async fn command(flags: &DaemonFlags, shard: Shard) -> anyhow::Result<()> {
     };
     let (configuration, reload, web) = ready?;
     let _hangups = AbortOnDropHandle::new(tokio::spawn(signals::reload_on(hangups, reload)));
-    let state_dir = flags.state_dir.as_deref();
-    run(configuration, web, Clock::system(), state_dir, shutdown).await
+    let state = flags.state_dir.as_deref().map(|directory| State {
+        directory,
+        wait: flags.state_wait,
+    });
+    run(configuration, web, Clock::system(), state, shutdown).await
 }

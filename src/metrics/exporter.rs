@@ -40,6 +40,7 @@ pub struct ExporterMetrics {
     web_configuration: Gauge,
     shard_index: Gauge,
     shards: Gauge,
+    standby: Gauge,
     clock: Gauge,
 }
 
@@ -115,6 +116,11 @@ impl ExporterMetrics {
             "How many processes share the accounts of the configuration.",
         );
         shards.set(1.0);
+        let standby = gauge(
+            "connections_exporter_standby",
+            "Whether this process waits for the state directory that another one uses, and polls \
+                nothing.",
+        );
         let durations = register(
             &registry,
             HistogramVec::new(
@@ -177,6 +183,7 @@ impl ExporterMetrics {
             web_configuration,
             shard_index,
             shards,
+            standby,
             clock,
         }
     }
@@ -185,6 +192,17 @@ impl ExporterMetrics {
     pub fn sharded(&self, index: u32, total: u32) {
         self.shard_index.set(f64::from(index));
         self.shards.set(f64::from(total));
+    }
+
+    /// Sets whether the process is standby.
+    pub fn set_standby(&self, standby: bool) {
+        self.standby.set(f64::from(u8::from(standby)));
+    }
+
+    /// Returns whether the process is standby.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.standby.get() > 0.0
     }
 
     /// Sets the result of a reload: when the configuration file was applied, or `None` if it was

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -95,8 +96,11 @@ impl fmt::Display for ReloadOutcome {
 pub struct Configuration {
     config: Config,
     load: LoadConfig,
-    requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
+    requests: ReloadRequests,
 }
+
+/// Requests for a reload, which wait for its result.
+type ReloadRequests = mpsc::Receiver<oneshot::Sender<ReloadOutcome>>;
 
 /// Function that reads the web configuration again. An invalid one changes nothing.
 pub(crate) type ReloadWebConfig =
@@ -135,6 +139,37 @@ impl Configuration {
         self.config.accounts.len()
     }
 
+    /// Serves reload requests until `opened` is done. The configuration that was read last begins.
+    pub(crate) async fn until<T>(
+        &mut self,
+        opened: impl Future<Output = T>,
+        web_config: &ReloadWebConfig,
+        inventory: &Inventory,
+        clock: &Clock,
+    ) -> T {
+        let mut opened = pin!(opened);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                opened = &mut opened => return opened,
+                Some(asked) = next(&mut self.requests) => asked,
+            };
+            let (config, web) = tokio::join!((self.load)(), web_config());
+            let configuration = config.map_err(ReloadError::from).map(|config| {
+                self.config = config;
+                inventory.opening(self.accounts());
+                let added = self.accounts();
+                ReloadSummary {
+                    added,
+                    ..ReloadSummary::default()
+                }
+            });
+            let applied = configuration.is_ok().then(|| clock.now());
+            inventory.exporter_metrics().reloaded(applied);
+            answer(asked, &ReloadOutcome { configuration, web });
+        }
+    }
+
     /// Starts to poll. Each account appears once its state was read.
     ///
     /// Fails if the platform's certificates cannot be loaded.
@@ -159,14 +194,32 @@ impl Configuration {
     }
 }
 
-/// Runs reloads; requests that are queued when one starts share it.
+/// Runs reloads.
 pub(crate) struct ReloadLoop {
     accounts: Supervisor,
     web_config: ReloadWebConfig,
     inventory: Arc<Inventory>,
     clock: Clock,
     load: LoadConfig,
-    requests: mpsc::Receiver<oneshot::Sender<ReloadOutcome>>,
+    requests: ReloadRequests,
+}
+
+/// Waits for a request, and returns it with all that are queued: they share a reload, because it
+/// starts after all of them.
+async fn next(requests: &mut ReloadRequests) -> Option<Vec<oneshot::Sender<ReloadOutcome>>> {
+    let mut asked = vec![requests.recv().await?];
+    while let Ok(answer) = requests.try_recv() {
+        asked.push(answer);
+    }
+    Some(asked)
+}
+
+/// Logs the outcome, and sends it to those who asked. They may have gone away.
+fn answer(asked: Vec<oneshot::Sender<ReloadOutcome>>, outcome: &ReloadOutcome) {
+    outcome.log();
+    for answer in asked {
+        let _ = answer.send(outcome.clone());
+    }
 }
 
 impl ReloadLoop {
@@ -174,19 +227,8 @@ impl ReloadLoop {
     ///
     /// Ends only by being dropped.
     pub(crate) async fn run(mut self) -> Infallible {
-        while let Some(first) = self.requests.recv().await {
-            // Requests that are already queued share this reload, because it starts after all of
-            // them.
-            let mut asked = vec![first];
-            while let Ok(answer) = self.requests.try_recv() {
-                asked.push(answer);
-            }
-            let outcome = self.reload().await;
-            outcome.log();
-            for answer in asked {
-                // The requester may have gone away.
-                let _ = answer.send(outcome.clone());
-            }
+        while let Some(asked) = next(&mut self.requests).await {
+            answer(asked, &self.reload().await);
         }
         std::future::pending().await
     }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use rustix::fs::{AtFlags, FileType, unlinkat};
@@ -19,9 +18,9 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::is_ours;
+use super::{OpenError, is_ours};
 use queue::JobQueue;
 pub(super) use queue::{PendingJob, PendingJobKey};
 use root::{LockError, Root, account_folder, entries, is_unfinished, open_file, replace, take};
@@ -36,6 +35,8 @@ const WORKERS: usize = 8;
 const DESCRIPTORS: u64 = 32;
 /// Time without progress after which callers stop waiting for the disk.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which a standby process tries to lock the directory.
+const LOCK_INTERVAL: Duration = Duration::from_millis(500);
 /// Key of the queue for jobs that concern the state directory itself.
 const ITSELF: &str = "";
 
@@ -71,12 +72,18 @@ impl Folder {
     ///
     /// Waits at most [`PROGRESS_TIMEOUT`] for a disk that hangs. After that, the jobs wait for the
     /// directory, and the caller goes on.
-    pub(super) async fn open(self: &Arc<Self>) -> anyhow::Result<()> {
+    pub(super) async fn open(self: &Arc<Self>) -> Result<(), OpenError> {
         self.queue.lock().opening = Some(Instant::now());
         let (done, opened) = oneshot::channel();
         let folder = self.clone();
         spawn_blocking(move || {
-            let result = folder.create_and_lock();
+            let result = match folder.create_and_lock() {
+                Err(LockError::Io(error)) => {
+                    folder.warn_of_missing_lock(&error);
+                    Ok(())
+                }
+                result => result,
+            };
             let mut queue = folder.queue.lock();
             queue.opening = None;
             folder.start_workers(&mut queue);
@@ -85,13 +92,8 @@ impl Folder {
             // If the deadline has passed, a refusal is visible only in the writes that fail later.
             let _ = done.send(result);
         });
-        let path = self.path.display();
         match timeout(PROGRESS_TIMEOUT, opened).await {
-            Ok(Ok(Err(LockError::NotAFolder))) => bail!("--state.dir={path}: is not a directory"),
-            Ok(Ok(Err(LockError::InUse))) => bail!(
-                "--state.dir={path}: another process uses this directory: stop that process, or choose \
-                    another directory"
-            ),
+            Ok(Ok(Err(refused))) => return Err(self.refusal(refused)),
             Err(_) => self.hangs(),
             // Opened, or the sender was dropped because the process ends.
             Ok(_) => {}
@@ -99,24 +101,58 @@ impl Folder {
         Ok(())
     }
 
+    /// Creates the directory if it is missing, and locks it. Waits as long as another process uses
+    /// it, and calls `waits` once if one does.
+    ///
+    /// Fails if the directory cannot be locked: two processes would then be active. Waits for a
+    /// disk that hangs, for the same reason.
+    pub(super) async fn lock(self: &Arc<Self>, waits: impl FnOnce()) -> Result<(), OpenError> {
+        let mut waits = Some(waits);
+        loop {
+            let folder = self.clone();
+            let locked = spawn_blocking(move || folder.create_and_lock()).await;
+            match locked {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(LockError::InUse)) => {
+                    if let Some(waits) = waits.take() {
+                        waits();
+                    }
+                }
+                // What worked at first may fail for a while.
+                Ok(Err(refused)) if waits.is_some() => return Err(self.refusal(refused)),
+                Ok(Err(_)) | Err(_) => {}
+            }
+            sleep(LOCK_INTERVAL).await;
+        }
+    }
+
+    fn refusal(&self, refused: LockError) -> OpenError {
+        let path = self.path.display().to_string();
+        match refused {
+            LockError::NotAFolder => OpenError::NotADirectory(path),
+            LockError::InUse => OpenError::InUse(path),
+            LockError::Io(error) => OpenError::NotLocked(path, error),
+        }
+    }
+
     /// Creates the directory if it is missing, and locks it, on a blocking thread.
+    ///
+    /// A directory that can be opened and not locked is [`LockError::Io`], too. It can be read.
     fn create_and_lock(&self) -> Result<(), LockError> {
         let mut held = self.root.lock();
-        let problem = match take(&self.path) {
-            Ok(root) => {
-                self.warn_of_mode(&root.folder);
-                let root = held.insert(Arc::new(root));
-                root.lock.as_ref().err().map(ToString::to_string)
-            }
-            Err(LockError::Io(error)) => Some(error.to_string()),
-            Err(refused) => return Err(refused),
-        };
-        if let Some(error) = problem {
-            self.failures.inc();
-            tracing::warn!(folder = %self.path.display(), error, "the state directory cannot be \
-                locked: it is still read, but writes may fail");
+        let root = take(&self.path)?;
+        self.warn_of_mode(&root.folder);
+        let root = held.insert(Arc::new(root));
+        match &root.lock {
+            Ok(_) => Ok(()),
+            Err(error) => Err(LockError::Io(io::Error::other(error.to_string()))),
         }
-        Ok(())
+    }
+
+    fn warn_of_missing_lock(&self, error: &io::Error) {
+        self.failures.inc();
+        tracing::warn!(folder = %self.path.display(), %error, "the state directory cannot be \
+            locked: it is still read, but writes may fail");
     }
 
     /// Warns if others may write to the directory.

@@ -74,6 +74,7 @@ struct Summary {
 
 /// State of the exporter itself.
 struct Own<'a> {
+    standby: bool,
     started: Date,
     config_file: Option<format::Name<'a>>,
     reload: LastReload,
@@ -186,6 +187,7 @@ impl<'a> Own<'a> {
         )]
         let series = series.map(|series| Number(series as u64));
         Self {
+            standby: own.is_standby(),
             started: Date {
                 at: own.started(),
                 now,

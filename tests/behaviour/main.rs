@@ -42,6 +42,7 @@ mod server;
 mod shards;
 mod soak;
 mod stalled;
+mod standby;
 mod startup;
 mod status;
 mod stored_tokens;

@@ -18,9 +18,9 @@ const ENDPOINTS: [&str; 4] = [
 ];
 
 /// Number of targets of the default simulator: three integrations, and four of five entities.
-const TARGETS: f64 = 7.0;
+pub(crate) const TARGETS: f64 = 7.0;
 
-fn asked(harness: &Harness) -> [u64; 4] {
+pub(crate) fn asked(harness: &Harness) -> [u64; 4] {
     ENDPOINTS.map(|endpoint| harness.simulator.requests(endpoint))
 }
 
@@ -69,7 +69,7 @@ async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
 }
 
 /// Waits until the daemon has saved its whole state.
-async fn all_written(folder: &Path) {
+pub(crate) async fn all_written(folder: &Path) {
     files_when(folder, |files| {
         let names = files.iter().map(|file| file.display().to_string());
         // The rate limiter of each of the two accounts, Zuora's target list, the targets, and the
@@ -83,7 +83,7 @@ async fn all_written(folder: &Path) {
 }
 
 /// Returns the samples of listings, without those that depend on the time or the process.
-fn listings(page: &str) -> Vec<String> {
+pub(crate) fn listings(page: &str) -> Vec<String> {
     let lines = page.lines().filter(|line| {
         line.starts_with("saas_connection")
             && !line.contains("_expires_in_")
@@ -92,7 +92,7 @@ fn listings(page: &str) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-async fn all_up(address: std::net::SocketAddr, targets: f64) -> String {
+pub(crate) async fn all_up(address: std::net::SocketAddr, targets: f64) -> String {
     page_when(address, |page| {
         Page(page.to_owned()).sum(&["target_up{"]) == targets
     })
@@ -276,7 +276,7 @@ async fn a_folder_in_use_is_one_sentence() {
         (second.status.code(), said.as_str()),
         (
             Some(1),
-            format!("{flag}: another process uses this directory: stop that process, or choose another directory\n")
+            format!("{flag}: another process uses this directory: stop that process, choose another directory, or set --state.wait to take over when that process ends\n")
                 .as_str()
         )
     );

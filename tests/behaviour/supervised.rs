@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, exporter, free_port};
 use crate::harness::PATIENCE;
 
 /// Binds the notification socket; each message must arrive within [`PATIENCE`].
-fn supervisor(folder: &Path) -> UnixDatagram {
+pub(crate) fn supervisor(folder: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
     let patience = Some(PATIENCE);
     socket.set_read_timeout(patience).unwrap();
@@ -24,7 +24,7 @@ fn told(supervisor: &UnixDatagram) -> Vec<String> {
 }
 
 /// Receives the next notification that is not a watchdog keep-alive.
-fn told_next(supervisor: &UnixDatagram) -> Vec<String> {
+pub(crate) fn told_next(supervisor: &UnixDatagram) -> Vec<String> {
     loop {
         let message = told(supervisor);
         if message != ["WATCHDOG=1"] {
