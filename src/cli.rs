@@ -48,6 +48,14 @@ pub enum Command {
         #[command(flatten)]
         #[expect(missing_docs, reason = "flags")]
         simulator: SimulatorFlags,
+        /// Let nothing happen at the simulated vendors. By default connections, credentials and
+        /// quotas change for two minutes.
+        #[arg(
+            long = "demo.still",
+            help_heading = "Simulator",
+            env = "CONNECTIONS_EXPORTER_DEMO_STILL"
+        )]
+        still: bool,
     },
     #[cfg(feature = "demo")]
     /// Run only the simulator of both APIs, and print a configuration that polls it.

@@ -42,7 +42,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         None => daemon::command(&cli.daemon, cli.shard()?).await,
         Some(Command::Check(how)) => check::command(&cli.daemon, cli.shard()?, how).await,
         #[cfg(feature = "demo")]
-        Some(Command::Demo { simulator }) => demo::demo(&cli.daemon, simulator).await,
+        Some(Command::Demo { simulator, still }) => {
+            demo::demo(&cli.daemon, simulator, *still).await
+        }
         #[cfg(feature = "demo")]
         Some(Command::Simulate {
             simulator,

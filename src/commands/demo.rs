@@ -1,5 +1,7 @@
 //! `demo`: the daemon, polling the built-in simulator.
 
+mod story;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
@@ -22,7 +24,13 @@ use crate::web;
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
 
 /// Runs the simulator, and a daemon that polls it, until a signal is received.
-pub(super) async fn demo(flags: &DaemonFlags, simulator: &SimulatorFlags) -> anyhow::Result<()> {
+///
+/// Unless it is `still`, the simulated vendors change for two minutes.
+pub(super) async fn demo(
+    flags: &DaemonFlags,
+    simulator: &SimulatorFlags,
+    still: bool,
+) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let hangups = hangups()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -59,8 +67,9 @@ pub(super) async fn demo(flags: &DaemonFlags, simulator: &SimulatorFlags) -> any
         "The simulator holds both systems' connections: http://{address}/simulator\n\
          The exporter polls it every 10 s:              {scheme}://{seen}{path}\n\
          Its status page, for people:                   {scheme}://{seen}/\n\
-         Ctrl-C ends both.\n"
+         The log tells what happens in the first two minutes. Ctrl-C ends both.\n"
     ));
+    let _story = (!still).then(|| AbortOnDropHandle::new(tokio::spawn(story::tell(simulator.clone()))));
     tokio::spawn(simulator.serve(listener));
     run(configuration, web, Clock::system(), None, shutdown).await
 }

@@ -141,6 +141,7 @@ async fn answers_of(program: &str) {
     let mut daemon = Daemon::start(
         &mut exporter(&[
             "demo",
+            "--demo.still",
             "--web.listen-address",
             &own,
             "--simulator.integration-connections=33",

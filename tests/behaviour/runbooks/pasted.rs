@@ -123,7 +123,7 @@ async fn each_query_is_understood_by_prometheus_and_finds_what_it_is_for() {
     let folder = tempfile::tempdir().unwrap();
     let own = format!("127.0.0.1:{}", free_port());
     let _daemon = Daemon::start(
-        &mut exporter(&["demo", "--web.listen-address", &own]),
+        &mut exporter(&["demo", "--demo.still", "--web.listen-address", &own]),
         own.parse().unwrap(),
     );
     // Rules with an interval of minutes are evaluated every second here.
