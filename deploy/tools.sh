@@ -16,6 +16,7 @@ from_apt() {
 }
 from_apt systemd-analyze systemd
 from_apt shellcheck shellcheck
+from_apt age-keygen age
 from_apt jsonnet jsonnet
 from_apt python3 python3-venv
 from_apt npm npm
