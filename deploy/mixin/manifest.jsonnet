@@ -4,6 +4,7 @@
 //
 // values: text of a values file. Without it, the defaults hold.
 // kubernetes: whether to print a PrometheusRule instead of a rule file of Prometheus.
+// chart: whether to print the rules for the Helm chart, which fills in the placeholders.
 local made = '# Generated from deploy/mixin. Do not edit: change the values, and generate it again.\n';
 
 // std.manifestYamlDoc of older versions quotes all keys, and puts each text on one line.
@@ -70,15 +71,19 @@ local indented(text) = std.join('\n', [
   for line in std.split(text, '\n')
 ]);
 
-function(values='', kubernetes=false)
+function(values='', kubernetes=false, chart=false)
   local lines = std.filter(
     function(line) line != '' && line[0] != '#',
     [std.stripChars(line, ' \r') for line in std.split(values, '\n')],
   );
   // std.parseYaml ends the process if there is nothing but comments.
-  local rules = (import 'rules.libsonnet')(if lines == [] then {} else std.parseYaml(values));
+  local rules = (import 'rules.libsonnet')(
+    if lines == [] then {} else std.parseYaml(values),
+    filled=!chart,
+  );
   local text = 'groups:\n' + std.join('\n', [group(one) for one in rules.groups]);
-  if !kubernetes then made + text
+  if chart then made + 'grafanaDefault: ' + quoted(rules.grafanaDefault) + '\n' + text
+  else if !kubernetes then made + text
   else made + |||
     apiVersion: monitoring.coreos.com/v1
     kind: PrometheusRule

@@ -1,4 +1,5 @@
-// The rules with an operator's values filled in. Takes the content of a values file.
+// The rules with an operator's values filled in. Takes the content of a values file. With
+// `filled=false`, the placeholders stay, also for URLs: the Helm chart fills them in.
 local groups = [
   import 'rules/records.libsonnet',
   import 'rules/tokens.libsonnet',
@@ -79,11 +80,11 @@ local checked(values) =
   ]);
   all { thresholds: defaults.thresholds + all.thresholds };
 
-function(values={})
+function(values={}, filled=true)
   local all = checked(values);
 
   // Replaces each @name@ by its threshold.
-  local fill(text) = std.join('', std.mapWithIndex(
+  local fill(text) = if !filled then text else std.join('', std.mapWithIndex(
     function(index, part)
       if index % 2 == 0 then part
       else
@@ -106,9 +107,13 @@ function(values={})
     outage: 'overview?' + labelled(['job', 'system']),
     exporter: 'budget',
   };
+  local grafanaDefault =
+    '{{ with $externalLabels.grafana_url }}{{ . }}{{ else }}http://localhost:3000{{ end }}';
   local grafana =
-    if all.grafanaUrl != '' then std.rstripChars(all.grafanaUrl, '/')
-    else '{{ with $externalLabels.grafana_url }}{{ . }}{{ else }}http://localhost:3000{{ end }}';
+    if !filled then '@grafanaUrl@'
+    else if all.grafanaUrl != '' then std.rstripChars(all.grafanaUrl, '/')
+    else grafanaDefault;
+  local runbooks = if filled then std.rstripChars(all.runbookUrl, '/') else '@runbookUrl@';
 
   local recording(rule) = { record: rule.record, expr: std.stripChars(fill(rule.expr), '\n') };
   local alerting(rule) =
@@ -128,11 +133,13 @@ function(values={})
       annotations: {
         summary: folded(rule.summary),
         description: folded(rule.description),
-        runbook_url: '%s/%s.md' % [std.rstripChars(all.runbookUrl, '/'), rule.alert],
+        runbook_url: '%s/%s.md' % [runbooks, rule.alert],
         dashboard_url: grafana + '/d/connections-exporter-' + pages[rule.dashboard],
       },
     };
   {
+    // What grafanaUrl stands for if it is empty.
+    grafanaDefault:: grafanaDefault,
     groups: [
       {
         name: group.name,
