@@ -1,5 +1,5 @@
 # The list of commands, which CI uses, too. `make` without arguments prints it.
-.PHONY: help run check test bench lint style dependencies docs tools soak fuzz deploy-check rules dashboards dashboards-check dashboard-pictures package package-try
+.PHONY: help run check test bench lint style dependencies docs tools soak fuzz deploy-check rules dashboards dashboards-check dashboard-pictures package package-try helm helm-package
 
 # Programs that the tests need and that the machine does not have.
 TOOLS := $(CURDIR)/target/tools
@@ -74,14 +74,28 @@ deploy-check: tools
 	deploy/tools.sh "$(TOOLS)"
 	deploy/check.sh "$(TOOLS)"
 
-## rules: deploy/prometheus/alerts.yaml and the PrometheusRule component, from deploy/mixin
+## rules: from deploy/mixin: deploy/prometheus/alerts.yaml, and the rules for Kustomize and Helm
 rules:
 	deploy/tools.sh "$(TOOLS)"
 	jsonnet --string deploy/mixin/manifest.jsonnet >deploy/prometheus/alerts.yaml
 	jsonnet --string --tla-code kubernetes=true deploy/mixin/manifest.jsonnet \
 		>deploy/kubernetes/components/prometheus-rule/prometheus-rule.yaml
+	jsonnet --string --tla-code chart=true deploy/mixin/manifest.jsonnet \
+		>deploy/helm/connections-exporter/files/rules.yaml
+	"$(TOOLS)/python/bin/python" deploy/helm/values.py write
 
-## dashboards: builds grafana/dashboards from grafana/src
+## helm: schema of the values and table of the README of the Helm chart, from its values.yaml
+helm:
+	deploy/tools.sh "$(TOOLS)"
+	"$(TOOLS)/python/bin/python" deploy/helm/values.py write
+
+## helm-package: the Helm chart as an archive in target/package
+helm-package:
+	deploy/tools.sh "$(TOOLS)"
+	mkdir -p target/package
+	"$(TOOLS)/python/bin/python" -c 'import helm_python; print(helm_python.package("deploy/helm/connections-exporter", destination="target/package"))'
+
+## dashboards: builds grafana/dashboards from grafana/src, also for Kustomize and Helm
 dashboards: tools
 	grafana/dashboards.sh "$(TOOLS)" write
 

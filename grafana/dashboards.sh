@@ -6,6 +6,8 @@ tools=$(realpath "$1")/grafana
 task=$2
 here=$(cd "$(dirname "$0")" && pwd)
 component=$(realpath "$here/../deploy/kubernetes/components/dashboards")
+# A chart cannot refer to files outside. deploy/check.sh compares both.
+chart=$(realpath "$here/../deploy/helm/connections-exporter/files/dashboards")
 
 if ! cmp --silent "$here/package-lock.json" "$tools/node_modules/.taken"; then
     mkdir -p "$tools"
@@ -33,6 +35,7 @@ same() {
 case $task in
 write)
     build "$here/dashboards" "$component"
+    cp "$component"/*.json "$chart"
     ;;
 check)
     build built/dashboards built/component
