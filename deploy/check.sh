@@ -39,14 +39,14 @@ for version in 1.34 1.37; do
 done
 for object in pod-monitor prometheus-rule; do
     python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <"kubernetes/components/$object/$object.yaml" |
-        node kubernetes/operator.mjs "$tools/npm" prometheus-operator/monitoring.coreos.com/v1
+        node kubernetes/operator.mjs "$tools/npm"
 done
 
 echo "# examples"
 python examples/embed.py
 for object in secret-store external-secret; do
     python -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)' <"examples/secret-stores/external-secrets/$object.yaml" |
-        node kubernetes/operator.mjs "$tools/npm" external-secrets/external-secrets.io/v1
+        node kubernetes/operator.mjs "$tools/npm"
 done
 # Each component on the example overlay. Whoever uses this one brings the certificate.
 cp --recursive kubernetes examples "$scratch"
@@ -92,6 +92,14 @@ echo "# mixin"
 jsonnet --string mixin/manifest.jsonnet | diff prometheus/alerts.yaml -
 jsonnet --string --tla-code kubernetes=true mixin/manifest.jsonnet |
     diff kubernetes/components/prometheus-rule/prometheus-rule.yaml -
+jsonnet --string --tla-code chart=true mixin/manifest.jsonnet | diff helm/connections-exporter/files/rules.yaml -
+
+echo "# helm"
+# `make dashboards` copies them.
+diff --recursive --exclude=kustomization.yaml kubernetes/components/dashboards helm/connections-exporter/files/dashboards
+# `make helm` writes the schema and the table of the README.
+python helm/values.py check
+python helm/test.py "$tools"
 
 echo "# prometheus"
 # One process for each file, and as many at a time as there are processors: the tests span weeks. The

@@ -1,10 +1,14 @@
-// Checks an object of an operator, JSON on standard input, against the schema of its kind. Arguments: the folder with the
-// packages that hold them, and the path of the kinds in it. An unknown key is no error.
+// Checks an object of an operator, or a list of them, JSON on standard input, each against the schema
+// of its version and kind. The argument is the directory with the packages that hold them. An unknown
+// key is no error.
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const object = JSON.parse(readFileSync(0, "utf8"));
-const kinds = `node_modules/@kubernetes-models/${process.argv[3]}/${object.kind}.js`;
-const { [object.kind]: Kind } = await import(pathToFileURL(resolve(process.argv[2], kinds)));
-new Kind(object).validate();
+const packages = { "monitoring.coreos.com": "prometheus-operator", "external-secrets.io": "external-secrets" };
+for (const object of [JSON.parse(readFileSync(0, "utf8"))].flat()) {
+    const name = packages[object.apiVersion.split("/")[0]];
+    const file = `node_modules/@kubernetes-models/${name}/${object.apiVersion}/${object.kind}.js`;
+    const { [object.kind]: Kind } = await import(pathToFileURL(resolve(process.argv[2], file)));
+    new Kind(object).validate();
+}
