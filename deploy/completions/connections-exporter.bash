@@ -35,7 +35,7 @@ _connections__exporter() {
 
     case "${cmd}" in
         connections__exporter)
-            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --state.dir --shard.index --shard.total --debug.core-dumps --log.level --log.format --help --version check demo simulate healthcheck"
+            opts="-h -V --config.file --config.check --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --state.dir --state.wait --shard.index --shard.total --debug.core-dumps --log.level --log.format --help --version check demo simulate healthcheck"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,7 +151,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__demo)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --config.file --shard.index --shard.total --debug.core-dumps --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --demo.still --config.file --shard.index --shard.total --debug.core-dumps --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

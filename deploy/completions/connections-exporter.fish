@@ -24,6 +24,7 @@ json\t'One JSON object a line'"
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l config.check -d 'Load the configuration, report every error, print the request estimate, and exit'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'
+complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l state.wait -d 'Wait while another process uses the state directory, and take over when it ends'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c connections-exporter -n "__fish_connections_exporter_needs_command" -s V -l version -d 'Print version'
@@ -76,6 +77,7 @@ debug\t''
 trace\t''"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l log.format -d 'Format of log lines on standard error' -r -f -a "logfmt\t'`key=value`, one line each'
 json\t'One JSON object a line'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l demo.still -d 'Let nothing happen at the simulated vendors. By default connections, credentials and quotas change for two minutes'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l debug.core-dumps -d 'Allow core dumps and debuggers, which expose credentials'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.systemd-socket -d 'Listen on the sockets that systemd passes, instead of --web.listen-address'
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Allow POST and PUT to /-/reload, which reloads the configuration. SIGHUP always does'

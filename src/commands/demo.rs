@@ -69,7 +69,8 @@ pub(super) async fn demo(
          Its status page, for people:                   {scheme}://{seen}/\n\
          The log tells what happens in the first two minutes. Ctrl-C ends both.\n"
     ));
-    let _story = (!still).then(|| AbortOnDropHandle::new(tokio::spawn(story::tell(simulator.clone()))));
+    let _story =
+        (!still).then(|| AbortOnDropHandle::new(tokio::spawn(story::tell(simulator.clone()))));
     tokio::spawn(simulator.serve(listener));
     run(configuration, web, Clock::system(), None, shutdown).await
 }

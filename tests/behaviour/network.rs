@@ -355,7 +355,7 @@ async fn a_proxy_that_fails_is_named_without_its_user() {
         (
             "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
             Then::Ends,
-            "answered 407",
+            "refuses the user and the password",
         ),
         (
             "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
@@ -388,10 +388,42 @@ async fn a_proxy_that_fails_is_named_without_its_user() {
     });
     join_all(checks).await;
 
-    let excluded = [("HTTPS_PROXY", "127.0.0.1:9"), ("NO_PROXY", ".test")];
-    let (_, report, _) = said("check", &text, &excluded).await;
-    assert!(report.contains("name look-up of vendor.test"), "{report}");
-    assert!(!report.contains("127.0.0.1:9"), "{report}");
+    let (address, _proxy) = accepting(move |_, mut stream| async move {
+        let _ = request(&mut stream).await;
+        let answer = "HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n";
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let without_user = [("HTTPS_PROXY", &*address.to_string())];
+    let (_, report, _) = said("check", &text, &without_user).await;
+    assert!(report.contains("answered 407"), "{report}");
+    assert!(report.contains("requires a user"), "{report}");
+
+    let unknown = [("HTTPS_PROXY", "http://proxy.test:3128")];
+    let (_, report, _) = said("check", &text, &unknown).await;
+    assert!(report.contains("name look-up of proxy.test"), "{report}");
+    assert!(
+        report.contains("check the proxy in HTTPS_PROXY"),
+        "{report}"
+    );
+
+    for list in [".test", "vendor.test:443"] {
+        let excluded = [("HTTPS_PROXY", "127.0.0.1:9"), ("NO_PROXY", list)];
+        let (_, report, _) = said("check", &text, &excluded).await;
+        assert!(report.contains("name look-up of vendor.test"), "{report}");
+        assert!(!report.contains("127.0.0.1:9"), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_location_of_certificates_that_has_none_is_a_warning_although_others_are_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = account("", "https://vendor.test", &ca_file(folder.path()));
+    // `clean` sets both variables to a path that does not exist.
+    let level = [("CONNECTIONS_EXPORTER_LOG_LEVEL", "warn")];
+    let (_, _, log) = said("check", &text, &level).await;
+    assert!(log.contains("SSL_CERT_FILE or SSL_CERT_DIR"), "{log}");
+    assert!(log.contains("/nonexistent"), "{log}");
 }
 
 #[tokio::test]

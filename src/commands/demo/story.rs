@@ -34,15 +34,19 @@ const EVENTS: [Event; 6] = [
         "the entities Global and Germany are disconnected",
         |simulator| set_status(simulator, "Disconnected"),
     ),
-    event(45, "the credential for acme_shopify is refused", |simulator| {
-        let fault = Fault {
-            target: Some("acme_shopify".to_owned()),
-            // Polls come less often while it is refused, so this is more than half a minute.
-            times: Some(2),
-            ..listings(Kind::RevokedToken)
-        };
-        simulator.fail(fault);
-    }),
+    event(
+        45,
+        "the credential for acme_shopify is refused",
+        |simulator| {
+            let fault = Fault {
+                target: Some("acme_shopify".to_owned()),
+                // Polls come less often while it is refused, so this is more than half a minute.
+                times: Some(2),
+                ..listings(Kind::RevokedToken)
+            };
+            simulator.fail(fault);
+        },
+    ),
     event(
         80,
         "Zendesk answers 429, and asks for a pause of 20 s",
@@ -106,7 +110,9 @@ mod tests {
     /// Asks the simulator, and returns status and body.
     fn ask(simulator: &Simulator, path: &str, token: &str) -> (u16, String) {
         let request = Request::get(path).header("authorization", format!("Bearer {token}"));
-        let response = simulator.respond(request.body(Bytes::new()).unwrap()).unwrap();
+        let response = simulator
+            .respond(request.body(Bytes::new()).unwrap())
+            .unwrap();
         let body = String::from_utf8(response.body().to_vec()).unwrap();
         (response.status().as_u16(), body)
     }

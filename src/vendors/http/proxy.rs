@@ -45,6 +45,7 @@ impl Proxy {
         }
         let Some(url) = proxy else { return Ok(None) };
         let excluded = first(EXCLUDED).map(|(_, list)| list).unwrap_or_default();
+        let excluded = of_port(&excluded, base_url.port_or_known_default());
         let matcher = Matcher::builder()
             .https(String::from(url.clone()))
             .no(excluded)
@@ -61,6 +62,11 @@ impl Proxy {
         reqwest::Proxy::https(self.url.clone())
     }
 
+    /// Returns whether the URL has a user.
+    pub(super) fn has_user(&self) -> bool {
+        !self.url.username().is_empty()
+    }
+
     /// Returns host and port, the only parts of the URL that may be shown.
     pub(super) fn name(&self) -> String {
         format!(
@@ -69,6 +75,24 @@ impl Proxy {
             self.url.port_or_known_default().unwrap_or_default()
         )
     }
+}
+
+/// Returns the list of excluded hosts without ports: an entry such as `host:443` applies to that port
+/// only. Go programs and curl read it so, and the matcher knows no ports.
+fn of_port(list: &str, port: Option<u16>) -> String {
+    let entries = list.split(',').map(str::trim);
+    let entries = entries.filter_map(|entry| {
+        let Some((host, own)) = entry.rsplit_once(':') else {
+            return Some(entry);
+        };
+        // An IPv6 address has colons, too; with a port it has brackets.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match own.parse::<u16>() {
+            Ok(own) if bare != host || !host.contains(':') => (Some(own) == port).then_some(bare),
+            _ => Some(entry),
+        }
+    });
+    entries.collect::<Vec<_>>().join(",")
 }
 
 const NONE: &str = "is no URL of a proxy: expected http://host:port, or unset it";
@@ -120,13 +144,27 @@ mod tests {
         is(&[("HTTPS_PROXY", ""), ("https_proxy", "p:1")], None);
         is(&[("HTTPS_PROXY", "p:1"), ("ALL_PROXY", "q:2")], Some("p:1"));
         is(&[("HTTP_PROXY", "p:1")], None);
-        for list in ["rest.zuora.com", ".zuora.com", "a, zuora.com", "*"] {
+        for list in [
+            "rest.zuora.com",
+            ".zuora.com",
+            "a, zuora.com",
+            "*",
+            "rest.zuora.com:443",
+            "a:1, .zuora.com:443",
+        ] {
             is(&[("HTTPS_PROXY", "p:1"), ("no_proxy", list)], None);
         }
-        is(
-            &[("HTTPS_PROXY", "p:1"), ("NO_PROXY", "other.com")],
-            Some("p:1"),
-        );
+        for list in ["other.com", "rest.zuora.com:8443", "::1", "[::1]:443"] {
+            is(&[("HTTPS_PROXY", "p:1"), ("NO_PROXY", list)], Some("p:1"));
+        }
+        let six = |list| {
+            let env = [("HTTPS_PROXY", "p:1"), ("NO_PROXY", list)];
+            of("https://[::1]:8443", &env).unwrap()
+        };
+        for list in ["::1", "[::1]:8443", "[::1]"] {
+            assert_eq!(six(list), None, "{list}");
+        }
+        assert_eq!(six("[::1]:443"), Some("p:1".to_owned()));
         let plain = of("http://127.0.0.1:1", &[("ALL_PROXY", "no url at all")]);
         assert_eq!(plain, Ok(None), "plain HTTP goes by no proxy");
     }

@@ -239,7 +239,7 @@ impl HttpTransport {
         failure.retryable =
             was_not_processed(error) || (is_safe && reused && connection_ended(error));
         if let Some(proxy) = self.settings.proxy.as_ref().filter(|_| error.is_connect()) {
-            failure = through(&proxy.name(), error, failure);
+            failure = through(proxy, error, failure);
         }
         failure
     }
@@ -327,16 +327,24 @@ fn connection_ended(error: &reqwest::Error) -> bool {
 /// Returns the error of a failure on the way through a proxy.
 ///
 /// hyper-util does not export the type of its error, so its text is compared.
-fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> TransportError {
+fn through(proxy: &Proxy, error: &reqwest::Error, failure: TransportError) -> TransportError {
     const PROXY: &str =
         "check the proxy in HTTPS_PROXY or ALL_PROXY, or exclude the host by NO_PROXY";
+    const NO_USER: &str = "the proxy requires a user and a password: put them into HTTPS_PROXY \
+        (http://user:password@host:port), or exclude the host by NO_PROXY";
+    const WRONG_USER: &str = "the proxy refuses the user and the password in HTTPS_PROXY or \
+        ALL_PROXY: correct them, with special characters percent-encoded, or exclude the host by \
+        NO_PROXY";
+    let has_user = proxy.has_user();
+    let proxy = proxy.name();
+    // The host of the vendor is looked up by the proxy.
+    let remedy = failure
+        .remedy
+        .filter(|_| find::<LookupError>(error).is_none());
     let detail = match tunnel_error(error).as_deref() {
         Some("proxy authorization required") => {
             return TransportError {
-                remedy: Some(
-                    "the proxy wants a user and a password: put them into HTTPS_PROXY \
-                        (http://user:password@host:port), or exclude the host by NO_PROXY",
-                ),
+                remedy: Some(if has_user { WRONG_USER } else { NO_USER }),
                 ..TransportError::new(
                     Reason::Unreachable,
                     format!("the proxy {proxy} answered 407"),
@@ -359,7 +367,7 @@ fn through(proxy: &str, error: &reqwest::Error, failure: TransportError) -> Tran
     };
     TransportError {
         detail,
-        remedy: failure.remedy.or(Some(PROXY)),
+        remedy: remedy.or(Some(PROXY)),
         ..failure
     }
 }

@@ -25,7 +25,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NONE: &str = "the machine has no certificates of authorities, and no server can prove itself \
-    without: install ca-certificates, or set ca_file";
+    without: install ca-certificates, correct SSL_CERT_FILE and SSL_CERT_DIR if they are set, or set \
+    ca_file";
 
 type Certificates = Vec<CertificateDer<'static>>;
 
@@ -109,7 +110,16 @@ impl Trust {
         let machine = self
             .machine
             .lock()
-            .get_or_insert_with(|| Arc::new(of_machine()))
+            .get_or_insert_with(|| {
+                let (certificates, problems) = with_problems();
+                for problem in problems {
+                    tracing::warn!(
+                        problem,
+                        "certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be used"
+                    );
+                }
+                Arc::new(certificates)
+            })
             .clone();
         let mut anchors = self.anchors.lock();
         // Certificates of accounts that no longer exist are dropped.
@@ -225,6 +235,21 @@ impl Anchors {
 /// Reads what the machine trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the system's location.
 fn of_machine() -> Certificates {
     rustls_native_certs::load_native_certs().certs
+}
+
+/// Reads the same, with what is wrong if it is a variable that names the location.
+fn with_problems() -> (Certificates, Vec<String>) {
+    let read = rustls_native_certs::load_native_certs();
+    let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let is_set = set.iter().any(|name| std::env::var_os(name).is_some());
+    let mut problems = Vec::new();
+    if is_set {
+        problems.extend(read.errors.iter().map(ToString::to_string));
+        if problems.is_empty() && read.certs.is_empty() {
+            problems.push("there is no certificate".to_owned());
+        }
+    }
+    (read.certs, problems)
 }
 
 async fn own(file: Option<&Path>) -> Result<Certificates, Invalid> {
