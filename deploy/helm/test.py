@@ -57,7 +57,7 @@ DIFFERENCES = {
         "helm.sh/chart",
     ],
     "annotations": ["checksum/config"],
-    "fields": ["imagePullPolicy", "podManagementPolicy"],
+    "fields": ["imagePullPolicy"],
 }
 
 # It would load the definitions, two megabytes, anew for each object.

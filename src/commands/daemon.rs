@@ -54,7 +54,7 @@ pub struct Web {
 
 /// Where state is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct State<'a> {
+pub struct StateOptions<'a> {
     /// The state directory.
     pub directory: &'a Path,
     /// Whether to wait while another process uses it.
@@ -64,7 +64,7 @@ pub struct State<'a> {
 /// Polls and serves until `shutdown` is cancelled.
 ///
 /// The server starts within half a second, while accounts are still being opened. With
-/// [`State::wait`], that is also so while another process uses the state directory: until that
+/// [`StateOptions::wait`], that is also so while another process uses the state directory: until that
 /// process ends, this one is standby and polls nothing.
 ///
 /// Fails only at the start: if certificates cannot be loaded, or if the state directory cannot be
@@ -74,7 +74,7 @@ pub async fn run(
     configuration: Configuration,
     mut web: Web,
     clock: Clock,
-    state: Option<State<'_>>,
+    state: Option<StateOptions<'_>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     web.limits.fit(web::raise_descriptors());
@@ -232,7 +232,7 @@ pub async fn command(flags: &DaemonFlags, shard: Shard) -> anyhow::Result<()> {
     };
     let (configuration, reload, web) = ready?;
     let _hangups = AbortOnDropHandle::new(tokio::spawn(signals::reload_on(hangups, reload)));
-    let state = flags.state_dir.as_deref().map(|directory| State {
+    let state = flags.state_dir.as_deref().map(|directory| StateOptions {
         directory,
         wait: flags.state_wait,
     });

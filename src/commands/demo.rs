@@ -3,9 +3,11 @@
 mod story;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::daemon::run;
@@ -19,6 +21,9 @@ use crate::config::Config;
 use crate::polling::reload::Configuration;
 use crate::settings::ConfigErrors;
 use crate::web;
+
+/// Time at the end for a reader of standard output.
+const PRINTING: Duration = Duration::from_secs(1);
 
 /// Poll settings with a short interval, so that changes can be watched.
 const DEMO_POLL: &str = "  interval: 10s\n  first_poll_within: 0s\n  request_timeout: 5s\n";
@@ -63,7 +68,7 @@ pub(super) async fn demo(
     };
     let path = &flags.web_telemetry_path;
     // Does not wait for the output to be read.
-    let _printing = output::print_beside(format!(
+    let printing = output::print_beside(format!(
         "The simulator holds both systems' connections: http://{address}/simulator\n\
          The exporter polls it every 10 s:              {scheme}://{seen}{path}\n\
          Its status page, for people:                   {scheme}://{seen}/\n\
@@ -72,5 +77,8 @@ pub(super) async fn demo(
     let _story =
         (!still).then(|| AbortOnDropHandle::new(tokio::spawn(story::tell(simulator.clone()))));
     tokio::spawn(simulator.serve(listener));
-    run(configuration, web, Clock::system(), None, shutdown).await
+    let ended = run(configuration, web, Clock::system(), None, shutdown).await;
+    // On a busy machine, a signal may come before the text was written.
+    let _ = timeout(PRINTING, printing).await;
+    ended
 }

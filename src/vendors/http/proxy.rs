@@ -77,8 +77,10 @@ impl Proxy {
     }
 }
 
-/// Returns the list of excluded hosts without ports: an entry such as `host:443` applies to that port
-/// only. Go programs and curl read it so, and the matcher knows no ports.
+/// Returns the list of excluded hosts without ports.
+///
+/// An entry such as `host:443` applies to that port only. Go programs and curl read it so, and the
+/// matcher knows no ports.
 fn of_port(list: &str, port: Option<u16>) -> String {
     let entries = list.split(',').map(str::trim);
     let entries = entries.filter_map(|entry| {
