@@ -5,6 +5,7 @@
 //! modules below it, and `state_dir`, which has worker threads of its own.
 
 pub(crate) mod files;
+pub(crate) mod new_file;
 pub mod output;
 mod permissions;
 

@@ -102,6 +102,10 @@ pub struct CheckFlags {
         env = "CONNECTIONS_EXPORTER_FAIL_ON"
     )]
     pub fail_on: Vec<FailOn>,
+    /// Write a report of the shapes of all responses to a new file: for the maintainers, without
+    /// anything that belongs to the account's owner. See docs/first-contact.md.
+    #[arg(long, value_name = "FILE", env = "CONNECTIONS_EXPORTER_REPORT")]
+    pub report: Option<PathBuf>,
 }
 
 /// Flags of the daemon.
@@ -307,6 +311,14 @@ pub struct SimulatorFlags {
         value_delimiter = ','
     )]
     pub fault: Vec<Fault>,
+    /// Answer with the shapes in a report of `check --report`, in place of random data. It replays
+    /// the first account of each system, without a rate limit.
+    #[arg(
+        long = "simulator.replay",
+        value_name = "FILE",
+        env = "CONNECTIONS_EXPORTER_SIMULATOR_REPLAY"
+    )]
+    pub replay: Option<PathBuf>,
 }
 
 #[cfg(feature = "demo")]

@@ -76,6 +76,8 @@ pub struct AccountSnapshot {
     pub metrics: Arc<AccountMetrics>,
     /// Label and state of each target; `None` until the account has set its targets.
     pub targets: Option<Vec<(String, TargetState)>>,
+    /// Ids of these targets, in the same order.
+    pub target_ids: Vec<String>,
     /// Error of the last discovery; `None` if it succeeded.
     pub discovery_error: Option<PollError>,
 }
@@ -282,6 +284,12 @@ impl Inventory {
                     .map(|shown| (shown.label.clone(), shown.state.clone()))
                     .collect()
             }),
+            target_ids: entry
+                .targets
+                .iter()
+                .flat_map(BTreeMap::keys)
+                .cloned()
+                .collect(),
             discovery_error: entry.discovery_error.clone(),
         };
         accounts

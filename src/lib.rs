@@ -17,6 +17,7 @@ pub mod model;
 pub mod polling;
 pub(crate) mod sanitize;
 pub mod settings;
+pub mod shapes;
 pub mod state_dir;
 pub(crate) mod systemd;
 pub mod vendors;

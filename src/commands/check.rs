@@ -4,15 +4,17 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::load::{load, some_configuration};
 use super::{LAST_LINES, say};
+use crate::blocking::new_file::NewFile;
 use crate::blocking::output;
 use crate::cli::{CheckFlags, CheckFormat, DaemonFlags};
 use crate::clock::{Clock, until};
@@ -23,7 +25,9 @@ use crate::model::state::TargetState;
 use crate::polling::shard::Shard;
 use crate::polling::supervisor::Supervisor;
 use crate::sanitize::ForLog;
+use crate::shapes::{Recording, ShapeReport};
 use crate::state_dir::StateDir;
+use crate::vendors::http::ObserveAccounts;
 pub use report::{Polled, Report, TargetFailure, Undiscovered};
 
 /// Interval at which the state of all targets is examined.
@@ -67,18 +71,35 @@ impl fmt::Display for Pause<'_> {
 ///
 /// Ends earlier once all remaining targets belong to accounts that are paused beyond the timeout.
 pub async fn check(
-    mut config: Config,
+    config: Config,
     clock: Clock,
     timeout: Duration,
     tell: impl Fn(CheckEvent<'_>),
 ) -> anyhow::Result<Report> {
+    let now = clock.clone();
+    let accounts = poll_once(config, clock, timeout, None, tell).await?;
+    Ok(Report::of(accounts, now.now()))
+}
+
+/// Polls as [`check`] does, and returns the state of all accounts.
+///
+/// With a recording, it also waits until each background job has run once.
+async fn poll_once(
+    mut config: Config,
+    clock: Clock,
+    timeout: Duration,
+    recording: Option<&Arc<Recording>>,
+    tell: impl Fn(CheckEvent<'_>),
+) -> anyhow::Result<Vec<AccountSnapshot>> {
     config.poll.first_poll_within = Duration::ZERO;
     let in_flight = config.poll.request_timeout;
     let inventory = Arc::new(Inventory::new(
         ExporterMetrics::new(clock.now()),
         clock.clone(),
     ));
-    let mut accounts = Supervisor::new(inventory.clone(), StateDir::default(), clock.clone());
+    let observers = recording.map(|recording| recording.clone() as Arc<dyn ObserveAccounts>);
+    let accounts = Supervisor::new(inventory.clone(), StateDir::default(), clock.clone());
+    let mut accounts = accounts.observed_by(observers);
     let (_, shown) = accounts.apply(config).await?;
     shown.wait().await;
     let deadline = Instant::now() + timeout;
@@ -120,9 +141,14 @@ pub async fn check(
             let pause = pauses.get(&key);
             pause.is_some_and(|(end, told)| until(now, *end) > left && told.elapsed() > in_flight)
         };
-        let mut unfinished = seen.iter().filter(|account| !is_finished(account));
+        let awaits_jobs = |account: &AccountSnapshot| {
+            recording.is_some_and(|all| all.awaits_jobs(account.system.name, &account.account))
+        };
+        let mut unfinished = seen
+            .iter()
+            .filter(|account| !is_finished(account) || awaits_jobs(account));
         if left.is_zero() || unfinished.all(|account| waits(&account)) {
-            return Ok(Report::of(seen, now));
+            return Ok(seen);
         }
         sleep(CHECK_INTERVAL.min(left)).await;
     }
@@ -140,10 +166,31 @@ fn is_finished(account: &AccountSnapshot) -> bool {
     }
 }
 
+/// Returns what to do with a report that was written.
+fn told(path: &Path) -> String {
+    format!(
+        "{}: the report was written. Read it before you send it: docs/first-contact.md says what \
+            is in it, and where to send it\n",
+        path.display()
+    )
+}
+
 /// Runs the command. It fails after its report if a condition of `--fail-on` is met.
 pub async fn command(flags: &DaemonFlags, shard: Shard, how: &CheckFlags) -> anyhow::Result<()> {
     some_configuration(flags).await?;
     let config = load(flags.config_file.clone(), shard).await?;
+    let file = match &how.report {
+        Some(path) => {
+            let file = NewFile::prepare(path).await;
+            let file = file.map_err(|problem| anyhow!("{} {problem}", path.display()))?;
+            Some((path, file))
+        }
+        None => None,
+    };
+    let clock = Clock::system();
+    let recording = file
+        .as_ref()
+        .map(|_| Arc::new(Recording::new(clock.clone())));
     let shown = output::is_watched();
     // Clears the progress line before anything else is written.
     let clear = if shown { "\r\u{1b}[K" } else { "" };
@@ -154,11 +201,20 @@ pub async fn command(flags: &DaemonFlags, shard: Shard, how: &CheckFlags) -> any
         CheckEvent::Progress { .. } => {}
         CheckEvent::Paused(pause) => output::tell(&format!("{clear}{pause}\n")),
     };
-    let report = check(config, Clock::system(), how.timeout, tell).await?;
+    let recording = recording.as_ref();
+    let accounts = poll_once(config, clock.clone(), how.timeout, recording, tell).await?;
+    let shapes = recording.map(|recording| ShapeReport::new(recording, &accounts));
+    let report = Report::of(accounts, clock.now());
     output::finish(clear, Some(LAST_LINES));
     match how.format {
         CheckFormat::Table => say(&report.to_string())?,
         CheckFormat::Json => say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+    }
+    if let (Some((path, file)), Some(shapes)) = (file, shapes) {
+        let text = format!("{}\n", serde_json::to_string_pretty(&shapes)?);
+        let written = file.write(text.into_bytes()).await;
+        written.map_err(|problem| anyhow!("{} {problem}", path.display()))?;
+        output::finish(&told(path), Some(LAST_LINES));
     }
     match report.problem(&how.fail_on) {
         Some(problem) => bail!(problem),

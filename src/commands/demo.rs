@@ -42,7 +42,7 @@ pub(super) async fn demo(
         .await
         .context("listening on loopback")?;
     let address = listener.local_addr().context("listening on loopback")?;
-    let simulator = make(simulator);
+    let simulator = make(simulator).await?;
     let (text, env) = simulator.configuration(address, DEMO_POLL);
     let (configuration, reload) = Configuration::load(move || {
         let problems = ConfigErrors::new("the simulator's configuration");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use connections_simulator::{Simulator, World};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::LAST_LINES;
 use super::signals::{hangups, shutdown};
+use crate::blocking::files::{self, FileKind};
 use crate::blocking::output;
 use crate::cli::SimulatorFlags;
 
@@ -25,7 +26,7 @@ pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> any
         format!("listening on {address}: choose another --simulator.listen-address")
     })?;
     let address = listener.local_addr().context("listening")?;
-    let simulator = make(flags);
+    let simulator = make(flags).await?;
     let (text, env) = simulator.configuration(address, "  interval: 10s\n");
     let env: Vec<_> = env
         .iter()
@@ -45,18 +46,24 @@ pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> any
     Ok(())
 }
 
-pub(super) fn make(flags: &SimulatorFlags) -> Arc<Simulator> {
+pub(super) async fn make(flags: &SimulatorFlags) -> anyhow::Result<Arc<Simulator>> {
+    if let Some(path) = &flags.replay {
+        let report = files::read(FileKind::Configuration, path).await;
+        let report = report.map_err(|error| anyhow!("{} {error}", path.display()))?;
+        let replayed = Simulator::replay(&report, flags.fault.clone(), Timestamp::now);
+        return replayed.map_err(|problem| anyhow!("{} {problem}", path.display()));
+    }
     let now = Timestamp::now();
     let mut world = World::new(flags.sizes(), flags.seed, now);
     if let Some(tokens) = flags.integration_tokens {
         world.deal_tokens(tokens, now);
     }
-    Simulator::new(
+    Ok(Simulator::new(
         world,
         flags.fault.clone(),
         flags.requests_per_minute,
         Timestamp::now,
-    )
+    ))
 }
 
 /// Returns a function that looks up variables in `env` instead of the environment.

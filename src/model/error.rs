@@ -196,6 +196,10 @@ pub struct PollError {
     pub request_id: Option<String>,
     /// What happened, in the exporter's own words.
     pub detail: String,
+    /// What a response had or lacked, as a fixed text of the program: the part of `detail` that can
+    /// hold nothing of the vendor's.
+    #[serde(skip)]
+    pub misfit: Option<&'static str>,
     /// What to do about it, if that is more specific than [`Reason::remedy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Box<str>>,
@@ -211,6 +215,7 @@ impl PollError {
             codes: Vec::new(),
             request_id: None,
             detail: detail.into(),
+            misfit: None,
             remedy: None,
         }
     }

@@ -26,7 +26,7 @@ use crate::sanitize::{ForLog, MAX_NAMES};
 use crate::state_dir::{AccountStateDir, StateDir};
 use crate::vendors::Source;
 use crate::vendors::account::{AccountConfig, DiscoveryMode, PollConfig, TargetConfig};
-use crate::vendors::http::{Client, RequestLimiter, Transport};
+use crate::vendors::http::{Client, ClientObserver, RequestLimiter, Transport};
 use discovery::Discovery;
 use labels::labels;
 use recorder::Recorder;
@@ -43,6 +43,8 @@ pub struct Account {
     metrics: Arc<AccountMetrics>,
     inventory: AccountHandle,
     state_dir: AccountStateDir,
+    /// Observer besides the account's own, if somebody watches it.
+    observer: Option<Arc<dyn ClientObserver>>,
     clock: Clock,
     discovery: Discovery,
     /// Start of the spread of first polls; `None` once they are scheduled.
@@ -64,17 +66,21 @@ struct AccountParts {
     limiter: Arc<RequestLimiter>,
     metrics: Arc<AccountMetrics>,
     state_dir: AccountStateDir,
+    observer: Option<Arc<dyn ClientObserver>>,
     clock: Clock,
 }
 
 impl Account {
     /// Creates the account's client, and adds the account to the inventory. Reads no file.
+    ///
+    /// `observer` hears of everything that the client reports.
     pub fn open(
         transport: Arc<dyn Transport>,
         config: AccountConfig,
         poll: &PollConfig,
         inventory: &Arc<Inventory>,
         state_dir: &StateDir,
+        observer: Option<Arc<dyn ClientObserver>>,
         clock: Clock,
     ) -> Self {
         let system = config.system.name;
@@ -98,6 +104,7 @@ impl Account {
             Arc::new(Recorder {
                 metrics: metrics.clone(),
                 state_dir: state_dir.clone(),
+                also: observer.clone(),
             }),
             clock.clone(),
         );
@@ -106,6 +113,7 @@ impl Account {
             limiter,
             metrics,
             state_dir,
+            observer,
             clock,
         };
         Self::with_source(config, poll, inventory, source, parts)
@@ -122,15 +130,13 @@ impl Account {
             limiter,
             metrics,
             state_dir,
+            observer,
             clock,
         } = parts;
         let inventory = inventory.open(config.system, metrics.clone());
         let schedule = Arc::new(Schedule::new(&config, poll, metrics.clone()));
-        let jobs = Arc::new(BackgroundJobs::new(
-            source.clone(),
-            schedule.clone(),
-            metrics.clone(),
-        ));
+        let jobs = BackgroundJobs::new(source.clone(), schedule.clone(), metrics.clone());
+        let jobs = Arc::new(jobs.observed_by(observer.clone()));
         let setup = Setup::new(source, jobs, &config.targets);
         Self {
             config,
@@ -140,6 +146,7 @@ impl Account {
             metrics,
             inventory,
             state_dir,
+            observer,
             clock,
             discovery: Discovery::default(),
             first: Some(Instant::now()),

@@ -14,6 +14,7 @@ use crate::polling::schedule::Schedule;
 use crate::sanitize::ForLog;
 use crate::vendors::Source;
 use crate::vendors::account::TargetConfig;
+use crate::vendors::http::ClientObserver;
 
 /// Time until a job is retried after a failure that does not pass by itself.
 const RUN_AGAIN: Duration = Duration::from_hours(1);
@@ -26,6 +27,8 @@ pub(crate) struct BackgroundJobs {
     planned: Mutex<BTreeMap<JobKey, Planned>>,
     /// Notified when a job was scheduled that may be due before all others.
     changed: Notify,
+    /// Observer of the jobs. With one, each job is due as soon as its target was listed.
+    observer: Option<Arc<dyn ClientObserver>>,
 }
 
 /// Name of the job, and id of its target.
@@ -39,6 +42,8 @@ struct Planned {
     due: Option<Instant>,
     /// Consecutive failures.
     failures: u32,
+    /// Whether it has run before.
+    has_run: bool,
 }
 
 impl BackgroundJobs {
@@ -55,7 +60,14 @@ impl BackgroundJobs {
             metrics,
             planned: Mutex::default(),
             changed: Notify::new(),
+            observer: None,
         }
+    }
+
+    /// Adds an observer that waits for the jobs: each is due as soon as its target was listed.
+    #[must_use]
+    pub(crate) fn observed_by(self, observer: Option<Arc<dyn ClientObserver>>) -> Self {
+        Self { observer, ..self }
     }
 
     /// Schedules the jobs of a target that was listed with this credential.
@@ -70,12 +82,20 @@ impl BackgroundJobs {
             let due = match planned.get(&key) {
                 Some(known) if known.credential == credential => continue,
                 Some(_) => now,
-                None => now + self.schedule.interval(),
+                None => {
+                    if let Some(observer) = &self.observer {
+                        observer.job_planned();
+                        now
+                    } else {
+                        now + self.schedule.interval()
+                    }
+                }
             };
             let job = Planned {
                 credential,
                 due: Some(due),
                 failures: 0,
+                has_run: false,
             };
             planned.insert(key, job);
             self.changed.notify_one();
@@ -128,6 +148,11 @@ impl BackgroundJobs {
         let Some(job) = planned.get_mut(key) else {
             return;
         };
+        if let Some(observer) = &self.observer
+            && !std::mem::replace(&mut job.has_run, true)
+        {
+            observer.job_ended(key.0, result.as_ref().err());
+        }
         let now = Instant::now();
         job.due = match result {
             Ok(again) => {

@@ -18,7 +18,7 @@ use crate::inventory::Inventory;
 use crate::polling::account::{Account, AccountChange};
 use crate::state_dir::StateDir;
 use crate::vendors::account::{AccountConfig, PollConfig};
-use crate::vendors::http::{HttpTransport, TransportFactory};
+use crate::vendors::http::{HttpTransport, ObserveAccounts, TransportFactory};
 
 /// Accounts of a configuration, with their HTTP clients. They stop when this is dropped.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(crate) struct Supervisor {
     factory: Arc<TransportFactory>,
     poll: PollConfig,
     running: BTreeMap<AccountKey, RunningAccount>,
+    observers: Option<Arc<dyn ObserveAccounts>>,
     /// Pool of one thread that builds the transports.
     build_pool: BlockingPool,
 }
@@ -72,8 +73,15 @@ impl Supervisor {
             factory: Arc::default(),
             poll: PollConfig::default(),
             running: BTreeMap::new(),
+            observers: None,
             build_pool: BlockingPool::new(1),
         }
+    }
+
+    /// Adds an observer to each account that starts from now on.
+    #[must_use]
+    pub(crate) fn observed_by(self, observers: Option<Arc<dyn ObserveAccounts>>) -> Self {
+        Self { observers, ..self }
     }
 
     /// Makes the HTTP clients as a start would, and returns the same errors.
@@ -191,6 +199,7 @@ impl Supervisor {
             poll,
             &self.inventory,
             &self.state_dir,
+            self.observers.as_ref().map(|all| all.observer(&config)),
             self.clock.clone(),
         );
         let (changes, received) = mpsc::channel(1);

@@ -21,7 +21,7 @@ use reqwest::{RequestBuilder, Url};
 use tokio::time::{Instant, timeout};
 
 pub use limiter::{LimiterSnapshot, RequestLimiter};
-pub use observer::ClientObserver;
+pub use observer::{ClientObserver, Exchange, ObserveAccounts, RawResponse};
 pub use quota::{Quota, number, ratelimit};
 pub(crate) use response::offload;
 pub use response::{NewToken, VendorError, VendorResponse};
@@ -166,17 +166,31 @@ impl Client {
             self.limiter.acquire().await
         };
         self.observer.waited(permit.waited);
+        let observed = self.observer.wants_exchanges();
+        let asked = observed
+            .then(|| request.try_clone()?.build().ok())
+            .flatten();
         let begun = Instant::now();
         let (code, result) = match self.transport.send(request).await {
             Ok(incoming) => {
                 let status = incoming.status();
-                let result = self.read_response(endpoint, incoming, permit.since).await;
+                let asked = asked.as_ref().map(|asked| (asked, begun));
+                let result = self.read_response(endpoint, incoming, permit.since, asked);
+                let result = result.await;
                 (Some(status), result.map_err(|error| (false, error)))
             }
-            Err(failure) => (
-                None,
-                Err((failure.retryable, failure.into_poll_error(endpoint))),
-            ),
+            Err(failure) => {
+                if let Some(request) = &asked {
+                    self.observer.exchanged(Exchange {
+                        endpoint,
+                        request,
+                        took: begun.elapsed(),
+                        outcome: Err(failure.reason),
+                    });
+                }
+                let retryable = failure.retryable;
+                (None, Err((retryable, failure.into_poll_error(endpoint))))
+            }
         };
         self.observer
             .requested(endpoint, code.map(|c| c.as_u16()), begun.elapsed());
@@ -186,11 +200,13 @@ impl Client {
     /// Reads the body, up to its maximum size.
     ///
     /// If the body of an error response cannot be read, only the vendor's error codes are missing.
+    /// `asked` is the request and when it was sent, for an observer that wants them.
     async fn read_response(
         &self,
         endpoint: &'static str,
         mut incoming: reqwest::Response,
         since: Instant,
+        asked: Option<(&reqwest::Request, Instant)>,
     ) -> Result<Received, PollError> {
         let status = incoming.status();
         self.apply_rate_limit_headers(status, incoming.headers(), since);
@@ -200,15 +216,29 @@ impl Client {
             .and_then(|v| v.to_str().ok())
             .and_then(harmless);
         let mut body = Vec::new();
-        let failure = if is_good(status) {
-            body::read(&mut incoming, &mut body, MAX_BODY_BYTES)
-                .await
-                .err()
+        let (failure, is_cut_off) = if is_good(status) {
+            let read = body::read(&mut incoming, &mut body, MAX_BODY_BYTES).await;
+            let is_cut_off = read.is_err();
+            (read.err(), is_cut_off)
         } else {
             let read = body::read(&mut incoming, &mut body, MAX_ERROR_BODY_BYTES);
-            let _ = timeout(ERROR_BODY_TIMEOUT, read).await;
-            None
+            let read = timeout(ERROR_BODY_TIMEOUT, read).await;
+            (None, !matches!(read, Ok(Ok(()))))
         };
+        if let Some((request, begun)) = asked {
+            self.observer.exchanged(Exchange {
+                endpoint,
+                request,
+                took: begun.elapsed(),
+                outcome: Ok(RawResponse {
+                    status,
+                    version: incoming.version(),
+                    headers: incoming.headers(),
+                    body: &body,
+                    is_cut_off,
+                }),
+            });
+        }
         let response = VendorResponse {
             endpoint,
             status,

@@ -166,6 +166,13 @@ impl<'a> Value<'a> {
         texts.iter().position(|known| *known == text)
     }
 
+    /// Returns the digits of a number; `None` if the value is not a number.
+    #[must_use]
+    pub(crate) fn digits(self) -> Option<&'a str> {
+        let is_number = self.0.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        is_number.then_some(self.0)
+    }
+
     /// Returns what is between the quotation marks of a text, with its escapes.
     fn raw_text(self) -> Option<&'a str> {
         let bytes = self.0.as_bytes();

@@ -301,7 +301,7 @@ pub fn read_page(
 /// The vendor does not document the date of a token that never expires. An empty text is `None`. So
 /// is a date before 1971 (such as Go's year 1) or from the year 9000 on (such as the last day of
 /// 9999).
-fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
+pub(crate) fn date(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
     // `Timestamp` cannot even hold the last day of 9999, nor years of five digits.
     if text.is_empty() || year(text).is_some_and(|year| !(1970..9000).contains(&year)) {
         return Ok(None);

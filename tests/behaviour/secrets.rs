@@ -9,7 +9,7 @@ use connections_simulator::{Fault, Kind, Sizes};
 use memchr::memmem;
 
 use crate::configurations::taken;
-use crate::daemon::{configured_in_files, daemon_in, get, page_when};
+use crate::daemon::{configured_in_files, daemon_in, exporter, get, page_when};
 use crate::harness::{Harness, ONCE, PATIENCE};
 use crate::restarts::files;
 
@@ -121,6 +121,16 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         assert!(written.len() > 10, "{written:?}");
         for file in written {
             shown += &std::fs::read_to_string(file).unwrap();
+        }
+        let report = state.path().join("report.json");
+        let mut check = exporter(&["check", "--log.level=trace", "--fail-on=unlisted"]);
+        check.arg("--config.file").arg(&file);
+        check.arg("--report").arg(&report);
+        let check = tokio::task::spawn_blocking(move || check.output().unwrap());
+        let check = check.await.unwrap();
+        shown += &std::fs::read_to_string(report).unwrap();
+        for said in [check.stdout, check.stderr] {
+            shown += &String::from_utf8(said).unwrap();
         }
         let own = harness.simulator.change(|world| {
             let tokens = world

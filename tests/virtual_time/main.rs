@@ -204,6 +204,7 @@ impl Month {
                 &self.poll,
                 &inventory,
                 &state_dir,
+                None,
                 clock.clone(),
             );
             let (change, received) = mpsc::channel(1);

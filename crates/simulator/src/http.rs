@@ -78,6 +78,8 @@ pub(super) enum Manner {
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// Further headers, whose names come from a report.
+    pub(super) named: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
     pub(super) manner: Manner,
 }
@@ -87,6 +89,7 @@ impl Reply {
         Self {
             status,
             headers: vec![("content-type", content_type.to_owned())],
+            named: Vec::new(),
             body,
             manner: Manner::Normal,
         }
@@ -207,6 +210,9 @@ async fn handle(
         .status(reply.status)
         .header(header::CONTENT_LENGTH, length);
     for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    for (name, value) in reply.named {
         response = response.header(name, value);
     }
     response.body(body).map_err(io::Error::other)

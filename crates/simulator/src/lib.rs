@@ -6,8 +6,10 @@
 
 mod control;
 mod fault;
+mod form;
 mod http;
 mod rejected;
+mod replay;
 mod world;
 mod zis;
 mod zuora;
@@ -26,8 +28,10 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 pub use fault::{Fault, Kind, RetryAfter};
+pub use form::Form;
 use http::{Manner, Reply, VendorRequest};
 pub use rejected::Rejected;
+use replay::Replay;
 pub use world::{Edge, Entity, Expiry, Integration, Sizes, StoredConnection, Tenant, World};
 
 /// Window of the simulator's own rate limit.
@@ -54,6 +58,8 @@ pub struct Simulator {
     state: Mutex<State>,
     clock: DateSource,
     requests_per_minute: Option<u32>,
+    /// Responses of a report, in place of those of the world.
+    replay: Option<Replay>,
 }
 
 #[derive(Debug)]
@@ -117,6 +123,37 @@ impl Simulator {
         requests_per_minute: Option<u32>,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Arc::new(Self::of(world, faults, requests_per_minute, now))
+    }
+
+    /// Creates a simulator that answers with the shapes of a report of `check --report`.
+    ///
+    /// The error completes a sentence that begins with the name of the report's file.
+    pub fn replay(
+        report: &[u8],
+        faults: Vec<Fault>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, Rejected> {
+        let replay = Replay::read(report, now())?;
+        let nothing = Sizes {
+            entities: 0,
+            entity_connections: 0,
+            integrations: 0,
+            integration_connections: 0,
+        };
+        let simulator = Self::of(World::new(nothing, 1, now()), faults, None, now);
+        Ok(Arc::new(Self {
+            replay: Some(replay),
+            ..simulator
+        }))
+    }
+
+    fn of(
+        world: World,
+        faults: Vec<Fault>,
+        requests_per_minute: Option<u32>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
         let state = State {
             world,
             faults,
@@ -127,11 +164,12 @@ impl Simulator {
             answered: 0,
             without_header: 0,
         };
-        Arc::new(Self {
+        Self {
             state: Mutex::new(state),
             clock: DateSource(Box::new(now)),
             requests_per_minute,
-        })
+            replay: None,
+        }
     }
 
     /// Serves requests until the future is dropped. Only loopback peers are accepted.
@@ -194,7 +232,10 @@ impl Simulator {
         address: SocketAddr,
         poll: &str,
     ) -> (String, BTreeMap<String, String>) {
-        self.with(|state| state.world.configuration(address, poll))
+        match &self.replay {
+            Some(replay) => replay.configuration(address, poll),
+            None => self.with(|state| state.world.configuration(address, poll)),
+        }
     }
 
     /// Responds to a request without a socket; `None` if a fault affects how the response is sent.
@@ -205,6 +246,9 @@ impl Simulator {
         }
         let mut response = Response::builder().status(reply.status);
         for (name, value) in reply.headers {
+            response = response.header(name, value);
+        }
+        for (name, value) in reply.named {
             response = response.header(name, value);
         }
         response.body(reply.body.into()).ok()
@@ -226,6 +270,9 @@ impl Simulator {
                 u64::from(call.endpoint == "entity_connections" && call.target.is_empty());
             let limit = self.limit(state, call.api);
             let fault = fault::take(&mut state.faults, &call);
+            if let (Some(replay), None) = (&self.replay, &fault) {
+                return replay.answer(&call);
+            }
             let mut reply = match (fault, &limit) {
                 (Some(fault), _) => state.faulty(&call, &fault, now),
                 (
@@ -280,9 +327,13 @@ impl Simulator {
 impl State {
     /// Returns the response of an API, altered by the fault if there is one.
     fn api_response(&mut self, call: &Call<'_>, now: Timestamp, fault: Option<&Fault>) -> Reply {
-        match call.api {
+        let reply = match call.api {
             Api::Zuora => zuora::answer(&self.world.tenant, &mut self.issued, call, fault),
             Api::Zis => zis::answer(&self.world, &mut self.granted, call, now, fault),
+        };
+        Reply {
+            body: self.world.form.apply(reply.body),
+            ..reply
         }
     }
 

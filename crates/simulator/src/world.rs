@@ -9,6 +9,8 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::form::Form;
+
 /// Number of objects of each kind in a simulated world.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -46,6 +48,8 @@ pub struct World {
     pub planted: String,
     /// Client id and client secret of the ZIS administrator client.
     pub admin: (String, String),
+    /// Form of the responses.
+    pub form: Form,
 }
 
 /// A Zuora tenant.
@@ -246,6 +250,7 @@ impl World {
             integrations,
             planted,
             admin,
+            form: Form::default(),
         }
     }
 

@@ -49,6 +49,7 @@ impl Account {
                     Arc::new(Recorder {
                         metrics: self.metrics.clone(),
                         state_dir: self.state_dir.clone(),
+                        also: self.observer.clone(),
                     }),
                     self.clock.clone(),
                 );
@@ -68,7 +69,8 @@ impl Account {
         let before = std::mem::replace(&mut self.config, change.config).discovery;
         let jobs = if another {
             let (schedule, metrics) = (self.schedule.clone(), self.metrics.clone());
-            Arc::new(BackgroundJobs::new(source.clone(), schedule, metrics))
+            let jobs = BackgroundJobs::new(source.clone(), schedule, metrics);
+            Arc::new(jobs.observed_by(self.observer.clone()))
         } else {
             self.setup.lock().jobs.clone()
         };

@@ -282,6 +282,7 @@ fn start_on(
         limiter,
         metrics,
         state_dir,
+        observer: None,
         clock,
     };
     let account = Account::with_source(config.clone(), &poll, &inventory, source.clone(), parts);

@@ -216,7 +216,11 @@ impl VendorResponse {
         read(value).map_err(|misfit| match misfit {
             Misfit::Shape(what) => {
                 let detail = format!("the answer has {what}");
-                self.error(Reason::Decode, detail, self.codes())
+                let error = self.error(Reason::Decode, detail, self.codes());
+                PollError {
+                    misfit: Some(what),
+                    ..error
+                }
             }
             Misfit::Error(error) => self.with_response_context(error),
         })
