@@ -37,6 +37,7 @@ json\t'One JSON object'"
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l timeout -d 'How long to poll. A target that was not polled by then counts as failed' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l fail-on -d 'Conditions that set exit code 1, separated by commas: unlisted, a target could not be listed in time; missing, an expected connection is missing' -r -f -a "unlisted\t'A target that could not be listed, or was not reached in time'
 missing\t'An expected connection that is not there'"
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l report -d 'Write a report of the shapes of all responses to a new file: for the maintainers, without anything that belongs to the account\'s owner. See docs/first-contact.md' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics page' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand check" -l web.config.file -d 'File with TLS and authentication settings, in exporter-toolkit\'s format; see docs/web-configuration.md' -r -F
@@ -63,6 +64,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'Seed of the random data' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, without a rate limit' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
@@ -90,6 +92,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'Seed of the random data' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, without a rate limit' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.listen-address -d 'Address of the simulator; loopback only' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r

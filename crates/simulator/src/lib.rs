@@ -259,7 +259,8 @@ impl Simulator {
         if request.path == "/simulator" || request.path.starts_with("/simulator/") {
             return self.control(request);
         }
-        let Some(call) = zuora::call(request).or_else(|| zis::call(request)) else {
+        let Some(call) = zuora::call(request).or_else(|| zis::call(request, self.replay.is_some()))
+        else {
             return Reply::json(StatusCode::NOT_FOUND, &json!({"error": "RecordNotFound"}));
         };
         let now = self.clock.now();

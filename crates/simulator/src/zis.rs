@@ -21,7 +21,8 @@ const OAUTH_CLIENTS: &str = "/api/services/zis/connections/oauth/clients/";
 /// Arrays of a listing, one for each type of connection.
 pub(super) const KINDS: [&str; 4] = ["api_key", "basic_auth", "bearer_token", "oauth"];
 
-pub(super) fn call(request: &VendorRequest) -> Option<Call<'_>> {
+/// Returns the call of a request. A replay (`any_cursor`) gives out cursors of other forms.
+pub(super) fn call(request: &VendorRequest, any_cursor: bool) -> Option<Call<'_>> {
     let call = |endpoint, target: &str, page| Call {
         api: Api::Zis,
         endpoint,
@@ -43,7 +44,11 @@ pub(super) fn call(request: &VendorRequest) -> Option<Call<'_>> {
             let name = path
                 .strip_prefix("/api/services/zis/integrations/")?
                 .strip_suffix("/connections/all")?;
-            let page = u32::try_from(start(request)? / size(request)? + 1).ok()?;
+            let page = match (start(request), size(request)) {
+                (Some(start), Some(size)) => u32::try_from(start / size + 1).ok()?,
+                _ if any_cursor => 1,
+                _ => return None,
+            };
             Some(call("connections_all", name, page))
         }
         _ => None,
