@@ -196,10 +196,9 @@ pub struct PollError {
     pub request_id: Option<String>,
     /// What happened, in the exporter's own words.
     pub detail: String,
-    /// What a response had or lacked, as a fixed text of the program: the part of `detail` that can
-    /// hold nothing of the vendor's.
+    /// Whether `detail` is a fixed text of the program, which holds nothing of an account.
     #[serde(skip)]
-    pub misfit: Option<&'static str>,
+    pub is_fixed_text: bool,
     /// What to do about it, if that is more specific than [`Reason::remedy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Box<str>>,
@@ -215,7 +214,7 @@ impl PollError {
             codes: Vec::new(),
             request_id: None,
             detail: detail.into(),
-            misfit: None,
+            is_fixed_text: false,
             remedy: None,
         }
     }
@@ -230,6 +229,7 @@ impl PollError {
             Some(unread) if self.reason.is_refused_credential() => Self {
                 reason: Reason::Credential,
                 detail: format!("{unread}, and the value read last was refused"),
+                is_fixed_text: false,
                 ..self
             },
             _ => self,

@@ -91,7 +91,7 @@ struct FailureFacts {
     codes: Vec<String>,
     /// What the response had or lacked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    misfit: Option<&'static str>,
+    misfit: Option<String>,
 }
 
 /// How the listing of one target was read.
@@ -200,7 +200,7 @@ impl FailureFacts {
             reason: error.reason.label(),
             status: error.status,
             codes: error.codes.iter().filter_map(code).collect(),
-            misfit: error.misfit,
+            misfit: error.is_fixed_text.then(|| error.detail.clone()),
         }
     }
 }

@@ -141,16 +141,16 @@ impl Replay {
     /// Reads a report, and makes its responses. Dates are relative to `now`.
     pub(super) fn read(text: &[u8], now: Timestamp) -> Result<Self, Rejected> {
         #[derive(Deserialize)]
-        struct Marker {
+        struct FormatVersion {
             connections_exporter_report: u32,
         }
         let no_report = "is no report of `connections-exporter check --report`";
-        let marker: Marker =
+        let format: FormatVersion =
             serde_json::from_slice(text).map_err(|error| format!("{no_report}: {error}"))?;
-        if marker.connections_exporter_report != FORMAT {
+        if format.connections_exporter_report != FORMAT {
             return Err(format!(
                 "has version {} of the format, and this simulator reads version {FORMAT}",
-                marker.connections_exporter_report
+                format.connections_exporter_report
             )
             .into());
         }
@@ -178,9 +178,9 @@ impl Replay {
     fn add(&mut self, account: &ReplayedAccount, maker: &mut BodyMaker) -> Result<(), Rejected> {
         let named = account.calls.iter().flat_map(|call| &call.responses);
         let most = named.filter_map(|response| response.target).max();
-        let targets = account.interpretation.targets.len().max(most.unwrap_or(0));
-        let targets = targets.clamp(1, 10_000);
-        maker.entities = targets as u64;
+        let number = account.interpretation.targets.len().max(most.unwrap_or(0));
+        let number = number.clamp(1, 10_000);
+        maker.entities = number as u64;
         maker.clients = 1;
         for call in &account.calls {
             let arrays = |name: &str| {
@@ -194,7 +194,7 @@ impl Replay {
         for call in &account.calls {
             let mut headers = HeaderMaker::new(&call.headers);
             let mut kinds = Cycle::new(&call.body.kinds);
-            let mut texts = Cycle::new(&call.body.texts);
+            let mut known_texts = Cycle::new(&call.body.texts);
             for response in &call.responses {
                 let kind = kinds.next().unwrap_or("empty");
                 let (kind, is_cut_off) = match kind.strip_suffix(", cut off") {
@@ -207,7 +207,7 @@ impl Replay {
                         maker.make(shape, place)?.to_string().into_bytes()
                     }
                     ("HTML", _) => b"<html><body>replayed</body></html>".to_vec(),
-                    ("text", _) => text(texts.next().unwrap_or("4 characters")).into_bytes(),
+                    ("text", _) => text(known_texts.next().unwrap_or("4 characters")).into_bytes(),
                     ("broken JSON", _) => b"{\"name\": ".to_vec(),
                     ("neither UTF-8 nor near it", _) => vec![0xff; 200_000],
                     _ => Vec::new(),
@@ -233,7 +233,7 @@ impl Replay {
         for queue in queues.values_mut() {
             queue.replies.sort_by_key(|(order, _)| *order);
         }
-        self.configure(account, targets);
+        self.configure(account, number);
         Ok(())
     }
 
@@ -253,9 +253,10 @@ impl Replay {
             let entities: Vec<_> = numbers
                 .map(|n| format!("{{id: {}}}", shape::entity(n)))
                 .collect();
-            let entities = match lists_targets {
-                true => String::new(),
-                false => format!("    entities: [{}]\n", entities.join(", ")),
+            let entities = if lists_targets {
+                String::new()
+            } else {
+                format!("    entities: [{}]\n", entities.join(", "))
             };
             write!(
                 text,
@@ -268,9 +269,10 @@ impl Replay {
             let (client, integrations) = if mints {
                 let secret = secret(&mut self.env, "REPLAYED_ADMIN");
                 let names: Vec<_> = names.map(|name| format!("{{name: {name}}}")).collect();
-                let integrations = match lists_targets {
-                    true => " all\n".to_owned(),
-                    false => format!(" [{}]\n", names.join(", ")),
+                let integrations = if lists_targets {
+                    " all\n".to_owned()
+                } else {
+                    format!(" [{}]\n", names.join(", "))
                 };
                 let client = format!(
                     "    admin_client: {{client_id: replayed, client_secret_env: {secret}}}\n"
@@ -278,10 +280,10 @@ impl Replay {
                 (client, integrations)
             } else {
                 let secret = secret(&mut self.env, "REPLAYED_TOKEN");
-                let named = |name| format!("      - name: {name}\n        token_env: {secret}\n");
+                let entry = |name| format!("      - name: {name}\n        token_env: {secret}\n");
                 (
                     String::new(),
-                    format!("\n{}", names.map(named).collect::<String>()),
+                    format!("\n{}", names.map(entry).collect::<String>()),
                 )
             };
             write!(

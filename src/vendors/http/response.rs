@@ -218,7 +218,7 @@ impl VendorResponse {
                 let detail = format!("the answer has {what}");
                 let error = self.error(Reason::Decode, detail, self.codes());
                 PollError {
-                    misfit: Some(what),
+                    is_fixed_text: true,
                     ..error
                 }
             }

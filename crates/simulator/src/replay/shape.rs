@@ -142,7 +142,7 @@ impl BodyMaker {
     ) -> Result<Value, Rejected> {
         self.spend(1)?;
         let made = shape.made.replace(shape.made.get() + 1);
-        if let Some(Some(told)) = paging(place) {
+        if let Some(told) = paging(place) {
             return self.paging_value(told, made, place);
         }
         let mut at = made % shape.seen.max(1);
@@ -201,18 +201,18 @@ impl BodyMaker {
                 depth: place.depth + 1,
                 ..place
             };
-            let is_paging = paging(here).is_some();
             let is_array = is_top && below.arrays.is_some();
-            let is_present = match (is_paging, is_array) {
-                (true, _) => paging(here).flatten().is_some(),
+            let is_present = match (is_paging(here), is_array) {
+                (true, _) => paging(here).is_some(),
                 (_, true) => place.response.arrays.contains_key(key),
                 _ => below.made.get() < below.seen,
             };
             // Several keys of one description are one place of the shape.
             let described = key.starts_with('(');
-            let times = match described {
-                true => below.seen.div_ceil(shape.objects.max(1)).min(1000),
-                false => 1,
+            let times = if described {
+                below.seen.div_ceil(shape.objects.max(1)).min(1000)
+            } else {
+                1
             };
             for n in 0..times {
                 if is_present && (n == 0 || below.made.get() < below.seen) {
@@ -302,10 +302,18 @@ impl BodyMaker {
             ("entities", "id") => Some(entity(place.index + 1)),
             ("entities", "parentId") => Some(entity(1)),
             ("entityConnections", "sourceEntityId") => {
-                Some(entity(if place.index % 2 == 0 { asked } else { other }))
+                Some(entity(if place.index.is_multiple_of(2) {
+                    asked
+                } else {
+                    other
+                }))
             }
             ("entityConnections", "targetEntityId") => {
-                Some(entity(if place.index % 2 == 0 { other } else { asked }))
+                Some(entity(if place.index.is_multiple_of(2) {
+                    other
+                } else {
+                    asked
+                }))
             }
             _ => None,
         };
@@ -321,32 +329,6 @@ impl BodyMaker {
             let mut text: String = start.chars().take(length).collect();
             text.extend(std::iter::repeat_n('-', length - text.chars().count()));
             text
-        };
-        let date = |class: &str| {
-            let month = Duration::from_hours(24 * 30);
-            let at = if class.ends_with("future") {
-                self.now + month
-            } else {
-                self.now - month
-            };
-            let day = match class {
-                _ if class.ends_with("read as none") => "0001-01-01T00:00:00".to_owned(),
-                _ if class.ends_with("not read") && !class.contains("no zone") => {
-                    "2026-13-01T00:00:00".to_owned()
-                }
-                _ => at.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
-            };
-            let fraction = class.split_once("fraction of ").and_then(|(_, rest)| {
-                let digits = rest.split(' ').next()?.parse::<usize>().ok()?;
-                Some(format!(".{}", "5".repeat(digits.clamp(1, 9))))
-            });
-            let zone = match class {
-                _ if class.contains(", offset without") => "+0000",
-                _ if class.contains(", offset") => "+00:00",
-                _ if class.contains("no zone") => "",
-                _ => "Z",
-            };
-            format!("{day}{}{zone}", fraction.unwrap_or_default())
         };
         Ok(match class {
             "empty" => String::new(),
@@ -372,7 +354,7 @@ impl BodyMaker {
                     .collect();
                 format!("{}{end}", if start.is_empty() { "u" } else { &start })
             }
-            _ if class.starts_with("RFC 3339") => date(class),
+            _ if class.starts_with("RFC 3339") => self.date(class),
             "other text" => {
                 let text = pad(format!("é{n}"));
                 if text.is_empty() {
@@ -388,6 +370,34 @@ impl BodyMaker {
                 format!("t{n}")
             }),
         })
+    }
+
+    /// Returns a date of this class.
+    fn date(&self, class: &str) -> String {
+        let month = Duration::from_hours(24 * 30);
+        let at = if class.ends_with("future") {
+            self.now + month
+        } else {
+            self.now - month
+        };
+        let day = match class {
+            _ if class.ends_with("read as none") => "0001-01-01T00:00:00".to_owned(),
+            _ if class.ends_with("not read") && !class.contains("no zone") => {
+                "2026-13-01T00:00:00".to_owned()
+            }
+            _ => at.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
+        };
+        let fraction = class.split_once("fraction of ").and_then(|(_, rest)| {
+            let digits = rest.split(' ').next()?.parse::<usize>().ok()?;
+            Some(format!(".{}", "5".repeat(digits.clamp(1, 9))))
+        });
+        let zone = match class {
+            _ if class.contains(", offset without") => "+0000",
+            _ if class.contains(", offset") => "+00:00",
+            _ if class.contains("no zone") => "",
+            _ => "Z",
+        };
+        format!("{day}{}{zone}", fraction.unwrap_or_default())
     }
 
     /// Returns list number `n` of scopes. All lists together have each class as often as counted.
@@ -436,15 +446,19 @@ fn is_next(at: &mut u64, count: u64) -> bool {
     next
 }
 
-/// Returns what a field about further pages was in this response: `Some(None)` if it was absent.
-fn paging<'a>(place: Place<'a>) -> Option<Option<&'a str>> {
-    let is_one = match place.key {
+/// Returns whether a field tells whether there is another page.
+fn is_paging(place: Place<'_>) -> bool {
+    match place.key {
         "nextPage" | "next_page" => place.depth == 1,
         "has_more" | "after" | "before" => place.depth == 2 && place.array.is_empty(),
         _ => false,
-    };
-    let told = || place.response.paging.get(place.key).map(String::as_str);
-    is_one.then(|| told().filter(|told| *told != "absent or null"))
+    }
+}
+
+/// Returns what such a field was in this response; `None` if it was absent.
+fn paging(place: Place<'_>) -> Option<&str> {
+    let told = place.response.paging.get(place.key).map(String::as_str);
+    told.filter(|told| is_paging(place) && *told != "absent or null")
 }
 
 fn enumerated(shown: &str) -> String {
