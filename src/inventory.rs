@@ -274,29 +274,23 @@ impl Inventory {
     #[must_use]
     pub(crate) fn snapshot(&self) -> Vec<AccountSnapshot> {
         let accounts = self.accounts();
-        let seen = |entry: &AccountEntry| AccountSnapshot {
-            system: entry.system,
-            account: entry.metrics.account().1.to_owned(),
-            metrics: entry.metrics.clone(),
-            targets: entry.targets.as_ref().map(|targets| {
-                let states = targets.values();
-                states
-                    .map(|shown| (shown.label.clone(), shown.state.clone()))
-                    .collect()
-            }),
-            target_ids: entry
-                .targets
-                .iter()
-                .flat_map(BTreeMap::keys)
-                .cloned()
-                .collect(),
-            discovery_error: entry.discovery_error.clone(),
-        };
-        accounts
-            .values()
-            .flat_map(BTreeMap::values)
-            .map(seen)
-            .collect()
+        let accounts = accounts.values().flat_map(BTreeMap::values);
+        accounts.map(|entry| entry.snapshot(|_| true)).collect()
+    }
+
+    /// Returns a snapshot of an account with one of its targets; `None` if either does not exist.
+    #[must_use]
+    pub(crate) fn snapshot_of(
+        &self,
+        system: &str,
+        account: &str,
+        target: &str,
+    ) -> Option<AccountSnapshot> {
+        let accounts = self.accounts();
+        let entry = accounts.get(system)?.get(account)?;
+        let seen = entry.snapshot(|label| label == target);
+        seen.targets.as_ref()?.first()?;
+        Some(seen)
     }
 
     /// Returns system and name of every account; `None` until all are open.

@@ -7,4 +7,5 @@ pub mod entity;
 pub mod error;
 pub mod history;
 pub mod listing;
+pub mod recent;
 pub mod state;

@@ -40,6 +40,9 @@ use slots::{Slot, SlotHolder, Slots};
 /// Path of HTTP service discovery.
 const DISCOVERY: &str = "/sd";
 
+/// Path of the page of one target.
+const TARGET: &str = "/target";
+
 /// Path that requests a reload.
 const RELOAD: &str = "/-/reload";
 
@@ -169,6 +172,7 @@ impl Server {
             _ => match self.slot().await {
                 Some(slot) if path == self.about.telemetry_path => self.metrics(request, slot),
                 Some(slot) if path == DISCOVERY => self.discovery(request, slot),
+                Some(slot) if path == TARGET => self.target(request, slot),
                 Some(slot) => self.status(request, slot),
                 None => text(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -199,6 +203,7 @@ impl Server {
         [
             self.about.telemetry_path.as_str(),
             "/",
+            TARGET,
             "/-/healthy",
             "/-/ready",
             RELOAD,
@@ -271,14 +276,35 @@ impl Server {
     }
 
     fn status(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
-        let encoding = response::encoding(request.headers());
-        match status::render(&self.inventory, &self.about) {
-            Ok(html) => response::html(html, encoding, slot),
-            Err(error) => text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("The status page could not be made: {error}.\n"),
+        let query = request.uri().query().unwrap_or_default();
+        html(
+            request,
+            status::render(&self.inventory, &self.about, query),
+            slot,
+        )
+    }
+
+    fn target(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
+        let query = request.uri().query().unwrap_or_default();
+        match status::render_target(&self.inventory, &self.about, query) {
+            Some(page) => html(request, page, slot),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "There is no such target. The address needs system, account and target, and a \
+                    reload or a discovery may have removed it. All targets are at /.\n",
             ),
         }
+    }
+}
+
+/// Creates the response with a rendered page.
+fn html(request: &Request<Incoming>, rendered: askama::Result<String>, slot: Slot) -> HttpResponse {
+    match rendered {
+        Ok(html) => response::html(html, response::encoding(request.headers()), slot),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("The page could not be rendered: {error}.\n"),
+        ),
     }
 }
 
@@ -294,13 +320,14 @@ pub fn telemetry_path(path: &str) -> Result<String, Invalid> {
         || !path.starts_with('/')
         || path == "/"
         || path == DISCOVERY
+        || path == TARGET
         || path.starts_with("/-/")
         || path.starts_with("//")
         || request::normal(path).as_deref() != Some(path)
     {
         return Err(
             "expected a path such as /metrics: letters, digits and /-_.~, beginning with /, \
-            without . and .. as parts, not / nor /sd themselves nor below /-/"
+            without . and .. as parts, not /, /sd or /target themselves, nor below /-/"
                 .into(),
         );
     }
@@ -319,6 +346,7 @@ mod tests {
             "/",
             "metrics",
             "/sd",
+            "/target",
             "/-/healthy",
             "/\"><script>",
             "//host",

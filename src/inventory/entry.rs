@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::AccountSnapshot;
 use crate::exposition::{Countdown, Fragment, GatheredHeaders};
 use crate::metrics;
 use crate::metrics::AccountMetrics;
@@ -68,6 +69,28 @@ impl AccountEntry {
     pub(super) fn unattempted(&self) -> impl Iterator<Item = &TargetEntry> {
         let targets = self.targets();
         targets.filter(|target| target.state.last_attempt.is_none())
+    }
+
+    /// Returns a snapshot of the account and of those targets whose labels are selected.
+    pub(super) fn snapshot(&self, selects: impl Fn(&str) -> bool) -> AccountSnapshot {
+        let state = |target: &TargetEntry| (target.label.clone(), target.state.clone());
+        AccountSnapshot {
+            system: self.system,
+            account: self.metrics.account().1.to_owned(),
+            metrics: self.metrics.clone(),
+            targets: self.targets.as_ref().map(|targets| {
+                let selected = targets.values().filter(|target| selects(&target.label));
+                selected.map(state).collect()
+            }),
+            target_ids: self.selected_ids(&selects).cloned().collect(),
+            discovery_error: self.discovery_error.clone(),
+        }
+    }
+
+    /// Returns the ids of these targets, in the same order.
+    fn selected_ids(&self, selects: impl Fn(&str) -> bool) -> impl Iterator<Item = &String> {
+        let targets = self.targets.iter().flatten();
+        targets.filter_map(move |(id, target)| selects(&target.label).then_some(id))
     }
 
     pub(super) fn targets(&self) -> impl Iterator<Item = &TargetEntry> + Clone {

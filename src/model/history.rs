@@ -31,6 +31,12 @@ impl Second {
         f64::from(self.0.get())
     }
 
+    /// Returns the date.
+    #[must_use]
+    pub(crate) fn date(self) -> Timestamp {
+        Timestamp::from_second(self.0.get().into()).unwrap_or_default()
+    }
+
     /// Returns the seconds since `earlier`; 0 if the clock was set back.
     fn since(self, earlier: Self) -> u32 {
         self.0.get().saturating_sub(earlier.0.get())

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::model::error::PollError;
 use crate::model::history::ListingHistory;
 use crate::model::listing::{Listing, Row, fast_eq, side_by_side};
+use crate::model::recent::RecentPolls;
 pub use snapshot::StateSnapshot;
 
 /// State of a target that its poller publishes.
@@ -25,6 +26,8 @@ pub struct TargetState {
     pub next_poll: Timestamp,
     /// Outcome of the last poll; `None` before the first one.
     pub last_attempt: Option<PollOutcome>,
+    /// Outcomes of the most recent polls, including the last one.
+    pub recent: RecentPolls,
     /// Duration of the longest recent poll.
     ///
     /// Each shorter poll reduces it by a tenth.
@@ -101,6 +104,7 @@ impl TargetState {
             interval,
             next_poll,
             last_attempt: None,
+            recent: RecentPolls::default(),
             longest_poll: Duration::ZERO,
             last_success: None,
             consecutive_failures: 0,
@@ -117,6 +121,12 @@ impl TargetState {
     #[must_use]
     pub(crate) fn next_poll_after(&self, pause_ends: Option<Timestamp>) -> Timestamp {
         pause_ends.map_or(self.next_poll, |ends| self.next_poll.max(ends))
+    }
+
+    /// Records the outcome of a poll.
+    pub fn record(&mut self, outcome: PollOutcome) {
+        self.recent = self.recent.with(&outcome);
+        self.last_attempt = Some(outcome);
     }
 
     /// Records the duration of a poll.

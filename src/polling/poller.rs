@@ -164,7 +164,7 @@ impl Poller {
             due = self.schedule.next(due, Instant::now());
             state.interval = self.schedule.interval();
             state.next_poll = self.date_of(self.next_poll(due, &backoff));
-            state.last_attempt = Some(PollOutcome {
+            state.record(PollOutcome {
                 at: self.clock.now(),
                 duration,
                 error,

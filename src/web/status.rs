@@ -1,8 +1,18 @@
-//! The status page: the inventory as one HTML page for people, without external resources.
+//! The status page: the inventory as HTML for people, without external resources.
+//!
+//! `page.html` shows all targets, `target.html` shows one.
 
+mod accounts;
+mod detail;
 mod format;
-mod lists;
-mod view;
+mod health;
+mod issues;
+mod natural;
+mod poll_bars;
+mod problems;
+mod runbooks;
+mod targets;
+mod tokens;
 
 use std::sync::LazyLock;
 
@@ -14,18 +24,26 @@ use sha2::{Digest as _, Sha256};
 
 use crate::inventory::{AccountSnapshot, Inventory};
 use crate::metrics::LastReload;
+use accounts::{AccountRow, accounts};
+pub(crate) use detail::render_target;
 use format::{Bytes, Count, Date, Number};
-use lists::{Issue, MAX_ROWS, TokenRow, Truncated, tokens, worries};
-use view::{AccountRow, Health, TargetRow, accounts, targets};
+use health::{Health, StateFilter};
+use issues::{Issues, MAX_ROWS, Truncated, issues};
+use problems::{OwnProblem, Problem, VISIBLE_PROBLEMS, own_problems, problems};
+use targets::{AccountTargets, TargetRow, targets};
+use tokens::{Timeline, TokenRow, tokens};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const REVISION: &str = env!("BUILD_REVISION");
 const STYLE: &str = include_str!("status/page.css");
 const SCRIPT: &str = include_str!("status/page.js");
 
-/// The page's `Content-Security-Policy`.
+/// Number of rows up to which a list is shown open.
+const FEW_ROWS: usize = 12;
+
+/// The `Content-Security-Policy` of both pages.
 ///
-/// It allows the page's one style and one script by their hashes. Text that became markup by
+/// It allows their one style and one script by their hashes. Text that became markup by
 /// mistake could neither run nor load anything.
 pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
@@ -52,24 +70,40 @@ struct StatusPage<'a> {
     about: &'a About,
     now: Date,
     summary: Summary,
-    targets: Vec<TargetRow<'a>>,
+    filter: StateFilter,
+    groups: Vec<AccountTargets<'a>>,
     accounts: Vec<AccountRow<'a>>,
+    problems: Truncated<Problem<'a>>,
+    issues: Issues<'a>,
     tokens: Truncated<TokenRow<'a>>,
-    worries: Truncated<Issue<'a>>,
+    timeline: Timeline,
     own: Own<'a>,
+    own_problems: Vec<OwnProblem>,
 }
 
 /// Counts over all targets.
 struct Summary {
     targets: usize,
-    /// Number of targets in each state that occurs, best state first.
-    by_health: Vec<(Health, Number)>,
+    /// Number of targets in each state, worst state first.
+    by_health: Vec<(Health, usize)>,
     /// Accounts whose targets are not discovered yet.
     unknown: usize,
     /// Targets without a listing, or with one that is too old.
     unlisted: usize,
-    missing: usize,
-    not_connected: usize,
+}
+
+/// Number of targets in one state, which sets the filter.
+struct Tile {
+    health: Health,
+    count: Number,
+    /// Whether the filter selects this state only.
+    current: bool,
+}
+
+impl Tile {
+    fn is_empty(&self) -> bool {
+        self.count.0 == 0
+    }
 }
 
 /// State of the exporter itself.
@@ -85,13 +119,13 @@ struct Own<'a> {
     bytes: Vec<(&'static str, Bytes)>,
 }
 
-/// Renders the page as of now.
+/// Renders the page as of now. The query selects the targets that are visible at first.
 ///
 /// Accounts and targets come from one snapshot of the inventory, which is rendered afterwards.
-pub(crate) fn render(inventory: &Inventory, about: &About) -> askama::Result<String> {
+pub(crate) fn render(inventory: &Inventory, about: &About, query: &str) -> askama::Result<String> {
     let now = inventory.date();
     let seen = inventory.snapshot();
-    StatusPage::new(&seen, inventory, about, now).render()
+    StatusPage::new(&seen, inventory, about, StateFilter::parse(query), now).render()
 }
 
 impl<'a> StatusPage<'a> {
@@ -99,52 +133,90 @@ impl<'a> StatusPage<'a> {
         seen: &'a [AccountSnapshot],
         inventory: &Inventory,
         about: &'a About,
+        filter: StateFilter,
         now: Timestamp,
     ) -> Self {
-        let targets = targets(seen, now);
+        let groups = targets(seen, now, filter);
         let accounts = accounts(seen, now);
-        let worries = worries(&targets);
+        let rows = || groups.iter().flat_map(|group| &group.rows);
+        let (tokens, timeline) = tokens(rows(), now);
+        let own = Own::of(inventory, about, now);
         Self {
             about,
             now: Date { at: now, now },
-            summary: Summary::of(&targets, &accounts, worries.total),
-            tokens: tokens(&targets, now),
-            worries,
-            own: Own::of(inventory, about, now),
-            targets,
+            summary: Summary::of(rows(), &accounts),
+            filter,
+            problems: problems(&groups, &accounts),
+            issues: issues(rows(), now),
+            tokens,
+            timeline,
+            own_problems: own_problems(own.reload.successful, own.web_config_loaded),
+            own,
+            groups,
             accounts,
         }
+    }
+
+    /// Tiles of the states: failing, stale and up always, the others if they occur.
+    fn tiles(&self) -> Vec<Tile> {
+        let states = self.summary.by_health.iter();
+        let shown = states
+            .filter(|(health, count)| *count > 0 || health.is_problem() || *health == Health::Up);
+        shown
+            .map(|(health, count)| Tile {
+                health: *health,
+                count: Number(*count as u64),
+                current: self.filter == StateFilter::Only(*health),
+            })
+            .collect()
+    }
+
+    fn first_problems(&self) -> &[Problem<'a>] {
+        let rows = &self.problems.rows;
+        &rows[..rows.len().min(VISIBLE_PROBLEMS)]
+    }
+
+    fn more_problems(&self) -> &[Problem<'a>] {
+        &self.problems.rows[self.first_problems().len()..]
+    }
+
+    /// Whether the page shows no problem.
+    fn is_calm(&self) -> bool {
+        let total = self.problems.total + self.issues.list.total + self.own_problems.len();
+        total + self.summary.unknown + self.summary.unlisted == 0 && !self.own.standby
+    }
+
+    /// Whether a target's listing comes from the state directory.
+    fn has_restored(&self) -> bool {
+        self.summary.of_health(Health::Restored) > 0
     }
 }
 
 impl Summary {
-    /// Counts the rows. `worries` is the number of connections that are missing or not connected.
-    fn of(targets: &[TargetRow<'_>], accounts: &[AccountRow<'_>], worries: usize) -> Self {
-        let count = |health| targets.iter().filter(|row| row.health == health).count();
-        let by_health = Health::ALL
-            .into_iter()
-            .rev()
-            .map(|health| (health, count(health)));
-        let tallies = targets.iter().filter_map(|row| row.connections.as_ref());
-        let missing = tallies.map(|tally| tally.missing).sum();
+    /// Counts the rows.
+    fn of<'a: 'b, 'b>(
+        rows: impl Iterator<Item = &'b TargetRow<'a>>,
+        accounts: &[AccountRow<'_>],
+    ) -> Self {
+        let (mut by_health, mut unlisted) = (Health::ALL.map(|health| (health, 0)), 0);
+        for row in rows {
+            by_health[row.health.rank()].1 += 1;
+            unlisted += usize::from(row.connections.is_none());
+        }
         Self {
-            targets: targets.len(),
-            by_health: by_health
-                .filter(|(_, count)| *count > 0)
-                .map(|(health, count)| (health, Number(count as u64)))
-                .collect(),
+            targets: by_health.iter().map(|(_, count)| count).sum(),
+            by_health: by_health.to_vec(),
             unknown: accounts.iter().filter(|row| row.targets.is_none()).count(),
-            unlisted: targets
-                .iter()
-                .filter(|row| row.connections.is_none())
-                .count(),
-            missing,
-            not_connected: worries - missing,
+            unlisted,
         }
     }
 
-    fn targets(&self) -> Count {
-        Count(self.targets, "target")
+    fn of_health(&self, health: Health) -> usize {
+        self.by_health[health.rank()].1
+    }
+
+    fn targets(&self) -> Number {
+        Number(self.targets as u64)
     }
 
     fn unknown(&self) -> Count {
@@ -155,22 +227,10 @@ impl Summary {
         Count(self.unlisted, "target")
     }
 
-    fn missing(&self) -> Count {
-        Count(self.missing, "expected connection")
-    }
-
-    fn not_connected(&self) -> Count {
-        Count(self.not_connected, "connection")
-    }
-
     /// Title of the page, which shows the state in a background tab.
     fn title(&self) -> String {
-        let up = self
-            .by_health
-            .iter()
-            .find(|(health, _)| *health == Health::Up);
-        let up = up.map_or(Number(0), |up| up.1);
-        format!("{up} of {} up", Number(self.targets as u64))
+        let up = Number(self.of_health(Health::Up) as u64);
+        format!("{up} of {} up", self.targets())
     }
 }
 

@@ -53,6 +53,32 @@ async fn targets_are_filtered_by_text_and_state() {
 
 #[tokio::test]
 #[ignore = "needs chromium: make test"]
+async fn a_tile_sets_the_filter_and_the_address() {
+    browse("tiles", &with_a_failure().await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium: make test"]
+async fn groups_stay_as_the_reader_left_them_and_open_on_failure() {
+    let sizes = Sizes {
+        integrations: 30,
+        ..Sizes::default()
+    };
+    let harness = Harness::start(sizes, OFTEN).await;
+    harness.ready().await;
+    browse("groups", &harness).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium: make test"]
+async fn the_page_of_a_target_is_accessible_and_refreshes() {
+    let harness = Harness::start(Sizes::default(), OFTEN).await;
+    harness.ready().await;
+    browse("target", &harness).await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium: make test"]
 async fn a_link_leads_to_where_one_can_read() {
     browse("links", &with_a_failure().await).await;
 }

@@ -47,20 +47,41 @@ async fn html_when(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// Returns the rows of this table.
+/// Returns the rows of this table, or of the tables of all groups.
 fn rows<'a>(html: &'a str, table: &str) -> &'a str {
-    let body = &html[html.find(&format!("id=\"{table}-rows\"")).unwrap()..];
-    &body[..body.find("</tbody>").unwrap()]
+    let (begin, end) = match table {
+        "targets" => ("id=\"targets\"".to_owned(), "</section>"),
+        _ => (format!("id=\"{table}-rows\""), "</tbody>"),
+    };
+    let body = &html[html.find(&begin).unwrap()..];
+    &body[..body.find(end).unwrap()]
 }
 
 /// Returns the text of the row of this table whose heading is `heading`.
 fn row(html: &str, table: &str, heading: &str) -> String {
     let body = rows(html, table);
     let mut rows = body.split("<tr").skip(1);
-    let heading = format!("<th scope=\"row\"><bdi>{heading}</bdi></th>");
-    let row = rows.find(|row| row.contains(&heading));
+    let is_heading = |row: &&str| {
+        let cell = row.split("<th scope=\"row\">").nth(1);
+        let cell = cell.and_then(|cell| cell.split("</th>").next());
+        cell.is_some_and(|cell| cell.contains(&format!("<bdi>{heading}</bdi>")))
+    };
+    let row = rows.find(is_heading);
     let row = row.unwrap_or_else(|| panic!("no row {heading} in {body}"));
-    text(&format!("<tr{row}"))
+    text(&format!("<tr{}", row.split("</tr>").next().unwrap()))
+}
+
+/// Returns the text of the part of the page with this id, up to the end of its section.
+fn part(html: &str, id: &str) -> String {
+    let part = &html[html.find(&format!("id=\"{id}\"")).unwrap()..];
+    text(&format!("<p {}", part.split("</section>").next().unwrap()))
+}
+
+/// Returns the group of this account, with its tag.
+fn group<'a>(html: &'a str, name: &str) -> &'a str {
+    let tag = format!("<details class=\"group\" data-g=\"{name}\"");
+    let group = &html[html.find(&tag).unwrap()..];
+    group.split("</details>").next().unwrap()
 }
 
 /// Returns the text of HTML, with a space in place of each tag.
@@ -77,19 +98,20 @@ async fn it_says_of_each_target_how_it_is_and_what_to_do() {
     let harness = harness(&["kind=refuse&endpoint=connections_all&target=acme_shopify"]).await;
     let html = html(&harness).await;
     let page = text(&html);
-    assert!(page.contains("4 targets: 3 up , 1 failing"), "{page}");
+    assert!(page.contains("4 targets 0 stale 1 failing 3 up "), "{page}");
     let failing = row(&html, "targets", "acme_shopify");
     for part in [
-        "failing since ",
-        " 1 poll acme_shopify zis acme in ",
-        "forbidden connections_all: HTTP 403 (vendor code Forbidden), request id 0",
+        "failing acme_shopify in ",
+        " forbidden Failing since ",
+        " 1 poll). connections_all: HTTP 403 (vendor code Forbidden), request id 0",
         "To do: the credential lacks a permission or a scope: grant it, or use another one.",
     ] {
         assert!(failing.contains(part), "{part} is not in {failing}");
     }
+    let acme = text(group(&html, "zis/acme"));
+    assert!(acme.starts_with("acme zis 1 failing 1 up "), "{acme}");
     let up = row(&html, "targets", "acme_slack");
-    let known =
-        "up acme_slack zis acme 10 4 oauth, 2 api_key, 2 basic_auth, 2 bearer_token 1 missing ";
+    let known = "up acme_slack 10 1 missing 4 oauth, 2 api_key, 2 basic_auth, 2 bearer_token ";
     assert!(up.starts_with(known), "{up}");
     // The row ends with the time until the next poll, an hour after the last.
     let soon = ["in 1 h", "in 59 min", "in 58 min", "in 57 min"];
@@ -115,25 +137,26 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
     let hang = "kind=hang&endpoint=connections_all".parse().unwrap();
     let world = || World::new(sizes, 1, Timestamp::now());
     let harness = Harness::start_failing(world(), vec![hang], OFTEN).await;
-    html_when(
-        harness.address,
-        begins("not polled yet acme_slack zis acme"),
-    )
-    .await;
+    html_when(harness.address, begins("not polled yet acme_slack")).await;
     let harness = Harness::start_with(world(), OFTEN, ServerLimits::default()).await;
     let up = html_when(harness.address, begins("up acme_slack")).await;
     harness.simulator.fail(fails.clone());
-    let failing = html_when(harness.address, begins("failing since")).await;
+    let failing = html_when(harness.address, begins("failing acme_slack")).await;
     // Another harness, because with this short `stale_after` the state "failing" could be missed.
     let brief = OFTEN.replace("stale_after: 1h", "stale_after: 3s");
     let harness = Harness::start_with(world(), &brief, ServerLimits::default()).await;
     html_when(harness.address, begins("up acme_slack")).await;
     harness.simulator.fail(fails);
-    let stale = html_when(harness.address, begins("stale failing since")).await;
+    let stale = html_when(harness.address, begins("stale acme_slack")).await;
     for (html, listed) in [(up, true), (failing, true), (stale, false)] {
         let row = row(&html, "targets", "acme_slack");
-        assert_eq!(row.contains(" 10 4 oauth"), listed, "{row}");
-        let unknown = html.contains("Of 1 target nothing is known now.");
+        assert_eq!(row.contains(" 10 1 missing 4 oauth"), listed, "{row}");
+        assert_eq!(
+            row.contains("no longer exported. Failing since"),
+            !listed,
+            "{row}"
+        );
+        let unknown = html.contains("1 target without a current listing: nothing is known");
         assert_eq!(unknown, !listed, "{row}");
     }
 }
@@ -147,22 +170,24 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     let harness = Harness::start_with(world, ONCE, ServerLimits::default()).await;
     harness.ready().await;
     let html = html(&harness).await;
-    assert!(text(&html).contains("1 expected connection missing, 1 connection not connected"));
+    assert!(text(&html).contains("2 1 missing, 1 not connected"));
+    assert!(part(&html, "issues").contains("1 missing 1 not connected"));
     assert_eq!(
-        row(&html, "worries", "zendesk"),
-        "missing zendesk zis acme acme_slack"
+        row(&html, "issues", "zendesk"),
+        "missing zendesk acme_slack acme zis create it at the vendor, or correct expect in the \
+            configuration. Runbook ExpectedConnectionMissing"
     );
     assert_eq!(
-        rows(&html, "worries").matches(&edge).count(),
+        rows(&html, "issues").matches(&edge).count(),
         1,
         "both ends are polled"
     );
-    let worry = row(&html, "worries", &edge);
+    let issue = row(&html, "issues", &edge);
     assert!(
-        worry.starts_with(&format!(
-            "disconnected {edge} Global and Germany zuora production"
+        issue.starts_with(&format!(
+            "disconnected {edge} Global and Germany Germany production zuora "
         )),
-        "{worry}"
+        "{issue}"
     );
     let ends: Vec<_> = rows(&html, "tokens")
         .split("datetime=\"")
@@ -178,7 +203,7 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     assert!(ends.len() == 8 && ends.is_sorted(), "{ends:?}");
     let slack = row(&html, "tokens", "slack");
     assert!(
-        slack.contains("when used: a refresh token is stored oauth zis acme acme_s"),
+        slack.contains("when used: a refresh token is stored oauth acme_s"),
         "{slack}"
     );
     let calendar = row(&html, "tokens", "calendar_7");
@@ -198,7 +223,7 @@ async fn it_says_what_each_account_may_ask_and_that_it_is_paused() {
     harness.ready().await;
     let page = html(&harness).await;
     let account = row(&page, "accounts", "acme");
-    let budget = "acme zis 2 60,000/min 0 % none 498 of 500 left window of 60 s, whole in ";
+    let budget = "acme zis 2 60,000/min 0 % none 498 of 500 left window of 60 s, resets in ";
     assert!(account.starts_with(budget), "{account}");
 
     let slow = "kind=429&endpoint=connections_all&retry_after=600";
@@ -263,7 +288,7 @@ async fn after_a_restart_listings_are_called_restored_and_failures_began_when_th
     let up = |page: &str| page.matches("target_up{").count() == 4;
     let since = |html: &str| {
         let row = row(html, "targets", "acme_shopify");
-        let since = row.split_once("failing since ").map(|(_, since)| since);
+        let since = row.split_once("Failing since ").map(|(_, since)| since);
         since.unwrap().split(" UTC").next().unwrap().to_owned()
     };
     let mut daemon = daemon_in(folder.path(), &arguments).await;
@@ -275,12 +300,12 @@ async fn after_a_restart_listings_are_called_restored_and_failures_began_when_th
     page_when(daemon.address, up).await;
     let page = get(daemon.address, "/").await;
     assert!(
-        text(&page).contains("4 targets: 3 restored , 1 failing"),
+        text(&page).contains("4 targets 0 stale 1 failing 3 restored 0 up"),
         "{page}"
     );
+    assert!(text(&page).contains("Restored: the listing comes from the state directory"));
     let target = row(&page, "targets", "acme_slack");
-    let restored = "restored from the state directory acme_slack zis acme 10";
-    assert!(target.starts_with(restored), "{target}");
+    assert!(target.starts_with("restored acme_slack 10"), "{target}");
     assert_eq!(since(&page), before);
 }
 
@@ -325,12 +350,215 @@ async fn its_headers_allow_its_own_style_and_script_and_nothing_else() {
     assert_eq!(header(answer.headers(), "referrer-policy"), "no-referrer");
     assert_eq!(header(answer.headers(), "cache-control"), "no-store");
     let html = answer.text().await.unwrap();
+    // A link to a runbook loads nothing.
+    let runbooks = "https://github.com/connections-exporter/connections-exporter/blob/main/docs/";
+    let link = format!("href=\"{runbooks}runbooks/");
+    assert!(html.contains(&link));
+    let html = html.replace(&link, "");
     let from_outside = [
         "src=", "<link", "@import", "url(", "http:", "https:", " style=", " onclick",
     ];
     for outside in from_outside {
         assert!(!html.contains(outside), "{outside}");
     }
+}
+
+#[tokio::test]
+async fn what_needs_attention_comes_first_once_for_each_cause_with_remedy_and_runbook() {
+    let sizes = Sizes {
+        integrations: 30,
+        ..FEW
+    };
+    let world = World::new(sizes, 1, Timestamp::now());
+    let faults = [
+        "kind=refuse&endpoint=connections_all",
+        "kind=503&endpoint=entity_connections",
+    ];
+    let faults = faults.map(|fault| fault.parse().unwrap()).to_vec();
+    let harness = Harness::start_failing(world, faults, ONCE).await;
+    harness.ready().await;
+    let html = html(&harness).await;
+    let problems = part(&html, "problems");
+    for part in [
+        "failing forbidden 30 targets of acme zis since ",
+        " and 24 more ",
+        "To do: the credential lacks a permission or a scope: grant it, or use another one. \
+            Runbook ConnectionsTargetForbidden",
+        "failing server_error 2 targets of production zuora since ",
+    ] {
+        assert!(problems.contains(part), "{part} is not in {problems}");
+    }
+    let place = |text: &str, what: &str| text.find(what).unwrap();
+    assert!(place(&problems, "30 targets of") < place(&problems, "2 targets of"));
+    assert!(place(&html, "id=\"problems\"") < place(&html, "id=\"targets\""));
+    let runbook = "/docs/runbooks/ConnectionsTargetForbidden.md\">forbidden</a>";
+    assert!(rows(&html, "targets").contains(runbook));
+}
+
+#[tokio::test]
+async fn groups_open_on_failure_and_names_are_in_natural_order() {
+    let sizes = Sizes {
+        integrations: 30,
+        ..FEW
+    };
+    let world = World::new(sizes, 1, Timestamp::now());
+    let fault = "kind=refuse&endpoint=connections_all&target=acme_shopify";
+    let faults = vec![fault.parse().unwrap()];
+    let harness = Harness::start_failing(world, faults, ONCE).await;
+    harness.ready().await;
+    let page = html(&harness).await;
+    let shown = |page: &str, name: &str| {
+        let tag = group(page, name).split('>').next().unwrap();
+        (tag.contains(" open"), !tag.contains(" hidden"))
+    };
+    assert_eq!(shown(&page, "zis/acme"), (true, true));
+    assert_eq!(shown(&page, "zuora/production"), (false, true));
+    let names = group(&page, "zis/acme").split("<th scope=\"row\">").skip(1);
+    let names: Vec<_> = names
+        .map(|cell| text(&format!("<th>{}", cell.split("</th>").next().unwrap())))
+        .collect();
+    assert_eq!(names[0], "acme_shopify", "the worst comes first");
+    let place = |end: &str| names.iter().position(|name| name.ends_with(end)).unwrap();
+    assert!(
+        place("slack_5") < place("slack_10") && place("slack_25") < place("survey_9"),
+        "{names:?}"
+    );
+
+    // The filter in the address works without scripts.
+    let page = get(harness.address, "/?q=x&state=up").await;
+    assert_eq!(shown(&page, "zuora/production"), (true, true));
+    assert_eq!(shown(&page, "zis/acme"), (true, true));
+    assert_eq!(rows(&page, "targets").matches(" hidden>").count(), 1);
+    let page = get(harness.address, "/?state=failing").await;
+    assert_eq!(shown(&page, "zuora/production"), (false, false));
+    assert!(page.contains("data-state=\"failing\" aria-current=\"true\""));
+}
+
+#[tokio::test]
+async fn a_target_has_a_page_with_its_connections_and_recent_polls() {
+    let mut world = World::new(FEW, 1, Timestamp::now());
+    world.tenant.entities[0].name = "A&B \"é\" 50%".to_owned();
+    let harness = Harness::start_with(world, ONCE, ServerLimits::default()).await;
+    harness.ready().await;
+    let page = html(&harness).await;
+    let link = |heading: &str| {
+        let mut rows = rows(&page, "targets").split("<tr");
+        let row = rows.find(|row| row.contains(heading)).unwrap();
+        let href = row.split("<a href=\"").nth(1).unwrap();
+        let href = href.split('"').next().unwrap();
+        format!("/{}", href.replace("&#38;", "&"))
+    };
+    let slack = get(harness.address, &link("<bdi>acme_slack</bdi>")).await;
+    let words = text(&slack);
+    assert!(
+        words.contains("All targets › zis › acme acme_slack up "),
+        "{words}"
+    );
+    assert_eq!(rows(&slack, "connections").matches("<tr>").count(), 10);
+    let calendar = row(&slack, "connections", "calendar_7");
+    assert!(
+        calendar.contains("not seen, and no refresh token is stored"),
+        "{calendar}"
+    );
+    let connections = part(&slack, "connections");
+    assert!(
+        connections.contains("missing expected, but not listed: zendesk"),
+        "{connections}"
+    );
+    let poll = rows(&slack, "polls");
+    assert!(
+        poll.matches("<tr>").count() == 1 && text(poll).ends_with(" ms"),
+        "{poll}"
+    );
+    assert!(part(&slack, "events").contains("No change of a connection was seen so far."));
+    let entity = get(harness.address, &link("50%")).await;
+    let entity = part(&entity, "connections");
+    assert!(entity.contains(" outbound connected"), "{entity}");
+}
+
+#[tokio::test]
+async fn the_page_of_a_target_has_the_same_headers_and_an_unknown_one_is_not_found() {
+    let harness = harness(&[]).await;
+    let path = "/target?system=zis&account=acme&target=acme_slack";
+    let answer = harness.get(path).await;
+    assert_eq!(answer.status(), 200);
+    let status = harness.get("/").await;
+    for name in [
+        "content-security-policy",
+        "cache-control",
+        "referrer-policy",
+        "content-type",
+    ] {
+        assert_eq!(answer.headers()[name], status.headers()[name], "{name}");
+    }
+    for query in [
+        "",
+        "?system=zis&account=acme",
+        "?system=zis&account=acme&target=nobody",
+        "?system=zuora&account=acme&target=acme_slack",
+    ] {
+        let answer = harness.get(&format!("/target{query}")).await;
+        assert_eq!(answer.status(), 404, "{query}");
+        let said = answer.text().await.unwrap();
+        assert!(said.starts_with("There is no such target."), "{said}");
+    }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}{path}", harness.address);
+    let head = client.head(&url).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(head.headers().contains_key("content-security-policy"));
+    assert!(head.bytes().await.unwrap().is_empty());
+    let posted = client.post(&url).send().await.unwrap();
+    assert_eq!(posted.status(), 405);
+}
+
+#[tokio::test]
+async fn a_failed_poll_is_among_the_recent_polls_of_its_target() {
+    let sizes = Sizes {
+        entities: 0,
+        integrations: 1,
+        ..FEW
+    };
+    let harness = Harness::start(sizes, OFTEN).await;
+    harness.ready().await;
+    let fault = "kind=500&endpoint=connections_all";
+    harness.simulator.fail(fault.parse().unwrap());
+    let path = "/target?system=zis&account=acme&target=acme_slack";
+    let deadline = Instant::now() + PATIENCE;
+    let page = loop {
+        let page = get(harness.address, path).await;
+        if rows(&page, "polls").contains("server_error") {
+            break page;
+        }
+        let page = text(&page);
+        assert!(Instant::now() < deadline, "it did not come: {page}");
+    };
+    let latest = text(rows(&page, "polls").split("<tr>").nth(1).unwrap());
+    assert!(latest.contains(" failed server_error "), "{latest}");
+    assert!(page.contains(" polls failed") && page.contains("<path class=\"bad\""));
+    assert!(text(&page).contains("To do: the vendor failed: the next poll tries again"));
+}
+
+#[tokio::test]
+async fn the_timeline_has_each_day_on_which_a_token_expires() {
+    let harness = harness(&[]).await;
+    let page = html(&harness).await;
+    let tokens = part(&page, "tokens");
+    assert!(tokens.contains(" within 30 days"), "{tokens}");
+    let bars = page.split("<svg class=\"timeline\"").nth(1).unwrap();
+    let bars = bars.split("</svg>").next().unwrap();
+    assert!(
+        bars.contains("<rect class=\"renews\"") && bars.contains(">today</text>"),
+        "{bars}"
+    );
+    let days = page.split("<table class=\"days\"").nth(1).unwrap();
+    let days = days.split("</table>").next().unwrap();
+    let counted: usize = days
+        .split("</th><td>")
+        .skip(1)
+        .map(|cell| cell.split('<').next().unwrap().parse::<usize>().unwrap())
+        .sum();
+    assert_eq!(counted, rows(&page, "tokens").matches("<tr>").count());
 }
 
 #[tokio::test]

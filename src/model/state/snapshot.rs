@@ -223,6 +223,7 @@ impl TargetState {
     pub fn restored(self, snapshot: StateSnapshot, last_listing: Option<LastListing>) -> Self {
         Self {
             longest_poll: snapshot.longest_poll(),
+            recent: self.recent.with(&snapshot.last_attempt),
             last_attempt: Some(snapshot.last_attempt),
             last_success: snapshot.last_success,
             consecutive_failures: snapshot.consecutive_failures,

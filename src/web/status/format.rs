@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::clock::until;
 
@@ -26,6 +27,23 @@ impl fmt::Display for Name<'_> {
             c if c.is_control() => write!(f, "{}", c.escape_debug()),
             c => f.write_char(c),
         })
+    }
+}
+
+/// Characters of a URL's query that are not percent-encoded.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Value of a parameter in a URL's query, percent-encoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UrlValue<'a>(pub(super) &'a str);
+
+impl fmt::Display for UrlValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        utf8_percent_encode(self.0, UNRESERVED).fmt(f)
     }
 }
 
@@ -52,7 +70,7 @@ impl fmt::Display for Span {
 }
 
 /// Time relative to now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Date {
     pub(super) at: Timestamp,
     pub(super) now: Timestamp,
@@ -73,6 +91,11 @@ impl Date {
             "%Y-%m-%d %H:%M UTC"
         };
         self.at.strftime(format).to_string()
+    }
+
+    /// Date and time of day, in full.
+    pub(super) fn full(&self) -> String {
+        self.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
     }
 
     pub(super) fn is_past(&self) -> bool {
@@ -112,6 +135,22 @@ impl fmt::Display for Number {
             f.write_char(digit)?;
         }
         Ok(())
+    }
+}
+
+/// Duration of a poll, in seconds with the digits that matter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Took(pub(super) Duration);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs_f64() {
+            ..0.01 => f.write_str("under 10 ms"),
+            ..1.0 => write!(f, "{} ms", self.0.as_millis()),
+            seconds @ ..10.0 => write!(f, "{seconds:.2} s"),
+            seconds @ ..60.0 => write!(f, "{seconds:.1} s"),
+            _ => Span(self.0).fmt(f),
+        }
     }
 }
 
@@ -204,6 +243,12 @@ mod tests {
     }
 
     #[test]
+    fn a_value_in_a_url_cannot_end_it() {
+        let value = UrlValue("a-1_.~&target=<b>\"é").to_string();
+        assert_eq!(value, "a-1_.~%26target%3D%3Cb%3E%22%C3%A9");
+    }
+
+    #[test]
     fn numbers_sizes_and_rates_are_short() {
         let words = [
             Number(7).to_string(),
@@ -213,6 +258,11 @@ mod tests {
             Bytes(3.2e6).to_string(),
             Count(1, "target").to_string(),
             Count(2000, "target").to_string(),
+            Took(Duration::from_millis(9)).to_string(),
+            Took(Duration::from_millis(120)).to_string(),
+            Took(Duration::from_millis(2345)).to_string(),
+            Took(Duration::from_millis(12_340)).to_string(),
+            Took(Duration::from_secs(90)).to_string(),
             Rate(1.0).to_string(),
             Rate(0.05 / 2.0).to_string(),
         ];
@@ -224,6 +274,11 @@ mod tests {
             "3.2 MB",
             "1 target",
             "2,000 targets",
+            "under 10 ms",
+            "120 ms",
+            "2.35 s",
+            "12.3 s",
+            "1 min 30 s",
             "60/min",
             "1.5/min",
         ];

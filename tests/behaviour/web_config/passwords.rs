@@ -19,6 +19,7 @@ async fn every_path_but_health_asks_for_the_password() {
         "/metrics",
         "/-/reload",
         "/sd",
+        "/target",
         "/nowhere",
         "/-/healthy/",
         "//-/healthy",
