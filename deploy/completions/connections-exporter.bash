@@ -89,7 +89,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__check)
-            opts="-h --format --timeout --fail-on --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --debug.core-dumps --config.file --shard.index --shard.total --log.level --log.format --help"
+            opts="-h --format --timeout --fail-on --report --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --debug.core-dumps --config.file --shard.index --shard.total --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -105,6 +105,10 @@ _connections__exporter() {
                     ;;
                 --fail-on)
                     COMPREPLY=($(compgen -W "unlisted missing" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --web.listen-address)
@@ -151,7 +155,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__demo)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --demo.still --config.file --shard.index --shard.total --debug.core-dumps --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.replay --demo.still --config.file --shard.index --shard.total --debug.core-dumps --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,6 +190,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --simulator.fault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --simulator.replay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -283,7 +291,7 @@ _connections__exporter() {
             return 0
             ;;
         connections__exporter__subcmd__simulate)
-            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --shard.index --shard.total --debug.core-dumps --log.level --log.format --help"
+            opts="-h --simulator.entities --simulator.entity-connections --simulator.integrations --simulator.integration-connections --simulator.integration-tokens --simulator.seed --simulator.requests-per-minute --simulator.fault --simulator.replay --simulator.listen-address --config.file --web.listen-address --web.telemetry-path --web.config.file --web.systemd-socket --web.enable-lifecycle --web.max-requests --shard.index --shard.total --debug.core-dumps --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -318,6 +326,10 @@ _connections__exporter() {
                     return 0
                     ;;
                 --simulator.fault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --simulator.replay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

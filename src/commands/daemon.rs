@@ -64,8 +64,8 @@ pub struct StateOptions<'a> {
 /// Polls and serves until `shutdown` is cancelled.
 ///
 /// The server starts within half a second, while accounts are still being opened. With
-/// [`StateOptions::wait`], that is also so while another process uses the state directory: until that
-/// process ends, this one is standby and polls nothing.
+/// [`StateOptions::wait`], that is also so while another process uses the state directory: until
+/// that process ends, this one is standby and polls nothing.
 ///
 /// Fails only at the start: if certificates cannot be loaded, or if the state directory cannot be
 /// used. After `shutdown` it ends within [`ServerLimits::drain`] or 3 s, whichever is longer,

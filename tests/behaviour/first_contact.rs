@@ -440,8 +440,8 @@ fn what_is_no_report_is_not_replayed() {
     }
 }
 
-/// Mock of an OpenAPI description: it answers with its examples, and refuses every request that the
-/// description does not allow.
+/// Mock of an `OpenAPI` description: it answers with its examples, and refuses every request that
+/// the description does not allow.
 struct OpenApi(Value);
 
 impl Respond for OpenApi {

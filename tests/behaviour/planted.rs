@@ -25,12 +25,12 @@ impl Markers {
         let mut made = self.0.lock();
         let mut rng = fastrand::Rng::with_seed(u64::from(crc32fast::hash(place.as_bytes())));
         let letters: Vec<_> = alphabet.chars().collect();
-        let make = || -> String {
+        let marker = || -> String {
             (0..length)
                 .map(|_| letters[rng.usize(..letters.len())])
                 .collect()
         };
-        made.entry(place.to_owned()).or_insert_with(make).clone()
+        made.entry(place.to_owned()).or_insert_with(marker).clone()
     }
 
     /// Returns a marker of letters, of which no piece is in any word.

@@ -52,6 +52,7 @@ impl fmt::Display for Runbook {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test may wait for files")]
 mod tests {
     use std::path::Path;
 
