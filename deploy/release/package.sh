@@ -39,11 +39,12 @@ for architecture in "$@"; do
     cargo deb --no-build --no-strip --locked --target "$target" --output "$out/"
     cargo generate-rpm --target "$target" --auto-req disabled --source-date "$time" --output "$out/"
 
-    # cargo-cyclonedx writes only next to Cargo.toml. Dependencies of tests and builds are left out,
-    # because they are not in the program.
+    # cargo-cyclonedx writes only next to each Cargo.toml of the workspace. Dependencies of tests and
+    # builds are left out, because they are not in the program.
     cargo cyclonedx --quiet --format=json --spec-version=1.5 --no-build-deps --target="$target" \
         --override-filename="$name.cdx"
     mv "$name.cdx.json" "$out/"
+    rm -f crates/*/"$name.cdx.json"
 done
 
 cd "$out"

@@ -151,9 +151,9 @@ async fn a_folder_in_use_is_refused_and_so_is_a_file() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.ends_with(
-        "another process uses this directory: stop that process, or choose another directory"
-    ));
+    let problem = "another process uses this directory: stop that process, choose another \
+                   directory, or set --state.wait to take over when that process ends";
+    assert!(refused.ends_with(problem), "{refused}");
     drop(first);
     assert!(
         StateDir::create_and_open(folder.path(), failures())

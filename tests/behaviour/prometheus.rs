@@ -305,9 +305,12 @@ async fn compare(prometheus: &str, job: &str, holds: &Value) {
 
 #[test]
 #[ignore = "needs promtool: make test"]
-fn the_readmes_files_for_prometheus_are_well() {
+fn the_documented_files_for_prometheus_are_well() {
     let folder = tempfile::tempdir().unwrap();
-    for block in blocks("README.md") {
+    for block in ["README.md", "docs/operations.md"]
+        .into_iter()
+        .flat_map(blocks)
+    {
         let name = match block.split(':').next() {
             Some("rule_files") => "prometheus.yml",
             Some("scrape_configs") => "discovery.yml",

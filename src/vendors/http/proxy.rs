@@ -81,17 +81,20 @@ impl Proxy {
 ///
 /// An entry such as `host:443` applies to that port only. Go programs and curl read it so, and the
 /// matcher knows no ports.
-fn of_port(list: &str, port: Option<u16>) -> String {
+fn of_port<'a>(list: &'a str, port: Option<u16>) -> String {
     let entries = list.split(',').map(str::trim);
     let entries = entries.filter_map(|entry| {
         let Some((host, own)) = entry.rsplit_once(':') else {
             return Some(entry);
         };
-        // An IPv6 address has colons, too; with a port it has brackets.
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let bare = |address: &'a str| address.trim_matches(['[', ']']);
         match own.parse::<u16>() {
-            Ok(own) if bare != host || !host.contains(':') => (Some(own) == port).then_some(bare),
-            _ => Some(entry),
+            // An IPv6 address has colons, too; with a port it has brackets.
+            Ok(own) if host.ends_with(']') || !host.contains(':') => {
+                (Some(own) == port).then(|| bare(host))
+            }
+            // The matcher knows no brackets.
+            _ => Some(bare(entry)),
         }
     });
     entries.collect::<Vec<_>>().join(",")
