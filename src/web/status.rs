@@ -147,7 +147,7 @@ impl<'a> StatusPage<'a> {
             summary: Summary::of(rows(), &accounts),
             filter,
             problems: problems(&groups, &accounts),
-            issues: issues(rows(), now),
+            issues: issues(&rows(), now),
             tokens,
             timeline,
             own_problems: own_problems(own.reload.successful, own.web_config_loaded),

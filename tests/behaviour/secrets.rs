@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use connections_simulator::{Fault, Kind, Sizes};
@@ -38,6 +39,39 @@ fn in_memory(process: u32, text: &[u8]) -> usize {
         }
     }
     found
+}
+
+/// Waits until the process no longer has the text in its memory.
+///
+/// A running task may still hold the text for a moment. Text that was kept would stay.
+async fn forgotten(id: u32, text: &[u8]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = in_memory(id, text);
+        if left == 0 {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{left} times in the memory of the daemon"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Returns the report of `check --report` and the output of the command.
+async fn reported(config: &Path, folder: &Path) -> String {
+    let report = folder.join("report.json");
+    let mut check = exporter(&["check", "--log.level=trace", "--fail-on=unlisted"]);
+    check.arg("--config.file").arg(config);
+    check.arg("--report").arg(&report);
+    let check = tokio::task::spawn_blocking(move || check.output().unwrap());
+    let check = check.await.unwrap();
+    let mut shown = std::fs::read_to_string(report).unwrap();
+    for said in [check.stdout, check.stderr] {
+        shown += &String::from_utf8(said).unwrap();
+    }
+    shown
 }
 
 #[tokio::test]
@@ -97,19 +131,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
             page.matches("target_up{").count() == 14
         })
         .await;
-        // A running task may still hold the text for a moment. Text that was kept would stay.
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = in_memory(daemon.id(), planted.as_bytes());
-            if left == 0 {
-                break;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{fault:?}: {left} times in the memory of the daemon"
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        forgotten(daemon.id(), planted.as_bytes()).await;
         let mut shown = String::new();
         for path in ["/metrics", "/", "/-/ready", "/-/healthy", "/nowhere"] {
             shown += &get(daemon.address, path).await;
@@ -122,16 +144,7 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         for file in written {
             shown += &std::fs::read_to_string(file).unwrap();
         }
-        let report = state.path().join("report.json");
-        let mut check = exporter(&["check", "--log.level=trace", "--fail-on=unlisted"]);
-        check.arg("--config.file").arg(&file);
-        check.arg("--report").arg(&report);
-        let check = tokio::task::spawn_blocking(move || check.output().unwrap());
-        let check = check.await.unwrap();
-        shown += &std::fs::read_to_string(report).unwrap();
-        for said in [check.stdout, check.stderr] {
-            shown += &String::from_utf8(said).unwrap();
-        }
+        shown += &reported(&file, state.path()).await;
         let own = harness.simulator.change(|world| {
             let tokens = world
                 .integrations

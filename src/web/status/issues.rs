@@ -145,7 +145,7 @@ impl Issues<'_> {
 ///
 /// A connection between two polled targets is in the listings of both, but is returned once.
 pub(super) fn issues<'a: 'b, 'b>(
-    targets: impl Iterator<Item = &'b TargetRow<'a>> + Clone,
+    targets: &(impl Iterator<Item = &'b TargetRow<'a>> + Clone),
     now: Timestamp,
 ) -> Issues<'a> {
     let listed = || {

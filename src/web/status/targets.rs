@@ -149,21 +149,21 @@ impl Tally {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FailureView<'a>(pub(super) &'a PollError);
 
-impl FailureView<'_> {
-    pub(super) fn reason(&self) -> &'static str {
+impl<'a> FailureView<'a> {
+    pub(super) fn reason(self) -> &'static str {
         self.0.reason.label()
     }
 
-    pub(super) fn runbook(&self) -> Runbook {
+    pub(super) fn runbook(self) -> Runbook {
         Runbook::of(self.0.reason)
     }
 
-    pub(super) fn remedy(&self) -> &str {
+    pub(super) fn remedy(self) -> &'a str {
         self.0.remedy()
     }
 
     /// Describes the error, with the status and the request id for the vendor's support.
-    pub(super) fn sentence(&self) -> String {
+    pub(super) fn sentence(self) -> String {
         let mut sentence = Name(&self.0.to_string()).to_string();
         let status = self.0.status.map(|status| format!("HTTP {status}"));
         // The error's text may already contain the status.
