@@ -30,8 +30,11 @@ fn main() {
     );
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     println!("cargo::rerun-if-changed=build.rs");
-    for file in [".git/HEAD", ".git/logs/HEAD"] {
-        if std::path::Path::new(file).exists() {
+    for file in ["HEAD", "logs/HEAD"] {
+        // In a worktree or a submodule, .git is a file that names the directory.
+        if let Some(file) = output("git", &["rev-parse", "--git-path", file])
+            && std::path::Path::new(&file).exists()
+        {
             println!("cargo::rerun-if-changed={file}");
         }
     }
