@@ -125,6 +125,13 @@ impl fmt::Display for Date {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number(pub(super) u64);
 
+/// For templates, whose expressions are references.
+impl From<&usize> for Number {
+    fn from(number: &usize) -> Self {
+        Self(*number as u64)
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.0.to_string();

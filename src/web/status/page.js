@@ -5,6 +5,8 @@
   const $ = (id) => document.getElementById(id);
   const [text, state, pause, next, shown, trouble] = ["text", "state", "pause", "next", "shown", "trouble"].map($);
   const collator = new Intl.Collator(undefined, { numeric: true });
+  // As the server writes them.
+  const digits = (number) => number.toLocaleString("en-US");
   const query = (what, within = document) => [...within.querySelectorAll(what)];
   // By table: the rows as the server ordered them. By kind of table: the column that orders them here.
   const rows = new Map();
@@ -78,7 +80,7 @@
     const names = { issues: "connections that need attention", days: "" };
     const some = [...counts].filter(([kind, [, total]]) => total > 0 && names[kind] !== "" && (kind === "targets" || words));
     some.sort(([kind]) => (kind === "targets" ? -1 : 0));
-    if (shown) shown.textContent = some.map(([kind, [visible, total]]) => `${visible} of ${total} ${names[kind] ?? kind}`).join(", ");
+    if (shown) shown.textContent = some.map(([kind, [visible, total]]) => `${digits(visible)} of ${digits(total)} ${names[kind] ?? kind}`).join(", ");
     for (const tile of query(".tile[data-state]")) {
       if (tile.dataset.state === health) tile.setAttribute("aria-current", "true");
       else tile.removeAttribute("aria-current");
