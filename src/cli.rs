@@ -312,7 +312,7 @@ pub struct SimulatorFlags {
     )]
     pub fault: Vec<Fault>,
     /// Answer with the shapes in a report of `check --report`, in place of random data. It replays
-    /// the first account of each system, without a rate limit.
+    /// the first account of each system, with the rate limit of the report.
     #[arg(
         long = "simulator.replay",
         value_name = "FILE",

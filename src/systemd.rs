@@ -31,7 +31,7 @@ pub(crate) async fn serving(
     // A timeout of zero cannot be halved.
     let watchdog = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
     shutdown.run_until_cancelled(stay_alive(watchdog)).await;
-    let status = NotifyState::Status("letting answers in flight end");
+    let status = NotifyState::Status("finishing requests in progress");
     tell(vec![NotifyState::Stopping, status]).await;
     told.cancel();
     // The watchdog notifications continue for as long as the shutdown takes.

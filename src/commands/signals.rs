@@ -22,7 +22,7 @@ pub(super) fn shutdown() -> anyhow::Result<CancellationToken> {
             if count > 0 {
                 std::process::exit(1);
             }
-            tracing::info!("ending within 5 s: answers in flight are let out");
+            tracing::info!("shutting down, within 5 s: requests in progress are finished");
             cancel.cancel();
         }
     });

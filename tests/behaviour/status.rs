@@ -263,7 +263,10 @@ async fn it_names_the_configuration_file_and_the_size_of_the_last_page() {
     let folder = configured_in_files(&harness, "1s");
     let daemon = daemon_in(folder.path(), &[]).await;
     let page = text(&get(daemon.address, "/").await);
-    assert!(page.contains("Metrics page not served whole yet"), "{page}");
+    assert!(
+        page.contains("Metrics page no scrape of the whole page yet"),
+        "{page}"
+    );
     page_when(daemon.address, |_| true).await;
     let page = text(&get(daemon.address, "/").await);
     let file = folder.path().join("config.yaml");

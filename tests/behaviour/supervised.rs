@@ -71,7 +71,7 @@ fn the_supervisor_is_told_when_it_serves_that_it_lives_and_when_it_ends() {
     daemon.signal("TERM");
     assert_eq!(
         told_next(&supervisor),
-        ["STOPPING=1", "STATUS=letting answers in flight end"]
+        ["STOPPING=1", "STATUS=finishing requests in progress"]
     );
     assert!(daemon.end().0.success());
 }

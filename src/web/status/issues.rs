@@ -141,7 +141,7 @@ impl Issues<'_> {
 }
 
 /// Returns expected connections that are missing, then connections that are not connected, then
-/// those whose token needs a renewal that nobody is known to make.
+/// those whose token needs a renewal that nobody is known to make, in the order of their expiry.
 ///
 /// A connection between two polled targets is in the listings of both, but is returned once.
 pub(super) fn issues<'a: 'b, 'b>(
@@ -181,6 +181,8 @@ pub(super) fn issues<'a: 'b, 'b>(
         known.insert((system.name, account.0, issue.connection.0))
     });
     let tokens = listed().flat_map(|(place, last)| ending(place, last, now));
+    let mut tokens: Vec<_> = tokens.collect();
+    tokens.sort_by_key(|issue| issue.expiry().map(|date| date.at));
     let (mut counts, mut rows) = ([0; 3], Vec::new());
     for issue in missing.chain(once).chain(tokens) {
         counts[match issue.kind {
