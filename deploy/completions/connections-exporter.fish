@@ -64,7 +64,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.seed -d 'Seed of the random data' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, without a rate limit' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, with the rate limit of the report' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.index -d 'Index of this process among the shards, from 0. `auto` takes the ordinal at the end of the host name' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand demo" -l shard.total -d 'Number of processes that share the accounts of the configuration. Each account belongs to one of them' -r
@@ -92,7 +92,7 @@ complete -c connections-exporter -n "__fish_connections_exporter_using_subcomman
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.seed -d 'Seed of the random data' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.requests-per-minute -d 'Requests per minute that each API allows. Further requests get 429' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.fault -d 'Fault that is active from the start, such as `kind=429&retry_after=30&times=2`; repeatable' -r
-complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, without a rate limit' -r -F
+complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.replay -d 'Answer with the shapes in a report of `check --report`, in place of random data. It replays the first account of each system, with the rate limit of the report' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l simulator.listen-address -d 'Address of the simulator; loopback only' -r
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l config.file -d 'Configuration file' -r -F
 complete -c connections-exporter -n "__fish_connections_exporter_using_subcommand simulate" -l web.listen-address -d 'Address to listen on, host:port or :port; repeatable' -r
