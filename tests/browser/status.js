@@ -238,7 +238,7 @@ const scenarios = {
     await page.locator("#targets").getByRole("button", { name: "Target" }).first().click();
     await filter.focus();
     await page.evaluate(() => scrollTo(0, 200));
-    const place = async () => Math.round((await page.locator('[data-g="zis/acme"]').boundingBox()).y);
+    const place = async () => Math.round((await page.locator("#issues").boundingBox()).y);
     const before = await place();
     assert.equal(await page.locator("#targets tbody tr").count(), 7);
     assert.match(await page.locator("#next").textContent(), /^next refresh in \d+ s$/);
