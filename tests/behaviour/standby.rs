@@ -58,7 +58,9 @@ async fn a_standby_process_takes_over_what_the_killed_one_knew_and_asks_nothing(
         assert_eq!(reqwest::get(url("/sd")).await.unwrap().status(), 503);
         let page = get(next.address, "/metrics").await;
         assert_eq!(listings(&page), [""; 0]);
-        assert!(get(next.address, "/").await.contains("standby"));
+        let status_page = get(next.address, "/").await;
+        assert!(status_page.contains("This process is standby"));
+        assert!(status_page.contains("A standby process knows no tokens."));
 
         first.signal(signal);
         first.end();

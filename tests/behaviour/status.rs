@@ -57,6 +57,13 @@ fn rows<'a>(html: &'a str, table: &str) -> &'a str {
     &body[..body.find(end).unwrap()]
 }
 
+/// Returns the dates in the rows of this table, from top to bottom.
+fn dates(html: &str, table: &str) -> Vec<Timestamp> {
+    let dates = rows(html, table).split("datetime=\"").skip(1);
+    let dates = dates.map(|rest| rest.split('"').next().unwrap());
+    dates.map(|date| date.parse().unwrap()).collect()
+}
+
 /// Returns the text of the row of this table whose heading is `heading`.
 fn row(html: &str, table: &str, heading: &str) -> String {
     let body = rows(html, table);
@@ -158,6 +165,10 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
         );
         let unknown = html.contains("1 target without a current listing: nothing is known");
         assert_eq!(unknown, !listed, "{row}");
+        let unknown = part(&html, "tokens").contains("Nothing is known of the tokens of 1 target.");
+        assert_eq!(unknown, !listed, "{row}");
+        let none = text(&html).contains("– tokens expire in 30 days");
+        assert_eq!(none, !listed, "{row}");
     }
 }
 
@@ -189,18 +200,14 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
         )),
         "{issue}"
     );
-    let ends: Vec<_> = rows(&html, "tokens")
-        .split("datetime=\"")
-        .skip(1)
-        .map(|rest| {
-            rest.split('"')
-                .next()
-                .unwrap()
-                .parse::<Timestamp>()
-                .unwrap()
-        })
-        .collect();
+    let ends = dates(&html, "tokens");
     assert!(ends.len() == 8 && ends.is_sorted(), "{ends:?}");
+    // Both integrations have such tokens, and the nearest one is first.
+    let unrenewed = dates(&html, "issues");
+    assert!(
+        unrenewed.len() >= 4 && unrenewed.is_sorted(),
+        "{unrenewed:?}"
+    );
     let slack = row(&html, "tokens", "slack");
     assert!(
         slack.contains("when used: a refresh token is stored oauth acme_s"),

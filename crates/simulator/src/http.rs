@@ -123,14 +123,14 @@ impl Reply {
 }
 
 thread_local! {
-    /// Kept between responses: glibc before 2.38 does not reuse memory of its alignment, and each
-    /// response would leak 300 KiB of the process.
+    /// Compressor, which is kept. glibc before 2.38 often does not reuse aligned memory: with a new
+    /// compressor for each response, a process that also polls grew by 300 KiB per response.
     static DEFLATER: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
 }
 
 /// Compresses to one gzip member.
 fn gzip(text: &[u8]) -> Vec<u8> {
-    // Deflate, without flags, time or name, by an unknown system.
+    // RFC 1952: deflate, no flags, no time, unknown operating system.
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     DEFLATER.with_borrow_mut(|deflater| {
         deflater.reset();
@@ -238,4 +238,29 @@ async fn handle(
         response = response.header(name, value);
     }
     response.body(body).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    #[test]
+    fn a_compressed_body_is_one_gzip_member_whatever_was_compressed_before() {
+        // Noise does not become smaller, so the output has to grow.
+        let mut random = fastrand::Rng::with_seed(1);
+        let noise: Vec<u8> = (0..200_000).map(|_| random.u8(..)).collect();
+        let same = vec![b'a'; 100_000];
+        for body in [&b""[..], b"{}", &same, &noise, b"{}"] {
+            let mut read = Vec::new();
+            let packed = gzip(body);
+            let mut member = GzDecoder::new(&packed[..]);
+            member.read_to_end(&mut read).unwrap();
+            assert!(read == body, "{} bytes", body.len());
+            assert!(member.into_inner().is_empty(), "{} bytes", body.len());
+        }
+    }
 }
