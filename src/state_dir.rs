@@ -141,11 +141,11 @@ impl StateDir {
     }
 
     /// Creates the directory if it is missing, and locks it. Waits as long as another process uses
-    /// it, and calls `waits` once if one does.
+    /// it, and calls `waits` once with the path if one does.
     ///
     /// Unlike [`open`](Self::open), it is an error if the directory cannot be locked, and a disk
     /// that hangs is waited for. Otherwise two processes could be active.
-    pub async fn lock(&self, waits: impl FnOnce()) -> Result<(), OpenError> {
+    pub async fn lock(&self, waits: impl FnOnce(&Path)) -> Result<(), OpenError> {
         match &self.0 {
             Some(folder) => folder.lock(waits).await,
             None => Ok(()),

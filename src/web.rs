@@ -286,14 +286,14 @@ impl Server {
 
     fn target(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
         let query = request.uri().query().unwrap_or_default();
-        match status::render_target(&self.inventory, &self.about, query) {
-            Some(page) => html(request, page, slot),
-            None => text(
-                StatusCode::NOT_FOUND,
-                "There is no such target. The address needs system, account and target, and a \
-                    reload or a discovery may have removed it. All targets are at /.\n",
-            ),
+        if let Some(page) = status::render_target(&self.inventory, &self.about, query) {
+            return html(request, page, slot);
         }
+        let mut answer = html(request, status::render_unknown_target(&self.about), slot);
+        if answer.status() == StatusCode::OK {
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+        }
+        answer
     }
 }
 

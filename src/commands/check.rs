@@ -169,9 +169,10 @@ fn is_finished(account: &AccountSnapshot) -> bool {
 /// Returns what to do with a report that was written.
 fn told(path: &Path) -> String {
     format!(
-        "{}: the report was written. Read it before you send it: docs/first-contact.md says what \
-            is in it, and where to send it\n",
-        path.display()
+        "{}: the report was written. Read it before you send it. What is in it, and where to send \
+            it: {}/blob/main/docs/first-contact.md\n",
+        path.display(),
+        env!("CARGO_PKG_REPOSITORY"),
     )
 }
 

@@ -197,8 +197,11 @@ async fn open(
         return state_dir.open().await;
     }
     let own = inventory.exporter_metrics();
-    let locked = state_dir.lock(|| {
-        tracing::info!("standby: another process uses the state directory");
+    let locked = state_dir.lock(|path| {
+        tracing::info!(
+            state_dir = %path.display(),
+            "standby: another process uses the state directory"
+        );
         own.set_standby(true);
         begun.cancel();
     });

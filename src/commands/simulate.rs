@@ -46,6 +46,7 @@ pub(super) async fn simulate(flags: &SimulatorFlags, address: SocketAddr) -> any
     Ok(())
 }
 
+/// Makes the simulator. Fails if a report cannot be replayed, or a fault would never happen.
 pub(super) async fn make(flags: &SimulatorFlags) -> anyhow::Result<Arc<Simulator>> {
     if let Some(path) = &flags.replay {
         let report = files::read(FileKind::Configuration, path).await;
@@ -58,12 +59,17 @@ pub(super) async fn make(flags: &SimulatorFlags) -> anyhow::Result<Arc<Simulator
     if let Some(tokens) = flags.integration_tokens {
         world.deal_tokens(tokens, now);
     }
-    Ok(Simulator::new(
+    let simulator = Simulator::new(
         world,
         flags.fault.clone(),
         flags.requests_per_minute,
         Timestamp::now,
-    ))
+    );
+    for fault in &flags.fault {
+        let checked = simulator.check(fault);
+        checked.map_err(|problem| anyhow!("--simulator.fault: {problem}"))?;
+    }
+    Ok(simulator)
 }
 
 /// Returns a function that looks up variables in `env` instead of the environment.

@@ -111,9 +111,14 @@ impl Poller {
         let mut backoff = Backoff::default();
         let mut last = None;
         let mut due = first;
+        // What was too old from the start leaves no page.
+        let now = Instant::now();
+        let mut reported = stale_from(&state).filter(|at| *at <= now);
         loop {
+            let leaves = stale_from(&state).filter(|at| *at < due && Some(*at) != reported);
             // A poll in flight keeps its old source. A reload is seen here, after that poll.
-            if timeout_at(due, self.reloaded.notified()).await.is_ok() {
+            let reloaded = self.reloaded.notified();
+            if timeout_at(leaves.unwrap_or(due), reloaded).await.is_ok() {
                 // A reload after a refusal often means that its cause was fixed.
                 let held_back = std::mem::take(&mut backoff).until.is_some();
                 let replan = held_back || self.schedule.interval() != state.interval;
@@ -127,6 +132,11 @@ impl Poller {
                     state.last_listing = last_listing.or(state.last_listing);
                     self.publish(&state).await;
                 }
+                continue;
+            }
+            if leaves.is_some() {
+                reported = leaves;
+                self.became_stale(&state);
                 continue;
             }
             if backoff.is_active(due, &*self.source(), &self.id).await {
@@ -336,6 +346,17 @@ impl Poller {
         Ok(())
     }
 
+    fn became_stale(&self, state: &TargetState) {
+        let (system, account) = self.metrics.account();
+        tracing::warn!(
+            system,
+            account,
+            target = %ForLog(&self.inventory.label(&self.id)),
+            last_success = state.last_success.map(tracing::field::display),
+            "the listing is too old and is no longer exported"
+        );
+    }
+
     fn failed(&self, state: &mut TargetState, error: &PollError) {
         self.metrics.failed(error);
         state.consecutive_failures = state.consecutive_failures.saturating_add(1);
@@ -355,6 +376,11 @@ impl Poller {
             "poll failed"
         );
     }
+}
+
+/// Returns when the listing becomes too old to be exported.
+fn stale_from(state: &TargetState) -> Option<Instant> {
+    state.last_listing.as_ref()?.stale_from()
 }
 
 /// Logs the changed connections, status changes first.

@@ -156,13 +156,9 @@ impl Configuration {
             };
             let (config, web) = tokio::join!((self.load)(), web_config());
             let configuration = config.map_err(ReloadError::from).map(|config| {
-                self.config = config;
+                let before = std::mem::replace(&mut self.config, config);
                 inventory.opening(self.accounts());
-                let added = self.accounts();
-                ReloadSummary {
-                    added,
-                    ..ReloadSummary::default()
-                }
+                ReloadSummary::between(&before, &self.config)
             });
             let applied = configuration.is_ok().then(|| clock.now());
             inventory.exporter_metrics().reloaded(applied);

@@ -151,12 +151,8 @@ impl Supervisor {
 
     /// Returns whether the account runs with the same source that this configuration would make.
     fn has_source(&self, config: &AccountConfig, poll: &PollConfig) -> bool {
-        self.running.get(&key(config)).is_some_and(|running| {
-            running.config.base_url == config.base_url
-                && running.config.written == config.written
-                && self.poll.request_timeout == poll.request_timeout
-                && self.poll.max_connections == poll.max_connections
-        })
+        let running = self.running.get(&key(config));
+        running.is_some_and(|running| same_source((&running.config, &self.poll), (config, poll)))
     }
 
     /// Stops the accounts that are gone or have another base URL, and removes them from the
@@ -225,10 +221,7 @@ impl RunningAccount {
         shown: TaskTrackerToken,
     ) -> bool {
         let before = std::mem::replace(&mut self.config, config.clone());
-        let changed = transport.is_some()
-            || before.requests_per_minute != config.requests_per_minute
-            || before.interval != config.interval
-            || before.targets != config.targets;
+        let changed = transport.is_some() || !same_polls(&before, &config);
         let change = AccountChange {
             config,
             poll,
@@ -251,8 +244,53 @@ fn transports(
     accounts.iter().map(transport).collect()
 }
 
+/// Returns whether two configurations of one account make the same source.
+fn same_source(
+    (before, poll_before): (&AccountConfig, &PollConfig),
+    (after, poll_after): (&AccountConfig, &PollConfig),
+) -> bool {
+    before.base_url == after.base_url
+        && before.written == after.written
+        && poll_before.request_timeout == poll_after.request_timeout
+        && poll_before.max_connections == poll_after.max_connections
+}
+
+/// Returns whether two configurations of one account poll the same targets as often.
+fn same_polls(before: &AccountConfig, after: &AccountConfig) -> bool {
+    before.requests_per_minute == after.requests_per_minute
+        && before.interval == after.interval
+        && before.targets == after.targets
+}
+
 fn key(account: &AccountConfig) -> AccountKey {
     (account.system.name, account.name.clone())
+}
+
+impl ReloadSummary {
+    /// Counts what differs between two configurations of which none runs yet, as
+    /// [`Supervisor::apply`] does for the one that runs.
+    pub(crate) fn between(before: &Config, after: &Config) -> Self {
+        let accounts = before.accounts.iter();
+        let mut known: BTreeMap<_, _> = accounts.map(|account| (key(account), account)).collect();
+        let mut summary = Self::default();
+        for account in &after.accounts {
+            let count = match known.remove(&key(account)) {
+                None => &mut summary.added,
+                Some(known) if known.base_url != account.base_url => &mut summary.replaced,
+                Some(known)
+                    if before.poll == after.poll
+                        && same_source((known, &before.poll), (account, &after.poll))
+                        && same_polls(known, account) =>
+                {
+                    &mut summary.unchanged
+                }
+                Some(_) => &mut summary.changed,
+            };
+            *count += 1;
+        }
+        summary.removed = known.len();
+        summary
+    }
 }
 
 impl fmt::Display for ReloadSummary {

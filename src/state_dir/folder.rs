@@ -102,11 +102,11 @@ impl Folder {
     }
 
     /// Creates the directory if it is missing, and locks it. Waits as long as another process uses
-    /// it, and calls `waits` once if one does.
+    /// it, and calls `waits` once with the path if one does.
     ///
     /// Fails if the directory cannot be locked: two processes would then be active. Waits for a
     /// disk that hangs, for the same reason.
-    pub(super) async fn lock(self: &Arc<Self>, waits: impl FnOnce()) -> Result<(), OpenError> {
+    pub(super) async fn lock(self: &Arc<Self>, waits: impl FnOnce(&Path)) -> Result<(), OpenError> {
         let mut waits = Some(waits);
         loop {
             let folder = self.clone();
@@ -115,7 +115,7 @@ impl Folder {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(LockError::InUse)) => {
                     if let Some(waits) = waits.take() {
-                        waits();
+                        waits(&self.path);
                     }
                 }
                 // What worked at first may fail for a while.

@@ -239,17 +239,19 @@ impl Client {
                 }),
             });
         }
+        let html_error = html::error_text(incoming.headers(), &body);
         let response = VendorResponse {
             endpoint,
             status,
-            request_id,
+            // The id of a page is not the vendor's, and the error's text has it.
+            request_id: request_id.filter(|_| html_error.is_none()),
             body,
         };
         match failure {
             Some(failure) => Err(response.with_response_context(failure.into_poll_error(endpoint))),
             None => Ok(Received {
-                html_error: html::error_text(incoming.headers(), &response.body),
                 response,
+                html_error,
             }),
         }
     }

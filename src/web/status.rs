@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::inventory::{AccountSnapshot, Inventory};
 use crate::metrics::LastReload;
 use accounts::{AccountRow, accounts};
-pub(crate) use detail::render_target;
+pub(crate) use detail::{render_target, render_unknown_target};
 use format::{Bytes, Count, Date, Number};
 use health::{Health, StateFilter};
 use issues::{Issues, MAX_ROWS, Truncated, issues};
@@ -184,6 +184,11 @@ impl<'a> StatusPage<'a> {
     fn is_calm(&self) -> bool {
         let total = self.problems.total + self.issues.list.total + self.own_problems.len();
         total + self.summary.unknown + self.summary.unlisted == 0 && !self.own.standby
+    }
+
+    /// Whether the filter hides all targets.
+    fn selects_none(&self) -> bool {
+        !self.groups.iter().any(|group| group.selected)
     }
 
     /// Whether a target's listing comes from the state directory.

@@ -4,7 +4,7 @@ use connections_simulator::{Fault, Kind, Sizes};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::daemon::{daemon_in_files, page_when as daemon_page_when};
+use crate::daemon::{daemon_in_files, logged, page_when as daemon_page_when};
 use crate::harness::{Harness, OFTEN, ONCE, Page, page_when, serve_text};
 
 #[tokio::test]
@@ -348,4 +348,31 @@ async fn of_very_many_changes_twenty_are_named_and_the_rest_counted() {
     for part in ["more=180", "added=100", "removed=100", "status=0"] {
         assert!(rest[0].contains(part), "{}", rest[0]);
     }
+}
+
+#[tokio::test]
+async fn a_listing_that_leaves_the_page_is_one_line_in_the_log() {
+    const LINE: &str = "the listing is too old and is no longer exported";
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    let interval = "1s\n  stale_after: 4s";
+    let (_folder, mut daemon) = daemon_in_files(&harness, interval, &[]).await;
+    let log = daemon.collect_log();
+    let has = |page: &str| {
+        page.contains("saas_connections{system=\"zis\",account=\"acme\",target=\"acme_slack\"")
+    };
+    daemon_page_when(daemon.address, has).await;
+    harness.simulator.fail(Fault {
+        target: Some("acme_slack".to_owned()),
+        ..Fault::new(Kind::ServiceUnavailable)
+    });
+    daemon_page_when(daemon.address, |page| !has(page)).await;
+    logged(&log, LINE).await;
+    // More polls of it fail.
+    logged(&log, "failures=6").await;
+    let lines = log.lock().unwrap();
+    let lines: Vec<_> = lines.lines().filter(|line| line.contains(LINE)).collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains("target=acme_slack last_success=20"),
+        "{lines:?}"
+    );
 }

@@ -302,6 +302,16 @@ async fn a_page_is_named_with_the_firewalls_own_id_whatever_its_status() {
         let said = "an HTML page answered, not the API: a firewall or proxy (cf-ray 8c1e2f3a-FRA)";
         assert!(failure.error.contains(said), "{}", failure.error);
     }
+    // The vendor's own name of the header, but not its id.
+    let page = "HTTP/1.1 403 F\r\ncontent-type: text/html\r\nx-request-id: \
+        fw-17\r\nzuora-request-id: fw-17\r\ncontent-length: 6\r\n\r\n<html>";
+    let failure = failure_of(page, Then::Ends).await;
+    assert!(
+        failure.error.ends_with("(x-request-id fw-17)"),
+        "{}",
+        failure.error
+    );
+    assert_eq!(failure.request_id, None);
     let plain = "HTTP/1.1 401 U\r\ncontent-type: text/plain\r\ncontent-length: \
         21\r\n\r\nAuthentication failed";
     assert_eq!(failure_of(plain, Then::Ends).await.reason, "unauthorized");

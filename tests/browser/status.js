@@ -99,6 +99,14 @@ const scenarios = {
     assert.deepEqual(await targets(page), ["acme_shopify"], "a reload keeps it");
     await page.getByLabel("State").selectOption("");
     assert.equal(page.url(), address);
+    await page.getByLabel("Filter").fill("no such name");
+    assert.deepEqual(await page.locator("table:visible, details.list:visible:not([data-g=timeline])").evaluateAll((all) => all.map(({ dataset }) => dataset.g ?? dataset.t)), [], "no frame without rows");
+    await page.getByText("No target matches the filter.").getByRole("button").click();
+    assert.equal((await targets(page)).length, 7);
+    assert.equal(page.url(), address);
+    await page.getByLabel("Filter").fill("calendar");
+    assert.match(await page.getByRole("status").textContent(), /^0 of 7 targets, [1-9]\d* in other lists$/);
+    await page.getByLabel("Filter").fill("");
     await page.getByRole("link", { name: /not connected/ }).click();
     assert.deepEqual((await targets(page)).length, 7, "a link to a part of the page filters nothing");
     await page.getByLabel("Filter").fill("production");
@@ -170,6 +178,8 @@ const scenarios = {
     assert.equal(page.url(), at);
     await page.getByLabel("Filter").fill("slack");
     assert.equal(await page.locator("#connections-rows tr:visible").count(), 1);
+    await page.getByLabel("Filter").fill("no such name");
+    await page.getByText("No connection matches the filter.").waitFor();
     await page.getByLabel("Filter").fill("");
     await fetch(`${simulator}/simulator/faults`, { method: "POST", body: "kind=503&endpoint=connections_all&target=acme_slack" });
     await until((html) => row(html, "acme_slack").includes("server_error"));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::fault::{Fault, Kind};
+use super::fault::{Fault, Kind, endpoint};
 use super::http::{Reply, VendorRequest};
 use super::rejected::Rejected;
 use super::world::{Expiry, GRANTS, Integration, StoredConnection, World};
@@ -58,6 +58,7 @@ struct TokenChange {
 #[serde(deny_unknown_fields)]
 struct FaultFilter {
     kind: Option<Kind>,
+    #[serde(default, deserialize_with = "endpoint")]
     endpoint: Option<String>,
     target: Option<String>,
 }
@@ -83,7 +84,7 @@ impl Simulator {
             }
             (&Method::POST, "/simulator/faults") => String::from_utf8_lossy(&request.body)
                 .parse()
-                .map(|fault| self.fail(fault)),
+                .and_then(|fault| self.check(&fault).map(|()| self.fail(fault))),
             (&Method::DELETE, "/simulator/faults") => {
                 parse_query(request).map(|filter: FaultFilter| {
                     self.with(|state| state.faults.retain(|fault| !filter.matches(fault)));
@@ -324,6 +325,28 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_said() {
         let simulator = simulator();
+        for (fault, said) in [
+            (
+                "kind=500&endpoint=connection_all",
+                "endpoint is one of oauth_token, ",
+            ),
+            (
+                "kind=500&target=x",
+                "there is no target x; targets are, for example, ",
+            ),
+            (
+                "kind=500&endpoint=entities&target=acme_slack",
+                "have no target",
+            ),
+        ] {
+            let body = Bytes::from_static(fault.as_bytes());
+            let request = Request::post("/simulator/faults").body(body).unwrap();
+            let response = simulator.respond(request).unwrap();
+            let answer = String::from_utf8_lossy(response.body());
+            assert_eq!(response.status(), 400, "{fault}");
+            assert!(answer.contains(said), "{fault}: {answer}");
+        }
+        assert!(simulator.with(|state| state.faults.is_empty()));
         for (query, said) in [
             ("connection=x&status=Pending", "there is no connection x"),
             ("connection=x", "expected status="),

@@ -18,6 +18,7 @@ pub struct Fault {
     /// Effect of the fault.
     pub kind: Kind,
     /// Applies only to requests with this `endpoint` label, for example `connections_all`.
+    #[serde(default, deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
     /// Applies only to requests for this entity or integration.
     pub target: Option<String>,
@@ -123,6 +124,36 @@ impl FromStr for Fault {
             format!("expected a fault such as kind=429&retry_after=30&times=2: {error}").into()
         })
     }
+}
+
+/// Those of [`ENDPOINTS`] that concern one target.
+pub(super) const WITH_TARGET: [&str; 3] =
+    ["entity_connections", "connections_all", "oauth_clients"];
+
+/// Values of the `endpoint` label of all calls.
+const ENDPOINTS: [&str; 9] = [
+    "oauth_token",
+    "entities",
+    "entity_connections",
+    "connections_all",
+    "integrations",
+    "admin_token",
+    "integration_token",
+    "current_token",
+    "oauth_clients",
+];
+
+/// Reads an endpoint. A fault of one that does not exist would never happen.
+pub(super) fn endpoint<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    if ENDPOINTS.contains(&text.as_str()) {
+        return Ok(Some(text));
+    }
+    let problem = format!("endpoint is one of {}", ENDPOINTS.join(", "));
+    Err(serde::de::Error::custom(problem))
 }
 
 fn retry_after<'de, D: serde::Deserializer<'de>>(

@@ -62,6 +62,9 @@ pub struct Simulator {
     replay: Option<Replay>,
 }
 
+/// Number of targets that an error names.
+const NAMED: usize = 12;
+
 #[derive(Debug)]
 struct State {
     world: World,
@@ -184,6 +187,32 @@ impl Simulator {
     /// Changes the contents of the APIs.
     pub fn change<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         self.with(|state| f(&mut state.world))
+    }
+
+    /// Refuses a fault that would never happen: its target does not exist, or its calls have none.
+    ///
+    /// The targets of a replay are those of its report, and are not checked.
+    ///
+    /// # Errors
+    ///
+    /// Names some targets that exist.
+    pub fn check(&self, fault: &Fault) -> Result<(), Rejected> {
+        let Some(target) = fault.target.as_deref().filter(|_| self.replay.is_none()) else {
+            return Ok(());
+        };
+        if let Some(endpoint) = fault.endpoint.as_deref()
+            && !fault::WITH_TARGET.contains(&endpoint)
+        {
+            return Err(format!("requests to {endpoint} have no target").into());
+        }
+        self.with(|state| {
+            if state.world.targets().any(|known| known == target) {
+                return Ok(());
+            }
+            let some: Vec<_> = state.world.targets().take(NAMED).collect();
+            let some = some.join(", ");
+            Err(format!("there is no target {target}; targets are, for example, {some}").into())
+        })
     }
 
     /// Adds a fault.

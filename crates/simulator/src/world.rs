@@ -194,6 +194,14 @@ const STATUSES: [&str; 7] = [
 const KINDS: [&str; 5] = ["oauth", "api_key", "oauth", "basic_auth", "bearer_token"];
 
 impl World {
+    /// Returns the names of the integrations, then the ids of the entities.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        let integrations = self.integrations.iter();
+        let entities = self.tenant.entities.iter();
+        let integrations = integrations.map(|integration| integration.name.as_str());
+        integrations.chain(entities.map(|entity| entity.id.as_str()))
+    }
+
     /// Generates a world from a seed. Its dates are relative to `now`.
     #[must_use]
     pub fn new(sizes: Sizes, seed: u64, now: Timestamp) -> Self {

@@ -12,7 +12,7 @@ use super::issues::{MAX_ROWS, Truncated, between};
 use super::natural::natural;
 use super::runbooks::Runbook;
 use super::targets::TargetRow;
-use super::tokens::Renews;
+use super::tokens::TokenExpiry;
 use super::{About, REVISION, SCRIPT, STYLE, VERSION};
 use crate::inventory::{AccountSnapshot, Inventory};
 use crate::model::history::{ConnectionHistory, Second};
@@ -37,7 +37,35 @@ struct TargetPage<'a> {
     /// Expected connections that the listing does not contain.
     missing: Truncated<Name<'a>>,
     connections: Truncated<ConnectionRow<'a>>,
+    columns: Columns,
     events: Truncated<EventRow<'a>>,
+}
+
+/// Columns of the table of connections that have a value in some row.
+struct Columns {
+    status: bool,
+    token: bool,
+    changed: bool,
+}
+
+impl Columns {
+    fn of(rows: &[ConnectionRow<'_>]) -> Self {
+        Self {
+            status: rows.iter().any(|row| !row.status.is_empty()),
+            token: rows.iter().any(|row| row.token.is_some()),
+            changed: rows.iter().any(|row| row.updated.or(row.created).is_some()),
+        }
+    }
+
+    /// Classes of the table, which set the widths of its columns.
+    fn classes(&self) -> &'static str {
+        match (self.status, self.token) {
+            (true, false) => "connections no-token",
+            (false, true) => "connections no-status",
+            (false, false) => "connections no-token no-status",
+            (true, true) => "connections",
+        }
+    }
 }
 
 /// A recent poll.
@@ -56,8 +84,7 @@ struct ConnectionRow<'a> {
     status: &'static str,
     /// Whether the status is another one than connected.
     is_bad: bool,
-    expires: Option<Date>,
-    renews: Option<Renews>,
+    token: Option<TokenExpiry>,
     last_renewal: Option<Date>,
     first_seen: Date,
     status_changed: Option<Date>,
@@ -67,15 +94,6 @@ struct ConnectionRow<'a> {
     /// Ends of the connection, or its other facts.
     between: Option<(Name<'a>, Name<'a>)>,
     facts: Vec<(&'static str, Name<'a>)>,
-}
-
-impl ConnectionRow<'_> {
-    /// Whether the token expires within a day or has expired, and nothing is known to renew it.
-    fn is_ending(&self) -> bool {
-        let soon =
-            |expires: Date| expires.is_past() || expires.distance().0 < Duration::from_hours(24);
-        self.renews == Some(Renews::NotSeen) && self.expires.is_some_and(soon)
-    }
 }
 
 /// What a listing first showed at some time.
@@ -105,6 +123,21 @@ pub(crate) fn render_target(
     Some(TargetPage::new(&seen, target, about, inventory.date()).render())
 }
 
+#[derive(Template)]
+#[template(path = "unknown.html", config = "src/web/status/askama.toml")]
+struct UnknownTargetPage<'a> {
+    about: &'a About,
+}
+
+/// Renders the page for a target that does not exist.
+///
+/// # Errors
+///
+/// Only if the template fails.
+pub(crate) fn render_unknown_target(about: &About) -> askama::Result<String> {
+    UnknownTargetPage { about }.render()
+}
+
 impl<'a> TargetPage<'a> {
     fn new(
         seen: &'a AccountSnapshot,
@@ -121,7 +154,7 @@ impl<'a> TargetPage<'a> {
             let expected = last.expected.iter().filter(|(_, there)| !there);
             expected.map(|(name, _)| Name(name))
         });
-        let healthy = seen.system.healthy_status;
+        let connections = connections(last, seen.system.healthy_status, now);
         Self {
             about,
             now: date(now),
@@ -137,7 +170,8 @@ impl<'a> TargetPage<'a> {
                 .collect(),
             outdated: last.is_some() && row.last_listing.is_none(),
             missing: Truncated::first(missing),
-            connections: connections(last, healthy, now),
+            columns: Columns::of(&connections.rows),
+            connections,
             events: events(last, now),
             row,
             state,
@@ -179,9 +213,9 @@ fn connections<'a>(
     });
     let mut rows: Vec<_> = rows
         .map(|(connection, history)| {
+            let token = TokenExpiry::of(connection, history, now);
             let good = healthy.is_none_or(|healthy| connection.status == healthy)
-                && (connection.expiry.is_none()
-                    || Renews::of(connection, history) != Renews::NotSeen);
+                && !token.is_some_and(TokenExpiry::needs_attention);
             (good, connection, history)
         })
         .collect();
@@ -225,8 +259,7 @@ fn row<'a>(
         kind: connection.kind,
         status: connection.status,
         is_bad: healthy.is_some_and(|healthy| connection.status != healthy),
-        expires: connection.expiry.map(date),
-        renews: connection.expiry.map(|_| Renews::of(connection, history)),
+        token: TokenExpiry::of(connection, history, now),
         last_renewal: history.renewal.map(|renewal| second(renewal.at)),
         first_seen: second(history.first_seen),
         status_changed: history.status_changed.map(second),

@@ -76,28 +76,32 @@ pub(super) enum StateFilter {
     All,
     AllButUp,
     Only(Health),
+    /// The address names a state that does not exist. All are shown.
+    Unknown,
 }
 
 impl StateFilter {
     /// Parses the query of a URL. Any other parameter is for the page's script.
-    ///
-    /// A value that does not exist selects all states.
     pub(super) fn parse(query: &str) -> Self {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
         let value = pairs.into_iter().find(|(name, _)| name == "state");
         match value.as_ref().map(|(_, value)| value.as_str()) {
             Some("!up") => Self::AllButUp,
+            None | Some("") => Self::All,
             Some(value) => {
                 let health = Health::ALL.into_iter().find(|health| health.key() == value);
-                health.map_or(Self::All, Self::Only)
+                health.map_or(Self::Unknown, Self::Only)
             }
-            None => Self::All,
         }
+    }
+
+    pub(super) fn selects_all(self) -> bool {
+        matches!(self, Self::All | Self::Unknown)
     }
 
     pub(super) fn selects(self, health: Health) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Unknown => true,
             Self::AllButUp => health != Health::Up,
             Self::Only(only) => health == only,
         }
@@ -109,12 +113,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_selects_a_state_and_what_is_unknown_selects_all() {
+    fn a_query_selects_a_state() {
         for (query, filter) in [
             ("", StateFilter::All),
             ("q=x&state=failing", StateFilter::Only(Health::Failing)),
             ("state=%21up", StateFilter::AllButUp),
-            ("state=nonsense", StateFilter::All),
+            ("state=nonsense", StateFilter::Unknown),
             ("state", StateFilter::All),
         ] {
             assert_eq!(StateFilter::parse(query), filter, "{query}");

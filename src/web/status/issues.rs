@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::format::{Count, Date, Name, Number};
 use super::runbooks::Runbook;
 use super::targets::{TargetPath, TargetRow};
-use super::tokens::Renews;
+use super::tokens::TokenExpiry;
 use crate::model::listing::Row;
 use crate::model::state::LastListing;
 
@@ -50,9 +50,9 @@ pub(super) enum IssueKind {
     Missing,
     /// It is not connected; the status that it has instead.
     Status(&'static str),
-    /// Its token expires within a day, and nothing is known to renew it.
+    /// Its token expires within a day, and somebody has to replace it.
     TokenExpiring(Date),
-    /// Its token has expired, and nothing is known to renew it.
+    /// Its token has expired, and somebody has to replace it.
     TokenExpired(Date),
 }
 
@@ -206,23 +206,20 @@ pub(super) fn issues<'a: 'b, 'b>(
     }
 }
 
-/// Returns the connections of a target whose token has expired or expires within a day, if nothing
-/// is known to renew it.
+/// Returns the connections of a target whose token somebody has to replace now.
 fn ending<'a>(
     place: TargetPath<'a>,
     last: &'a LastListing,
     now: Timestamp,
 ) -> impl Iterator<Item = Issue<'a>> {
-    let day = now + SignedDuration::from_hours(24);
     let rows = last.listing.connections().zip(&last.history.connections);
     rows.filter_map(move |(connection, history)| {
-        let at = connection.expiry.filter(|at| *at < day)?;
-        let date = Date { at, now };
-        (Renews::of(connection, history) == Renews::NotSeen).then(|| Issue {
-            kind: if date.is_past() {
-                IssueKind::TokenExpired(date)
+        let token = TokenExpiry::of(connection, history, now)?;
+        token.needs_attention().then(|| Issue {
+            kind: if token.at.is_past() {
+                IssueKind::TokenExpired(token.at)
             } else {
-                IssueKind::TokenExpiring(date)
+                IssueKind::TokenExpiring(token.at)
             },
             connection: Name(connection.id),
             between: None,

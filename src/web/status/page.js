@@ -2,8 +2,12 @@
 "use strict";
 (() => {
   const EVERY = 15000;
+  // Tables with names that one looks for.
+  const SOUGHT = "table:not(.polls, .days)";
   const $ = (id) => document.getElementById(id);
-  const [text, state, pause, next, shown, trouble] = ["text", "state", "pause", "next", "shown", "trouble"].map($);
+  const [text, state, pause, next, shown, none, trouble] = ["text", "state", "pause", "next", "shown", "none", "trouble"].map($);
+  // The table that the page is about.
+  const subject = $("targets") ? "targets" : "connections";
   const collator = new Intl.Collator(undefined, { numeric: true });
   // As the server writes them.
   const digits = (number) => number.toLocaleString("en-US");
@@ -54,8 +58,10 @@
 
   const filter = () => {
     const { words, health } = wants();
-    const counts = new Map();
+    // Rows that match, and all rows: of the table that the page is about, and of the others.
+    const counts = { main: [0, 0], other: [0, 0] };
     rows.forEach((all, table) => {
+      if (!table.matches(SOUGHT)) return;
       const group = table.closest(".group");
       // A group's name belongs to each of its rows.
       const name = group && words ? group.querySelector("h3").textContent.toLowerCase() : "";
@@ -67,20 +73,21 @@
         show(row, found);
         visible += found;
       }
-      if (group) show(group, visible > 0);
-      const [before, total] = counts.get(table.dataset.t) ?? [0, 0];
-      counts.set(table.dataset.t, [before + visible, total + all.length]);
+      // No frame without rows stays.
+      show(group ?? table.closest("details.list") ?? table, visible > 0 || all.length === 0);
+      const count = counts[table.dataset.t === subject ? "main" : "other"];
+      count[0] += visible;
+      count[1] += all.length;
     });
     // What the filter found is shown open, and afterwards as it was.
     for (const details of query("details[data-g]")) {
       const found = words || (health && details.matches(".group"));
       const group = details.dataset.g;
-      open(details, (found && details.querySelector("tbody tr:not([hidden])") !== null) || (chosen.get(group) ?? served.get(group)));
+      open(details, (found && details.querySelector(`${SOUGHT} tbody tr:not([hidden])`) !== null) || (chosen.get(group) ?? served.get(group)));
     }
-    const names = { issues: "connections that need attention", days: "" };
-    const some = [...counts].filter(([kind, [, total]]) => total > 0 && names[kind] !== "" && (kind === "targets" || words));
-    some.sort(([kind]) => (kind === "targets" ? -1 : 0));
-    if (shown) shown.textContent = some.map(([kind, [visible, total]]) => `${digits(visible)} of ${digits(total)} ${names[kind] ?? kind}`).join(", ");
+    const [[visible, total], [others]] = [counts.main, counts.other];
+    if (shown) shown.textContent = `${digits(visible)} of ${digits(total)} ${subject}${words ? `, ${digits(others)} in other lists` : ""}`;
+    if (none) show(none, total > 0 && visible === 0);
     for (const tile of query(".tile[data-state]")) {
       if (tile.dataset.state === health) tile.setAttribute("aria-current", "true");
       else tile.removeAttribute("aria-current");
@@ -203,6 +210,13 @@
 
   text?.addEventListener("input", () => (filter(), remember()));
   state?.addEventListener("input", () => (filter(), remember()));
+  none?.querySelector("button").addEventListener("click", () => {
+    text.value = "";
+    if (state) state.value = "";
+    filter();
+    remember();
+    text.focus();
+  });
   $("expand")?.addEventListener("click", () => set(true));
   $("collapse")?.addEventListener("click", () => set(false));
   pause.addEventListener("click", () => {

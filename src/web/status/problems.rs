@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::accounts::AccountRow;
-use super::format::{Count, Date, Name};
+use super::format::{Count, Date, Name, UrlValue};
 use super::health::Health;
 use super::issues::Truncated;
 use super::runbooks::Runbook;
@@ -91,6 +91,12 @@ impl<'a> Problem<'a> {
 
     pub(super) fn count(&self) -> Count {
         Count(self.total, "target")
+    }
+
+    /// Address of the status page that shows all these targets.
+    pub(super) fn address(&self) -> String {
+        let account = UrlValue(self.account.0);
+        format!("?q={account}&state={}#targets-title", self.health.key())
     }
 
     /// Number of targets that are not named.

@@ -5,8 +5,7 @@ use std::fmt;
 use crate::model::error::Reason;
 
 /// URL below which the runbooks are: `runbookUrl` in `deploy/mixin/values.yaml`.
-const RUNBOOKS: &str =
-    "https://github.com/connections-exporter/connections-exporter/blob/main/docs/runbooks";
+const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks");
 
 /// Runbook of an alert; its text is the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use crate::model::error::PollError;
 use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
-/// Number of targets up to which all groups are open.
+/// Number of targets up to which all groups are open, and number of targets that need attention up
+/// to which their group is.
 const FEW_TARGETS: usize = 25;
 
 /// Maximum number of groups that are open because a target of theirs needs attention.
@@ -202,6 +203,10 @@ impl<'a> AccountTargets<'a> {
             let names = || natural(a.place.target.0, b.place.target.0);
             a.health.cmp(&b.health).then_with(names)
         });
+        if rows.is_empty() {
+            return None;
+        }
+        let problems = rows.iter().filter(|row| row.health.is_problem()).count();
         let by_health = rows.chunk_by(|a, b| a.health == b.health);
         Some(Self {
             system: account.system.name,
@@ -209,7 +214,7 @@ impl<'a> AccountTargets<'a> {
             by_health: by_health
                 .map(|rows| (rows[0].health, Number(rows.len() as u64)))
                 .collect(),
-            open: rows.first()?.health.is_problem(),
+            open: (1..=FEW_TARGETS).contains(&problems),
             selected: true,
             rows,
         })
@@ -218,8 +223,9 @@ impl<'a> AccountTargets<'a> {
 
 /// Returns the targets by account: accounts with the worst state first, then by system and name.
 ///
-/// Groups are open if they need attention, if there are few targets, or if the filter selects some
-/// of their targets.
+/// Groups are open if a few of their targets need attention, if there are few targets, or if the
+/// filter selects some of their targets. Many targets that need attention are a card above, from
+/// which a link sets the filter.
 pub(super) fn targets(
     seen: &[AccountSnapshot],
     now: Timestamp,
@@ -238,7 +244,7 @@ pub(super) fn targets(
     let total: usize = groups.iter().map(|group| group.rows.len()).sum();
     for (index, group) in groups.iter_mut().enumerate() {
         group.open = total <= FEW_TARGETS || (group.open && index < MAX_OPEN);
-        if filter != StateFilter::All {
+        if !filter.selects_all() {
             for row in &mut group.rows {
                 row.hidden = !filter.selects(row.health);
             }

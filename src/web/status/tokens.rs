@@ -1,33 +1,67 @@
-//! Stored tokens that expire: the nearest ones, and a timeline of the next 30 days.
+//! Stored tokens that expire: whether they renew, the nearest ones, and a timeline of 30 days.
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::format::{Date, Name, Number};
 use super::issues::{MAX_ROWS, Truncated};
 use super::targets::{TargetPath, TargetRow};
-use crate::model::history::ConnectionHistory;
+use crate::model::history::{ConnectionHistory, Second};
 use crate::model::listing::{GrantType, Row};
 
 /// Number of days on the timeline.
 const DAYS: usize = 30;
 
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
 /// Stored token that expires.
 #[derive(Debug)]
 pub(super) struct TokenRow<'a> {
-    pub(super) expires: Date,
+    pub(super) token: TokenExpiry,
     pub(super) connection: Name<'a>,
     pub(super) kind: &'static str,
     pub(super) place: TargetPath<'a>,
+}
+
+/// Expiry of a stored token, and evidence that it is renewed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenExpiry {
+    pub(super) at: Date,
     pub(super) renews: Renews,
 }
 
-impl TokenRow<'_> {
-    /// Whether the token expired or expires within a day, and no renewal is in sight.
-    pub(super) fn is_ending(&self) -> bool {
-        let day = self.expires.now + jiff::SignedDuration::from_hours(24);
-        self.renews == Renews::NotSeen && self.expires.at < day
+impl TokenExpiry {
+    /// Returns the expiry of a connection's token; `None` if none is known.
+    pub(super) fn of(
+        connection: Row<'_>,
+        history: &ConnectionHistory,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let at = connection.expiry?;
+        Some(Self {
+            at: Date { at, now },
+            renews: Renews::of(at, connection, history),
+        })
+    }
+
+    /// Whether somebody has to replace the token now. The criteria are those of the alerts.
+    ///
+    /// It expired or expires within a day, and nothing is known to renew it. A token of
+    /// [`Renews::Unknown`] is probably one that the next use renews, so it counts only a day after
+    /// its expiry.
+    pub(super) fn needs_attention(self) -> bool {
+        let Date { at, now } = self.at;
+        match self.renews {
+            Renews::NotSeen => at < now + DAY,
+            Renews::Unknown => at < now - DAY,
+            _ => false,
+        }
+    }
+
+    /// Whether somebody has to replace the token by its expiry.
+    fn is_unrenewed(self) -> bool {
+        self.renews == Renews::NotSeen || self.needs_attention()
     }
 }
 
@@ -42,20 +76,24 @@ pub(super) enum Renews {
     Stored,
     /// The grant needs no refresh token.
     ClientCredentials,
+    /// None of these, but the grant is unknown, and the token was seen less than a day before its
+    /// expiry. Tokens of `client_credentials` mostly are that short-lived.
+    Unknown,
     /// None of these.
     NotSeen,
 }
 
 impl Renews {
-    pub(super) fn of(connection: Row<'_>, history: &ConnectionHistory) -> Self {
-        match (history.renewals, connection.renewable) {
-            (1.., _) => Self::Seen(history.renewals),
+    fn of(expiry: Timestamp, connection: Row<'_>, history: &ConnectionHistory) -> Self {
+        let seen = history.expiry_seen.map(Second::date);
+        let is_short_lived = seen.is_some_and(|seen| expiry < seen + DAY);
+        match (connection.renewable, connection.grant_type) {
+            _ if history.renewals > 0 => Self::Seen(history.renewals),
             _ if history.renewal.is_some() => Self::SeenBefore,
-            (0, Some(true)) => Self::Stored,
-            _ if connection.grant_type == Some(GrantType::ClientCredentials) => {
-                Self::ClientCredentials
-            }
-            (0, _) => Self::NotSeen,
+            (Some(true), _) => Self::Stored,
+            (_, Some(GrantType::ClientCredentials)) => Self::ClientCredentials,
+            (_, None) if is_short_lived => Self::Unknown,
+            _ => Self::NotSeen,
         }
     }
 }
@@ -68,6 +106,7 @@ impl fmt::Display for Renews {
             Self::SeenBefore => f.write_str("yes, seen before the last start"),
             Self::Stored => f.write_str("when used: a refresh token is stored"),
             Self::ClientCredentials => f.write_str("when used: client_credentials"),
+            Self::Unknown => f.write_str("not known: short-lived, of an unknown grant"),
             Self::NotSeen => f.write_str("not seen, and no refresh token is stored"),
         }
     }
@@ -77,7 +116,7 @@ impl fmt::Display for Renews {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct TokenTally {
     pub(super) total: usize,
-    /// Number of those that nothing is known to renew.
+    /// Number of those that somebody has to replace: nothing is known to renew them.
     pub(super) unrenewed: usize,
 }
 
@@ -136,7 +175,8 @@ impl Timeline {
         }
     }
 
-    fn count(&mut self, at: Timestamp, renews: Renews) {
+    fn count(&mut self, token: TokenExpiry) {
+        let at = token.at.at;
         let day = |at: Timestamp| at.as_second().div_euclid(86_400);
         let index = usize::try_from(day(at) - day(self.now)).unwrap_or(0);
         let count = match self.days.get_mut(index) {
@@ -145,7 +185,7 @@ impl Timeline {
             None => &mut self.later,
         };
         count.total += 1;
-        count.unrenewed += usize::from(renews == Renews::NotSeen);
+        count.unrenewed += usize::from(token.is_unrenewed());
     }
 
     /// Number of tokens that expire within the days shown.
@@ -162,6 +202,11 @@ impl Timeline {
         Number(self.within().total as u64)
     }
 
+    /// Number of tokens that expired or expire within the days shown, and have to be replaced.
+    pub(super) fn to_replace(&self) -> Number {
+        Number((self.within().unrenewed + self.expired.unrenewed) as u64)
+    }
+
     pub(super) fn days(&self) -> impl Iterator<Item = TimelineDay> {
         let most = self.days.iter().map(|day| day.total).max().unwrap_or(0);
         // A bar that is not empty can be seen.
@@ -175,7 +220,7 @@ impl Timeline {
         };
         self.days.iter().enumerate().map(move |(index, count)| {
             let ahead = i64::try_from(index).unwrap_or_default();
-            let date = self.now + jiff::SignedDuration::from_hours(24 * ahead);
+            let date = self.now + SignedDuration::from_hours(24 * ahead);
             TimelineDay {
                 date: date.strftime("%-d %b").to_string(),
                 labelled: index.is_multiple_of(5),
@@ -202,33 +247,31 @@ pub(super) fn tokens<'a: 'b, 'b>(
             continue;
         };
         for (connection, history) in last.listing.connections().zip(&last.history.connections) {
-            if let Some(at) = connection.expiry {
-                let renews = Renews::of(connection, history);
-                timeline.count(at, renews);
-                all.push((at, connection.id, connection.kind, renews, row.place));
+            if let Some(token) = TokenExpiry::of(connection, history, now) {
+                timeline.count(token);
+                all.push(TokenRow {
+                    token,
+                    connection: Name(connection.id),
+                    kind: connection.kind,
+                    place: row.place,
+                });
             }
         }
     }
     let total = all.len();
     if total > MAX_ROWS {
-        all.select_nth_unstable_by_key(MAX_ROWS, |token| token.0.duration_since(now).abs());
+        all.select_nth_unstable_by_key(MAX_ROWS, |row| row.token.at.at.duration_since(now).abs());
         all.truncate(MAX_ROWS);
     }
-    all.sort_by_key(|token| token.0);
-    let row = |(at, id, kind, renews, place)| TokenRow {
-        expires: Date { at, now },
-        connection: Name(id),
-        kind,
-        place,
-        renews,
-    };
-    let rows = all.into_iter().map(row).collect();
-    (Truncated { rows, total }, timeline)
+    all.sort_by_key(|row| row.token.at.at);
+    (Truncated { rows: all, total }, timeline)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::history::ListingHistory;
+    use crate::model::listing::ListingBuilder;
 
     #[test]
     fn a_token_is_on_the_day_of_its_expiry() {
@@ -242,7 +285,11 @@ mod tests {
             ("2026-02-28T23:59:59Z", Renews::Stored),
             ("2026-03-01T00:00:00Z", Renews::Stored),
         ] {
-            timeline.count(at.parse().unwrap(), renews);
+            let at = at.parse().unwrap();
+            timeline.count(TokenExpiry {
+                at: Date { at, now },
+                renews,
+            });
         }
         let tally = |total, unrenewed| TokenTally { total, unrenewed };
         assert_eq!(timeline.expired, tally(1, 1));
@@ -259,5 +306,51 @@ mod tests {
             (days[29].left.as_str(), days[0].middle.as_str()),
             ("96.666%", "1.666%")
         );
+    }
+
+    #[test]
+    fn a_short_lived_token_of_an_unknown_grant_counts_a_day_after_its_expiry() {
+        let seen: Timestamp = "2026-01-30T00:00:00Z".parse().unwrap();
+        let hours = |hours| seen + SignedDuration::from_hours(hours);
+        let token = |lifetime, grant_type, renewable, now| {
+            let connection = Row {
+                id: "a",
+                kind: "oauth",
+                expiry: Some(hours(lifetime)),
+                grant_type,
+                renewable,
+                ..Row::default()
+            };
+            let mut listing = ListingBuilder::new("test", 1, 1);
+            listing.add_page(vec![connection], true).unwrap();
+            let history = ListingHistory::first(&listing.finish(), seen, None);
+            let token = TokenExpiry::of(connection, &history.connections[0], hours(now)).unwrap();
+            (token.renews, token.needs_attention())
+        };
+        let code = Some(GrantType::AuthorizationCode);
+        let client = Some(GrantType::ClientCredentials);
+        for (lifetime, grant, renewable, now, expected) in [
+            (2, None, Some(false), 1, (Renews::Unknown, false)),
+            (2, None, Some(false), 26, (Renews::Unknown, false)),
+            (2, None, None, 27, (Renews::Unknown, true)),
+            (2, code, Some(false), 1, (Renews::NotSeen, true)),
+            (
+                2,
+                client,
+                Some(false),
+                99,
+                (Renews::ClientCredentials, false),
+            ),
+            (2, None, Some(true), 99, (Renews::Stored, false)),
+            (24, None, Some(false), 0, (Renews::NotSeen, false)),
+            (24, None, Some(false), 1, (Renews::NotSeen, true)),
+            (-1, None, Some(false), 1, (Renews::Unknown, false)),
+        ] {
+            assert_eq!(
+                token(lifetime, grant, renewable, now),
+                expected,
+                "{lifetime} {now}"
+            );
+        }
     }
 }
