@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::format::{Date, Name, Number, Span, Took};
 use super::health::Health;
-use super::issues::{MAX_ROWS, Truncated, between};
+use super::issues::{IssueKind, MAX_ROWS, Truncated, between};
 use super::natural::natural;
 use super::runbooks::Runbook;
 use super::targets::TargetRow;
@@ -94,6 +94,18 @@ struct ConnectionRow<'a> {
     /// Ends of the connection, or its other facts.
     between: Option<(Name<'a>, Name<'a>)>,
     facts: Vec<(&'static str, Name<'a>)>,
+}
+
+impl ConnectionRow<'_> {
+    /// Class of the status, as in the list of what needs attention.
+    fn badge(&self) -> &'static str {
+        let kind = IssueKind::Status(self.status);
+        match self.is_bad {
+            false => Health::Up.key(),
+            true if kind.is_error() => Health::Failing.key(),
+            true => Health::Stale.key(),
+        }
+    }
 }
 
 /// What a listing first showed at some time.

@@ -56,6 +56,16 @@ pub(super) enum IssueKind {
     TokenExpired(Date),
 }
 
+impl IssueKind {
+    /// Whether it is an error, and not only a warning.
+    pub(super) fn is_error(self) -> bool {
+        matches!(
+            self,
+            Self::Missing | Self::TokenExpired(_) | Self::Status("disconnected")
+        )
+    }
+}
+
 /// Connection that needs attention.
 #[derive(Debug)]
 pub(super) struct Issue<'a> {
@@ -75,14 +85,6 @@ impl Issue<'_> {
             IssueKind::TokenExpiring(_) => "token expires",
             IssueKind::TokenExpired(_) => "token expired",
         }
-    }
-
-    /// Whether it is an error, and not only a warning.
-    pub(super) fn is_error(&self) -> bool {
-        matches!(
-            self.kind,
-            IssueKind::Missing | IssueKind::TokenExpired(_) | IssueKind::Status("disconnected")
-        )
     }
 
     /// Expiry of the token, if that is the issue.
