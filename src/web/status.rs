@@ -27,7 +27,7 @@ use crate::metrics::LastReload;
 use accounts::{AccountRow, accounts};
 pub(crate) use detail::{render_target, render_unknown_target};
 use format::{Bytes, Count, Date, Number};
-use health::{Health, StateFilter};
+use health::{Health, StateFilter, TargetFilter};
 use issues::{Issues, MAX_ROWS, Truncated, issues};
 use problems::{OwnProblem, Problem, VISIBLE_PROBLEMS, own_problems, problems};
 use targets::{AccountTargets, TargetRow, targets};
@@ -70,7 +70,7 @@ struct StatusPage<'a> {
     about: &'a About,
     now: Date,
     summary: Summary,
-    filter: StateFilter,
+    filter: TargetFilter,
     groups: Vec<AccountTargets<'a>>,
     accounts: Vec<AccountRow<'a>>,
     problems: Truncated<Problem<'a>>,
@@ -125,7 +125,7 @@ struct Own<'a> {
 pub(crate) fn render(inventory: &Inventory, about: &About, query: &str) -> askama::Result<String> {
     let now = inventory.date();
     let seen = inventory.snapshot();
-    StatusPage::new(&seen, inventory, about, StateFilter::parse(query), now).render()
+    StatusPage::new(&seen, inventory, about, TargetFilter::parse(query), now).render()
 }
 
 impl<'a> StatusPage<'a> {
@@ -133,10 +133,10 @@ impl<'a> StatusPage<'a> {
         seen: &'a [AccountSnapshot],
         inventory: &Inventory,
         about: &'a About,
-        filter: StateFilter,
+        filter: TargetFilter,
         now: Timestamp,
     ) -> Self {
-        let groups = targets(seen, now, filter);
+        let groups = targets(seen, now, &filter);
         let accounts = accounts(seen, now);
         let rows = || groups.iter().flat_map(|group| &group.rows);
         let (tokens, timeline) = tokens(rows(), now);
@@ -147,7 +147,7 @@ impl<'a> StatusPage<'a> {
             summary: Summary::of(rows(), &accounts),
             filter,
             problems: problems(&groups, &accounts),
-            issues: issues(&rows(), now),
+            issues: issues(rows(), now),
             tokens,
             timeline,
             own_problems: own_problems(own.reload.successful, own.web_config_loaded),
@@ -166,7 +166,7 @@ impl<'a> StatusPage<'a> {
             .map(|(health, count)| Tile {
                 health: *health,
                 count: Number(*count as u64),
-                current: self.filter == StateFilter::Only(*health),
+                current: self.filter.state == StateFilter::Only(*health),
             })
             .collect()
     }
@@ -184,6 +184,11 @@ impl<'a> StatusPage<'a> {
     fn is_calm(&self) -> bool {
         let total = self.problems.total + self.issues.list.total + self.own_problems.len();
         total + self.summary.unknown + self.summary.unlisted == 0 && !self.own.standby
+    }
+
+    /// Whether nothing is known of some connections.
+    fn is_partial(&self) -> bool {
+        self.own.standby || self.summary.unlisted + self.summary.unknown > 0
     }
 
     /// Whether the filter hides all targets.

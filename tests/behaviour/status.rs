@@ -183,7 +183,7 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     // Once the grants are known. Both integrations have such tokens.
     let html = html_when(harness.address, |html| dates(html, "issues").len() >= 4).await;
     assert!(text(&html).contains("2 1 missing, 1 not connected"));
-    assert!(part(&html, "issues").contains("1 missing 1 not connected"));
+    assert!(part(&html, "issues").contains("1 missing 1 disconnected"));
     assert_eq!(
         row(&html, "issues", "zendesk"),
         "missing zendesk acme_slack acme zis create it at the vendor, or correct expect in the \
@@ -437,18 +437,23 @@ async fn groups_open_on_failure_and_names_are_in_natural_order() {
     );
 
     // The filter in the address works without scripts.
-    let page = get(harness.address, "/?q=x&state=up").await;
+    let page = get(harness.address, "/?q=&state=up").await;
     assert_eq!(shown(&page, "zuora/production"), (true, true));
     assert_eq!(shown(&page, "zis/acme"), (true, true));
     assert_eq!(rows(&page, "targets").matches(" hidden>").count(), 1);
+    let page = get(harness.address, "/?q=+PRODuction&state=up").await;
+    assert_eq!(shown(&page, "zuora/production"), (true, true));
+    assert_eq!(shown(&page, "zis/acme"), (false, false));
     let page = get(harness.address, "/?state=failing").await;
     assert_eq!(shown(&page, "zuora/production"), (false, false));
     assert!(page.contains("data-state=\"failing\" aria-current=\"true\""));
     let page = get(harness.address, "/?state=stale").await;
-    assert!(page.contains("No target is in this state."));
+    assert!(page.contains("No target matches the filter."));
     let page = get(harness.address, "/?state=nonsense").await;
     assert_eq!(shown(&page, "zuora/production"), (false, true));
-    assert!(page.contains("asks for a state that does not exist, so all targets are shown"));
+    assert!(
+        page.contains("asks for a state that does not exist, so targets in any state are shown")
+    );
 }
 
 #[tokio::test]
@@ -487,10 +492,10 @@ async fn a_target_has_a_page_with_its_connections_and_recent_polls() {
         all.contains("Token expires Renewal") && !all.contains("Status"),
         "{all}"
     );
-    let connections = part(&slack, "connections");
+    let top = part(&slack, "target");
     assert!(
-        connections.contains("missing expected, but not listed: zendesk"),
-        "{connections}"
+        top.contains("missing expected, but not listed: zendesk To do: "),
+        "{top}"
     );
     let poll = rows(&slack, "polls");
     assert!(

@@ -282,7 +282,8 @@ const scenarios = {
     // An exporter that is gone is told of, and what is shown stays.
     await page.route("**/*", (route) => route.abort());
     await page.clock.runFor(15_000);
-    await page.getByText("This is not current").waitFor();
+    await page.getByText("This is not current: the exporter cannot be reached.").waitFor();
+    assert.match(await page.title(), /^not current – /);
     assert.equal((await targets(page)).length, 3);
   },
 

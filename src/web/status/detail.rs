@@ -82,8 +82,8 @@ struct ConnectionRow<'a> {
     connection: Name<'a>,
     kind: &'static str,
     status: &'static str,
-    /// Whether the status is another one than connected.
-    is_bad: bool,
+    /// What is wrong with it.
+    issue: Option<IssueKind>,
     token: Option<TokenExpiry>,
     last_renewal: Option<Date>,
     first_seen: Date,
@@ -99,12 +99,15 @@ struct ConnectionRow<'a> {
 impl ConnectionRow<'_> {
     /// Class of the status, as in the list of what needs attention.
     fn badge(&self) -> &'static str {
-        let kind = IssueKind::Status(self.status);
-        match self.is_bad {
-            false => Health::Up.key(),
-            true if kind.is_error() => Health::Failing.key(),
-            true => Health::Stale.key(),
+        match self.issue {
+            Some(issue @ IssueKind::Status(_)) => issue.badge(),
+            _ => Health::Up.key(),
         }
+    }
+
+    /// Whether the status is another one than connected.
+    fn is_bad(&self) -> bool {
+        matches!(self.issue, Some(IssueKind::Status(_)))
     }
 }
 
@@ -226,13 +229,16 @@ fn connections<'a>(
     let mut rows: Vec<_> = rows
         .map(|(connection, history)| {
             let token = TokenExpiry::of(connection, history, now);
-            let good = healthy.is_none_or(|healthy| connection.status == healthy)
-                && !token.is_some_and(TokenExpiry::needs_attention);
-            (good, connection, history)
+            let issue = IssueKind::of(connection, healthy, token);
+            (
+                issue.map_or(usize::MAX, IssueKind::rank),
+                connection,
+                history,
+            )
         })
         .collect();
     let total = rows.len();
-    let order = |a: &(bool, Row<'a>, _), b: &(bool, Row<'a>, _)| {
+    let order = |a: &(usize, Row<'a>, _), b: &(usize, Row<'a>, _)| {
         a.0.cmp(&b.0).then_with(|| natural(a.1.id, b.1.id))
     };
     if total > MAX_ROWS {
@@ -258,6 +264,7 @@ fn row<'a>(
     let date = |at| Date { at, now };
     let second = |at: Second| date(at.date());
     let facts = &connection.facts;
+    let token = TokenExpiry::of(connection, history, now);
     let named = [
         ("grant", connection.grant_type.map_or("", GrantType::label)),
         ("header", facts.header_name),
@@ -270,8 +277,8 @@ fn row<'a>(
         connection: Name(connection.id),
         kind: connection.kind,
         status: connection.status,
-        is_bad: healthy.is_some_and(|healthy| connection.status != healthy),
-        token: TokenExpiry::of(connection, history, now),
+        issue: IssueKind::of(connection, healthy, token),
+        token,
         last_renewal: history.renewal.map(|renewal| second(renewal.at)),
         first_seen: second(history.first_seen),
         status_changed: history.status_changed.map(second),

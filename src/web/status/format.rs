@@ -128,7 +128,13 @@ pub(super) struct Number(pub(super) u64);
 /// For templates, whose expressions are references.
 impl From<&usize> for Number {
     fn from(number: &usize) -> Self {
-        Self(*number as u64)
+        Self::from(*number)
+    }
+}
+
+impl From<usize> for Number {
+    fn from(number: usize) -> Self {
+        Self(number as u64)
     }
 }
 

@@ -1,5 +1,6 @@
 //! State of a target, and the filter that selects targets by it.
 
+use super::targets::TargetPath;
 use crate::model::state::TargetState;
 
 /// State of a target. The page sorts targets by it, worst first.
@@ -81,14 +82,11 @@ pub(super) enum StateFilter {
 }
 
 impl StateFilter {
-    /// Parses the query of a URL. Any other parameter is for the page's script.
-    pub(super) fn parse(query: &str) -> Self {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
-        let value = pairs.into_iter().find(|(name, _)| name == "state");
-        match value.as_ref().map(|(_, value)| value.as_str()) {
-            Some("!up") => Self::AllButUp,
-            None | Some("") => Self::All,
-            Some(value) => {
+    fn of(value: &str) -> Self {
+        match value {
+            "" => Self::All,
+            "!up" => Self::AllButUp,
+            _ => {
                 let health = Health::ALL.into_iter().find(|health| health.key() == value);
                 health.map_or(Self::Unknown, Self::Only)
             }
@@ -99,12 +97,51 @@ impl StateFilter {
         matches!(self, Self::All | Self::Unknown)
     }
 
-    pub(super) fn selects(self, health: Health) -> bool {
+    fn selects(self, health: Health) -> bool {
         match self {
             Self::All | Self::Unknown => true,
             Self::AllButUp => health != Health::Up,
             Self::Only(only) => health == only,
         }
+    }
+}
+
+/// Targets that the page shows at first, by the parameters `state` and `q` of its URL.
+///
+/// Scripts then apply `q` to all text of a row, and not only to its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TargetFilter {
+    pub(super) state: StateFilter,
+    /// Text that system, account and target must contain, in lower case.
+    text: String,
+}
+
+impl TargetFilter {
+    /// Parses the query of a URL. Any other parameter is for the page's script.
+    pub(super) fn parse(query: &str) -> Self {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        let value = |name| {
+            let pair = pairs.iter().find(|(known, _)| known == name);
+            pair.map_or("", |(_, value)| value.as_str())
+        };
+        Self {
+            state: StateFilter::of(value("state")),
+            text: value("q").trim().to_lowercase(),
+        }
+    }
+
+    pub(super) fn selects_all(&self) -> bool {
+        self.state.selects_all() && self.text.is_empty()
+    }
+
+    pub(super) fn selects(&self, health: Health, place: TargetPath<'_>) -> bool {
+        let TargetPath {
+            system,
+            account,
+            target,
+        } = place;
+        let names = || format!("{account} {} {target}", system.name).to_lowercase();
+        self.state.selects(health) && (self.text.is_empty() || names().contains(&self.text))
     }
 }
 
@@ -121,7 +158,7 @@ mod tests {
             ("state=nonsense", StateFilter::Unknown),
             ("state", StateFilter::All),
         ] {
-            assert_eq!(StateFilter::parse(query), filter, "{query}");
+            assert_eq!(TargetFilter::parse(query).state, filter, "{query}");
         }
     }
 }

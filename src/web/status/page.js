@@ -60,6 +60,7 @@
     const { words, health } = wants();
     // Rows that match, and all rows: of the table that the page is about, and of the others.
     const counts = { main: [0, 0], other: [0, 0] };
+    let partial = "";
     rows.forEach((all, table) => {
       if (!table.matches(SOUGHT)) return;
       const group = table.closest(".group");
@@ -74,7 +75,11 @@
         visible += found;
       }
       // No frame without rows stays.
-      show(group ?? table.closest("details.list") ?? table, visible > 0 || all.length === 0);
+      const frame = group ?? table.closest("details.list") ?? table;
+      // A list of which not all is here stays, with its note that says so.
+      if (frame.dataset.more !== undefined) partial = ", as far as they are shown";
+      show(frame, visible > 0 || all.length === 0 || frame.dataset.more !== undefined);
+      if (table.dataset.t === "issues") show($("unmatched"), visible === 0);
       const count = counts[table.dataset.t === subject ? "main" : "other"];
       count[0] += visible;
       count[1] += all.length;
@@ -86,7 +91,7 @@
       open(details, (found && details.querySelector(`${SOUGHT} tbody tr:not([hidden])`) !== null) || (chosen.get(group) ?? served.get(group)));
     }
     const [[visible, total], [others]] = [counts.main, counts.other];
-    if (shown) shown.textContent = `${digits(visible)} of ${digits(total)} ${subject}${words ? `, ${digits(others)} in other lists` : ""}`;
+    if (shown) shown.textContent = `${digits(visible)} of ${digits(total)} ${subject}${words ? `, ${digits(others)} in other lists${partial}` : ""}`;
     if (none) show(none, total > 0 && visible === 0);
     for (const tile of query(".tile[data-state]")) {
       if (tile.dataset.state === health) tile.setAttribute("aria-current", "true");
@@ -191,7 +196,10 @@
       filter();
       if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
     } catch (error) {
-      trouble.textContent = `This is not current: ${error.message}.`;
+      // What the browser says of it is its own jargon.
+      const why = error instanceof TypeError ? "the exporter cannot be reached" : error.message;
+      trouble.textContent = `This is not current: ${why}.`;
+      document.title = `not current – ${document.title.replace(/^not current – /, "")}`;
     }
   };
 

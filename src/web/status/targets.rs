@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::format::{Count, Date, Name, Number, UrlValue};
-use super::health::{Health, StateFilter};
+use super::health::{Health, TargetFilter};
 use super::natural::natural;
 use super::poll_bars::PollBars;
 use super::runbooks::Runbook;
+use super::tokens::TokenExpiry;
 use crate::inventory::AccountSnapshot;
 use crate::model::error::PollError;
 use crate::model::state::{LastListing, TargetState};
@@ -82,7 +83,7 @@ impl<'a> TargetRow<'a> {
                 target: Name(label),
             },
             since: state.failing_since.map(date),
-            connections: fresh.map(|last| Tally::of(last, account.system.healthy_status)),
+            connections: fresh.map(|last| Tally::of(last, account.system.healthy_status, now)),
             recent: PollBars::of(&state.recent),
             listed: state.last_success.map(date),
             next: date(state.next_poll_after(account.metrics.pause_ends())),
@@ -109,12 +110,18 @@ pub(super) struct Tally {
     pub(super) kinds: Vec<(Number, &'static str, &'static str)>,
     pub(super) not_connected: usize,
     pub(super) missing: usize,
+    /// Number of tokens that somebody has to replace now.
+    pub(super) to_replace: usize,
 }
 
 impl Tally {
-    fn of(last_listing: &LastListing, connected: Option<&str>) -> Self {
+    fn of(last_listing: &LastListing, connected: Option<&str>, now: Timestamp) -> Self {
         let mut tally = Self::default();
-        for connection in last_listing.listing.connections() {
+        let rows = last_listing.listing.connections();
+        for (connection, history) in rows.zip(&last_listing.history.connections) {
+            let token = TokenExpiry::of(connection, history, now);
+            let to_replace = token.is_some_and(TokenExpiry::needs_attention);
+            tally.to_replace += usize::from(to_replace);
             let what = (connection.kind, connection.status);
             // Only a handful of pairs exist, so a linear search is faster than a map.
             match tally
@@ -143,6 +150,10 @@ impl Tally {
 
     pub(super) fn count(&self) -> Number {
         Number(self.total as u64)
+    }
+
+    pub(super) fn tokens(&self) -> Count {
+        Count(self.to_replace, "token")
     }
 }
 
@@ -226,11 +237,11 @@ impl<'a> AccountTargets<'a> {
 /// Groups are open if a few of their targets need attention, if there are few targets, or if the
 /// filter selects some of their targets. Many targets that need attention are a card above, from
 /// which a link sets the filter.
-pub(super) fn targets(
-    seen: &[AccountSnapshot],
+pub(super) fn targets<'a>(
+    seen: &'a [AccountSnapshot],
     now: Timestamp,
-    filter: StateFilter,
-) -> Vec<AccountTargets<'_>> {
+    filter: &TargetFilter,
+) -> Vec<AccountTargets<'a>> {
     let instant = Instant::now();
     let mut groups: Vec<_> = seen
         .iter()
@@ -246,7 +257,7 @@ pub(super) fn targets(
         group.open = total <= FEW_TARGETS || (group.open && index < MAX_OPEN);
         if !filter.selects_all() {
             for row in &mut group.rows {
-                row.hidden = !filter.selects(row.health);
+                row.hidden = !filter.selects(row.health, row.place);
             }
             group.selected = group.rows.iter().any(|row| !row.hidden);
             group.open = group.selected;
