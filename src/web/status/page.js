@@ -77,9 +77,10 @@
       // No frame without rows stays.
       const frame = group ?? table.closest("details.list") ?? table;
       // A list of which not all is here stays, with its note that says so.
-      if (frame.dataset.more !== undefined) partial = ", as far as they are shown";
-      show(frame, visible > 0 || all.length === 0 || frame.dataset.more !== undefined);
-      if (table.dataset.t === "issues") show($("unmatched"), visible === 0);
+      const more = frame.dataset.more !== undefined;
+      if (more) partial = ", as far as they are shown";
+      show(frame, visible > 0 || all.length === 0 || more);
+      if (table.dataset.t === "issues") show($("unmatched"), visible === 0 && !more);
       const count = counts[table.dataset.t === subject ? "main" : "other"];
       count[0] += visible;
       count[1] += all.length;
