@@ -118,9 +118,9 @@ package:
 	rpmlint --config deploy/rpm/rpmlint.toml target/package/*.rpm
 
 ## package-try: runs the packages in Debian 11 and 12, without libraries, and for arm64 in an emulator
-# Needs root, mmdebstrap, systemd-nspawn and qemu-user. The packages are installed, run, upgraded and
-# removed.
+# Needs root. The packages are installed, run, upgraded and removed.
 package-try: package
+	deploy/release/tools.sh "$(TOOLS)" try
 	deploy/release/try.sh target/package
 	PATH="$(TOOLS)/bin:$$PATH" cargo deb --no-build --no-strip --locked --target=x86_64-unknown-linux-musl \
 		--deb-revision=2 --output=target/later.deb

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what package.sh needs into the directory given, except for programs that come from apt.
+# With a second argument, `try`, also what try.sh and deploy/debian/try-in-container.sh need.
 # `rustup` gets the standard library for musl. zig is the linker and the C compiler for it.
 set -eu
 tools=$1
@@ -16,6 +17,12 @@ from_apt lintian lintian
 from_apt rpm rpm
 from_apt rpmlint rpmlint
 from_apt python3 python3-venv
+if [ "${2:-}" = try ]; then
+    from_apt curl curl
+    from_apt mmdebstrap mmdebstrap
+    from_apt qemu-aarch64 qemu-user
+    from_apt systemd-nspawn systemd-container
+fi
 
 rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 cargo install --quiet --locked --root "$tools" \

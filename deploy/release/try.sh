@@ -2,7 +2,7 @@
 # Runs the files of target/package where they have to work: in Debian 11, whose libc is older than
 # that of the machine that built them, in a root directory without any library, and for arm64 in an
 # emulator. It installs, upgrades and removes the RPM package in that Debian, too.
-# Needs root, mmdebstrap, qemu-aarch64, rpm, curl and the package mirror of Debian.
+# Needs root, the mirror of Debian packages, and the programs that `tools.sh` installs with `try`.
 set -eu
 package=$(realpath "${1:-target/package}")
 scratch=$(mktemp --directory)
