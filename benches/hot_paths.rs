@@ -28,9 +28,13 @@ fn render_and_deflate_100_rows(bencher: Bencher) {
     let state = state(parse(&answer(ROWS, ROWS / 2)));
     let last_listing = state.last_listing.expect("it has a listing");
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {
-        Fragment::render(&Fragment::default(), |show| {
-            metrics::listing(SYSTEM, "acme", "target", &last_listing, show);
-        })
+        Fragment::render(
+            &Fragment::default(),
+            [SYSTEM.name, "acme", "target"],
+            |into| {
+                metrics::listing(SYSTEM, &last_listing, into);
+            },
+        )
     });
 }
 

@@ -1,7 +1,8 @@
 //! Rendering: states to text fragments, and fragments to a page, plain or gzip.
 //!
-//! Text is rendered by the encoder of the `prometheus` crate at the end of a poll. A large block is
-//! compressed at the same time. Small blocks are compressed together with their neighbours for the
+//! The text of a target is written at the end of a poll. What the exporter counts of accounts and of
+//! itself is written by the encoder of the `prometheus` crate. A large block is compressed at the same
+//! time. Small blocks are compressed together with their neighbours for the
 //! first page that shows them, and the next pages reuse the result.
 //!
 //! The compressor is reset before each text and ends it with a full flush. Its output therefore
@@ -11,6 +12,7 @@
 mod block;
 mod body;
 mod page;
+mod samples;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -19,13 +21,14 @@ use std::sync::{Arc, LazyLock};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
-use prometheus::proto::{Metric, MetricFamily};
+use prometheus::proto::{MetricFamily, MetricType};
 
-use crate::metrics::{ALL, FamilyDescription, Sink};
+use crate::metrics::{ALL, COUNTDOWN, FamilyDescription};
 use block::Block;
 pub use block::deflate;
 pub use page::Page;
 pub(crate) use page::PageBuilder;
+pub use samples::SampleWriter;
 pub(crate) use segment::SegmentCache;
 
 /// Content encoding of a page.
@@ -57,12 +60,10 @@ struct FamilyHeader {
 }
 
 impl FamilyHeader {
-    fn new(place: usize, family: &MetricFamily) -> Arc<Self> {
-        let text = encode(std::slice::from_ref(family));
-        let (head, _) = text.split_at(end_of_header(&text));
+    fn new(place: usize, name: &str, text: String) -> Arc<Self> {
         Arc::new(Self {
-            place: (place, family.name().to_owned()),
-            block: Block::new(head.to_owned()),
+            place: (place, name.to_owned()),
+            block: Block::new(text),
         })
     }
 }
@@ -75,12 +76,12 @@ impl FamilyHeader {
 pub(crate) struct GatheredHeaders(Mutex<BTreeMap<String, Arc<FamilyHeader>>>);
 
 impl GatheredHeaders {
-    fn of(&self, family: &MetricFamily) -> Arc<FamilyHeader> {
+    fn of(&self, family: &MetricFamily, text: &str) -> Arc<FamilyHeader> {
         let mut known = self.0.lock();
         if let Some(head) = known.get(family.name()) {
             return head.clone();
         }
-        let head = FamilyHeader::new(ALL.len(), family);
+        let head = FamilyHeader::new(ALL.len(), family.name(), text.to_owned());
         known.insert(family.name().to_owned(), head.clone());
         head
     }
@@ -93,13 +94,19 @@ impl GatheredHeaders {
 pub struct Fragment(Vec<(Arc<FamilyHeader>, Block)>);
 
 impl Fragment {
-    /// Renders the families that the closure emits.
+    /// Renders the samples that the closure adds.
     ///
-    /// The samples of a family that is emitted more than once are joined. A block whose text equals
-    /// that in `before` is reused.
+    /// `common` are the values of the labels `system`, `account` and `target`. A block whose text
+    /// equals that in `before` is reused.
     #[must_use]
-    pub fn render(before: &Self, families: impl FnOnce(Sink<'_>)) -> Self {
-        let texts = texts(families);
+    pub fn render(
+        before: &Self,
+        common: [&str; 3],
+        samples: impl FnOnce(&mut SampleWriter),
+    ) -> Self {
+        let mut writer = SampleWriter::new(common);
+        samples(&mut writer);
+        let texts = writer.finish();
         Self::of(
             before,
             texts.map(|(index, text)| (HEADS[index].clone(), text)),
@@ -117,7 +124,8 @@ impl Fragment {
     ) -> Self {
         let texts = families.iter().map(|family| {
             let text = encode(std::slice::from_ref(family));
-            (headers.of(family), text[end_of_header(&text)..].to_owned())
+            let (head, samples) = text.split_at(end_of_header(&text));
+            (headers.of(family, head), samples.to_owned())
         });
         Self::of(before, texts)
     }
@@ -144,59 +152,49 @@ pub struct Countdown {
 }
 
 impl Countdown {
-    /// Renders the samples without their values, which a page adds at scrape time.
-    pub fn render(families: impl FnOnce(Sink<'_>), dates: impl Iterator<Item = Timestamp>) -> Self {
-        // The encoder has written the value 0 at the end of each line.
-        let lines = |(_, text): (usize, String)| text.replace("0\n", "\n");
+    /// Renders samples without their values, which a page adds at scrape time: the labels of each,
+    /// and the date at which it reaches 0.
+    pub(crate) fn render<'a>(
+        common: [&str; 3],
+        samples: impl Iterator<Item = ([&'a str; 2], Timestamp)>,
+    ) -> Self {
+        let mut writer = SampleWriter::new(common);
+        let write = |(labels, date): ([&str; 2], Timestamp)| {
+            writer.open_line(COUNTDOWN, &labels).push('\n');
+            date
+        };
+        let dates = samples.map(write).collect();
+        let lines = writer.finish().map(|(_, lines)| lines);
         Self {
-            lines: texts(families).map(lines).collect::<String>().into(),
-            dates: dates.collect(),
+            lines: lines.collect::<String>().into(),
+            dates,
         }
     }
-}
-
-/// Returns the encoder's sample lines of each family by its index in [`ALL`].
-///
-/// The two header lines of the family are left out.
-fn texts(families: impl FnOnce(Sink<'_>)) -> impl Iterator<Item = (usize, String)> {
-    // Joined once at the end: a string that grows is copied repeatedly, and the allocator zeroes
-    // the memory it frees.
-    let mut parts: BTreeMap<usize, Vec<Box<str>>> = BTreeMap::new();
-    let mut encoded = String::new();
-    families(&mut |index, family| {
-        encoded.clear();
-        encode_into(std::slice::from_ref(family), &mut encoded);
-        let samples = &encoded[end_of_header(&encoded)..];
-        parts.entry(index).or_default().push(samples.into());
-    });
-    parts
-        .into_iter()
-        .map(|(index, parts)| (index, parts.concat()))
 }
 
 fn end_of_header(text: &str) -> usize {
     text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
 }
 
-fn encode(families: &[MetricFamily]) -> String {
-    let mut text = String::new();
-    encode_into(families, &mut text);
-    text
-}
-
-/// Appends the text of these families.
+/// Returns the text of these families.
 ///
 /// The encoder fails only for a family without a name or a sample, and callers pass none.
-fn encode_into(families: &[MetricFamily], text: &mut String) {
+fn encode(families: &[MetricFamily]) -> String {
     TextEncoder::new()
-        .encode_utf8(families, text)
-        .expect("every family has a name and a sample");
+        .encode_to_string(families)
+        .expect("every family has a name and a sample")
 }
 
 /// Headers of the families of [`ALL`].
 static HEADS: LazyLock<Vec<Arc<FamilyHeader>>> = LazyLock::new(|| {
-    let head = |(place, header): (usize, &FamilyDescription)| {
-        FamilyHeader::new(place, &header.family(vec![Metric::default()]))
+    let head = |(place, family): (usize, &FamilyDescription)| {
+        let FamilyDescription { name, help, .. } = family;
+        let kind = match family.kind {
+            MetricType::COUNTER => "counter",
+            _ => "gauge",
+        };
+        let text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        FamilyHeader::new(place, name, text)
     };
     ALL.iter().enumerate().map(head).collect()
 });

@@ -9,6 +9,6 @@ mod usage;
 
 pub use account::AccountMetrics;
 pub use exporter::{ExporterMetrics, LastReload};
-pub use families::{ALL, FamilyDescription, listing};
-pub(crate) use families::{COUNTDOWN, Sink, freshness, history, token_expires_in};
+pub use families::{ALL, FamilyDescription, SampleSink, listing};
+pub(crate) use families::{COUNTDOWN, countdown, freshness, history};
 pub use usage::{Usage, WindowUsage};

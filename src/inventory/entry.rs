@@ -142,25 +142,23 @@ impl TargetEntry {
         account: &str,
         paused_until: Option<Timestamp>,
     ) {
-        self.freshness = Fragment::render(&self.freshness, |show| {
-            let Self { label, state, .. } = &*self;
-            metrics::freshness(system, account, label, state, paused_until, show);
+        let common = [system.name, account, &self.label];
+        self.freshness = Fragment::render(&self.freshness, common, |into| {
+            metrics::freshness(&self.state, paused_until, into);
         });
     }
 
     fn render_listing(&mut self, system: &System, account: &str) {
-        let (label, listing, history) = (&self.label, &self.listing, &self.history);
+        let common = [system.name, account, &self.label];
+        let (listing, history) = (&self.listing, &self.history);
         (self.listing, self.countdown, self.history) = match &self.state.last_listing {
             Some(last_listing) => (
-                Fragment::render(listing, |show| {
-                    metrics::listing(system, account, label, last_listing, show);
+                Fragment::render(listing, common, |into| {
+                    metrics::listing(system, last_listing, into);
                 }),
-                Countdown::render(
-                    |show| metrics::token_expires_in(system, account, label, last_listing, show),
-                    last_listing.listing.connections().filter_map(|c| c.expiry),
-                ),
-                Fragment::render(history, |show| {
-                    metrics::history(system, account, label, last_listing, show);
+                Countdown::render(common, metrics::countdown(last_listing)),
+                Fragment::render(history, common, |into| {
+                    metrics::history(system, last_listing, into);
                 }),
             ),
             None => <_>::default(),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::{ALL, AccountMetrics, ExporterMetrics, freshness};
+use super::{ALL, AccountMetrics, ExporterMetrics, FamilyDescription, SampleSink, freshness};
 use crate::model::state::TargetState;
 use crate::vendors::http::RequestLimiter;
 use crate::vendors::{AccountSettings as _, zuora};
@@ -54,6 +54,59 @@ pub(super) fn register_name(collector: &impl Collector) {
     }
 }
 
+/// Samples of one target as messages of the `prometheus` crate.
+pub(crate) struct ProtoFamilies<'a> {
+    common: [&'a str; 3],
+    families: Vec<MetricFamily>,
+}
+
+impl<'a> ProtoFamilies<'a> {
+    /// Creates families with the values of the labels `system`, `account` and `target`.
+    pub(crate) fn new(common: [&'a str; 3]) -> Self {
+        let family = |description: &FamilyDescription| {
+            let mut family = MetricFamily::default();
+            family.set_name(description.name.to_owned());
+            family.set_help(description.help.to_owned());
+            family.set_field_type(description.kind);
+            family
+        };
+        Self {
+            common,
+            families: ALL.iter().map(family).collect(),
+        }
+    }
+
+    /// Returns the families that have samples.
+    pub(crate) fn finish(mut self) -> Vec<MetricFamily> {
+        self.families
+            .retain(|family| !family.get_metric().is_empty());
+        self.families
+    }
+}
+
+impl SampleSink for ProtoFamilies<'_> {
+    fn sample(&mut self, family: usize, labels: &[&str], value: f64) {
+        let values = self.common.iter().chain(labels);
+        let pairs = ALL[family].labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        let mut metric = Metric::from_label(pairs.collect());
+        if ALL[family].kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.families[family].mut_metric().push(metric);
+    }
+}
+
 /// Creates the metrics of a process with one account that has not started to poll.
 fn fresh() -> (ExporterMetrics, AccountMetrics) {
     let own = ExporterMetrics::new(Timestamp::UNIX_EPOCH);
@@ -87,17 +140,9 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let (own, account) = fresh();
     let state = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     let system = zuora::ZuoraAccount::SYSTEM;
-    let mut families = Vec::new();
-    freshness(
-        system,
-        "production",
-        "global",
-        &state,
-        None,
-        &mut |_, family| {
-            families.push(family.clone());
-        },
-    );
+    let mut target = ProtoFamilies::new([system.name, "production", "global"]);
+    freshness(&state, None, &mut target);
+    let mut families = target.finish();
     families.extend(account.gather(Timestamp::UNIX_EPOCH));
     families.extend(own.gather(Timestamp::UNIX_EPOCH));
     families

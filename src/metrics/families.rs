@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 
 use crate::clock::seconds;
 use crate::model::history::Second;
@@ -118,119 +118,30 @@ families! {
 }
 
 /// Index in [`ALL`] of the family whose values are computed at scrape time.
-pub(crate) const COUNTDOWN: usize = Index::TOKEN_EXPIRES_IN as usize;
+pub(crate) const COUNTDOWN: usize = TOKEN_EXPIRES_IN.0;
 
-impl FamilyDescription {
-    /// Returns the family with these samples.
-    #[must_use]
-    pub fn family(&self, samples: Vec<Metric>) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(samples);
-        family
-    }
-}
-
-/// Callback for filled families, each with its index in [`ALL`].
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(usize, &MetricFamily);
-
-/// Families of one target while they are filled.
+/// Receiver of the samples of one target: family by family, or in between.
 ///
-/// The samples of a batch overwrite those of the previous one. Most of their labels are equal, and
-/// allocating each label again costs more than writing its text.
-struct Samples<'a> {
-    /// Values of the labels that all families start with: `system`, `account` and `target`.
-    common: [&'a str; 3],
-    /// Each family, with the number of its samples that belong to this batch.
-    families: Vec<(MetricFamily, usize)>,
+/// It adds the labels that all families start with: `system`, `account` and `target`.
+pub trait SampleSink {
+    /// Adds a sample to the family with this index in [`ALL`], with the values of its other labels.
+    fn sample(&mut self, family: usize, labels: &[&str], value: f64);
 }
 
-impl<'a> Samples<'a> {
-    fn new(system: &System, account: &'a str, target: &'a str) -> Self {
-        let families = ALL.iter().map(|header| (header.family(Vec::new()), 0));
-        Self {
-            common: [system.name, account, target],
-            families: families.collect(),
-        }
+impl<const N: usize> Family<N> {
+    fn add(&self, into: &mut impl SampleSink, labels: [&str; N], value: f64) {
+        into.sample(self.0, &labels, value);
     }
 
-    fn add<const N: usize>(&mut self, family: &Family<N>, labels: [&str; N], value: f64) {
-        let (into, filled) = &mut self.families[family.0];
-        let kind = into.get_field_type();
-        let samples = into.mut_metric();
-        if samples.len() == *filled {
-            samples.push(sample(ALL[family.0].labels, self.common));
-        }
-        let sample = &mut samples[*filled];
-        *filled += 1;
-        let pairs = &mut sample.mut_label()[self.common.len()..];
-        for (pair, value) in pairs.iter_mut().zip(labels) {
-            if !fast_eq(pair.value(), value) {
-                pair.set_value(value.to_owned());
-            }
-        }
-        if kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            sample.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            sample.set_gauge(gauge);
-        }
-    }
-
-    fn add_if<const N: usize>(
-        &mut self,
-        family: &Family<N>,
-        labels: [&str; N],
-        value: Option<f64>,
-    ) {
+    fn add_if(&self, into: &mut impl SampleSink, labels: [&str; N], value: Option<f64>) {
         if let Some(value) = value {
-            self.add(family, labels, value);
-        }
-    }
-
-    /// Passes the families that have samples to `show`, and ends the batch.
-    fn flush(&mut self, show: Sink<'_>) {
-        for (index, (family, filled)) in self.families.iter_mut().enumerate() {
-            if *filled > 0 {
-                family.mut_metric().truncate(std::mem::take(filled));
-                show(index, family);
-            }
+            self.add(into, labels, value);
         }
     }
 }
 
-/// Returns a sample with these labels, of which only the first three have values.
-fn sample(labels: &[&str], values: [&str; 3]) -> Metric {
-    let values = values.into_iter().chain(std::iter::repeat(""));
-    let pairs = labels.iter().zip(values).map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    });
-    Metric::from_label(pairs.collect())
-}
-
-/// Number of connections in a batch: they become samples, which then become text.
-///
-/// All samples of a long listing would be far larger than its text, and would not fit into the
-/// processor's caches.
-const BATCH: usize = 32;
-
-/// Passes the families of a target's listing to `show`, once per batch of connections.
-pub fn listing(
-    system: &System,
-    account: &str,
-    target: &str,
-    last_listing: &LastListing,
-    show: Sink<'_>,
-) {
-    let mut samples = Samples::new(system, account, target);
+/// Adds the samples of a target's listing.
+pub fn listing(system: &System, last_listing: &LastListing, into: &mut impl SampleSink) {
     let mut counts: Vec<_> = system
         .zero_series
         .iter()
@@ -238,12 +149,9 @@ pub fn listing(
         .collect();
     let rows = last_listing.listing.connections();
     let rows = rows.zip(&last_listing.history.connections);
-    for (row, (connection, history)) in rows.enumerate() {
-        if row > 0 && row % BATCH == 0 {
-            samples.flush(show);
-        }
+    for (connection, history) in rows {
         let connected = system.healthy_status.map(|well| connection.status == well);
-        add_connection(&mut samples, connection, connected, history.renewals);
+        add_connection(into, connection, connected, history.renewals);
         let (kind, status) = (connection.kind, connection.status);
         let of_these =
             |(pair, _): &&mut ((&str, &str), u64)| fast_eq(pair.0, kind) && fast_eq(pair.1, status);
@@ -254,73 +162,55 @@ pub fn listing(
     }
     counts.sort_unstable();
     for ((kind, status), count) in counts {
-        samples.add(&CONNECTIONS, [kind, status], count as f64);
+        CONNECTIONS.add(into, [kind, status], count as f64);
     }
     for (expected, there) in &last_listing.expected {
-        samples.add(&EXPECTED, [expected], bool_value(*there));
+        EXPECTED.add(into, [expected], bool_value(*there));
     }
-    samples.flush(show);
 }
 
 fn add_connection(
-    samples: &mut Samples<'_>,
+    into: &mut impl SampleSink,
     connection: Row<'_>,
     connected: Option<bool>,
     renewals: u64,
 ) {
     let labels = [connection.id, connection.kind];
     let expiry = connection.expiry;
-    samples.add(&INFO, info(connection), 1.0);
-    samples.add_if(&CONNECTED, labels, connected.map(bool_value));
-    samples.add_if(&TOKEN_EXPIRY, labels, expiry.map(seconds));
-    samples.add_if(
-        &TOKEN_RENEWABLE,
-        labels,
-        connection.renewable.map(bool_value),
-    );
-    samples.add_if(&TOKEN_RENEWALS, labels, expiry.map(|_| renewals as f64));
-    samples.add_if(&CREATED, labels, connection.created.map(seconds));
-    samples.add_if(&UPDATED, labels, connection.updated.map(seconds));
+    INFO.add(into, info(connection), 1.0);
+    CONNECTED.add_if(into, labels, connected.map(bool_value));
+    TOKEN_EXPIRY.add_if(into, labels, expiry.map(seconds));
+    TOKEN_RENEWABLE.add_if(into, labels, connection.renewable.map(bool_value));
+    TOKEN_RENEWALS.add_if(into, labels, expiry.map(|_| renewals as f64));
+    CREATED.add_if(into, labels, connection.created.map(seconds));
+    UPDATED.add_if(into, labels, connection.updated.map(seconds));
 }
 
-/// Passes the history of a target's connections to `show`, once per batch of connections.
+/// Adds the history of a target's connections.
 ///
 /// It stays true however old the listing is.
-pub(crate) fn history(
-    system: &System,
-    account: &str,
-    target: &str,
-    last_listing: &LastListing,
-    show: Sink<'_>,
-) {
-    let mut samples = Samples::new(system, account, target);
+pub(crate) fn history(system: &System, last_listing: &LastListing, into: &mut impl SampleSink) {
     let history = &last_listing.history;
     let rows = last_listing.listing.connections();
-    for (row, (connection, known)) in rows.zip(&history.connections).enumerate() {
-        if row > 0 && row % BATCH == 0 {
-            samples.flush(show);
-        }
+    for (connection, known) in rows.zip(&history.connections) {
         let labels = [connection.id, connection.kind];
-        samples.add(&FIRST_SEEN, labels, known.first_seen.value());
+        FIRST_SEEN.add(into, labels, known.first_seen.value());
         if let Some(renewal) = known.renewal {
-            samples.add(&LAST_RENEWAL, labels, renewal.at.value());
-            samples.add(&RENEWAL_LEAD, labels, renewal.lead.into());
+            LAST_RENEWAL.add(into, labels, renewal.at.value());
+            RENEWAL_LEAD.add(into, labels, renewal.lead.into());
         }
         let gap = known.longest_gap(history.at);
-        samples.add_if(&RENEWAL_GAP, labels, gap.map(f64::from));
+        RENEWAL_GAP.add_if(into, labels, gap.map(f64::from));
         if let (Some(expiry), Some(seen)) = (connection.expiry, known.expiry_seen) {
             let lifetime = expiry.as_second() as f64 - seen.value();
-            samples.add(&SEEN_LIFETIME, labels, lifetime);
+            SEEN_LIFETIME.add(into, labels, lifetime);
         }
         let changed = known.status_changed.map(Second::value);
-        samples.add_if(&STATUS_CHANGED, labels, changed);
+        STATUS_CHANGED.add_if(into, labels, changed);
         let connected = known.last_connected.map(Second::value);
-        samples.add_if(&LAST_CONNECTED, labels, connected);
+        LAST_CONNECTED.add_if(into, labels, connected);
     }
-    for (row, gone) in history.gone.iter().enumerate() {
-        if row > 0 && row % BATCH == 0 {
-            samples.flush(show);
-        }
+    for gone in &history.gone {
         let [source, source_name, target, target_name] = gone.entities.each_ref().map(|e| &**e);
         let labels = [
             &*gone.id,
@@ -330,20 +220,15 @@ pub(crate) fn history(
             target,
             target_name,
         ];
-        samples.add(&GONE, labels, gone.at.value());
+        GONE.add(into, labels, gone.at.value());
     }
-    samples.flush(show);
     let healthy = system.healthy_status.into_iter();
     let lost = healthy.flat_map(|healthy| history.lost(&last_listing.listing, healthy));
-    for (row, lost) in lost.enumerate() {
-        if row > 0 && row % BATCH == 0 {
-            samples.flush(show);
-        }
+    for lost in lost {
         let [source, source_name, target, target_name] = lost.entities;
         let labels = [lost.id, lost.kind, source, source_name, target, target_name];
-        samples.add(&LOST, labels, lost.at.value());
+        LOST.add(into, labels, lost.at.value());
     }
-    samples.flush(show);
 }
 
 fn info(connection: Row<'_>) -> [&str; 12] {
@@ -373,67 +258,44 @@ fn info(connection: Row<'_>) -> [&str; 12] {
     ]
 }
 
-/// Passes the countdown family to `show`, batch by batch. The scrape fills in the values.
-pub(crate) fn token_expires_in(
-    system: &System,
-    account: &str,
-    target: &str,
+/// Returns the labels of the countdown samples of a target, with the date at which each reaches 0.
+pub(crate) fn countdown(
     last_listing: &LastListing,
-    show: Sink<'_>,
-) {
-    let mut samples = Samples::new(system, account, target);
-    let expiring = last_listing
-        .listing
-        .connections()
-        .filter(|c| c.expiry.is_some());
-    for (row, connection) in expiring.enumerate() {
-        if row > 0 && row % BATCH == 0 {
-            samples.flush(show);
-        }
-        samples.add(&TOKEN_EXPIRES_IN, [connection.id, connection.kind], 0.0);
-    }
-    samples.flush(show);
+) -> impl Iterator<Item = ([&str; 2], Timestamp)> {
+    let connections = last_listing.listing.connections();
+    connections.filter_map(|row| Some(([row.id, row.kind], row.expiry?)))
 }
 
-/// Passes the freshness families of a target to `show`.
+/// Adds the freshness of a target.
 ///
 /// `paused_until` is the end of the account's last pause.
 pub(crate) fn freshness(
-    system: &System,
-    account: &str,
-    target: &str,
     state: &TargetState,
     paused_until: Option<Timestamp>,
-    show: Sink<'_>,
+    into: &mut impl SampleSink,
 ) {
-    let mut samples = Samples::new(system, account, target);
     if let Some(attempt) = &state.last_attempt {
-        samples.add(&UP, [], bool_value(attempt.error.is_none()));
-        samples.add(&LAST_ATTEMPT, [], seconds(attempt.at));
-        samples.add(&POLL_DURATION, [], attempt.duration.as_secs_f64());
+        UP.add(into, [], bool_value(attempt.error.is_none()));
+        LAST_ATTEMPT.add(into, [], seconds(attempt.at));
+        POLL_DURATION.add(into, [], attempt.duration.as_secs_f64());
         if let Some(error) = &attempt.error {
-            samples.add(&FAILING, [error.reason.label()], 1.0);
+            FAILING.add(into, [error.reason.label()], 1.0);
         }
     }
-    samples.add_if(&LAST_SUCCESS, [], state.last_success.map(seconds));
-    samples.add(&NEXT_POLL, [], seconds(state.next_poll_after(paused_until)));
-    samples.add(&POLL_INTERVAL, [], Duration::as_secs_f64(&state.interval));
-    samples.add(
-        &CONSECUTIVE_FAILURES,
-        [],
-        f64::from(state.consecutive_failures),
-    );
-    samples.add(&RESTORED, [], bool_value(state.restored));
-    samples.add(&POLLS, ["success"], state.successes as f64);
-    samples.add(&POLLS, ["failure"], state.failures as f64);
+    LAST_SUCCESS.add_if(into, [], state.last_success.map(seconds));
+    NEXT_POLL.add(into, [], seconds(state.next_poll_after(paused_until)));
+    POLL_INTERVAL.add(into, [], Duration::as_secs_f64(&state.interval));
+    CONSECUTIVE_FAILURES.add(into, [], f64::from(state.consecutive_failures));
+    RESTORED.add(into, [], bool_value(state.restored));
+    POLLS.add(into, ["success"], state.successes as f64);
+    POLLS.add(into, ["failure"], state.failures as f64);
     for (change, count) in [
         ("added", state.changes.added),
         ("removed", state.changes.removed),
         ("status", state.changes.status),
     ] {
-        samples.add(&CHANGES, [change], count as f64);
+        CHANGES.add(into, [change], count as f64);
     }
-    samples.flush(show);
 }
 
 fn bool_value(value: bool) -> f64 {

@@ -40,9 +40,13 @@ fn run(path: &str) {
         "render and deflate 100 rows" => {
             let last_listing = state(parse(&rows)).last_listing.expect("it has a listing");
             let render = || {
-                Fragment::render(&Fragment::default(), |show| {
-                    metrics::listing(SYSTEM, "acme", "target", &last_listing, show);
-                })
+                Fragment::render(
+                    &Fragment::default(),
+                    [SYSTEM.name, "acme", "target"],
+                    |into| {
+                        metrics::listing(SYSTEM, &last_listing, into);
+                    },
+                )
             };
             measure(&mut || drop(black_box(render())));
         }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::proto::{MetricFamily, MetricType};
 use tokio::time::Instant;
 
 use super::series::Series;
-use crate::metrics::{freshness, history, listing};
+use crate::metrics::{ALL, SampleSink, freshness, history, listing};
 use crate::model::error::{PollError, Reason};
 use crate::model::history::ListingHistory;
 use crate::model::listing::{Connection, ListingBuilder};
@@ -76,30 +75,34 @@ impl Target {
     /// Adds the samples of a scrape.
     pub(super) fn scrape(&self, now: i64, series: &mut Series) {
         let step = usize::try_from(now / self.every).unwrap();
-        let mut show = |_: usize, family: &MetricFamily| {
-            for metric in family.get_metric() {
-                let labels: Vec<_> = metric
-                    .get_label()
-                    .iter()
-                    .map(|pair| (pair.name(), pair.value()))
-                    .collect();
-                let value = if family.get_field_type() == MetricType::COUNTER {
-                    metric.get_counter().get_value()
-                } else {
-                    metric.get_gauge().get_value()
-                };
-                series.add(step, family.name(), &labels, value);
-            }
+        let mut target = ScrapedTarget {
+            common: [self.system.name, "acme", self.name],
+            step,
+            series,
         };
-        let (system, state) = (self.system, &self.state);
-        freshness(system, "acme", self.name, state, None, &mut show);
-        if let Some(last) = &state.last_listing {
-            history(system, "acme", self.name, last, &mut show);
-            let age = now - state.last_success.unwrap().as_second();
+        freshness(&self.state, None, &mut target);
+        if let Some(last) = &self.state.last_listing {
+            history(self.system, last, &mut target);
+            let age = now - self.state.last_success.unwrap().as_second();
             if age < 3 * self.every {
-                listing(system, "acme", self.name, last, &mut show);
+                listing(self.system, last, &mut target);
             }
         }
         series.add(step, "connections_exporter_time_seconds", &[], now as f64);
+    }
+}
+
+/// Samples of one target at one step.
+struct ScrapedTarget<'a> {
+    common: [&'static str; 3],
+    step: usize,
+    series: &'a mut Series,
+}
+
+impl SampleSink for ScrapedTarget<'_> {
+    fn sample(&mut self, family: usize, labels: &[&str], value: f64) {
+        let values = self.common.iter().chain(labels).copied();
+        let labels: Vec<_> = ALL[family].labels.iter().copied().zip(values).collect();
+        self.series.add(self.step, ALL[family].name, &labels, value);
     }
 }

@@ -1,0 +1,147 @@
+//! Writer of the sample lines of one target, in the text format 0.0.4.
+
+use std::fmt::Write as _;
+
+use crate::metrics::{ALL, SampleSink};
+
+/// Labels that all families of a target start with: `system`, `account` and `target`.
+const COMMON: usize = 3;
+
+/// Sample lines of one target, by the index of their family in [`ALL`].
+#[derive(Debug)]
+pub struct SampleWriter {
+    /// The values of the common labels with their names, as they stand in each line.
+    common: String,
+    families: Vec<String>,
+}
+
+impl SampleWriter {
+    /// Creates a writer with the values of the common labels.
+    #[must_use]
+    pub(super) fn new(common: [&str; COMMON]) -> Self {
+        let mut labels = String::new();
+        for (name, value) in ALL[0].labels.iter().zip(common) {
+            label(&mut labels, name, value);
+        }
+        Self {
+            common: labels,
+            families: vec![String::new(); ALL.len()],
+        }
+    }
+
+    /// Appends a line without its value.
+    pub(super) fn open_line(&mut self, family: usize, labels: &[&str]) -> &mut String {
+        let (description, line) = (&ALL[family], &mut self.families[family]);
+        line.push_str(description.name);
+        line.push('{');
+        line.push_str(&self.common);
+        for (name, value) in description.labels[COMMON..].iter().zip(labels) {
+            label(line, name, value);
+        }
+        // The last label ends with a comma.
+        line.pop();
+        line.push_str("} ");
+        line
+    }
+
+    /// Returns the lines of each family that has any.
+    pub(super) fn finish(self) -> impl Iterator<Item = (usize, String)> {
+        let families = self.families.into_iter().enumerate();
+        families.filter(|(_, lines)| !lines.is_empty())
+    }
+}
+
+impl SampleSink for SampleWriter {
+    fn sample(&mut self, family: usize, labels: &[&str], value: f64) {
+        let line = self.open_line(family, labels);
+        number(line, value);
+        line.push('\n');
+    }
+}
+
+/// Appends a label and a comma.
+fn label(line: &mut String, name: &str, value: &str) {
+    line.push_str(name);
+    line.push_str("=\"");
+    let mut rest = value;
+    while let Some(at) = rest.bytes().position(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+        line.push_str(&rest[..at]);
+        line.push_str(match rest.as_bytes()[at] {
+            b'\n' => "\\n",
+            b'"' => "\\\"",
+            _ => "\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    line.push_str(rest);
+    line.push_str("\",");
+}
+
+/// Appends a value as Rust displays it.
+fn number(line: &mut String, value: f64) {
+    /// Magnitude below which a float is displayed with all digits of its integer.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the result is compared with the value"
+    )]
+    let whole = value as i64;
+    let is_whole = (whole as f64).to_bits() == value.to_bits() && value.abs() < EXACT;
+    // Writing to a `String` cannot fail. Integers are written much faster than floats.
+    let _ = if is_whole {
+        write!(line, "{whole}")
+    } else {
+        write!(line, "{value}")
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exposition::HEADS;
+    use crate::metrics::described::ProtoFamilies;
+
+    proptest! {
+        #[test]
+        fn lines_are_those_of_the_encoder_of_the_crate(
+            common in prop::array::uniform3("[\\PC\\\\\"\n]{0,20}"),
+            samples in prop::collection::vec(
+                (0..ALL.len(), prop::collection::vec("[\\PC\\\\\"\n]{0,12}", 16), value()),
+                0..40,
+            ),
+        ) {
+            let common = common.each_ref().map(String::as_str);
+            let mut writer = SampleWriter::new(common);
+            let mut crates = ProtoFamilies::new(common);
+            for (family, labels, value) in &samples {
+                let labels = &labels[..ALL[*family].labels.len() - COMMON];
+                let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+                writer.sample(*family, &labels, *value);
+                crates.sample(*family, &labels, *value);
+            }
+            let encoded = TextEncoder::new().encode_to_string(&crates.finish()).unwrap();
+            let mut written = Vec::new();
+            for (family, lines) in writer.finish() {
+                written.extend_from_slice(HEADS[family].block.text());
+                written.extend_from_slice(lines.as_bytes());
+            }
+            prop_assert_eq!(String::from_utf8(written).unwrap(), encoded);
+        }
+    }
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<f64>(),
+            any::<i64>().prop_map(|whole| whole as f64),
+            (-1000..1000).prop_map(f64::from),
+            any::<u32>().prop_map(|seconds| f64::from(seconds) + 0.125),
+            Just(-0.0),
+            Just(f64::NAN),
+            Just(f64::INFINITY),
+            Just(9_007_199_254_740_992.0),
+        ]
+    }
+}
