@@ -11,7 +11,7 @@ use crate::exposition::{Countdown, Fragment, GatheredHeaders};
 use crate::metrics;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
-use crate::model::state::TargetState;
+use crate::model::state::{LastListing, TargetState};
 use crate::vendors::System;
 
 /// Accounts by system, then by name.
@@ -129,7 +129,7 @@ impl TargetEntry {
             countdown: Countdown::default(),
         };
         target.render_freshness(system, account, paused_until);
-        target.render_listing(system, account);
+        target.render_listing(system, account, None);
         target
     }
 
@@ -148,21 +148,26 @@ impl TargetEntry {
         });
     }
 
-    fn render_listing(&mut self, system: &System, account: &str) {
-        let common = [system.name, account, &self.label];
-        let (listing, history) = (&self.listing, &self.history);
-        (self.listing, self.countdown, self.history) = match &self.state.last_listing {
-            Some(last_listing) => (
-                Fragment::render(listing, common, |into| {
-                    metrics::listing(system, last_listing, into);
-                }),
-                Countdown::render(common, metrics::countdown(last_listing)),
-                Fragment::render(history, common, |into| {
-                    metrics::history(system, last_listing, into);
-                }),
-            ),
-            None => <_>::default(),
+    /// Renders the listing and its history, as far as their samples are not those of `before`.
+    fn render_listing(&mut self, system: &System, account: &str, before: Option<&LastListing>) {
+        let Some(last_listing) = &self.state.last_listing else {
+            (self.listing, self.countdown, self.history) = <_>::default();
+            return;
         };
+        let common = [system.name, account, &self.label];
+        let same = before.is_some_and(|before| before.has_same_samples(last_listing));
+        if !same {
+            self.listing = Fragment::render(&self.listing, common, |into| {
+                metrics::listing(system, last_listing, into);
+            });
+            self.countdown = Countdown::render(common, metrics::countdown(last_listing));
+        }
+        let history = &last_listing.history;
+        if !same || !before.is_some_and(|before| before.history.has_same_samples(history)) {
+            self.history = Fragment::render(&self.history, common, |into| {
+                metrics::history(system, last_listing, into);
+            });
+        }
     }
 
     /// Returns whether `state` has a different listing from the rendered one.
@@ -174,7 +179,7 @@ impl TargetEntry {
         }
     }
 
-    /// Sets a new state. The listing is rendered again only if it was replaced.
+    /// Sets a new state. The listing is rendered again only if it has other samples.
     pub(super) fn update(
         &mut self,
         system: &System,
@@ -183,10 +188,10 @@ impl TargetEntry {
         paused_until: Option<Timestamp>,
     ) {
         let another = self.listing_differs(&state);
-        self.state = state;
+        let before = std::mem::replace(&mut self.state, state);
         self.render_freshness(system, account, paused_until);
         if another {
-            self.render_listing(system, account);
+            self.render_listing(system, account, before.last_listing.as_deref());
         }
     }
 

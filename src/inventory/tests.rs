@@ -297,8 +297,71 @@ fn text(page: &Page) -> String {
     String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
 }
 
+/// Returns the lines of a page that belong to targets.
+fn of_targets(inventory: &Inventory) -> Vec<String> {
+    let page = text(&inventory.page(Encoding::Plain));
+    let lines = page.lines().filter(|line| line.contains("target=\""));
+    lines.map(str::to_owned).collect()
+}
+
+/// Strategy for what happens between two listings of a target, and the rows of the second one: the
+/// seconds since the first, whether an expected connection is there, and expiry and status of each
+/// connection that is listed.
+fn step() -> impl Strategy<Value = (i64, bool, Vec<Option<(i64, &'static str)>>)> {
+    let seconds = proptest::sample::select(vec![1, 60, 60, 60, 43_200, 86_400, 604_800]);
+    let expiry = proptest::sample::select(vec![1_700_000_000, 1_800_000_000, 1_900_000_000]);
+    let status = proptest::sample::select(vec!["connected", "connected", "other"]);
+    let row = proptest::option::weighted(0.9, (expiry, status));
+    (seconds, any::<bool>(), proptest::collection::vec(row, 3))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_page_after_many_publishes_is_that_of_the_last_one(
+        has_statuses in any::<bool>(),
+        steps in proptest::collection::vec((step(), 1..4_usize), 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _time = runtime.enter();
+        let labels = BTreeMap::from([("a".to_owned(), "a".to_owned())]);
+        let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
+        let (all, account) = inventory();
+        account.set_targets(&labels, |_| start.clone());
+        let mut before: Option<Arc<LastListing>> = None;
+        let mut date = Timestamp::from_second(1_600_000_000).unwrap();
+        // Most listings are like the one before.
+        let steps = steps.into_iter().flat_map(|(step, times)| vec![step; times]);
+        for (seconds, there, rows) in steps {
+            date += Duration::from_secs(seconds.unsigned_abs());
+            let rows = rows.iter().enumerate().filter_map(|(id, row)| row.map(|(expiry, status)| -> Connection {
+                Connection {
+                    id: id.to_string().into(),
+                    kind: "oauth",
+                    status,
+                    expiry: Timestamp::from_second(expiry).ok(),
+                    ..Connection::default()
+                }
+            }));
+            let mut builder = ListingBuilder::new("list", 10, 10);
+            builder.add_page(rows.collect(), true).unwrap();
+            let listing = builder.finish();
+            let healthy = SYSTEM.healthy_status.filter(|_| has_statuses);
+            let history = match &before {
+                Some(last) => last.history.next(&last.listing, &listing, date, healthy),
+                None => ListingHistory::first(&listing, date, healthy),
+            };
+            let expected = vec![("expected".to_owned(), there)];
+            let last = LastListing::new(listing, history, expected, Instant::now(), Duration::from_mins(5));
+            before = Some(Arc::new(last));
+            let state = TargetState { last_listing: before.clone(), ..start.clone() };
+            account.publish("a", state.clone());
+            let (one, account) = inventory();
+            account.set_targets(&labels, |_| state.clone());
+            prop_assert_eq!(of_targets(&all), of_targets(&one));
+        }
+    }
 
     #[test]
     fn the_page_reads_back_to_what_was_published_last(

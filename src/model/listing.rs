@@ -177,6 +177,11 @@ impl Listing {
         self.connections.iter().map(|packed| self.row(packed))
     }
 
+    /// Returns whether both have the same connections, if the vendor listed them in one order.
+    pub(crate) fn has_same_rows(&self, other: &Self) -> bool {
+        self.connections == other.connections && self.texts == other.texts
+    }
+
     fn row(&self, packed: &Connection<TextId>) -> Row<'_> {
         packed.map(|text| self.texts.get(*text))
     }

@@ -166,6 +166,17 @@ impl LastListing {
         }
     }
 
+    /// Returns whether both are exported as the same samples, except for the history.
+    pub(crate) fn has_same_samples(&self, other: &Self) -> bool {
+        let renewals = |last: &Self| -> Vec<_> {
+            let known = last.history.connections.iter();
+            known.map(|known| known.renewals).collect()
+        };
+        self.expected == other.expected
+            && self.listing.has_same_rows(&other.listing)
+            && renewals(self) == renewals(other)
+    }
+
     /// Returns the time from which the listing is no longer exported.
     #[must_use]
     pub(crate) fn stale_from(&self) -> Option<Instant> {

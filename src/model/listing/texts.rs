@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub(super) struct TextId(u32);
 
 /// Distinct texts, stored one after another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Texts {
     all: Box<str>,
     /// End offset of each text except the empty one.
