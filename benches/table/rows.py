@@ -126,21 +126,22 @@ def refresh_against_curl(tools):
         another(0)
         with Daemon(tools.daemon, simulator, interval=f"{interval}s") as daemon:
             polls = lambda: daemon.value("connections_exporter_polls_total")
-            begun = polls()
-            # Between two polls: the next is due a whole interval after the first.
-            wait_for("the next poll", lambda: polls() > begun)
-            time.sleep(interval / 3)
 
             def refresh(between):
+                begun = polls()
+                # Between two polls: the next is due a whole interval after the first.
+                wait_for("the next poll", lambda: polls() > begun)
+                time.sleep(interval / 3)
                 first, before, began = polls(), daemon.cpu(), time.monotonic()
                 for number in range(1, rounds + 1):
                     between(number)
                     time.sleep(began + number * interval - time.monotonic())
                 spent = daemon.cpu() - before
                 refreshed = polls() - first
-                if refreshed != rounds:
+                # On a busy machine, one more may fall into the time.
+                if abs(refreshed - rounds) > 1:
                     raise Failed(f"{refreshed:.0f} refreshes instead of {rounds}")
-                return spent / rounds * 1e3
+                return spent / refreshed * 1e3
 
             ours = {"nothing changed": refresh(lambda _: None), "one is another": refresh(another)}
         url = f"http://{simulator.address}/api/services/zis/integrations/{name}/connections/all?page%5Bsize%5D=100"
