@@ -1,9 +1,9 @@
 //! Rendering: states to text fragments, and fragments to a page, plain or gzip.
 //!
 //! The text of a target is written at the end of a poll. What the exporter counts of accounts and
-//! of itself is written by the encoder of the `prometheus` crate. A large block is compressed at the
-//! same time. Small blocks are compressed together with their neighbours for the first page that
-//! shows them, and the next pages reuse the result.
+//! of itself is written by the encoder of the `prometheus` crate. A large block is compressed when
+//! it is rendered. Small blocks are compressed together with their neighbours for the first page
+//! that shows them, and the next pages reuse the result.
 //!
 //! The compressor is reset before each text and ends it with a full flush. Its output therefore
 //! refers to no earlier data, and ends on a byte boundary. Segments can follow each other in any
