@@ -196,15 +196,13 @@ impl ListingHistory {
     /// Returns whether both are exported as the same samples, for listings with the same rows.
     pub(crate) fn has_same_samples(&self, other: &Self) -> bool {
         let day = |history: &Self| history.at.0.get() / DAY;
-        // Whether a loss is exported depends on the second, and the longest gap on the day.
-        let may_have_lost = |history: &Self| {
-            let mut known = history.connections.iter();
-            !history.gone.is_empty() || known.any(|known| known.disconnected().is_some())
-        };
+        let mut known = self.connections.iter();
+        // The longest gap depends on the day, and whether a loss is exported on the second.
         day(self) == day(other)
             && self.connections == other.connections
-            && !may_have_lost(self)
-            && !may_have_lost(other)
+            && self.gone.is_empty()
+            && other.gone.is_empty()
+            && known.all(|known| known.disconnected().is_none())
     }
 
     /// Returns the connections that were lost within seven days before the listing.

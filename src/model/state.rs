@@ -168,13 +168,11 @@ impl LastListing {
 
     /// Returns whether both are exported as the same samples, except for the history.
     pub(crate) fn has_same_samples(&self, other: &Self) -> bool {
-        let renewals = |last: &Self| -> Vec<_> {
-            let known = last.history.connections.iter();
-            known.map(|known| known.renewals).collect()
-        };
+        let known = self.history.connections.iter();
+        let mut pairs = known.zip(&other.history.connections);
         self.expected == other.expected
             && self.listing.has_same_rows(&other.listing)
-            && renewals(self) == renewals(other)
+            && pairs.all(|(one, other)| one.renewals == other.renewals)
     }
 
     /// Returns the time from which the listing is no longer exported.

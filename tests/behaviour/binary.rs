@@ -269,6 +269,23 @@ fn sigterm_and_sigint_end_it_well() {
 }
 
 #[test]
+fn a_fault_that_would_never_happen_is_refused_at_the_start() {
+    for (fault, problem) in [
+        (
+            "kind=500&target=nobody",
+            "--simulator.fault: there is no target nobody",
+        ),
+        (
+            "kind=500&endpoint=connection_all",
+            "endpoint is one of oauth_token, ",
+        ),
+    ] {
+        let (code, _, said) = output(&mut exporter(&["demo", "--simulator.fault", fault]));
+        assert!(code != 0 && said.contains(problem), "{code}: {said}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     use std::io::Write as _;
     let mut daemon = demo(&["--simulator.integration-connections=15000"]);

@@ -167,8 +167,9 @@ async fn a_target_is_not_polled_yet_then_up_then_failing_and_at_last_its_listing
         assert_eq!(unknown, !listed, "{row}");
         let unknown = part(&html, "tokens").contains("Nothing is known of the tokens of 1 target.");
         assert_eq!(unknown, !listed, "{row}");
-        let none = text(&html).contains("– tokens to replace in 30 days");
-        assert_eq!(none, !listed, "{row}");
+        for tile in ["– not connected", "– tokens to replace in 30 days"] {
+            assert_eq!(text(&html).contains(tile), !listed, "{tile}: {row}");
+        }
     }
 }
 
@@ -203,6 +204,20 @@ async fn it_says_what_is_missing_or_not_connected_and_when_tokens_end() {
     );
     let ends = dates(&html, "tokens");
     assert!(ends.len() == 8 && ends.is_sorted(), "{ends:?}");
+    let kinds: Vec<_> = rows(&html, "issues").match_indices("data-v=\"").collect();
+    let ranks: Vec<_> = kinds
+        .iter()
+        .map(|(at, found)| &rows(&html, "issues")[at + found.len()..][..1])
+        .collect();
+    assert!(
+        ranks.is_sorted() && ranks.contains(&"0") && ranks.contains(&"4"),
+        "errors come first: {ranks:?}"
+    );
+    let target = row(&html, "targets", "acme_slack");
+    assert!(
+        target.contains(" 10 1 missing 2 tokens to replace 4 oauth"),
+        "{target}"
+    );
     let unrenewed = dates(&html, "issues");
     assert!(unrenewed.is_sorted(), "the nearest is first: {unrenewed:?}");
     let slack = row(&html, "tokens", "slack");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::format::{Count, Date, Name, Number, UrlValue};
 use super::health::{Health, TargetFilter};
+use super::issues::IssueKind;
 use super::natural::natural;
 use super::poll_bars::PollBars;
 use super::runbooks::Runbook;
@@ -120,8 +121,11 @@ impl Tally {
         let rows = last_listing.listing.connections();
         for (connection, history) in rows.zip(&last_listing.history.connections) {
             let token = TokenExpiry::of(connection, history, now);
-            let to_replace = token.is_some_and(TokenExpiry::needs_attention);
-            tally.to_replace += usize::from(to_replace);
+            match IssueKind::of(connection, connected, token) {
+                Some(IssueKind::Status(_)) => tally.not_connected += 1,
+                Some(_) => tally.to_replace += 1,
+                None => {}
+            }
             let what = (connection.kind, connection.status);
             // Only a handful of pairs exist, so a linear search is faster than a map.
             match tally
@@ -131,9 +135,6 @@ impl Tally {
             {
                 Some(known) => known.0.0 += 1,
                 None => tally.kinds.push((Number(1), what.0, what.1)),
-            }
-            if connected.is_some_and(|well| connection.status != well) {
-                tally.not_connected += 1;
             }
         }
         tally
