@@ -1,9 +1,11 @@
 //! Rendering: states to text fragments, and fragments to a page, plain or gzip.
 //!
-//! The text of a target is written at the end of a poll. What the exporter counts of accounts and
-//! of itself is written by the encoder of the `prometheus` crate. A large block is compressed when
-//! it is rendered. Small blocks are compressed together with their neighbours for the first page
-//! that shows them, and the next pages reuse the result.
+//! The text of a target is written at the end of a poll. A large block is compressed when it is
+//! rendered. Small blocks are compressed together with their neighbours for the first page that
+//! shows them, and the next pages reuse the result.
+//!
+//! The text format and OpenMetrics have the same sample lines in the same order. They differ in the
+//! headers of families, and in the samples that are rendered on every scrape.
 //!
 //! The compressor is reset before each text and ends it with a full flush. Its output therefore
 //! refers to no earlier data, and ends on a byte boundary. Segments can follow each other in any
@@ -11,21 +13,22 @@
 
 mod block;
 mod body;
+mod gathered;
+mod header;
 mod page;
 mod samples;
 mod segment;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use prometheus::TextEncoder;
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
-use crate::metrics::{ALL, COUNTDOWN, FamilyDescription};
+use crate::metrics::COUNTDOWN;
 use block::Block;
 pub use block::deflate;
+pub(crate) use header::GatheredHeaders;
+use header::{FamilyHeader, HEADERS};
 pub use page::Page;
 pub(crate) use page::PageBuilder;
 pub use samples::SampleWriter;
@@ -51,39 +54,31 @@ impl Encoding {
     }
 }
 
-/// Position of a family on a page, and its `# HELP` and `# TYPE` lines.
-#[derive(Debug)]
-struct FamilyHeader {
-    /// Families of [`ALL`] come first, in its order; all others follow by name.
-    place: (usize, String),
-    block: Block,
+/// Exposition format of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text format, version 0.0.4.
+    Text,
+    /// OpenMetrics, version 1.0.0.
+    OpenMetrics,
 }
 
-impl FamilyHeader {
-    fn new(place: usize, name: &str, text: String) -> Arc<Self> {
-        Arc::new(Self {
-            place: (place, name.to_owned()),
-            block: Block::new(text),
-        })
-    }
+/// Format and content encoding of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Representation {
+    /// Exposition format.
+    pub format: Format,
+    /// Content encoding.
+    pub encoding: Encoding,
 }
 
-/// Headers of the families that are not in [`ALL`], by name.
-///
-/// All accounts share one header per family, because a page groups families by the identity of the
-/// `Arc`.
-#[derive(Debug, Default)]
-pub(crate) struct GatheredHeaders(Mutex<BTreeMap<String, Arc<FamilyHeader>>>);
-
-impl GatheredHeaders {
-    fn of(&self, family: &MetricFamily, text: &str) -> Arc<FamilyHeader> {
-        let mut known = self.0.lock();
-        if let Some(head) = known.get(family.name()) {
-            return head.clone();
+/// The text format in this encoding.
+impl From<Encoding> for Representation {
+    fn from(encoding: Encoding) -> Self {
+        Self {
+            format: Format::Text,
+            encoding,
         }
-        let head = FamilyHeader::new(ALL.len(), family.name(), text.to_owned());
-        known.insert(family.name().to_owned(), head.clone());
-        head
     }
 }
 
@@ -109,11 +104,11 @@ impl Fragment {
         let texts = writer.finish();
         Self::of(
             before,
-            texts.map(|(index, text)| (HEADS[index].clone(), text)),
+            texts.map(|(index, text)| (HEADERS[index].clone(), text)),
         )
     }
 
-    /// Renders families that are not in [`ALL`], in order of their names.
+    /// Renders families that the `prometheus` crate gathered, in order of their names.
     ///
     /// Blocks are reused as in [`render`](Self::render).
     #[must_use]
@@ -123,9 +118,9 @@ impl Fragment {
         headers: &GatheredHeaders,
     ) -> Self {
         let texts = families.iter().map(|family| {
-            let text = encode(std::slice::from_ref(family));
-            let (head, samples) = text.split_at(end_of_header(&text));
-            (headers.of(family, head), samples.to_owned())
+            let mut samples = String::new();
+            gathered::write_samples(&mut samples, family, None);
+            (headers.of(family), samples)
         });
         Self::of(before, texts)
     }
@@ -172,36 +167,9 @@ impl Countdown {
     }
 }
 
-fn end_of_header(text: &str) -> usize {
-    text.match_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
-}
-
-/// Returns the text of these families.
-///
-/// The encoder fails only for a family without a name or a sample, and callers pass none.
-fn encode(families: &[MetricFamily]) -> String {
-    TextEncoder::new()
-        .encode_to_string(families)
-        .expect("every family has a name and a sample")
-}
-
-/// Headers of the families of [`ALL`].
-static HEADS: LazyLock<Vec<Arc<FamilyHeader>>> = LazyLock::new(|| {
-    let head = |(place, family): (usize, &FamilyDescription)| {
-        let FamilyDescription { name, help, .. } = family;
-        let kind = match family.kind {
-            MetricType::COUNTER => "counter",
-            _ => "gauge",
-        };
-        let text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        FamilyHeader::new(place, name, text)
-    };
-    ALL.iter().enumerate().map(head).collect()
-});
-
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::{BTreeMap, VecDeque};
     use std::io::Read as _;
 
     use bytes::Bytes;
@@ -210,6 +178,7 @@ mod tests {
     use super::block::Deflated;
     use super::body::BodyWriter;
     use super::*;
+    use crate::metrics::ALL;
 
     fn bytes(page: &Page) -> Vec<u8> {
         page.chunks.iter().flatten().copied().collect()
@@ -232,7 +201,7 @@ mod tests {
         Fragment(
             samples
                 .iter()
-                .map(|(index, text)| (HEADS[*index].clone(), Block::new((*text).to_owned())))
+                .map(|(index, text)| (HEADERS[*index].clone(), Block::new((*text).to_owned())))
                 .collect(),
         )
     }
@@ -243,7 +212,7 @@ mod tests {
             fragment(&[(0, "a0 1\n"), (3, "a3 1\n")]),
             fragment(&[(0, "b0 1\n")]),
         );
-        let mut page = PageBuilder::new(Encoding::Plain);
+        let mut page = PageBuilder::new(Encoding::Plain.into());
         page.fragments(&[&a, &b], None);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -259,7 +228,7 @@ mod tests {
             lines: "x \nx \nx \n".into(),
             dates: dates.into(),
         };
-        let mut page = PageBuilder::new(Encoding::Plain);
+        let mut page = PageBuilder::new(Encoding::Plain.into());
         page.countdowns([countdown].into_iter());
         page.count_down(now);
         let text = String::from_utf8(bytes(&page.finish())).unwrap();
@@ -284,14 +253,14 @@ mod tests {
         let line = "x".repeat(200);
         let text = |at: usize, value| {
             let text = format!("{line}{{at=\"{at}\"}} {value}\n");
-            [(HEADS[0].clone(), text)].into_iter()
+            [(HEADERS[0].clone(), text)].into_iter()
         };
         let nothing = Fragment::default();
         let first = (0..1024).map(|at| Fragment::of(&nothing, text(at, 1)));
         let mut fragments: Vec<_> = first.collect();
         let mut segments = SegmentCache::default();
         let mut chunks = |fragments: &[Fragment]| {
-            let mut page = PageBuilder::new(Encoding::Plain);
+            let mut page = PageBuilder::new(Encoding::Plain.into());
             page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut segments));
             page.finish().chunks
         };
@@ -309,6 +278,27 @@ mod tests {
         assert_eq!(same(&again, &changed), before.len() - 1);
     }
 
+    #[test]
+    fn pages_of_both_formats_share_their_segments() {
+        let texts = |target: usize| {
+            let text = move |family| format!("{family} of {target}\n").repeat(10);
+            (0..3).map(move |family| (HEADERS[family].clone(), text(family)))
+        };
+        let nothing = Fragment::default();
+        let all = (0..1000).map(|target| Fragment::of(&nothing, texts(target)));
+        let all: Vec<_> = all.collect();
+        for encoding in [Encoding::Plain, Encoding::Gzip] {
+            let mut segments = SegmentCache::default();
+            let shared = [Format::Text, Format::OpenMetrics].map(|format| {
+                let mut page = PageBuilder::new(Representation { format, encoding });
+                page.fragments(&all.iter().collect::<Vec<_>>(), Some(&mut segments));
+                segments.shared()
+            });
+            assert_eq!(shared[0], shared[1]);
+            assert!(shared[0].len() > 3 * 30, "{}", shared[0].len());
+        }
+    }
+
     proptest! {
         #[test]
         fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
@@ -319,25 +309,28 @@ mod tests {
                 for (at, family, text) in changes {
                     let (texts, fragment) = &mut shown[at % size];
                     texts.insert(family, format!("{at} {text}"));
-                    let texts = texts.iter().map(|(family, text)| (HEADS[*family].clone(), text.clone()));
+                    let texts = texts.iter().map(|(family, text)| (HEADERS[*family].clone(), text.clone()));
                     *fragment = Fragment::of(fragment, texts);
                 }
                 let fragments: Vec<_> = shown.iter().map(|(_, fragment)| fragment).collect();
-                let mut page = |encoding: Encoding| {
-                    let mut page = PageBuilder::new(encoding);
-                    page.fragments(&fragments, Some(&mut segments[encoding as usize]));
-                    page.finish()
-                };
-                let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));
-                for page in [&plain, &gzip] {
-                    prop_assert_eq!(page.bytes, bytes(page).len() as u64);
+                for format in [Format::Text, Format::OpenMetrics] {
+                    let mut page = |encoding: Encoding| {
+                        let mut page = PageBuilder::new(Representation { format, encoding });
+                        page.fragments(&fragments, Some(&mut segments[encoding as usize]));
+                        page.finish()
+                    };
+                    let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));
+                    for page in [&plain, &gzip] {
+                        prop_assert_eq!(page.bytes, bytes(page).len() as u64);
+                    }
+                    prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
+                    let encoding = Encoding::Plain;
+                    let mut anew = PageBuilder::new(Representation { format, encoding });
+                    anew.fragments(&fragments, None);
+                    let anew = String::from_utf8(bytes(&anew.finish())).unwrap();
+                    prop_assert_eq!(&gunzip(&bytes(&gzip)), &anew);
+                    prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), anew);
                 }
-                prop_assert_eq!((plain.series, plain.bytes), (gzip.series, gzip.plain_bytes));
-                let mut anew = PageBuilder::new(Encoding::Plain);
-                anew.fragments(&fragments, None);
-                let anew = String::from_utf8(bytes(&anew.finish())).unwrap();
-                prop_assert_eq!(&gunzip(&bytes(&gzip)), &anew);
-                prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), anew);
             }
         }
 

@@ -17,7 +17,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::exposition::{Encoding, Fragment, GatheredHeaders, Page, PageBuilder, SegmentCache};
+use crate::exposition::{
+    Encoding, Format, Fragment, GatheredHeaders, Page, PageBuilder, Representation, SegmentCache,
+};
 use crate::metrics::{AccountMetrics, ExporterMetrics};
 use crate::model::error::PollError;
 use crate::model::state::TargetState;
@@ -36,7 +38,7 @@ pub struct Inventory {
     opening: AtomicUsize,
     /// Incremented with every change of an account.
     changes: AtomicU64,
-    /// Cached pages by encoding.
+    /// Cached pages, by encoding.
     assembled: Mutex<[PageCache; 2]>,
     headers: GatheredHeaders,
     /// Whether every account of the first configuration is open.
@@ -47,11 +49,11 @@ pub struct Inventory {
     clock: Clock,
 }
 
-/// Cached page of one encoding, without its tail.
+/// Cached pages of one encoding, without their tails.
 #[derive(Debug, Default)]
 struct PageCache {
-    /// `None` once the page is outdated.
-    page: Option<CachedPage>,
+    /// Pages by format; `None` once the page is outdated.
+    pages: [Option<CachedPage>; 2],
     /// Segments for the next page, which reuses those that have not changed.
     segments: SegmentCache,
 }
@@ -168,22 +170,23 @@ impl Inventory {
 
     /// Returns the whole page as of now.
     #[must_use]
-    pub fn page(&self, encoding: Encoding) -> Page {
-        self.part(&Selector::default(), encoding)
+    pub fn page(&self, representation: impl Into<Representation>) -> Page {
+        self.part(&Selector::default(), representation)
     }
 
     /// Returns the selected part of the page as of now.
     #[must_use]
-    pub fn part(&self, selector: &Selector, encoding: Encoding) -> Page {
+    pub fn part(&self, selector: &Selector, representation: impl Into<Representation>) -> Page {
+        let representation = representation.into();
         let (wall, now) = (self.clock.now(), Instant::now());
         let mut accounts = self.accounts();
         self.refresh_metrics(selector, &mut accounts, wall);
-        let mut page = self.fragments(selector, &accounts, encoding, now);
+        let mut page = self.fragments(selector, &accounts, representation, now);
         page.count_down(wall);
         self.add_exporter_metrics(selector, &mut page);
         let page = page.finish();
         if selector.is_whole() {
-            self.record_size(encoding, &page);
+            self.record_size(representation.encoding, &page);
         }
         page
     }
@@ -202,24 +205,25 @@ impl Inventory {
         &self,
         selector: &Selector,
         accounts: &Entries,
-        encoding: Encoding,
+        representation: Representation,
         now: Instant,
     ) -> PageBuilder {
         if selector.is_whole() {
-            self.assembled(accounts, encoding, now)
+            self.assembled(accounts, representation, now)
         } else {
             drop(self.lock_cache(now, None));
-            assemble(selector, accounts, encoding, now, None)
+            assemble(selector, accounts, representation, now, None)
         }
     }
 
     /// Adds the exporter's own metrics, as far as they are selected.
     fn add_exporter_metrics(&self, selector: &Selector, page: &mut PageBuilder) {
-        match selector.systems() {
-            _ if selector.has_process() => page.live(&self.own.gather(self.clock.now())),
-            Some(systems) => page.live(&self.own.durations_of(systems)),
-            None => {}
-        }
+        let families = match selector.systems() {
+            _ if selector.has_process() => self.own.gather(self.clock.now()),
+            Some(systems) => self.own.durations_of(systems),
+            None => return,
+        };
+        page.live(&families, self.own.started());
     }
 
     /// Records the size of a whole page, which the next page shows.
@@ -231,37 +235,52 @@ impl Inventory {
 
     /// Locks the page cache after dropping the invalid pages.
     ///
-    /// The segments of the `requested` encoding are kept for its next page. Those of another
-    /// invalid page are dropped, because that encoding may never be requested again. The cost: if
-    /// clients alternate between encodings, each page after a change is built from scratch.
+    /// The segments of the `requested` representation are kept for its next page. Those that only
+    /// other invalid pages use are dropped, because these may never be requested again. The cost:
+    /// if clients alternate between encodings, each page after a change is built from scratch.
     fn lock_cache(
         &self,
         now: Instant,
-        requested: Option<Encoding>,
+        requested: Option<Representation>,
     ) -> MutexGuard<'_, [PageCache; 2]> {
         let mut assembled = self.assembled.lock();
         let changes = self.changes.load(Ordering::Relaxed);
-        for (encoding, earlier) in assembled.iter_mut().enumerate() {
-            let outdated = earlier.page.take_if(|page| {
-                page.changes != changes || page.until.is_some_and(|until| until <= now)
-            });
-            if outdated.is_some()
-                && requested.is_none_or(|requested| requested as usize != encoding)
+        let outdated = |page: &mut CachedPage| {
+            page.changes != changes || page.until.is_some_and(|until| until <= now)
+        };
+        for (encoding, cache) in [Encoding::Plain, Encoding::Gzip]
+            .into_iter()
+            .zip(&mut *assembled)
+        {
+            let formats = [Format::Text, Format::OpenMetrics];
+            for (format, page) in formats.into_iter().zip(&mut cache.pages) {
+                let representation = Representation { format, encoding };
+                if page.take_if(outdated).is_some() && requested != Some(representation) {
+                    cache.segments.drop_format(format);
+                }
+            }
+            if cache.pages.iter().all(Option::is_none)
+                && requested.is_none_or(|requested| requested.encoding != encoding)
             {
-                earlier.segments = SegmentCache::default();
+                cache.segments = SegmentCache::default();
             }
         }
         assembled
     }
 
     /// Returns the whole page without its tail, from the cache unless something has changed.
-    fn assembled(&self, accounts: &Entries, encoding: Encoding, now: Instant) -> PageBuilder {
+    fn assembled(
+        &self,
+        accounts: &Entries,
+        representation: Representation,
+        now: Instant,
+    ) -> PageBuilder {
         let changes = self.changes.load(Ordering::Relaxed);
-        let mut current = self.lock_cache(now, Some(encoding));
-        let PageCache { page, segments } = &mut current[encoding as usize];
+        let mut current = self.lock_cache(now, Some(representation));
+        let PageCache { pages, segments } = &mut current[representation.encoding as usize];
         let whole = Selector::default();
-        let current = page.get_or_insert_with(|| CachedPage {
-            page: assemble(&whole, accounts, encoding, now, Some(segments)),
+        let current = pages[representation.format as usize].get_or_insert_with(|| CachedPage {
+            page: assemble(&whole, accounts, representation, now, Some(segments)),
             changes,
             until: fresh(&whole, accounts, now)
                 .filter_map(TargetEntry::stale_from)

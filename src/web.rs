@@ -8,6 +8,7 @@ mod deadline;
 mod descriptors;
 mod http_sd;
 mod listen;
+mod negotiation;
 mod refused;
 mod request;
 mod response;
@@ -249,9 +250,12 @@ impl Server {
     }
 
     fn metrics(&self, request: &Request<Incoming>, slot: Slot) -> HttpResponse {
-        let encoding = response::encoding(request.headers());
+        let (representation, content_type) = negotiation::representation(request.headers());
         match Selector::parse(request.uri().query().unwrap_or_default()) {
-            Ok(part) => page(self.inventory.part(&part, encoding), encoding, slot),
+            Ok(part) => {
+                let part = self.inventory.part(&part, representation);
+                page(part, content_type, representation.encoding, slot)
+            }
             Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
@@ -270,7 +274,7 @@ impl Server {
             );
         };
         match discovery.groups(request, &names) {
-            Ok(groups) => response::json(groups, response::encoding(request.headers()), slot),
+            Ok(groups) => response::json(groups, negotiation::encoding(request.headers()), slot),
             Err(problem) => text(StatusCode::BAD_REQUEST, String::from(problem)),
         }
     }
@@ -300,7 +304,7 @@ impl Server {
 /// Creates the response with a rendered page.
 fn html(request: &Request<Incoming>, rendered: askama::Result<String>, slot: Slot) -> HttpResponse {
     match rendered {
-        Ok(html) => response::html(html, response::encoding(request.headers()), slot),
+        Ok(html) => response::html(html, negotiation::encoding(request.headers()), slot),
         Err(error) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("The page could not be rendered: {error}.\n"),

@@ -62,7 +62,24 @@ mkdir -p "$folder/usr/bin"
 for program in prometheus promtool prometheus-alertmanager; do
     ln -sf "$newer/usr/bin/$program" "$folder/usr/bin/$program-newer"
 done
-ln -sf "$newer/usr/bin/vmalert-tool" "$folder/usr/bin/vmalert-tool"
+for program in vmalert-tool victoria-metrics; do
+    ln -sf "$newer/usr/bin/$program" "$folder/usr/bin/$program"
+done
+
+# The Python client of Prometheus has the reference parser of OpenMetrics.
+client="$folder/prometheus-client"
+version=0.26.0
+if [ ! -e "$client/complete-$version" ]; then
+    rm -rf "$client"
+    python3 -m venv "$client" || {
+        with_lists root apt-get install --yes --no-install-recommends python3-venv
+        python3 -m venv "$client"
+    }
+    "$client/bin/pip" install --quiet "prometheus-client==$version"
+    touch "$client/complete-$version"
+fi
+printf '#!/bin/sh\nexec "%s/bin/python" "$@"\n' "$client" >"$folder/usr/bin/python-with-prometheus-client"
+chmod +x "$folder/usr/bin/python-with-prometheus-client"
 
 # A browser needs the dependencies that its installation brings.
 has chromium || with_lists root apt-get install --yes --no-install-recommends chromium

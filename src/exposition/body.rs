@@ -74,6 +74,12 @@ impl BodyWriter {
         }
     }
 
+    /// Returns where the first chunk is.
+    #[cfg(test)]
+    pub(super) fn start(&self) -> *const u8 {
+        self.sent.chunks[0].as_ptr()
+    }
+
     fn push(&mut self, chunk: Bytes) {
         self.sent.bytes += chunk.len() as u64;
         if chunk.len() >= SMALL {

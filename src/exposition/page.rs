@@ -10,8 +10,10 @@ use prometheus::proto::MetricFamily;
 
 use super::block::{Deflated, series};
 use super::body::BodyWriter;
+use super::gathered::write_samples;
+use super::header::write_header;
 use super::segment::{SegmentCache, SegmentWriter};
-use super::{Countdown, Encoding, Fragment, HEADS, encode};
+use super::{Countdown, Format, Fragment, HEADERS, Representation};
 use crate::metrics::COUNTDOWN;
 
 /// Page that is ready to be sent.
@@ -30,6 +32,7 @@ pub struct Page {
 /// Builder of a page. Clones share its chunks until a tail is added.
 #[derive(Debug, Clone)]
 pub(crate) struct PageBuilder {
+    format: Format,
     body: BodyWriter,
     countdowns: Arc<[Countdown]>,
     tail: String,
@@ -38,10 +41,11 @@ pub(crate) struct PageBuilder {
 impl PageBuilder {
     /// Creates an empty page.
     #[must_use]
-    pub(crate) fn new(encoding: Encoding) -> Self {
-        let mut body = BodyWriter::new(encoding);
+    pub(crate) fn new(representation: Representation) -> Self {
+        let mut body = BodyWriter::new(representation.encoding);
         body.begin();
         Self {
+            format: representation.format,
             body,
             countdowns: Arc::default(),
             tail: String::new(),
@@ -58,13 +62,13 @@ impl PageBuilder {
         segments: Option<&'a mut SegmentCache>,
     ) {
         let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-        let mut joiner = SegmentWriter::new(&mut self.body, segments);
+        let mut joiner = SegmentWriter::new(&mut self.body, segments, self.format);
         loop {
             let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
             let Some(next) = heads.min_by_key(|head| &head.place) else {
                 break;
             };
-            joiner.block(&next.block);
+            joiner.header(next.block(self.format));
             for (fragment, rest) in rest.iter_mut().enumerate() {
                 while let Some(((head, block), after)) = rest.split_first()
                     && Arc::ptr_eq(head, next)
@@ -90,7 +94,7 @@ impl PageBuilder {
         if self.countdowns.is_empty() {
             return;
         }
-        let header = HEADS[COUNTDOWN].block.text();
+        let header = HEADERS[COUNTDOWN].block(self.format).text();
         let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
         let whole: usize = self.countdowns.iter().map(length).sum();
         // Reserved at once: a string that grows is copied, and the allocator zeroes the memory it
@@ -106,14 +110,22 @@ impl PageBuilder {
         }
     }
 
-    /// Appends families that are gathered at scrape time.
-    pub(crate) fn live(&mut self, families: &[MetricFamily]) {
-        self.tail.push_str(&encode(families));
+    /// Appends families that are gathered at scrape time, and that exist since `created`.
+    pub(crate) fn live(&mut self, families: &[MetricFamily], created: Timestamp) {
+        let created = (self.format == Format::OpenMetrics).then_some(created);
+        for family in families {
+            let (name, help, kind) = (family.name(), family.help(), family.get_field_type());
+            write_header(&mut self.tail, self.format, name, help, kind);
+            write_samples(&mut self.tail, family, created);
+        }
     }
 
     /// Returns the finished page.
     #[must_use]
     pub(crate) fn finish(mut self) -> Page {
+        if self.format == Format::OpenMetrics {
+            self.tail.push_str("# EOF\n");
+        }
         let series = series(&self.tail);
         self.body.text(self.tail.into(), series, Deflated::once);
         self.body.end()

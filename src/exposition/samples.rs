@@ -1,4 +1,4 @@
-//! Writer of the sample lines of one target, in the text format 0.0.4.
+//! Writer of the sample lines of one target, which are the same in both formats.
 
 use std::fmt::Write as _;
 
@@ -60,11 +60,18 @@ impl SampleSink for SampleWriter {
 }
 
 /// Appends a label and a comma.
-fn label(line: &mut String, name: &str, value: &str) {
+pub(super) fn label(line: &mut String, name: &str, value: &str) {
     line.push_str(name);
     line.push_str("=\"");
-    let mut rest = value;
-    while let Some(at) = rest.bytes().position(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+    escape(line, value, "\"");
+    line.push_str("\",");
+}
+
+/// Appends text with backslashes, line ends and, if they are given, quotes escaped.
+pub(super) fn escape(line: &mut String, text: &str, quotes: &str) {
+    let mut rest = text;
+    let special = |byte: u8| matches!(byte, b'\\' | b'\n') || quotes.as_bytes().contains(&byte);
+    while let Some(at) = rest.bytes().position(special) {
         line.push_str(&rest[..at]);
         line.push_str(match rest.as_bytes()[at] {
             b'\n' => "\\n",
@@ -74,11 +81,10 @@ fn label(line: &mut String, name: &str, value: &str) {
         rest = &rest[at + 1..];
     }
     line.push_str(rest);
-    line.push_str("\",");
 }
 
-/// Appends a value as Rust displays it.
-fn number(line: &mut String, value: f64) {
+/// Appends a value as Rust displays it, except for infinity, which both formats spell `Inf`.
+pub(super) fn number(line: &mut String, value: f64) {
     /// Magnitude below which a float is displayed with all digits of its integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(
@@ -90,6 +96,8 @@ fn number(line: &mut String, value: f64) {
     // Writing to a `String` cannot fail. Integers are written much faster than floats.
     let _ = if is_whole {
         write!(line, "{whole}")
+    } else if value.is_infinite() {
+        write!(line, "{}Inf", if value > 0.0 { '+' } else { '-' })
     } else {
         write!(line, "{value}")
     };
@@ -101,7 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exposition::HEADS;
+    use crate::exposition::{Format, HEADERS};
     use crate::metrics::described::ProtoFamilies;
 
     proptest! {
@@ -125,22 +133,29 @@ mod tests {
             let encoded = TextEncoder::new().encode_to_string(&crates.finish()).unwrap();
             let mut written = Vec::new();
             for (family, lines) in writer.finish() {
-                written.extend_from_slice(HEADS[family].block.text());
+                written.extend_from_slice(HEADERS[family].block(Format::Text).text());
                 written.extend_from_slice(lines.as_bytes());
             }
             prop_assert_eq!(String::from_utf8(written).unwrap(), encoded);
         }
     }
 
+    #[test]
+    fn infinity_is_spelt_as_the_formats_say() {
+        let mut line = String::new();
+        number(&mut line, f64::INFINITY);
+        number(&mut line, f64::NEG_INFINITY);
+        assert_eq!(line, "+Inf-Inf");
+    }
+
     fn value() -> impl Strategy<Value = f64> {
         prop_oneof![
-            any::<f64>(),
+            any::<f64>().prop_filter("finite", |value| !value.is_infinite()),
             any::<i64>().prop_map(|whole| whole as f64),
             (-1000..1000).prop_map(f64::from),
             any::<u32>().prop_map(|seconds| f64::from(seconds) + 0.125),
             Just(-0.0),
             Just(f64::NAN),
-            Just(f64::INFINITY),
             Just(9_007_199_254_740_992.0),
         ]
     }

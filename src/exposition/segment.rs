@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::Format;
 use super::block::{Block, Deflated};
 use super::body::BodyWriter;
 
@@ -20,7 +21,28 @@ const TOGETHER: usize = 32;
 ///
 /// A segment is built again only if one of its blocks was replaced.
 #[derive(Debug, Default)]
-pub(crate) struct SegmentCache(HashMap<usize, Segment>);
+pub(crate) struct SegmentCache {
+    /// Segments without a header, which pages of both formats share.
+    samples: Segments,
+    /// Segments with a header, by format.
+    headed: [Segments; 2],
+}
+
+impl SegmentCache {
+    /// Drops what only pages of this format use.
+    pub(crate) fn drop_format(&mut self, format: Format) {
+        self.headed[format as usize].clear();
+    }
+
+    /// Returns where the contents of the segments without a header are.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> std::collections::BTreeSet<*const u8> {
+        let bodies = self.samples.values().map(|segment| segment.body.start());
+        bodies.collect()
+    }
+}
+
+type Segments = HashMap<usize, Segment>;
 
 #[derive(Debug)]
 struct Segment {
@@ -31,23 +53,35 @@ struct Segment {
 /// Writes blocks to a page in segments.
 pub(super) struct SegmentWriter<'a> {
     page: &'a mut BodyWriter,
-    /// Cache for the next page; `None` for a page that is built only once.
-    kept: Option<&'a mut SegmentCache>,
-    before: SegmentCache,
+    /// Caches for the next page, of segments without and with a header; `None` for a page that is
+    /// built only once.
+    kept: Option<[&'a mut Segments; 2]>,
+    before: [Segments; 2],
     open: Vec<&'a Block>,
-    /// Size of the small blocks in `open`, in bytes.
+    /// Whether `open` has a header.
+    headed: bool,
+    /// Size of the small blocks of samples in `open`, in bytes.
     bytes: usize,
     /// Index of the group of [`TOGETHER`] fragments that the last block belongs to.
     neighbours: usize,
 }
 
 impl<'a> SegmentWriter<'a> {
-    pub(super) fn new(page: &'a mut BodyWriter, mut kept: Option<&'a mut SegmentCache>) -> Self {
+    pub(super) fn new(
+        page: &'a mut BodyWriter,
+        cache: Option<&'a mut SegmentCache>,
+        format: Format,
+    ) -> Self {
+        let mut kept = cache.map(|cache| [&mut cache.samples, &mut cache.headed[format as usize]]);
+        let before = kept
+            .as_mut()
+            .map(|kept| kept.each_mut().map(|of| std::mem::take(*of)));
         Self {
             page,
-            before: kept.as_deref_mut().map(std::mem::take).unwrap_or_default(),
+            before: before.unwrap_or_default(),
             kept,
             open: Vec::new(),
+            headed: false,
             bytes: 0,
             neighbours: 0,
         }
@@ -62,7 +96,15 @@ impl<'a> SegmentWriter<'a> {
         self.block(block);
     }
 
-    pub(super) fn block(&mut self, block: &'a Block) {
+    /// Adds the header of a family.
+    ///
+    /// Its size does not count, so that the segments of both formats end at the same blocks.
+    pub(super) fn header(&mut self, block: &'a Block) {
+        self.open.push(block);
+        self.headed = true;
+    }
+
+    fn block(&mut self, block: &'a Block) {
         self.open.push(block);
         if !block.is_large() {
             self.bytes += block.bytes();
@@ -77,7 +119,8 @@ impl<'a> SegmentWriter<'a> {
         let Some(first) = self.open.first().map(|block| block.id()) else {
             return;
         };
-        let before = self.before.0.remove(&first);
+        let of = usize::from(std::mem::take(&mut self.headed));
+        let before = self.before[of].remove(&first);
         let same = |piece: &Segment| {
             let ids = self.open.iter().map(|block| block.id());
             piece.body.encoding == self.page.encoding && piece.blocks.iter().map(Block::id).eq(ids)
@@ -85,7 +128,7 @@ impl<'a> SegmentWriter<'a> {
         let piece = before.filter(same).unwrap_or_else(|| self.piece());
         self.page.add(&piece.body);
         if let Some(kept) = &mut self.kept {
-            kept.0.insert(first, piece);
+            kept[of].insert(first, piece);
         }
         self.open.clear();
         self.bytes = 0;

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Selector;
 use super::entry::{AccountEntry, Entries, TargetEntry};
-use crate::exposition::{Encoding, Fragment, PageBuilder, SegmentCache};
+use crate::exposition::{Fragment, PageBuilder, Representation, SegmentCache};
 
 /// Returns the targets that a part selects.
 pub(super) fn targets<'a>(
@@ -28,7 +28,7 @@ pub(super) fn fresh<'a>(
 pub(super) fn assemble(
     part: &Selector,
     accounts: &Entries,
-    encoding: Encoding,
+    representation: Representation,
     now: Instant,
     segments: Option<&mut SegmentCache>,
 ) -> PageBuilder {
@@ -47,7 +47,7 @@ pub(super) fn assemble(
         .chain(targets(part, accounts).map(|target| &target.freshness))
         .chain(entries.map(|entry| &entry.fragment))
         .collect();
-    let mut page = PageBuilder::new(encoding);
+    let mut page = PageBuilder::new(representation);
     page.fragments(&fragments, segments);
     page.countdowns(fresh(part, accounts, now).map(|target| target.countdown.clone()));
     page

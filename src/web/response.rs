@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
@@ -98,12 +98,12 @@ impl http_body::Body for ResponseBody {
     }
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: ResponseBody) -> HttpResponse {
+fn answer(status: StatusCode, content_type: HeaderValue, body: ResponseBody) -> HttpResponse {
     let length = http_body::Body::size_hint(&body).lower();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -124,7 +124,8 @@ fn whole(text: impl Into<Bytes>) -> ResponseBody {
 
 /// Creates a plain-text response.
 pub(super) fn text(status: StatusCode, sentence: impl Into<Bytes>) -> HttpResponse {
-    answer(status, "text/plain; charset=utf-8", whole(sentence))
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer(status, content_type, whole(sentence))
 }
 
 /// Creates the response to `OPTIONS *`: the methods of the whole server.
@@ -183,6 +184,7 @@ fn made(text: String, content_type: &'static str, encoding: Encoding, slot: Slot
         slot: Some(slot),
         ..whole(bytes)
     };
+    let content_type = HeaderValue::from_static(content_type);
     encoded(answer(StatusCode::OK, content_type, body), encoding)
 }
 
@@ -219,15 +221,22 @@ fn gzip(text: &[u8]) -> Bytes {
 }
 
 /// Creates the response with the metrics page.
-pub(super) fn page(page: Page, encoding: Encoding, slot: Slot) -> HttpResponse {
+pub(super) fn page(
+    page: Page,
+    content_type: HeaderValue,
+    encoding: Encoding,
+    slot: Slot,
+) -> HttpResponse {
     let body = ResponseBody {
         chunks: page.chunks,
         left: page.bytes,
         slot: Some(slot),
         answering: None,
     };
-    let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    encoded(answer(StatusCode::OK, content_type, body), encoding)
+    let mut answer = encoded(answer(StatusCode::OK, content_type, body), encoding);
+    let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+    answer.headers_mut().insert(header::VARY, vary);
+    answer
 }
 
 /// Sets the headers of the content encoding.
@@ -240,46 +249,9 @@ fn encoded(mut answer: HttpResponse, encoding: Encoding) -> HttpResponse {
     answer
 }
 
-/// Selects the content encoding of a response.
-pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
-    if accepts_gzip(headers) {
-        Encoding::Gzip
-    } else {
-        Encoding::Plain
-    }
-}
-
 /// Returns the response to HEAD: the headers of the response to GET, without the body.
 pub(super) fn without_body(answer: HttpResponse) -> HttpResponse {
     answer.map(|_| ResponseBody::default())
-}
-
-/// Whether `Accept-Encoding` allows gzip, by name or by `*`, with a weight above 0 (RFC 9110,
-/// 12.5.3).
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let mut any = false;
-    for item in headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-    {
-        let mut parts = item.split(';').map(str::trim);
-        let coding = parts.next().unwrap_or_default();
-        let weight =
-            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let wanted = weight
-            .and_then(|q| q.parse::<f32>().ok())
-            .is_none_or(|q| q > 0.0);
-        match coding {
-            gzip if gzip.eq_ignore_ascii_case("gzip") || gzip.eq_ignore_ascii_case("x-gzip") => {
-                return wanted;
-            }
-            "*" => any = wanted,
-            _ => {}
-        }
-    }
-    any
 }
 
 #[cfg(test)]
@@ -328,28 +300,5 @@ mod tests {
         }
         assert!(!asked("https://b.test/-/reload", Some("a.test:9932"), ours));
         assert!(!asked(path, None, ours));
-    }
-
-    #[test]
-    fn gzip_is_sent_only_to_those_who_take_it() {
-        for (value, gzip) in [
-            ("gzip", true),
-            ("deflate, GZIP;q=0.5", true),
-            ("*", true),
-            ("gzip;q=0", false),
-            ("gzip; q=0.000, *", false),
-            ("*;q=0", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            let headers = [(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_str(value).unwrap(),
-            )]
-            .into_iter()
-            .collect();
-            assert_eq!(accepts_gzip(&headers), gzip, "{value:?}");
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -125,3 +125,29 @@ async fn promtool_has_nothing_to_say() {
         crate::golden::promtool(&harness.page().await.0);
     }
 }
+
+#[tokio::test]
+#[ignore = "needs the Python client of Prometheus: make test"]
+async fn openmetrics_is_what_the_reference_parser_reads() {
+    for world in [nasty(), World::new(Sizes::default(), 1, Timestamp::now())] {
+        let harness = Harness::start_with(world, ONCE, <_>::default()).await;
+        harness.ready().await;
+        for path in ["/metrics", "/metrics?system=zis", "/metrics?own=1"] {
+            let url = format!("http://{}{path}", harness.address);
+            let asked = reqwest::Client::new().get(url);
+            let accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
+            let answer = asked.header("accept", accept).send().await.unwrap();
+            let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8; \
+                escaping=allow-utf-8";
+            assert_eq!(answer.headers()["content-type"], expected);
+            assert_eq!(answer.headers()["vary"], "Accept, Accept-Encoding");
+            let page = answer.text().await.unwrap();
+            let samples = page.split('\n').filter(|line| !line.starts_with('#'));
+            // What follows the last line end is not a line.
+            let samples = samples.count() - 1;
+            assert_eq!(crate::golden::openmetrics(&page), samples, "{path}");
+            let created = page.matches("_created{").count() + page.matches("_created ").count();
+            assert!(created > 0, "{path}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A real Prometheus scrapes the demo, and its query results match the simulator.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
@@ -150,14 +151,15 @@ async fn answers_of(program: &str) {
     );
     let vendor = daemon.first_line().rsplit(' ').next().unwrap().to_owned();
 
-    // Prometheus accepts gzip. The second job uses a proxy that removes `Accept-Encoding`.
-    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = plain.local_addr().unwrap();
-    let _proxy = AbortOnDropHandle::new(tokio::spawn(without_gzip(plain, own.clone())));
+    // Prometheus prefers OpenMetrics and accepts gzip. The second job uses a proxy that removes the
+    // headers that say so.
+    let text = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = text.local_addr().unwrap();
+    let _proxy = AbortOnDropHandle::new(tokio::spawn(without_accept(text, own.clone())));
     let job = |name: &str, target: &str| {
         format!("  - job_name: {name}\n    static_configs: [{{targets: ['{target}']}}]\n")
     };
-    let jobs = [job("gzip", &own), job("plain", &proxy.to_string())].concat();
+    let jobs = [job("openmetrics", &own), job("text", &proxy.to_string())].concat();
     let scraper = scraping_with(program, folder.path(), &jobs);
     let prometheus = format!("http://{}", scraper.address);
     let ready =
@@ -169,7 +171,7 @@ async fn answers_of(program: &str) {
     becomes(&prometheus, "sum(up)", 2.0).await;
     // A page shows the size of the last page in each of the two encodings.
     let url = format!(
-        "{prometheus}/api/v1/query?query=count(connections_exporter_page_bytes{{job=\"gzip\"}})"
+        "{prometheus}/api/v1/query?query=count(connections_exporter_page_bytes{{job=\"openmetrics\"}})"
     );
     until(&url, |answer| {
         answer["data"]["result"][0]["value"][1] == "2"
@@ -177,9 +179,10 @@ async fn answers_of(program: &str) {
     .await;
 
     let holds = json(&vendor).await["holds"].clone();
-    for job in ["gzip", "plain"] {
+    for job in ["openmetrics", "text"] {
         compare(&prometheus, job, &holds).await;
     }
+    both_formats_give(&prometheus).await;
 
     // A connection that the vendor deletes disappears with the next poll, and Prometheus marks its
     // series as stale.
@@ -204,8 +207,95 @@ async fn answers_of(program: &str) {
     samples_when(&prometheus, gone, <[_]>::is_empty).await;
 }
 
-/// Forwards each request without its `Accept-Encoding` header field.
-async fn without_gzip(listener: TcpListener, to: String) {
+/// Waits until both jobs have the same series, apart from the dates of creation that only
+/// OpenMetrics has.
+async fn both_formats_give(prometheus: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (mut open, text) = (
+            series_of(prometheus, "openmetrics").await,
+            series_of(prometheus, "text").await,
+        );
+        let all = open.len();
+        open.retain(|labels| !labels["__name__"].ends_with("_created"));
+        if open == text {
+            assert!(all > open.len() && open.len() > 200, "{all}");
+            let bounds = open.iter().filter_map(|labels| labels.get("le"));
+            assert!(bounds.into_iter().any(|bound| bound == "1.0"));
+            return;
+        }
+        let differ: Vec<_> = open.symmetric_difference(&text).collect();
+        assert!(Instant::now() < deadline, "{differ:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Returns the labels of the series of a job, without those that say where they come from.
+async fn series_of(prometheus: &str, job: &str) -> BTreeSet<BTreeMap<String, String>> {
+    let url = reqwest::Url::parse_with_params(
+        &format!("{prometheus}/api/v1/series"),
+        [("match[]", format!("{{job=\"{job}\"}}"))],
+    );
+    let answer = json(url.unwrap().as_str()).await;
+    let series = answer["data"].as_array().unwrap().iter().map(|labels| {
+        let labels = labels.clone();
+        let mut labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap();
+        labels.retain(|name, _| name != "job" && name != "instance");
+        labels
+    });
+    // Prometheus adds `up` and others.
+    let ours = ["saas_", "connections_exporter_", "process_"];
+    let ours = |labels: &BTreeMap<String, String>| {
+        let name = &labels["__name__"];
+        ours.iter().any(|prefix| name.starts_with(prefix))
+    };
+    series.filter(ours).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs victoria-metrics and prometheus: make test"]
+async fn victoria_metrics_stores_the_same_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = format!("127.0.0.1:{}", free_port());
+    let _daemon = Daemon::start(
+        &mut exporter(&["demo", "--demo.still", "--web.listen-address", &own]),
+        own.parse().unwrap(),
+    );
+    let job = format!("  - job_name: all\n    static_configs: [{{targets: ['{own}']}}]\n");
+    let prometheus = scraping(folder.path(), &job);
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new("victoria-metrics");
+    command
+        .arg(format!(
+            "-promscrape.config={}",
+            folder.path().join("prometheus.yaml").display()
+        ))
+        .arg(format!(
+            "-storageDataPath={}",
+            folder.path().join("victoria").display()
+        ))
+        .arg(format!("-httpListenAddr={address}"));
+    let victoria = Daemon::start(&mut command, address.parse().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let of = async |scraper: &Daemon| {
+            let url = format!("http://{}", scraper.address);
+            let mut series = series_of(&url, "all").await;
+            series.retain(|labels| !labels["__name__"].ends_with("_created"));
+            series
+        };
+        let (one, other) = (of(&prometheus).await, of(&victoria).await);
+        if one == other && one.len() > 200 {
+            return;
+        }
+        let differ: Vec<_> = one.symmetric_difference(&other).collect();
+        assert!(Instant::now() < deadline, "{differ:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Forwards each request without the header fields that say what is accepted.
+async fn without_accept(listener: TcpListener, to: String) {
     loop {
         let (mut scraper, _) = listener.accept().await.unwrap();
         let to = to.clone();
@@ -218,7 +308,7 @@ async fn without_gzip(listener: TcpListener, to: String) {
             let kept = head
                 .trim_end()
                 .lines()
-                .filter(|line| !line.starts_with("Accept-Encoding:"));
+                .filter(|line| !line.starts_with("Accept"));
             let request: String = kept.flat_map(|line| [line, "\r\n"]).collect();
             let request = request + "Connection: close\r\n\r\n";
             let mut exporter = TcpStream::connect(to).await?;

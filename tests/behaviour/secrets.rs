@@ -136,6 +136,12 @@ async fn what_a_vendor_sends_is_nowhere_after_a_poll() {
         for path in ["/metrics", "/", "/-/ready", "/-/healthy", "/nowhere"] {
             shown += &get(daemon.address, path).await;
         }
+        let url = format!("http://{}/metrics", daemon.address);
+        let asked = reqwest::Client::new().get(url);
+        let asked = asked.header("accept", "application/openmetrics-text");
+        let page = asked.send().await.unwrap().text().await.unwrap();
+        assert!(page.ends_with("# EOF\n"));
+        shown += &page;
         daemon.signal("TERM");
         let (_, said, logged) = daemon.end();
         shown.extend([said, logged]);

@@ -41,6 +41,9 @@ has no sample: there is no NaN, no infinity and no -1 for unknown. A label that 
 label are alternatives, different labels narrow together. `/metrics?own=1` is what carries neither `account` nor `target`: the exporter and its process, and the request durations,
 which all accounts of a system share. So each series is on exactly one of the parts that `/sd` lists: one for each account, and `own=1`. A name that there is not gives
 an empty page; a parameter that there is not, an empty value, or `own` with another is refused with status 400, since the whole page in place of a part would store everything many times.
+
+The page is OpenMetrics 1.0 if `Accept` prefers it, as Prometheus does, and else the text format 0.0.4. Both have the same series. OpenMetrics adds the units, and
+`_created` for the counters and the histogram of the process. Metadata of a counter have its name without `_total` there.
 ";
 
 fn group(name: &str) -> usize {
