@@ -5,6 +5,7 @@
 #![expect(clippy::missing_panics_doc, reason = "it is what they are for")]
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -13,7 +14,9 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::model::error::{PollError, Reason};
 use crate::model::listing::{Listing, ListingBuilder, cut};
-use crate::model::state::{LastListing, StateSnapshot, TargetState};
+use crate::model::state::{
+    LastListing, ListingFile, ListingSnapshot, RestoredListing, StateSnapshot,
+};
 use crate::polling::account::time_left;
 use crate::sanitize::harmless;
 use crate::settings::ConfigErrors;
@@ -186,38 +189,37 @@ pub fn state_file(data: &[u8]) {
         assert!(effective > 0.0 && effective <= configured);
         let _ = limiter.snapshot(now);
     }
-    let Ok(mut snapshot) = serde_json::from_slice::<StateSnapshot>(data) else {
-        return;
-    };
-    let (last, next) = (snapshot.last_attempt.at, snapshot.next_poll);
-    let hour = Duration::from_hours(1);
-    assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
+    let target = serde_json::from_slice::<StateSnapshot>(data).ok();
+    if let Some(target) = &target {
+        let (last, next) = (target.last_attempt.at, target.next_poll);
+        let hour = Duration::from_hours(1);
+        assert!(time_left(now, last, next, hour).is_none_or(|left| left <= hour));
+    }
+    let embedded = target.and_then(|mut target| target.embedded());
+    let listing = embedded.or_else(|| serde_json::from_slice(data).ok());
     let documented = <zis::ZisAccount as AccountSettings>::SYSTEM.zero_series;
-    if let Ok(Some((listing, history))) = snapshot.listing(documented, None, 1000) {
+    let restore = |listing: ListingSnapshot| listing.restore(documented, None, 1000);
+    if let Some(Ok(restored)) = listing.map(restore) {
+        let RestoredListing {
+            listing, history, ..
+        } = restored;
         look_at(&listing);
         assert!(listing.pages as usize <= listing.connections().len() + 1);
-        // The state must stay the same when it is written and read again.
-        let last_listing = LastListing::new(
-            listing,
-            history,
-            Vec::new(),
-            tokio::time::Instant::now(),
-            <_>::default(),
-        );
-        let state = TargetState::new(Duration::ZERO, snapshot.next_poll);
-        let state = state.restored(snapshot, Some(last_listing));
+        // The listing must stay the same when it is written and read again.
+        let now = tokio::time::Instant::now();
+        let before = LastListing::new(listing, history, Vec::new(), now, <_>::default());
+        let before = Arc::new(before);
+        let item = StateFile::Listing("t".to_owned());
         let again = state_dir
-            .lines(&item, &state)
-            .expect("a state can be written");
-        let mut again: StateSnapshot = state_dir
+            .lines(&item, &ListingFile(before.clone()))
+            .expect("a listing can be written");
+        let again: ListingSnapshot = state_dir
             .parse(&item, &again[..])
             .expect("what was written can be read");
-        let again = again.listing(documented, None, 1000).expect("as before");
-        let (listing, history) = again.expect("a listing is kept");
-        let before = state.last_listing.expect("it was just set");
+        let again = restore(again).expect("as before");
         let rows = |listing: &Listing| format!("{:?}", listing.connections().collect::<Vec<_>>());
-        assert_eq!(rows(&listing), rows(&before.listing));
-        assert_eq!(history, before.history);
+        assert_eq!(rows(&again.listing), rows(&before.listing));
+        assert_eq!(again.history, before.history);
     }
 }
 

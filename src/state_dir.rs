@@ -1,8 +1,8 @@
 //! The state directory: files that survive the process, each written completely or not at all.
 //!
-//! The directory of an account contains `pace.json`, `discovery.json` and `target.ID.json`. A file
-//! has two lines of JSON: a header with its owner and a checksum, and the content. A file in any
-//! other form is reported and ignored.
+//! The directory of an account contains `pace.json` and `discovery.json`, and for each target
+//! `target.ID.json` and `listing.ID.json`. A file has two lines of JSON: a header with its owner and
+//! a checksum, and the content. A file in any other form is reported and ignored.
 
 #![expect(
     clippy::disallowed_methods,
@@ -92,8 +92,10 @@ pub enum StateFile {
     Pace,
     /// Targets of the account, and their names.
     Discovery,
-    /// State of the target with this id.
+    /// Outcome of the polls of the target with this id.
     Target(String),
+    /// Listing of the target with this id.
+    Listing(String),
 }
 
 /// Header of a state file, which is its first line.
@@ -109,7 +111,7 @@ struct FileHeader<'a> {
 
 /// Fields of the header that are parsed before the rest is compared.
 #[derive(Debug, Deserialize)]
-struct Format {
+struct FileFormat {
     connections_exporter_state: u32,
     crc32: Option<u32>,
 }
@@ -312,7 +314,7 @@ impl AccountStateDir {
         }
         let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
         let (header, content) = (lines.next().unwrap_or_default(), lines.next());
-        let format: Format = serde_json::from_slice(header)
+        let format: FileFormat = serde_json::from_slice(header)
             .map_err(|_| "is damaged, or not of this program".to_owned())?;
         if format.connections_exporter_state != FORMAT {
             return Err(format!(
@@ -342,6 +344,14 @@ impl AccountStateDir {
         folder.later(&self.folder, key, job);
     }
 
+    /// Returns a number that grows whenever a file may have been lost: when a write failed, or when
+    /// the directory was removed.
+    ///
+    /// What was written before has to be written again.
+    pub(crate) fn losses(&self) -> u64 {
+        self.store.0.as_ref().map_or(0, |folder| folder.losses())
+    }
+
     /// Serializes the two lines of a state file.
     pub(crate) fn lines(
         &self,
@@ -361,7 +371,13 @@ impl AccountStateDir {
     pub(crate) fn keep_targets<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let Some(folder) = &self.store.0 else { return };
         let kept = ids
-            .map(|id| StateFile::Target(id.to_owned()).file())
+            .flat_map(|id| {
+                [
+                    StateFile::Target(id.to_owned()),
+                    StateFile::Listing(id.to_owned()),
+                ]
+            })
+            .map(|item| item.file())
             .chain([StateFile::Pace.file(), StateFile::Discovery.file()]);
         folder.keep_files(&self.folder, kept.collect());
     }
@@ -374,6 +390,7 @@ impl StateFile {
             Self::Pace => "pace.json".to_owned(),
             Self::Discovery => "discovery.json".to_owned(),
             Self::Target(id) => format!("target.{}.json", piece(id)),
+            Self::Listing(id) => format!("listing.{}.json", piece(id)),
         }
     }
 }
@@ -382,7 +399,7 @@ impl StateFile {
 fn is_ours(file: File) -> bool {
     let mut header = String::new();
     let read = BufReader::new(file.take(MAX_HEADER_BYTES)).read_line(&mut header);
-    read.is_ok() && serde_json::from_str::<Format>(&header).is_ok()
+    read.is_ok() && serde_json::from_str::<FileFormat>(&header).is_ok()
 }
 
 fn folder_name(system: &str, account: &str) -> String {

@@ -323,7 +323,7 @@ proptest! {
             let listing = builder.finish();
             let history = ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None);
             let (completed_at, stale_after) = (Instant::now(), Duration::from_mins(5));
-            let last_listing = LastListing { listing, history, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
+            let last_listing = LastListing { version: Timestamp::UNIX_EPOCH, listing, history, expected: vec![("e\"".to_owned(), true)], completed_at, stale_after };
             let last_listing = Arc::new(last_listing);
             account.publish(&id, TargetState { last_listing: Some(last_listing.clone()), ..start.clone() });
             if let Some(label) = labels.get(&id) {

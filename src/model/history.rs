@@ -205,6 +205,24 @@ impl ListingHistory {
             && known.all(|known| known.disconnected().is_none())
     }
 
+    /// Returns whether `next`, for the same rows, differs only in its date: what was connected then
+    /// still is.
+    pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
+        let mut expected = self.clone();
+        expected.continue_until(next.at);
+        expected == *next
+    }
+
+    /// Changes the date of the last listing, of which all rows were the same as before.
+    pub(crate) fn continue_until(&mut self, at: Second) {
+        for connection in &mut self.connections {
+            if connection.last_connected == Some(self.at) {
+                connection.last_connected = Some(at);
+            }
+        }
+        self.at = at;
+    }
+
     /// Returns the connections that were lost within seven days before the listing.
     ///
     /// A connection is not lost if another one connects its two entities.

@@ -13,7 +13,7 @@ use crate::model::error::PollError;
 use crate::model::history::ListingHistory;
 use crate::model::listing::{Listing, Row, fast_eq, side_by_side};
 use crate::model::recent::RecentPolls;
-pub use snapshot::StateSnapshot;
+pub use snapshot::{ListingFile, ListingSnapshot, RestoredListing, StateSnapshot};
 
 /// State of a target that its poller publishes.
 ///
@@ -64,6 +64,10 @@ pub struct PollOutcome {
 /// The last complete listing, and what was observed of its connections over time.
 #[derive(Debug)]
 pub struct LastListing {
+    /// When these connections with this history were first listed.
+    ///
+    /// Listings of a target with the same version differ only in when they were complete.
+    pub version: Timestamp,
     /// The listing.
     pub listing: Listing,
     /// What was observed of its connections, over all listings of the target.
@@ -136,7 +140,7 @@ impl TargetState {
 }
 
 impl LastListing {
-    /// Creates the state of a listing.
+    /// Creates the state of a listing, whose version is the date of its history.
     #[must_use]
     pub fn new(
         listing: Listing,
@@ -146,6 +150,7 @@ impl LastListing {
         stale_after: Duration,
     ) -> Self {
         Self {
+            version: history.at.date(),
             listing,
             history,
             expected,
@@ -158,6 +163,7 @@ impl LastListing {
     #[must_use]
     pub fn again(&self, expected: Vec<(String, bool)>, stale_after: Duration) -> Self {
         Self {
+            version: self.version,
             listing: self.listing.clone(),
             history: self.history.clone(),
             expected,

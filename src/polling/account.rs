@@ -276,8 +276,9 @@ impl Account {
         let ids = new.iter().map(|target| target.id.clone()).collect();
         let snapshots = self.snapshots(ids).await;
         for (target, snapshot) in new.iter().zip(&snapshots) {
-            if let Some((_, Some((listing, _)))) = snapshot {
-                self.schedule.record_pages(&target.id, listing.pages);
+            if let Some((_, Some(restored))) = snapshot {
+                self.schedule
+                    .record_pages(&target.id, restored.listing.pages);
             }
         }
         let initial = new.into_iter().zip(snapshots);
@@ -311,6 +312,7 @@ impl Account {
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
                 schedule: self.schedule.clone(),
+                written: Mutex::default(),
             };
             let task = self.pollers.spawn(poller.run(first, state));
             self.running.insert(id, RunningPoller { task, reloaded });

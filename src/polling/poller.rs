@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use crate::model::error::PollError;
 use crate::model::history::ListingHistory;
 use crate::model::listing::{LONG, Listing};
 use crate::model::state::{
-    ChangeCounts, ConnectionChange, LastListing, PollOutcome, TargetState, changes,
+    ChangeCounts, ConnectionChange, LastListing, ListingFile, PollOutcome, TargetState, changes,
 };
 use crate::polling::background_jobs::BackgroundJobs;
 use crate::polling::backoff::Backoff;
@@ -50,6 +51,8 @@ pub(crate) struct Poller {
     pub clock: Clock,
     /// Interval of polls, and maximum age of a listing.
     pub schedule: Arc<Schedule>,
+    /// Version of the listing that was written last, and the losses of the state directory before.
+    pub written: Mutex<Option<(Timestamp, u64)>>,
 }
 
 /// Current setup, which an account and its pollers share.
@@ -225,13 +228,20 @@ impl Poller {
 
     /// Publishes the state, and saves it once the target was polled.
     ///
-    /// It is saved after a failure too, at the cost of writing the listing again: the next process
-    /// must have the time of the next poll.
+    /// It is saved after a failure too: the next process must have the time of the next poll. The
+    /// listing is written only if it changed, or if the state directory may have lost it.
     async fn publish(&self, state: &TargetState) {
         self.inventory
             .publish_offloaded(&self.id, state.clone())
             .await;
         if state.last_attempt.is_some() {
+            if let Some(last) = &state.last_listing {
+                let version = Some((last.version, self.state_dir.losses()));
+                if std::mem::replace(&mut *self.written.lock(), version) != version {
+                    let item = StateFile::Listing(self.id.clone());
+                    self.state_dir.write(item, ListingFile(last.clone()));
+                }
+            }
             let item = StateFile::Target(self.id.clone());
             self.state_dir.write(item, state.clone());
         }
@@ -279,7 +289,7 @@ impl Poller {
         }
     }
 
-    fn date_of(&self, instant: Instant) -> jiff::Timestamp {
+    fn date_of(&self, instant: Instant) -> Timestamp {
         self.clock.now() + instant.saturating_duration_since(Instant::now())
     }
 
@@ -331,8 +341,20 @@ impl Poller {
                     .next(&before.listing, &listing, date, healthy),
                 None => ListingHistory::first(&listing, date, healthy),
             };
+            let version = match &before {
+                Some(before)
+                    if before.listing.has_same_rows(&listing)
+                        && before.history.is_continued_by(&history) =>
+                {
+                    before.version
+                }
+                _ => date,
+            };
             let now = Instant::now();
-            let last_listing = LastListing::new(listing, history, expected, now, stale_after);
+            let last_listing = LastListing {
+                version,
+                ..LastListing::new(listing, history, expected, now, stale_after)
+            };
             (Arc::new(last_listing), counts)
         };
         let (last_listing, counts) = offload("listing", long, compare).await?;

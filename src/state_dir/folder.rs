@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -45,6 +46,8 @@ const ITSELF: &str = "";
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     failures: IntCounter,
+    /// Number of failed writes, and of times that the directory was created again.
+    losses: AtomicU64,
     /// Maximum number of worker threads.
     workers: usize,
     queue: Mutex<JobQueue>,
@@ -61,6 +64,7 @@ impl Folder {
         Self {
             path: path.to_owned(),
             failures,
+            losses: AtomicU64::default(),
             workers: workers(),
             queue: Mutex::default(),
             idle: Notify::new(),
@@ -124,6 +128,11 @@ impl Folder {
             }
             sleep(LOCK_INTERVAL).await;
         }
+    }
+
+    /// Returns how often files may have been lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     fn refusal(&self, refused: LockError) -> OpenError {
@@ -193,6 +202,7 @@ impl Folder {
             }
             LockError::NotAFolder => io::ErrorKind::NotADirectory.into(),
         })?;
+        self.losses.fetch_add(1, Ordering::Relaxed);
         if was_locked {
             self.failures.inc();
             tracing::warn!(folder = %self.path.display(), "the state directory or its lock was \
@@ -357,6 +367,7 @@ impl Folder {
             }
             Err(error) => {
                 self.failures.inc();
+                self.losses.fetch_add(1, Ordering::Relaxed);
                 if failing.is_empty() {
                     tracing::warn!(file = %self.path.join(account).join(file).display(), %error, "the state directory cannot be written: state is lost at the next restart");
                 }

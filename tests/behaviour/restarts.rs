@@ -72,12 +72,12 @@ async fn written(folder: &Path, name: &str, what: impl Fn(&str) -> bool) {
 pub(crate) async fn all_written(folder: &Path) {
     files_when(folder, |files| {
         let names = files.iter().map(|file| file.display().to_string());
-        // The rate limiter of each of the two accounts, Zuora's target list, the targets, and the
-        // lock. Temporary files are left out.
+        // The rate limiter of each of the two accounts, Zuora's target list, two files for each
+        // target, and the lock. Temporary files are left out.
         names
             .filter(|name| !name.contains(".connections-exporter-"))
             .count() as f64
-            == TARGETS + 4.0
+            == 2.0 * TARGETS + 4.0
     })
     .await;
 }
@@ -173,7 +173,7 @@ async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
     let state = tempfile::tempdir().unwrap();
     let flag = format!("--state.dir={}", state.path().display());
     let (folder, daemon) = daemon_in_files(&harness, "1h", &[&flag]).await;
-    all_up(daemon.address, TARGETS).await;
+    let page = all_up(daemon.address, TARGETS).await;
     all_written(state.path()).await;
     drop(daemon);
     let targets: Vec<_> = files(state.path())
@@ -187,16 +187,23 @@ async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
     let future = text(3).replacen("_state\":1", "_state\":2", 1);
     fs::write(&targets[3], future).unwrap();
     fs::write(&targets[4], [0_u8, 159, 146, 150]).unwrap();
+    let listing = targets[5].display().to_string();
+    let listing = listing.replace("/target.", "/listing.");
+    fs::write(&listing, text(5)).unwrap();
+    let connections = |page: &str| page.matches("saas_connection_info{").count();
+    let before = connections(&page);
     let mut daemon = daemon_in(folder.path(), &[&flag]).await;
-    let page = Page(all_up(daemon.address, TARGETS).await);
-    assert_eq!(page.sum(&["target_restored{"]), TARGETS - 4.0);
+    // A target without its listing is polled as after a first start, although it was up.
+    let page = page_when(daemon.address, |page| connections(page) == before).await;
+    assert_eq!(Page(page).sum(&["target_restored{"]), TARGETS - 5.0);
     daemon.signal("TERM");
     let (_, _, logged) = daemon.end();
     let ignored: Vec<_> = logged
         .lines()
         .filter(|line| line.contains("is ignored"))
         .collect();
-    assert_eq!(ignored.len(), 4, "{logged}");
+    assert_eq!(ignored.len(), 5, "{logged}");
+    assert!(ignored.iter().any(|line| line.contains(&listing)));
     for (n, problem) in [
         (0, "only half written"),
         (1, "belongs to another"),
@@ -211,6 +218,55 @@ async fn files_that_are_no_good_are_reported_and_cost_only_themselves() {
             "{problem}: {ignored:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_listing_is_written_again_only_if_it_changed() {
+    let harness = Harness::start(Sizes::default(), ONCE).await;
+    harness.ready().await;
+    let state = tempfile::tempdir().unwrap();
+    let flag = format!("--state.dir={}", state.path().display());
+    let (folder, daemon) = daemon_in_files(&harness, "1s", &[&flag]).await;
+    let polls = |page: &str| {
+        let page = Page(page.to_owned());
+        page.value(&["polls_total{", "acme_slack", "success"])
+    };
+    // Which grants the tokens have is known from the second poll on.
+    page_when(daemon.address, |page| polls(page) > Some(2.0)).await;
+    all_written(state.path()).await;
+    let file = |kind: &str| {
+        state
+            .path()
+            .join(format!("zis.acme/{kind}.acme_slack.json"))
+    };
+    let written_at = |kind| fs::metadata(file(kind)).unwrap().modified().unwrap();
+    let (target, listing) = (written_at("target"), written_at("listing"));
+    let polled = polls(&get(daemon.address, "/metrics").await).unwrap_or_default();
+    page_when(daemon.address, |page| polls(page) > Some(polled + 2.0)).await;
+    assert!(written_at("target") > target);
+    assert_eq!(written_at("listing"), listing);
+    harness.simulator.change(|world| {
+        let connections = &mut world.integrations[0].connections;
+        connections[0].name = "another".to_owned();
+    });
+    files_when(state.path(), |_| written_at("listing") > listing).await;
+    let shown = page_when(daemon.address, |page| page.contains("\"another\"")).await;
+    assert!(polls(&shown) > Some(polled));
+    // What was listed last is restored with the time of the last poll that gave it.
+    drop(daemon);
+    let last = fs::read_to_string(file("target")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().nth(1).unwrap()).unwrap();
+    let last: jiff::Timestamp = last["last_success"].as_str().unwrap().parse().unwrap();
+    let text = fs::read_to_string(folder.path().join("config.yaml")).unwrap();
+    fs::write(folder.path().join("config.yaml"), text.replace("1s", "1h")).unwrap();
+    let daemon = daemon_in(folder.path(), &[&flag]).await;
+    ready(daemon.address).await;
+    let page = get(daemon.address, "/metrics").await;
+    assert!(page.contains("\"another\""));
+    let page = Page(page);
+    let shown = page.value(&["target_last_success_timestamp_seconds{", "acme_slack"]);
+    let difference = shown.unwrap() - last.as_millisecond() as f64 / 1000.0;
+    assert!(difference.abs() < 0.01, "{difference}");
 }
 
 #[tokio::test]

@@ -25,13 +25,13 @@ pub(crate) fn text(page: Page, encoding: Encoding) -> String {
 
 /// Metadata of the family that is being read.
 #[derive(Default)]
-struct Family {
+struct Metadata {
     name: String,
     kind: String,
     unit: Option<String>,
 }
 
-impl Family {
+impl Metadata {
     /// Returns the name of a family with these samples in the text format.
     fn text_name(&self, format: Format) -> String {
         match (format, self.kind.as_str()) {
@@ -67,7 +67,7 @@ impl Family {
 /// series occurs twice, every escape is defined, and every value is a number.
 pub(crate) fn parse(format: Format, page: &str) -> (Families, BTreeSet<Series>) {
     let mut families = Families::new();
-    let mut family = Family::default();
+    let mut family = Metadata::default();
     let mut series = BTreeSet::new();
     let page = match format {
         Format::Text => page,
@@ -83,7 +83,7 @@ pub(crate) fn parse(format: Format, page: &str) -> (Families, BTreeSet<Series>) 
                 let found = lines.next_if(|line| line.starts_with(&prefix))?;
                 Some(found[prefix.len()..].to_owned())
             };
-            family = Family {
+            family = Metadata {
                 name: name.to_owned(),
                 kind: after("TYPE").unwrap(),
                 unit: after("UNIT"),

@@ -56,6 +56,7 @@ pub(crate) fn inventory(kept: &Kept) -> Arc<Inventory> {
         builder.add_page(vec![row], true).unwrap();
         let listing = builder.finish();
         let last_listing = LastListing {
+            version: Timestamp::UNIX_EPOCH,
             history: ListingHistory::first(&listing, Timestamp::UNIX_EPOCH, None),
             listing,
             expected: Vec::new(),

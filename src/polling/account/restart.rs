@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::Account;
 use crate::clock::until;
-use crate::model::history::ListingHistory;
-use crate::model::listing::Listing;
-use crate::model::state::{LastListing, StateSnapshot, TargetState};
+use crate::model::state::{
+    LastListing, ListingSnapshot, RestoredListing, StateSnapshot, TargetState,
+};
 use crate::state_dir::{StateFile, Stored};
 use crate::vendors::account::TargetConfig;
 
-/// State that was read from a file, and its listing with the history of that.
-type Saved = (StateSnapshot, Option<(Listing, ListingHistory)>);
+/// State that was read from the file of a target, and its listing.
+type Saved = (StateSnapshot, Option<RestoredListing>);
 
 /// Returns the time left after a restart until `next`.
 ///
@@ -59,19 +59,28 @@ impl Account {
     /// A disk that hangs delays only this account, and only up to a deadline.
     pub(super) async fn snapshots(&self, ids: Vec<String>) -> Vec<Option<Saved>> {
         let (system, most) = (self.config.system, self.max_connections);
-        let read = |id| {
-            self.state_dir
-                .read(StateFile::Target(id), move |mut snapshot: StateSnapshot| {
-                    let (known, healthy) = (system.zero_series, system.healthy_status);
-                    let listing = snapshot.listing(known, healthy, most)?;
-                    Ok((snapshot, listing))
-                })
+        let restore = move |listing: ListingSnapshot| {
+            let (known, healthy) = (system.zero_series, system.healthy_status);
+            listing.restore(known, healthy, most)
+        };
+        let read = |id: String| {
+            let listing = self.state_dir.read(StateFile::Listing(id.clone()), restore);
+            let target = StateFile::Target(id);
+            let target = self
+                .state_dir
+                .read(target, move |mut target: StateSnapshot| {
+                    let embedded = target.embedded().map(restore).transpose()?;
+                    Ok((target, embedded))
+                });
+            (listing, target)
         };
         // All reads have started before the first is awaited.
         let reads: Vec<_> = ids.into_iter().map(read).collect();
         let mut snapshots = Vec::with_capacity(reads.len());
-        for read in reads {
-            snapshots.push(read.await);
+        for (listing, target) in reads {
+            let listing = listing.await;
+            let target = target.await;
+            snapshots.push(target.map(|(target, embedded)| (target, listing.or(embedded))));
         }
         snapshots
     }
@@ -87,19 +96,23 @@ impl Account {
     ) -> (TargetState, Instant) {
         let (now, date) = (Instant::now(), self.clock.now());
         let interval = self.schedule.interval();
-        let left = snapshot.as_ref().and_then(|(snapshot, _)| {
-            time_left(date, snapshot.last_attempt.at, snapshot.next_poll, interval)
+        // Without its listing, a target is polled as after a first start.
+        let whole = snapshot
+            .as_ref()
+            .filter(|(target, listing)| listing.is_some() || target.last_success.is_none());
+        let left = whole.and_then(|(target, _)| {
+            time_left(date, target.last_attempt.at, target.next_poll, interval)
         });
         let wait = left.unwrap_or_else(|| {
             (reference + self.schedule.phase(&target.id)).saturating_duration_since(now)
         });
         let state = TargetState::new(interval, date + wait);
-        let Some((snapshot, listing)) = snapshot else {
+        let Some((snapshot, restored)) = snapshot else {
             return (state, now + wait);
         };
-        let last_listing = listing.zip(snapshot.last_success);
-        let last_listing = last_listing.map(|((listing, history), taken)| {
-            let expected = self.setup.lock().expected(&target.id, &listing);
+        let restored = restored.map(|restored| snapshot.as_of_last_poll(restored));
+        let last_listing = restored.map(|(taken, last)| {
+            let expected = self.setup.lock().expected(&target.id, &last.listing);
             // At least as old as it could become before the restart, so that the restart leaves no
             // gap.
             let least = self.schedule.stale_after(snapshot.longest_poll());
@@ -110,9 +123,14 @@ impl Account {
             };
             // No `Instant` precedes the machine's start, so an older listing counts as stale.
             let taken = now.checked_sub(until(taken, date));
-            let (taken, stale_after) =
+            let (completed_at, stale_after) =
                 taken.map_or((now, Duration::ZERO), |taken| (taken, stale_after));
-            LastListing::new(listing, history, expected, taken, stale_after)
+            LastListing {
+                expected,
+                completed_at,
+                stale_after,
+                ..last
+            }
         });
         (state.restored(snapshot, last_listing), now + wait)
     }
