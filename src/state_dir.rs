@@ -1,8 +1,8 @@
 //! The state directory: files that survive the process, each written completely or not at all.
 //!
 //! The directory of an account contains `pace.json` and `discovery.json`, and for each target
-//! `target.ID.json` and `listing.ID.json`. A file has two lines of JSON: a header with its owner and
-//! a checksum, and the content. A file in any other form is reported and ignored.
+//! `target.ID.json` and `listing.ID.json`. A file has two lines of JSON: a header with its owner
+//! and a checksum, and the content. A file in any other form is reported and ignored.
 
 #![expect(
     clippy::disallowed_methods,
