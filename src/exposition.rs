@@ -86,7 +86,7 @@ impl From<Encoding> for Representation {
 ///
 /// A family without samples is absent.
 #[derive(Debug, Clone, Default)]
-pub struct Fragment(Vec<(Arc<FamilyHeader>, Block)>);
+pub struct Fragment(Arc<[(Arc<FamilyHeader>, Block)]>);
 
 impl Fragment {
     /// Renders the samples that the closure adds.

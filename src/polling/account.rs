@@ -173,12 +173,14 @@ impl Account {
     /// reloads.
     ///
     /// `shown` is dropped once the inventory shows the saved state. Ends only by being dropped.
+    ///
+    /// What happens seldom is boxed: otherwise each account would have memory for it all the time.
     pub async fn run(
         mut self,
-        mut changes: mpsc::Receiver<AccountChange>,
+        mut changes: mpsc::Receiver<Box<AccountChange>>,
         shown: TaskTrackerToken,
     ) {
-        self.start().await;
+        Box::pin(self.start()).await;
         drop(shown);
         self.run_jobs();
         let mut discovery = Box::pin(self.discover());
@@ -187,13 +189,13 @@ impl Account {
                 // A fixed order makes tests reproducible.
                 biased;
                 discovered = &mut discovery => {
-                    self.apply_discovery(discovered).await;
+                    Box::pin(self.apply_discovery(discovered)).await;
                     discovery = Box::pin(self.discover());
                 }
-                () = self.names_overdue() => self.reconcile_known_targets().await,
+                () = self.names_overdue() => Box::pin(self.reconcile_known_targets()).await,
                 Some(change) = changes.recv() => {
                     let (due, another_source) = (self.discovery.due, change.transport.is_some());
-                    self.apply(change).await;
+                    Box::pin(self.apply(*change)).await;
                     // With the same source and due time, a discovery in flight continues.
                     if another_source || self.discovery.due != due {
                         discovery = Box::pin(self.discover());

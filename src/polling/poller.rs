@@ -110,6 +110,8 @@ impl Poller {
     ///
     /// `state` is the initial state, which may have been restored. Ends only by being dropped. That
     /// discards a poll in flight, but leaves no partial state, which is published in one step.
+    ///
+    /// What a poll does is boxed: otherwise each target would have memory for it between polls.
     pub(crate) async fn run(self, first: Instant, mut state: TargetState) {
         let mut backoff = Backoff::default();
         let mut last = None;
@@ -133,7 +135,7 @@ impl Poller {
                 let last_listing = self.reconfigured(&state);
                 if replan || last_listing.is_some() {
                     state.last_listing = last_listing.or(state.last_listing);
-                    self.publish(&state).await;
+                    Box::pin(self.publish(&state)).await;
                 }
                 continue;
             }
@@ -142,7 +144,7 @@ impl Poller {
                 self.became_stale(&state);
                 continue;
             }
-            if backoff.is_active(due, &*self.source(), &self.id).await {
+            if Box::pin(backoff.is_active(due, &*self.source(), &self.id)).await {
                 due = self.schedule.next(due, Instant::now());
                 continue;
             }
@@ -155,11 +157,11 @@ impl Poller {
             if let Some(last) = &last_listing {
                 source.learn(&self.id, &last.listing);
             }
-            let result = self.list(&*source, &mut state).await;
+            let result = Box::pin(self.list(&*source, &mut state)).await;
             let duration = begun.elapsed();
             state.took(duration);
             let result = match result {
-                Ok(listing) => self.succeeded(&mut state, listing).await,
+                Ok(listing) => Box::pin(self.succeeded(&mut state, listing)).await,
                 Err(error) => Err(error),
             };
             let error = result.err();
@@ -182,7 +184,7 @@ impl Poller {
                 duration,
                 error,
             });
-            self.publish(&state).await;
+            Box::pin(self.publish(&state)).await;
         }
     }
 

@@ -48,7 +48,8 @@ type AccountKey = (&'static str, String);
 #[derive(Debug)]
 struct RunningAccount {
     config: AccountConfig,
-    changes: mpsc::Sender<AccountChange>,
+    /// Boxed, because a channel has memory for 32 messages from the start.
+    changes: mpsc::Sender<Box<AccountChange>>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -229,7 +230,7 @@ impl RunningAccount {
             shown,
         };
         // Cannot fail: an account ends only with its supervisor.
-        let _ = self.changes.send(change).await;
+        let _ = self.changes.send(Box::new(change)).await;
         changed
     }
 }

@@ -100,7 +100,7 @@ impl Month {
                 transport: anew.then(|| line.clone() as _),
                 shown: shown.token(),
             };
-            account.send(change).await.unwrap();
+            account.send(Box::new(change)).await.unwrap();
         }
         shown.close();
         shown.wait().await;

@@ -59,7 +59,7 @@ struct Process {
     inventory: Arc<Inventory>,
     clock: Clock,
     accounts: JoinSet<()>,
-    changes: Vec<mpsc::Sender<AccountChange>>,
+    changes: Vec<mpsc::Sender<Box<AccountChange>>>,
     before: Page,
 }
 

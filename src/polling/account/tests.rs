@@ -190,7 +190,7 @@ struct Harness {
     source: Arc<Fake>,
     config: AccountConfig,
     poll: PollConfig,
-    changes: mpsc::Sender<AccountChange>,
+    changes: mpsc::Sender<Box<AccountChange>>,
     _task: AbortOnDropHandle<()>,
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Trust {
     machine: Mutex<Option<Arc<Certificates>>>,
     /// Trusted certificates by `ca_file`.
     anchors: Mutex<HashMap<Option<PathBuf>, Arc<Anchors>>>,
+    /// No certificates, for accounts with plain HTTP, once there is one.
+    nothing: Mutex<Option<Arc<Anchors>>>,
     pool: BlockingPool,
 }
 
@@ -63,6 +65,7 @@ impl Default for Trust {
         Self {
             machine: Mutex::default(),
             anchors: Mutex::default(),
+            nothing: Mutex::default(),
             pool: BlockingPool::new(1),
         }
     }
@@ -103,8 +106,13 @@ impl Trust {
     /// so none are read for it.
     pub(super) fn of(&self, account: &AccountConfig) -> Result<Arc<Anchors>, Invalid> {
         if account.base_url.scheme() != "https" {
+            let mut nothing = self.nothing.lock();
+            if let Some(known) = &*nothing {
+                return Ok(known.clone());
+            }
             let settings = client_config(RootCertStore::empty()).map_err(|e| e.to_string())?;
-            return Ok(Arc::new(Anchors::new(Vec::new(), settings)));
+            let made = Arc::new(Anchors::new(Vec::new(), settings));
+            return Ok(nothing.insert(made).clone());
         }
         let own = &account.certificates;
         let machine = self

@@ -14,7 +14,7 @@ impl Harness {
             transport: None,
             shown: shown.token(),
         };
-        self.changes.send(change).await.unwrap();
+        self.changes.send(Box::new(change)).await.unwrap();
         shown.close();
         shown.wait().await;
         // Lets the pollers run, so that they see the change.
