@@ -315,8 +315,9 @@ impl Month {
         self.mend(true);
         sleep(HOUR * 24).await;
         self.look();
+        // Each vendor has two accounts, and each target has two files.
         let files = walk(self.folder.path());
-        assert!(files <= VENDORS * (TARGETS * 2 + 4) + 1, "{files} files");
+        assert!(files <= VENDORS * (TARGETS * 4 + 4) + 1, "{files} files");
     }
 }
 
