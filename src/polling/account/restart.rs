@@ -80,7 +80,8 @@ impl Account {
         for (listing, target) in reads {
             let listing = listing.await;
             let target = target.await;
-            snapshots.push(target.map(|(target, embedded)| (target, listing.or(embedded))));
+            // An earlier version wrote both to one file, and left the file of a later one behind.
+            snapshots.push(target.map(|(target, embedded)| (target, embedded.or(listing))));
         }
         snapshots
     }

@@ -1,6 +1,9 @@
 //! Restarts with a state directory.
 
+use serde_json::Value;
+
 use super::*;
+use crate::state_dir::StateFile;
 
 /// State directory, clock and source that all starts share.
 struct Restarts {
@@ -257,4 +260,32 @@ async fn what_was_observed_survives_restarts_and_is_shown_while_the_listing_is_s
 async fn harness_value_after(harness: &Harness, metric: &str) -> Option<f64> {
     sleep(MINUTE / 4).await;
     harness.value(&[metric, "\"a\""])
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_version_wrote_after_this_one_is_restored() {
+    let restarts = Restarts::new(vec![target("1")], DiscoveryMode::Never).await;
+    restarts.source.lists(&["by this version"]);
+    let harness = restarts.start();
+    sleep(MINUTE / 2).await;
+    drop(harness);
+    let files = restarts.state_dir.account("test", "acme", "");
+    let (polls, listing) = (
+        StateFile::Target("1".into()),
+        StateFile::Listing("1".into()),
+    );
+    let read = async |item: &StateFile| files.read(item.clone(), Ok::<Value, _>).await.unwrap();
+    let (mut earlier, last) = (read(&polls).await, read(&listing).await);
+    earlier.as_object_mut().unwrap().remove("listed");
+    for part in ["listing", "history"] {
+        earlier[part] = last[part].clone();
+    }
+    earlier["listing"]["connections"][0]["id"] = "by the earlier one".into();
+    files.write(polls, earlier);
+    restarts.state_dir.flush().await;
+    let harness = restarts.start();
+    sleep(Duration::from_secs(1)).await;
+    let page = harness.page();
+    assert!(page.contains("connection=\"by the earlier one\""), "{page}");
+    assert!(!page.contains("by this version"), "{page}");
 }
