@@ -75,7 +75,7 @@ impl<'a> SegmentWriter<'a> {
         let mut kept = cache.map(|cache| [&mut cache.samples, &mut cache.headed[format as usize]]);
         let before = kept
             .as_mut()
-            .map(|kept| kept.each_mut().map(|of| std::mem::take(*of)));
+            .map(|kept| kept.each_mut().map(|cache| std::mem::take(*cache)));
         Self {
             page,
             before: before.unwrap_or_default(),
@@ -119,8 +119,8 @@ impl<'a> SegmentWriter<'a> {
         let Some(first) = self.open.first().map(|block| block.id()) else {
             return;
         };
-        let of = usize::from(std::mem::take(&mut self.headed));
-        let before = self.before[of].remove(&first);
+        let cache = usize::from(std::mem::take(&mut self.headed));
+        let before = self.before[cache].remove(&first);
         let same = |piece: &Segment| {
             let ids = self.open.iter().map(|block| block.id());
             piece.body.encoding == self.page.encoding && piece.blocks.iter().map(Block::id).eq(ids)
@@ -128,7 +128,7 @@ impl<'a> SegmentWriter<'a> {
         let piece = before.filter(same).unwrap_or_else(|| self.piece());
         self.page.add(&piece.body);
         if let Some(kept) = &mut self.kept {
-            kept[of].insert(first, piece);
+            kept[cache].insert(first, piece);
         }
         self.open.clear();
         self.bytes = 0;

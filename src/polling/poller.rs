@@ -51,7 +51,8 @@ pub(crate) struct Poller {
     pub clock: Clock,
     /// Interval of polls, and maximum age of a listing.
     pub schedule: Arc<Schedule>,
-    /// Version of the listing that was written last, and the losses of the state directory before.
+    /// Version of the listing that was written last, and how often the state directory may have
+    /// lost files by then.
     pub written: Mutex<Option<(Timestamp, u64)>>,
 }
 

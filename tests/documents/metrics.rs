@@ -43,7 +43,7 @@ which all accounts of a system share. So each series is on exactly one of the pa
 an empty page; a parameter that there is not, an empty value, or `own` with another is refused with status 400, since the whole page in place of a part would store everything many times.
 
 The page is OpenMetrics 1.0 if `Accept` prefers it, as Prometheus does, and else the text format 0.0.4. Both have the same series. OpenMetrics adds the units, and
-`_created` for the counters and the histogram of the process. Metadata of a counter have its name without `_total` there.
+`_created` for the counters and the histogram of the process. There, a counter's metadata has its name without `_total`.
 ";
 
 fn group(name: &str) -> usize {
