@@ -186,10 +186,12 @@ impl Folder {
     /// another process could use it at the same time.
     fn root(&self) -> io::Result<Arc<Root>> {
         let mut held = self.root.lock();
-        let before = match held.take() {
-            Some(root) if root.is_ours(&self.path)? => return Ok(held.insert(root).clone()),
-            before => before,
-        };
+        if let Some(root) = &*held
+            && root.is_ours(&self.path)?
+        {
+            return Ok(root.clone());
+        }
+        let before = held.take();
         let was_locked = before.is_some_and(|root| root.lock.is_ok());
         let root = take(&self.path).map_err(|refused| match refused {
             LockError::Io(error) => error,

@@ -193,6 +193,26 @@ async fn what_cannot_be_written_is_counted_and_what_was_there_stays() {
 }
 
 #[tokio::test]
+async fn a_path_that_cannot_be_looked_up_for_a_while_keeps_the_lock() {
+    let parent = tempfile::tempdir().unwrap();
+    let (path, aside) = (parent.path().join("state"), parent.path().join("aside"));
+    let store = account(&path).await;
+    write(&store, &StateFile::Pace, 1).await;
+    fs::rename(&path, &aside).unwrap();
+    fs::write(&path, "a file").unwrap();
+    let before = store.losses();
+    write(&store, &StateFile::Pace, 2).await;
+    assert_eq!(store.losses(), before + 1);
+    let refused = StateDir::create_and_open(&aside, failures()).await;
+    assert!(matches!(refused, Err(OpenError::InUse(_))), "{refused:?}");
+    fs::remove_file(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    write(&store, &StateFile::Pace, 3).await;
+    assert_eq!(store.losses(), before + 1);
+    assert_eq!(read(&store, &StateFile::Pace).await, Some(3));
+}
+
+#[tokio::test]
 async fn what_is_gone_is_removed_and_what_is_not_ours_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let acme = folder.path().join("zis.acme");

@@ -1,12 +1,13 @@
 //! Helpers that run the real binary as a separate process.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::fs::{self, DirEntry};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
@@ -97,6 +98,26 @@ impl Daemon {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Stops the process, and waits until each of its threads has stopped.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        let deadline = Instant::now() + PATIENCE;
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stopped = |task: io::Result<DirEntry>| {
+            let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            // The state follows the name, which is in parentheses and may contain any character.
+            stat.rsplit_once(')')
+                .unwrap()
+                .1
+                .trim_start()
+                .starts_with('T')
+        };
+        while !fs::read_dir(&tasks).unwrap().all(stopped) {
+            assert!(Instant::now() < deadline, "the process does not stop");
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Waits for the process to exit; returns its status, standard output and standard error.

@@ -298,7 +298,7 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     );
 
     // Another process creates and locks the directory first.
-    first.signal("STOP");
+    first.stop();
     fs::remove_dir_all(&path).unwrap();
     let second = crate::daemon::daemon_in(folder.path(), &[&flag]).await;
     ready(second.address).await;
@@ -307,10 +307,9 @@ async fn a_state_folder_that_was_removed_is_not_used_by_two_processes() {
     page_when(first.address, |page| failures(page) > before + 2.0).await;
     assert_eq!(failures(&get(second.address, "/metrics").await), 0.0);
     let logged = ends(first).await;
-    assert!(
-        logged.contains("another process uses this directory"),
-        "{logged}"
-    );
+    // A write that was in progress may be the first to fail, with another reason.
+    let warned = |line: &&str| line.contains("another process uses it now");
+    assert_eq!(logged.lines().filter(warned).count(), 1, "{logged}");
     ends(second).await;
 }
 
