@@ -10,5 +10,5 @@ mod usage;
 pub use account::AccountMetrics;
 pub use exporter::{ExporterMetrics, LastReload};
 pub use families::{ALL, FamilyDescription, SampleSink, listing};
-pub(crate) use families::{COUNTDOWN, countdown, freshness, history};
+pub(crate) use families::{COUNTDOWN, FIRST_VOLATILE, countdown, freshness, history};
 pub use usage::{Usage, WindowUsage};

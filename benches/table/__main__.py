@@ -20,12 +20,14 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ROWS = {
     "nginx": rows.scrape_against_nginx,
     "pushgateway": rows.full_page_against_pushgateway,
+    "openmetrics": rows.openmetrics_against_text,
     "publishing": rows.scrape_while_publishing,
     "refresh": rows.refresh_against_curl,
     "small": rows.small_and_old,
     "requests": rows.vendor_requests,
     "growth": rows.growth,
     "start": rows.start,
+    "state": rows.first_start,
     "accounts": rows.many_accounts,
     "size": rows.size,
 }

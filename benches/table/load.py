@@ -43,11 +43,12 @@ def one(address, gzip):
 class Scraper:
     """One kept connection, and the time of each scrape on it."""
 
-    def __init__(self, address, gzip=False):
+    def __init__(self, address, gzip=False, openmetrics=False):
         host, _, port = address.partition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accept = "Accept-Encoding: gzip\r\n" if gzip else ""
+        accept += "Accept: application/openmetrics-text\r\n" if openmetrics else ""
         self.request = f"GET /metrics HTTP/1.1\r\nHost: {address}\r\n{accept}\r\n".encode()
         self.buffer = bytearray(1 << 20)
 

@@ -162,8 +162,11 @@ class Daemon(Program):
         """Whether every target was polled is asked where it costs the daemon nothing but the answer."""
         wait_for("the daemon's targets", lambda: self.answers("/-/ready"), pause=0.05)
 
-    def page(self, gzip=False):
-        return get(self.address, "/metrics", {"Accept-Encoding": "gzip"} if gzip else {})
+    def page(self, gzip=False, openmetrics=False):
+        headers = {"Accept-Encoding": "gzip"} if gzip else {}
+        if openmetrics:
+            headers["Accept"] = "application/openmetrics-text"
+        return get(self.address, "/metrics", headers)
 
     def value(self, metric):
         """The sum of a metric's samples."""

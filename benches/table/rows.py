@@ -81,6 +81,37 @@ def full_page_against_pushgateway(tools):
             yield Row(f"resident memory, {series:,} series", f"{ours:.1f} MiB", f"Pushgateway: {theirs:.0f} MiB", ours / theirs, 0.25)
 
 
+def openmetrics_against_text(tools):
+    """Time of one scrape in both formats, and the memory of a daemon that is scraped in one of them."""
+    with Simulator(tools.daemon, TARGETS, WITHOUT_TOKEN) as simulator:
+        memory = []
+        for openmetrics in (False, True):
+            with Daemon(tools.daemon, simulator) as daemon:
+                for gzip in (False, True):
+                    daemon.page(gzip, openmetrics)
+                memory.append(daemon.memory())
+        with Daemon(tools.daemon, simulator) as daemon:
+            for gzip in (False, True):
+                with Scraper(daemon.address, gzip) as text, Scraper(daemon.address, gzip, openmetrics=True) as openmetrics:
+                    measure = lambda scraper: statistics.median(scraper.paced(100, 0.001))
+                    ours, theirs = in_turn([lambda: measure(openmetrics), lambda: measure(text)])
+                yield Row(
+                    f"one scrape, {'gzip' if gzip else 'plain'}, as OpenMetrics",
+                    f"{ours * 1e3:.2f} ms",
+                    f"text format: {theirs * 1e3:.2f} ms",
+                    ours / theirs,
+                    1.05,
+                )
+        text, openmetrics = (bytes_ / MIB for bytes_ in memory)
+        yield Row(
+            "resident memory, scraped as OpenMetrics, plain and gzip",
+            f"{openmetrics:.1f} MiB",
+            f"text format: {text:.1f} MiB",
+            openmetrics / text,
+            1.02,
+        )
+
+
 def scrape_while_publishing(tools):
     """The 99th percentile of 200 scrapes, 10 ms apart, at rest and while each of 200 targets is polled every 4 s."""
     polls = "connections_exporter_polls_total"
@@ -243,6 +274,28 @@ def start(tools):
 
     taken = statistics.median(measure() for _ in range(ROUNDS))
     yield Row("from start to the first complete page, two targets", f"{taken:.0f} ms", "–", taken, 150)
+
+
+def first_start(tools):
+    """From the start of the process to the answer that it is healthy, with very many accounts and an empty state directory."""
+    accounts = 2500
+    with Simulator(tools.daemon, accounts, 10) as simulator:
+        def measure(with_state):
+            daemon = Daemon(tools.daemon, simulator, accounts=accounts)
+            if with_state:
+                daemon.command.append(f"--state.dir={daemon.folder / 'state'}")
+            daemon.ready = lambda: wait_for("health", lambda: daemon.answers("/-/healthy"), pause=0.001)
+            with daemon:
+                return time.monotonic() - daemon.begun
+
+        ours, theirs = in_turn([lambda: measure(True), lambda: measure(False)])
+    yield Row(
+        f"from the first start with a state directory to /-/healthy, {accounts:,} accounts",
+        f"{ours * 1e3:.0f} ms",
+        f"without one: {theirs * 1e3:.0f} ms",
+        ours / theirs,
+        1.2,
+    )
 
 
 def many_accounts(tools):

@@ -14,7 +14,7 @@ use super::gathered::write_samples;
 use super::header::write_header;
 use super::segment::{SegmentCache, SegmentWriter};
 use super::{Countdown, Format, Fragment, HEADERS, Representation};
-use crate::metrics::COUNTDOWN;
+use crate::metrics::{COUNTDOWN, FIRST_VOLATILE};
 
 /// Page that is ready to be sent.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +68,7 @@ impl PageBuilder {
             let Some(next) = heads.min_by_key(|head| &head.place) else {
                 break;
             };
-            joiner.header(next.block(self.format));
+            joiner.header(next.block(self.format), next.place.0 >= FIRST_VOLATILE);
             for (fragment, rest) in rest.iter_mut().enumerate() {
                 while let Some(((head, block), after)) = rest.split_first()
                     && Arc::ptr_eq(head, next)

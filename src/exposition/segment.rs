@@ -60,6 +60,10 @@ pub(super) struct SegmentWriter<'a> {
     open: Vec<&'a Block>,
     /// Whether `open` has a header.
     headed: bool,
+    /// Whether the current family changes with each poll.
+    volatile: bool,
+    /// Whether `open` has blocks of such a family.
+    short_lived: bool,
     /// Size of the small blocks of samples in `open`, in bytes.
     bytes: usize,
     /// Index of the group of [`TOGETHER`] fragments that the last block belongs to.
@@ -82,6 +86,8 @@ impl<'a> SegmentWriter<'a> {
             kept,
             open: Vec::new(),
             headed: false,
+            volatile: false,
+            short_lived: false,
             bytes: 0,
             neighbours: 0,
         }
@@ -96,16 +102,18 @@ impl<'a> SegmentWriter<'a> {
         self.block(block);
     }
 
-    /// Adds the header of a family.
+    /// Adds the header of a family, and whether that changes with each poll.
     ///
     /// Its size does not count, so that the segments of both formats end at the same blocks.
-    pub(super) fn header(&mut self, block: &'a Block) {
+    pub(super) fn header(&mut self, block: &'a Block, volatile: bool) {
         self.open.push(block);
         self.headed = true;
+        self.volatile = volatile;
     }
 
     fn block(&mut self, block: &'a Block) {
         self.open.push(block);
+        self.short_lived |= self.volatile;
         if !block.is_large() {
             self.bytes += block.bytes();
         }
@@ -131,13 +139,16 @@ impl<'a> SegmentWriter<'a> {
             kept[cache].insert(first, piece);
         }
         self.open.clear();
+        self.short_lived = false;
         self.bytes = 0;
     }
 
     fn piece(&self) -> Segment {
+        // Of the targets in a segment, one is polled soon. Most of the cost of a scrape would be to
+        // compress its freshness well.
         let deflate = match self.kept {
-            Some(_) => Deflated::new,
-            None => Deflated::once,
+            Some(_) if !self.short_lived => Deflated::new,
+            _ => Deflated::once,
         };
         let mut body = BodyWriter::new(self.page.encoding);
         for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {

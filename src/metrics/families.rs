@@ -120,6 +120,11 @@ families! {
 /// Index in [`ALL`] of the family whose values are computed at scrape time.
 pub(crate) const COUNTDOWN: usize = TOKEN_EXPIRES_IN.0;
 
+/// Index in [`ALL`] of the first family whose samples change with each poll of a target.
+///
+/// So do all later families, and those of accounts.
+pub(crate) const FIRST_VOLATILE: usize = UP.0;
+
 /// Receiver of the samples of one target: family by family, or in between.
 ///
 /// It adds the labels that all families start with: `system`, `account` and `target`.
