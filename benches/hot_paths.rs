@@ -30,7 +30,7 @@ fn render_and_deflate_100_rows(bencher: Bencher) {
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {
         Fragment::render(
             &Fragment::default(),
-            [SYSTEM.name, "acme", "target"],
+            &[SYSTEM.name, "acme", "target"],
             |into| {
                 metrics::listing(SYSTEM, &last_listing, into);
             },

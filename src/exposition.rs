@@ -22,12 +22,10 @@ mod segment;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use prometheus::proto::MetricFamily;
 
 use crate::metrics::COUNTDOWN;
 use block::Block;
 pub use block::deflate;
-pub(crate) use header::GatheredHeaders;
 use header::{FamilyHeader, HEADERS};
 pub use page::Page;
 pub(crate) use page::PageBuilder;
@@ -91,14 +89,10 @@ pub struct Fragment(Arc<[(Arc<FamilyHeader>, Block)]>);
 impl Fragment {
     /// Renders the samples that the closure adds.
     ///
-    /// `common` are the values of the labels `system`, `account` and `target`. A block whose text
-    /// equals that in `before` is reused.
+    /// `common` are the values of the labels `system`, `account` and, for a target, `target`. A
+    /// block whose text equals that in `before` is reused.
     #[must_use]
-    pub fn render(
-        before: &Self,
-        common: [&str; 3],
-        samples: impl FnOnce(&mut SampleWriter),
-    ) -> Self {
+    pub fn render(before: &Self, common: &[&str], samples: impl FnOnce(&mut SampleWriter)) -> Self {
         let mut writer = SampleWriter::new(common);
         samples(&mut writer);
         let texts = writer.finish();
@@ -106,23 +100,6 @@ impl Fragment {
             before,
             texts.map(|(index, text)| (HEADERS[index].clone(), text)),
         )
-    }
-
-    /// Renders families that the `prometheus` crate gathered, in order of their names.
-    ///
-    /// Blocks are reused as in [`render`](Self::render).
-    #[must_use]
-    pub(crate) fn gathered(
-        before: &Self,
-        families: &[MetricFamily],
-        headers: &GatheredHeaders,
-    ) -> Self {
-        let texts = families.iter().map(|family| {
-            let mut samples = String::new();
-            gathered::write_samples(&mut samples, family, None);
-            (headers.of(family), samples)
-        });
-        Self::of(before, texts)
     }
 
     fn of(before: &Self, texts: impl Iterator<Item = (Arc<FamilyHeader>, String)>) -> Self {
@@ -150,7 +127,7 @@ impl Countdown {
     /// Renders samples without their values, which a page adds at scrape time: the labels of each,
     /// and the date at which it reaches 0.
     pub(crate) fn render<'a>(
-        common: [&str; 3],
+        common: &[&str],
         samples: impl Iterator<Item = ([&'a str; 2], Timestamp)>,
     ) -> Self {
         let mut writer = SampleWriter::new(common);

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::exposition::{
-    Encoding, Format, Fragment, GatheredHeaders, Page, PageBuilder, Representation, SegmentCache,
+    Encoding, Format, Fragment, Page, PageBuilder, Representation, SegmentCache,
 };
 use crate::metrics::{AccountMetrics, ExporterMetrics};
 use crate::model::error::PollError;
@@ -40,7 +40,6 @@ pub struct Inventory {
     changes: AtomicU64,
     /// Cached pages, by encoding.
     assembled: Mutex<[PageCache; 2]>,
-    headers: GatheredHeaders,
     /// Whether every account of the first configuration is open.
     all_open: AtomicBool,
     /// Whether each of them has had its first attempt; once true, it stays true.
@@ -93,7 +92,6 @@ impl Inventory {
             opening: AtomicUsize::default(),
             changes: AtomicU64::default(),
             assembled: Mutex::default(),
-            headers: GatheredHeaders::default(),
             all_open: AtomicBool::default(),
             ready: AtomicBool::default(),
             own,
@@ -194,7 +192,7 @@ impl Inventory {
     /// Renders the metrics of the selected accounts again where they have changed.
     fn refresh_metrics(&self, selector: &Selector, accounts: &mut Entries, wall: Timestamp) {
         selector.each_account(accounts, |entry| {
-            if entry.refresh_metrics(wall, &self.headers) {
+            if entry.refresh_metrics(wall) {
                 self.changes.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -1,10 +1,8 @@
 //! Headers of families: their metadata lines in each format.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use parking_lot::Mutex;
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 
 use super::Format;
 use super::block::Block;
@@ -20,8 +18,8 @@ const UNITS: [&str; 2] = ["seconds", "bytes"];
 /// Position of a family on a page, and its metadata lines.
 #[derive(Debug)]
 pub(super) struct FamilyHeader {
-    /// Families of [`ALL`] come first, in its order; all others follow by name.
-    pub(super) place: (usize, String),
+    /// Index in [`ALL`].
+    pub(super) place: usize,
     /// Lines by format.
     blocks: [Block; 2],
 }
@@ -34,7 +32,7 @@ impl FamilyHeader {
             Block::new(lines)
         };
         Arc::new(Self {
-            place: (place, name.to_owned()),
+            place,
             blocks: [Format::Text, Format::OpenMetrics].map(block),
         })
     }
@@ -42,26 +40,6 @@ impl FamilyHeader {
     /// Returns the lines of the header in a format.
     pub(super) fn block(&self, format: Format) -> &Block {
         &self.blocks[format as usize]
-    }
-}
-
-/// Headers of the families that are not in [`ALL`], by name.
-///
-/// All accounts share one header per family, because a page groups families by the identity of the
-/// `Arc`.
-#[derive(Debug, Default)]
-pub(crate) struct GatheredHeaders(Mutex<BTreeMap<String, Arc<FamilyHeader>>>);
-
-impl GatheredHeaders {
-    pub(super) fn of(&self, family: &MetricFamily) -> Arc<FamilyHeader> {
-        let mut known = self.0.lock();
-        if let Some(header) = known.get(family.name()) {
-            return header.clone();
-        }
-        let name = family.name();
-        let header = FamilyHeader::new(ALL.len(), name, family.help(), family.get_field_type());
-        known.insert(name.to_owned(), header.clone());
-        header
     }
 }
 

@@ -65,10 +65,10 @@ impl PageBuilder {
         let mut joiner = SegmentWriter::new(&mut self.body, segments, self.format);
         loop {
             let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
-            let Some(next) = heads.min_by_key(|head| &head.place) else {
+            let Some(next) = heads.min_by_key(|head| head.place) else {
                 break;
             };
-            joiner.header(next.block(self.format), next.place.0 >= FIRST_VOLATILE);
+            joiner.header(next.block(self.format), next.place >= FIRST_VOLATILE);
             for (fragment, rest) in rest.iter_mut().enumerate() {
                 while let Some(((head, block), after)) = rest.split_first()
                     && Arc::ptr_eq(head, next)

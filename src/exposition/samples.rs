@@ -1,30 +1,33 @@
-//! Writer of the sample lines of one target, which are the same in both formats.
+//! Writer of the sample lines of a target or an account, which are the same in both formats.
 
 use std::fmt::Write as _;
 
 use crate::metrics::{ALL, SampleSink};
 
-/// Labels that all families of a target start with: `system`, `account` and `target`.
-const COMMON: usize = 3;
+/// Labels that all families of a target start with. Those of an account have the first two.
+const COMMON: [&str; 3] = ["system", "account", "target"];
 
-/// Sample lines of one target, by the index of their family in [`ALL`].
+/// Sample lines of one target or account, by the index of their family in [`ALL`].
 #[derive(Debug)]
 pub struct SampleWriter {
     /// The values of the common labels with their names, as they stand in each line.
     common: String,
+    /// Number of these labels.
+    count: usize,
     families: Vec<String>,
 }
 
 impl SampleWriter {
     /// Creates a writer with the values of the common labels.
     #[must_use]
-    pub(super) fn new(common: [&str; COMMON]) -> Self {
+    pub(super) fn new(common: &[&str]) -> Self {
         let mut labels = String::new();
-        for (name, value) in ALL[0].labels.iter().zip(common) {
+        for (name, value) in COMMON.iter().zip(common) {
             label(&mut labels, name, value);
         }
         Self {
             common: labels,
+            count: common.len(),
             families: vec![String::new(); ALL.len()],
         }
     }
@@ -32,10 +35,11 @@ impl SampleWriter {
     /// Appends a line without its value.
     pub(super) fn open_line(&mut self, family: usize, labels: &[&str]) -> &mut String {
         let (description, line) = (&ALL[family], &mut self.families[family]);
+        debug_assert_eq!(description.labels.len(), self.count + labels.len());
         line.push_str(description.name);
         line.push('{');
         line.push_str(&self.common);
-        for (name, value) in description.labels[COMMON..].iter().zip(labels) {
+        for (name, value) in description.labels[self.count..].iter().zip(labels) {
             label(line, name, value);
         }
         // The last label ends with a comma.
@@ -110,22 +114,27 @@ mod tests {
 
     use super::*;
     use crate::exposition::{Format, HEADERS};
+    use crate::metrics::FamilyDescription;
     use crate::metrics::described::ProtoFamilies;
 
     proptest! {
         #[test]
         fn lines_are_those_of_the_encoder_of_the_crate(
-            common in prop::array::uniform3("[\\PC\\\\\"\n]{0,20}"),
+            common in prop::collection::vec("[\\PC\\\\\"\n]{0,20}", 2..=3),
             samples in prop::collection::vec(
                 (0..ALL.len(), prop::collection::vec("[\\PC\\\\\"\n]{0,12}", 16), value()),
                 0..40,
             ),
         ) {
-            let common = common.each_ref().map(String::as_str);
-            let mut writer = SampleWriter::new(common);
-            let mut crates = ProtoFamilies::new(common);
+            let common: Vec<_> = common.iter().map(String::as_str).collect();
+            let mut writer = SampleWriter::new(&common);
+            let mut crates = ProtoFamilies::new(&common);
+            let is_common = |family: &FamilyDescription| family.labels.get(2) == Some(&"target");
             for (family, labels, value) in &samples {
-                let labels = &labels[..ALL[*family].labels.len() - COMMON];
+                if is_common(&ALL[*family]) != (common.len() == 3) {
+                    continue;
+                }
+                let labels = &labels[..ALL[*family].labels.len() - common.len()];
                 let labels: Vec<_> = labels.iter().map(String::as_str).collect();
                 writer.sample(*family, &labels, *value);
                 crates.sample(*family, &labels, *value);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::AccountSnapshot;
-use crate::exposition::{Countdown, Fragment, GatheredHeaders};
+use crate::exposition::{Countdown, Fragment};
 use crate::metrics;
 use crate::metrics::AccountMetrics;
 use crate::model::error::PollError;
@@ -37,16 +37,18 @@ impl AccountEntry {
     /// Renders the account's metrics if they have changed, and returns whether they have.
     ///
     /// A new pause also renders the targets' freshness again, because it moves their next poll.
-    pub(super) fn refresh_metrics(&mut self, now: Timestamp, headers: &GatheredHeaders) -> bool {
+    pub(super) fn refresh_metrics(&mut self, now: Timestamp) -> bool {
         let revision = Some(self.metrics.refresh_revision(now));
         let changed = self.revision != revision;
         if changed {
             self.revision = revision;
-            self.fragment = Fragment::gathered(&self.fragment, &self.metrics.gather(now), headers);
+            let (system, account) = self.metrics.account();
+            self.fragment = Fragment::render(&self.fragment, &[system, account], |into| {
+                self.metrics.samples(now, into);
+            });
             let paused_until = self.metrics.pause_ends();
             if self.paused_until != paused_until {
                 self.paused_until = paused_until;
-                let account = self.metrics.account().1;
                 for target in self.targets.iter_mut().flat_map(BTreeMap::values_mut) {
                     target.render_freshness(self.system, account, paused_until);
                 }
@@ -142,7 +144,7 @@ impl TargetEntry {
         account: &str,
         paused_until: Option<Timestamp>,
     ) {
-        let common = [system.name, account, &self.label];
+        let common = &[system.name, account, &self.label];
         self.freshness = Fragment::render(&self.freshness, common, |into| {
             metrics::freshness(&self.state, paused_until, into);
         });
@@ -154,7 +156,7 @@ impl TargetEntry {
             (self.listing, self.countdown, self.history) = <_>::default();
             return;
         };
-        let common = [system.name, account, &self.label];
+        let common = &[system.name, account, &self.label];
         let same = before.is_some_and(|before| before.has_same_samples(last_listing));
         if !same {
             self.listing = Fragment::render(&self.listing, common, |into| {

@@ -54,15 +54,16 @@ pub(super) fn register_name(collector: &impl Collector) {
     }
 }
 
-/// Samples of one target as messages of the `prometheus` crate.
+/// Samples of one target or account as messages of the `prometheus` crate.
 pub(crate) struct ProtoFamilies<'a> {
-    common: [&'a str; 3],
+    common: &'a [&'a str],
     families: Vec<MetricFamily>,
 }
 
 impl<'a> ProtoFamilies<'a> {
-    /// Creates families with the values of the labels `system`, `account` and `target`.
-    pub(crate) fn new(common: [&'a str; 3]) -> Self {
+    /// Creates families with the values of the labels `system`, `account` and, for a target,
+    /// `target`.
+    pub(crate) fn new(common: &'a [&'a str]) -> Self {
         let family = |description: &FamilyDescription| {
             let mut family = MetricFamily::default();
             family.set_name(description.name.to_owned());
@@ -140,10 +141,13 @@ pub(crate) fn from_the_start() -> Vec<MetricFamily> {
     let (own, account) = fresh();
     let state = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     let system = zuora::ZuoraAccount::SYSTEM;
-    let mut target = ProtoFamilies::new([system.name, "production", "global"]);
+    let common = [system.name, "production", "global"];
+    let mut target = ProtoFamilies::new(&common);
     freshness(&state, None, &mut target);
     let mut families = target.finish();
-    families.extend(account.gather(Timestamp::UNIX_EPOCH));
+    let mut of_account = ProtoFamilies::new(&common[..2]);
+    account.samples(Timestamp::UNIX_EPOCH, &mut of_account);
+    families.extend(of_account.finish());
     families.extend(own.gather(Timestamp::UNIX_EPOCH));
     families
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use prometheus::core::Collector as _;
-use prometheus::proto::MetricFamily;
+use prometheus::core::Collector;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, Opts, Registry};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::account::{register, values};
 use crate::blocking::output::dropped_log_lines;
 use crate::clock::seconds;
 
@@ -314,4 +313,29 @@ impl ExporterMetrics {
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
+}
+
+/// Returns the values of a gauge family by its label.
+fn values(family: &GaugeVec) -> BTreeMap<String, f64> {
+    let families = family.collect();
+    let samples = families.iter().flat_map(MetricFamily::get_metric);
+    let value = |sample: &Metric| {
+        let label = sample.get_label().first();
+        let label = label.map_or_else(String::new, |label| label.value().to_owned());
+        (label, sample.get_gauge().get_value())
+    };
+    samples.map(value).collect()
+}
+
+/// Unwraps a new collector and registers it.
+///
+/// Panics only for an invalid or repeated name: a mistake in this module that every test would hit.
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("the metric's name and labels are well formed");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("the metric is registered once");
+    #[cfg(test)]
+    super::described::register_name(&collector);
+    collector
 }

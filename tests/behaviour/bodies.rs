@@ -337,7 +337,7 @@ async fn no_listing_of_a_vendor_takes_much_memory_or_holds_up_the_others() {
 async fn no_answer_of_a_tenant_takes_much_memory_or_holds_up_the_others() {
     let fails = |reason| failing("zuora", reason);
     let counted = |reason| {
-        format!("api_errors_total{{account=\"a\",reason=\"{reason}\",system=\"zuora\"}} 1")
+        format!("api_errors_total{{system=\"zuora\",account=\"a\",reason=\"{reason}\"}} 1")
     };
     let attacks = vec![
         (

@@ -499,7 +499,7 @@ async fn every_entity_is_shown_and_those_that_the_token_does_not_reach_are_count
     for start in ["first", "second"] {
         let mut daemon = daemon_in(folder.path(), &[&state]).await;
         let unreached =
-            "connections_exporter_targets_unreached{account=\"production\",system=\"zuora\"} 1\n";
+            "connections_exporter_targets_unreached{system=\"zuora\",account=\"production\"} 1\n";
         let page = Page(page_when(daemon.address, |page| page.contains(unreached)).await);
         let info = ["saas_entity_info{", "zuora", "production"];
         assert_eq!(page.samples(&info).len(), 3, "{start}");

@@ -156,7 +156,7 @@ async fn the_documented_samples_give_the_golden_page() {
     );
     for field in ["connection_type", "token_expiry"] {
         let line = format!(
-            "connections_exporter_unknown_values_total{{account=\"acme\",field=\"{field}\",system=\"zis\"}} 1\n"
+            "connections_exporter_unknown_values_total{{system=\"zis\",account=\"acme\",field=\"{field}\"}} 1\n"
         );
         assert!(page.contains(&line), "{line} not in\n{page}");
     }

@@ -39,7 +39,7 @@ async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_re
         at.as_second()
     );
     let page = page_when(daemon.address, |page| page.contains(&shown)).await;
-    assert!(page.contains("connections_exporter_credential_renewable{account=\"acme\",credential=\"acme_slack\",system=\"zis\"} 0\n"));
+    assert!(page.contains("connections_exporter_credential_renewable{system=\"zis\",account=\"acme\",credential=\"acme_slack\"} 0\n"));
     // The other token has no expiry.
     page_when(daemon.address, |_| {
         harness.simulator.requests("current_token") == 2

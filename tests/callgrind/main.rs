@@ -42,7 +42,7 @@ fn run(path: &str) {
             let render = || {
                 Fragment::render(
                     &Fragment::default(),
-                    [SYSTEM.name, "acme", "target"],
+                    &[SYSTEM.name, "acme", "target"],
                     |into| {
                         metrics::listing(SYSTEM, &last_listing, into);
                     },
