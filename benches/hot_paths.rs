@@ -41,8 +41,7 @@ fn render_and_deflate_100_rows(bencher: Bencher) {
 #[divan::bench]
 fn deflate_a_block(bencher: Bencher) {
     let (inventory, _) = inventory(1, 1, &parse(&answer(ROWS, ROWS / 2)));
-    let text = inventory.page(Encoding::Plain).chunks;
-    let text: Vec<u8> = text.into_iter().flatten().collect();
+    let text = inventory.page(Encoding::Plain).body();
     bencher
         .counter(BytesCount::new(text.len()))
         .bench(|| deflate(&text));

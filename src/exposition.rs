@@ -28,7 +28,7 @@ use block::Block;
 pub use block::deflate;
 use header::{FamilyHeader, HEADERS};
 pub use page::Page;
-pub(crate) use page::PageBuilder;
+pub(crate) use page::{PageBuilder, Pieces};
 pub use samples::SampleWriter;
 pub(crate) use segment::SegmentCache;
 
@@ -146,19 +146,17 @@ impl Countdown {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
+    use std::collections::BTreeMap;
     use std::io::Read as _;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::block::Deflated;
     use super::body::BodyWriter;
     use super::*;
     use crate::metrics::ALL;
 
     fn bytes(page: &Page) -> Vec<u8> {
-        page.chunks.iter().flatten().copied().collect()
+        page.body()
     }
 
     fn gunzip(bytes: &[u8]) -> String {
@@ -236,23 +234,51 @@ mod tests {
         let first = (0..1024).map(|at| Fragment::of(&nothing, text(at, 1)));
         let mut fragments: Vec<_> = first.collect();
         let mut segments = SegmentCache::default();
-        let mut chunks = |fragments: &[Fragment]| {
-            let mut page = PageBuilder::new(Encoding::Plain.into());
+        let mut kept = |fragments: &[Fragment]| {
+            let mut page = PageBuilder::new(Encoding::Gzip.into());
             page.fragments(&fragments.iter().collect::<Vec<_>>(), Some(&mut segments));
-            page.finish().chunks
+            segments.shared()
         };
-        let before = chunks(&fragments);
+        let before = kept(&fragments);
         fragments[500] = Fragment::of(&fragments[500], text(500, 1));
-        let again = chunks(&fragments);
+        let again = kept(&fragments);
         fragments[500] = Fragment::of(&fragments[500], text(500, 2));
-        let changed = chunks(&fragments);
-        let same = |one: &VecDeque<Bytes>, other: &VecDeque<Bytes>| {
-            let pairs = one.iter().zip(other);
-            pairs.filter(|(a, b)| a.as_ptr() == b.as_ptr()).count()
-        };
+        let changed = kept(&fragments);
         assert!(before.len() > 30, "{}", before.len());
-        assert_eq!(same(&before, &again), before.len());
-        assert_eq!(same(&again, &changed), before.len() - 1);
+        assert_eq!(before, again);
+        assert_eq!(again.intersection(&changed).count(), before.len() - 1);
+    }
+
+    #[test]
+    fn a_plain_page_shares_the_text_of_its_blocks_and_is_sent_in_few_pieces() {
+        let large = "large\n".repeat(10_000);
+        let small = (0..500).map(|at| fragment(&[(0, &format!("small {at}\n"))]));
+        let fragments: Vec<_> = small.chain([fragment(&[(0, &large)])]).collect();
+        let mut page = PageBuilder::new(Encoding::Plain.into());
+        page.fragments(&fragments.iter().collect::<Vec<_>>(), None);
+        let page = page.finish();
+        let slices: std::collections::HashSet<_> = page.slices().map(<[u8]>::as_ptr).collect();
+        let block = |fragment: &Fragment| fragment.0[0].1.text().as_ptr();
+        assert!(
+            fragments
+                .iter()
+                .all(|fragment| slices.contains(&block(fragment)))
+        );
+        let (body, mut pieces) = (page.body(), page.into_pieces());
+        let mut sent = Vec::new();
+        let mut lengths = Vec::new();
+        while let Some(piece) = pieces.next(16 * 1024) {
+            lengths.push(piece.len());
+            sent.extend_from_slice(&piece);
+        }
+        assert!(pieces.is_empty() && sent == body);
+        assert!(
+            lengths.len() < 8
+                && lengths
+                    .iter()
+                    .all(|length| (1..=16 * 1024).contains(length)),
+            "{lengths:?}"
+        );
     }
 
     #[test]
@@ -264,23 +290,22 @@ mod tests {
         let nothing = Fragment::default();
         let all = (0..1000).map(|target| Fragment::of(&nothing, texts(target)));
         let all: Vec<_> = all.collect();
-        for encoding in [Encoding::Plain, Encoding::Gzip] {
-            let mut segments = SegmentCache::default();
-            let shared = [Format::Text, Format::OpenMetrics].map(|format| {
-                let mut page = PageBuilder::new(Representation { format, encoding });
-                page.fragments(&all.iter().collect::<Vec<_>>(), Some(&mut segments));
-                segments.shared()
-            });
-            assert_eq!(shared[0], shared[1]);
-            assert!(shared[0].len() > 3 * 30, "{}", shared[0].len());
-        }
+        let mut segments = SegmentCache::default();
+        let encoding = Encoding::Gzip;
+        let shared = [Format::Text, Format::OpenMetrics].map(|format| {
+            let mut page = PageBuilder::new(Representation { format, encoding });
+            page.fragments(&all.iter().collect::<Vec<_>>(), Some(&mut segments));
+            segments.shared()
+        });
+        assert_eq!(shared[0], shared[1]);
+        assert!(shared[0].len() > 3 * 30, "{}", shared[0].len());
     }
 
     proptest! {
         #[test]
         fn each_gzip_page_unpacks_to_the_plain_one(rounds in prop::collection::vec(changes(), 1..5)) {
             let mut shown: Vec<(BTreeMap<usize, String>, Fragment)> = Vec::new();
-            let mut segments = [(); 2].map(|()| SegmentCache::default());
+            let mut segments = SegmentCache::default();
             for (size, changes) in rounds {
                 shown.resize(size, <_>::default());
                 for (at, family, text) in changes {
@@ -293,7 +318,7 @@ mod tests {
                 for format in [Format::Text, Format::OpenMetrics] {
                     let mut page = |encoding: Encoding| {
                         let mut page = PageBuilder::new(Representation { format, encoding });
-                        page.fragments(&fragments, Some(&mut segments[encoding as usize]));
+                        page.fragments(&fragments, Some(&mut segments));
                         page.finish()
                     };
                     let (plain, gzip) = (page(Encoding::Plain), page(Encoding::Gzip));
@@ -315,8 +340,8 @@ mod tests {
         fn any_text_survives_deflate(text in "\\PC{0,5000}") {
             let mut member = BodyWriter::new(Encoding::Gzip);
             member.begin();
-            member.text(text.clone().into(), 0, Deflated::new);
-            prop_assert_eq!(gunzip(&bytes(&member.end())), text);
+            let page = member.finish().end(Encoding::Gzip, text.clone(), 0);
+            prop_assert_eq!(gunzip(&bytes(&page)), text);
         }
     }
 }

@@ -1,37 +1,88 @@
 //! Writer that collects the chunks of a page, plain or gzip.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Encoding;
-use super::block::Deflated;
+use super::block::{Block, Deflated};
 use super::page::Page;
 
 /// Chunks shorter than this are copied into chunks of up to [`JOINED`] bytes.
 ///
 /// Sending a chunk costs more than such a copy.
-const SMALL: usize = 4 * 1024;
+pub(super) const SMALL: usize = 4 * 1024;
 
 /// Largest size of joined chunks, in bytes; see [`SMALL`].
 const JOINED: usize = 16 * 1024;
 
-/// Part of a page as it is sent. Clones share its chunks.
+/// Part of the body of a page.
 #[derive(Debug, Clone)]
-pub(super) struct BodyWriter {
-    pub(super) encoding: Encoding,
-    sent: Page,
-    small: Vec<u8>,
-    /// Checksum of the uncompressed text; used for gzip only.
+pub(super) enum Chunk {
+    Bytes(Bytes),
+    /// Text of a block, which the page does not copy.
+    Block(Block),
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Block(block) => block.text(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Block(block) => block.bytes(),
+        }
+    }
+}
+
+/// Sizes of a page or of a part of it, and the checksum of its uncompressed text.
+#[derive(Debug, Clone)]
+struct Totals {
+    series: u64,
+    bytes: u64,
+    plain_bytes: u64,
+    /// Used for gzip only.
     crc: crc32fast::Hasher,
+}
+
+/// Writer of a page, or of a part of it.
+#[derive(Debug)]
+pub(super) struct BodyWriter {
+    encoding: Encoding,
+    chunks: Vec<Chunk>,
+    small: Vec<u8>,
+    totals: Totals,
+}
+
+/// Written part of a page. Clones share its chunks.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    chunks: Arc<[Chunk]>,
+    totals: Totals,
 }
 
 impl BodyWriter {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
-            sent: Page::default(),
+            chunks: Vec::new(),
             small: Vec::new(),
-            crc: crc32fast::Hasher::new(),
+            totals: Totals {
+                series: 0,
+                bytes: 0,
+                plain_bytes: 0,
+                crc: crc32fast::Hasher::new(),
+            },
         }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Writes the start of a page: the gzip header, if any.
@@ -50,41 +101,43 @@ impl BodyWriter {
         series: u64,
         deflate: impl FnOnce(&[u8]) -> Deflated,
     ) {
-        self.sent.series += series;
-        self.sent.plain_bytes += text.len() as u64;
+        self.totals.series += series;
+        self.totals.plain_bytes += text.len() as u64;
         match self.encoding {
             Encoding::Plain => self.push(text),
             Encoding::Gzip => {
                 let deflated = deflate(&text);
-                self.crc.combine(&deflated.crc);
+                self.totals.crc.combine(&deflated.crc);
                 self.push(deflated.bytes);
             }
         }
     }
 
-    /// Appends the content of another writer.
-    ///
-    /// Its small chunks must be joined, and it must not contain the start of a page.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.sent.series += other.sent.series;
-        self.sent.plain_bytes += other.sent.plain_bytes;
-        self.crc.combine(&other.crc);
-        for chunk in &other.sent.chunks {
-            self.push(chunk.clone());
+    /// Appends the text of a block to a plain page, which shares it.
+    pub(super) fn block(&mut self, block: &Block) {
+        let bytes = block.bytes() as u64;
+        self.totals.series += block.series();
+        self.totals.plain_bytes += bytes;
+        self.totals.bytes += bytes;
+        self.join();
+        self.chunks.push(Chunk::Block(block.clone()));
+    }
+
+    /// Appends a written part, which must not contain the start of a page.
+    pub(super) fn add(&mut self, part: &Body) {
+        self.totals.series += part.totals.series;
+        self.totals.plain_bytes += part.totals.plain_bytes;
+        self.totals.crc.combine(&part.totals.crc);
+        for chunk in &*part.chunks {
+            self.push(chunk.bytes().clone());
         }
     }
 
-    /// Returns where the first chunk is.
-    #[cfg(test)]
-    pub(super) fn start(&self) -> *const u8 {
-        self.sent.chunks[0].as_ptr()
-    }
-
     fn push(&mut self, chunk: Bytes) {
-        self.sent.bytes += chunk.len() as u64;
+        self.totals.bytes += chunk.len() as u64;
         if chunk.len() >= SMALL {
             self.join();
-            self.sent.chunks.push_back(chunk);
+            self.chunks.push(Chunk::Bytes(chunk));
             return;
         }
         if self.small.capacity() == 0 {
@@ -97,24 +150,58 @@ impl BodyWriter {
     }
 
     /// Joins the small chunks so far into one chunk.
-    pub(super) fn join(&mut self) {
+    fn join(&mut self) {
         if !self.small.is_empty() {
             let joined = std::mem::take(&mut self.small).into_boxed_slice();
-            self.sent.chunks.push_back(joined.into());
+            self.chunks.push(Chunk::Bytes(joined.into()));
         }
     }
 
-    /// Writes the end of a page, the gzip trailer if any, and returns the page.
-    pub(super) fn end(mut self) -> Page {
-        if self.encoding == Encoding::Gzip {
-            // An empty final block, then the CRC-32 and the length of the uncompressed text.
-            let mut end = vec![0x03, 0x00];
-            end.extend_from_slice(&self.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = self.sent.plain_bytes.to_le_bytes();
-            end.extend_from_slice(&[a, b, c, d]);
-            self.push(end.into());
-        }
+    /// Returns what was written.
+    pub(super) fn finish(mut self) -> Body {
         self.join();
-        self.sent
+        Body {
+            chunks: self.chunks.into(),
+            totals: self.totals,
+        }
+    }
+}
+
+impl Body {
+    /// Returns the page that this is the beginning of: with this text, and the gzip trailer if any.
+    pub(super) fn end(self, encoding: Encoding, tail: String, series: u64) -> Page {
+        let mut end = BodyWriter {
+            totals: self.totals,
+            ..BodyWriter::new(encoding)
+        };
+        end.text(tail.into(), series, Deflated::once);
+        if encoding == Encoding::Gzip {
+            // An empty final block, then the CRC-32 and the length of the uncompressed text.
+            let mut trailer = vec![0x03, 0x00];
+            trailer.extend_from_slice(&end.totals.crc.clone().finalize().to_le_bytes());
+            let [a, b, c, d, ..] = end.totals.plain_bytes.to_le_bytes();
+            trailer.extend_from_slice(&[a, b, c, d]);
+            end.push(trailer.into());
+        }
+        let end = end.finish();
+        let Totals {
+            series,
+            bytes,
+            plain_bytes,
+            ..
+        } = end.totals;
+        Page {
+            shared: self.chunks,
+            own: end.chunks,
+            bytes,
+            plain_bytes,
+            series,
+        }
+    }
+
+    /// Returns where the first chunk is.
+    #[cfg(test)]
+    pub(super) fn start(&self) -> *const u8 {
+        self.chunks[0].bytes().as_ptr()
     }
 }

@@ -1,6 +1,5 @@
 //! Pages: blocks one after another, then a tail that is rendered on every scrape.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,20 +7,22 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
-use super::block::{Deflated, series};
-use super::body::BodyWriter;
+use super::block::{Block, series};
+use super::body::{Body, BodyWriter, Chunk, SMALL};
 use super::gathered::write_samples;
-use super::header::write_header;
+use super::header::{FamilyHeader, write_header};
 use super::segment::{SegmentCache, SegmentWriter};
-use super::{Countdown, Format, Fragment, HEADERS, Representation};
+use super::{Countdown, Encoding, Format, Fragment, HEADERS, Representation};
 use crate::metrics::{COUNTDOWN, FIRST_VOLATILE};
 
 /// Page that is ready to be sent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Page {
-    /// Chunks of the body, in order.
-    pub chunks: VecDeque<Bytes>,
-    /// Size of the chunks, in bytes.
+    /// Chunks of the body that pages share until something changes.
+    pub(super) shared: Arc<[Chunk]>,
+    /// Chunks after them.
+    pub(super) own: Arc<[Chunk]>,
+    /// Size of the body, in bytes.
     pub bytes: u64,
     /// Size without content encoding, in bytes: the value that scrapers limit.
     pub plain_bytes: u64,
@@ -29,13 +30,133 @@ pub struct Page {
     pub series: u64,
 }
 
-/// Builder of a page. Clones share its chunks until a tail is added.
+impl Page {
+    /// Returns the body in slices, in order.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let chunks = self.shared.iter().chain(&*self.own);
+        chunks.map(|chunk| &chunk.bytes()[..])
+    }
+
+    /// Returns the whole body.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        self.slices().flatten().copied().collect()
+    }
+
+    /// Returns the body for sending.
+    #[must_use]
+    pub(crate) fn into_pieces(self) -> Pieces {
+        Pieces {
+            chunks: [self.shared, self.own],
+            at: 0,
+            sent: 0,
+        }
+    }
+}
+
+/// Body that is sent piece by piece.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    chunks: [Arc<[Chunk]>; 2],
+    /// Index of the next chunk in both.
+    at: usize,
+    /// Number of bytes of it that were sent.
+    sent: usize,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self {
+            chunks: [Arc::default(), Arc::default()],
+            at: 0,
+            sent: 0,
+        }
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(whole: Bytes) -> Self {
+        let chunks = (!whole.is_empty()).then_some(Chunk::Bytes(whole));
+        Self {
+            chunks: [chunks.into_iter().collect(), Arc::default()],
+            ..Self::default()
+        }
+    }
+}
+
+impl Pieces {
+    fn chunk(&self) -> Option<&Chunk> {
+        let [shared, own] = &self.chunks;
+        shared
+            .get(self.at)
+            .or_else(|| own.get(self.at - shared.len()))
+    }
+
+    /// Returns whether everything was sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunk().is_none()
+    }
+
+    /// Returns the next piece, of at most this many bytes. Small chunks are copied into one.
+    pub(crate) fn next(&mut self, most: usize) -> Option<Bytes> {
+        let chunk = self.chunk()?.bytes();
+        if chunk.len() >= SMALL.min(most) {
+            let end = chunk.len().min(self.sent + most);
+            let piece = chunk.slice(self.sent..end);
+            if end == chunk.len() {
+                (self.at, self.sent) = (self.at + 1, 0);
+            } else {
+                self.sent = end;
+            }
+            return Some(piece);
+        }
+        let mut piece = Vec::with_capacity(most);
+        while let Some(chunk) = self.chunk()
+            && chunk.len() < SMALL
+            && piece.len() + chunk.len() <= most
+        {
+            piece.extend_from_slice(chunk.bytes());
+            self.at += 1;
+        }
+        Some(piece.into())
+    }
+}
+
+/// Builder of a page. Clones share its chunks.
 #[derive(Debug, Clone)]
 pub(crate) struct PageBuilder {
-    format: Format,
-    body: BodyWriter,
+    representation: Representation,
+    body: Body,
     countdowns: Arc<[Countdown]>,
     tail: String,
+}
+
+/// Item of a page, in the order of the page.
+enum Item<'a> {
+    Header(&'a FamilyHeader),
+    /// Block of the fragment with this index.
+    Block(usize, &'a Block),
+}
+
+/// Calls the closure with the families of all fragments: each family once, with the samples of
+/// every fragment.
+fn in_page_order<'a>(fragments: &[&'a Fragment], mut with: impl FnMut(Item<'a>)) {
+    let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
+    loop {
+        let headers = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
+        let Some(next) = headers.min_by_key(|header| header.place) else {
+            break;
+        };
+        with(Item::Header(next));
+        for (fragment, rest) in rest.iter_mut().enumerate() {
+            while let Some(((header, block), after)) = rest.split_first()
+                && Arc::ptr_eq(header, next)
+            {
+                with(Item::Block(fragment, block));
+                *rest = after;
+            }
+        }
+    }
 }
 
 impl PageBuilder {
@@ -45,41 +166,42 @@ impl PageBuilder {
         let mut body = BodyWriter::new(representation.encoding);
         body.begin();
         Self {
-            format: representation.format,
-            body,
+            representation,
+            body: body.finish(),
             countdowns: Arc::default(),
             tail: String::new(),
         }
     }
 
-    /// Adds the families of all fragments: each family once, with the samples of every fragment.
+    /// Sets the families of this page, which are those of all fragments.
     ///
-    /// Unchanged segments of the previous page are taken from `segments`, which then holds those of
-    /// this page.
+    /// A plain page shares the text of the fragments. For a gzip page, unchanged segments of the
+    /// previous page are taken from `segments`, which then holds those of this page.
     pub(crate) fn fragments<'a>(
-        &'a mut self,
+        &mut self,
         fragments: &[&'a Fragment],
         segments: Option<&'a mut SegmentCache>,
     ) {
-        let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-        let mut joiner = SegmentWriter::new(&mut self.body, segments, self.format);
-        loop {
-            let heads = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
-            let Some(next) = heads.min_by_key(|head| head.place) else {
-                break;
-            };
-            joiner.header(next.block(self.format), next.place >= FIRST_VOLATILE);
-            for (fragment, rest) in rest.iter_mut().enumerate() {
-                while let Some(((head, block), after)) = rest.split_first()
-                    && Arc::ptr_eq(head, next)
-                {
-                    joiner.block_of(fragment, block);
-                    *rest = after;
-                }
+        let Representation { format, encoding } = self.representation;
+        let mut body = BodyWriter::new(encoding);
+        body.begin();
+        match encoding {
+            Encoding::Plain => in_page_order(fragments, |item| match item {
+                Item::Header(header) => body.block(header.block(format)),
+                Item::Block(_, block) => body.block(block),
+            }),
+            Encoding::Gzip => {
+                let mut joiner = SegmentWriter::new(&mut body, segments, format);
+                in_page_order(fragments, |item| match item {
+                    Item::Header(header) => {
+                        joiner.header(header.block(format), header.place >= FIRST_VOLATILE);
+                    }
+                    Item::Block(fragment, block) => joiner.block_of(fragment, block),
+                });
+                joiner.end();
             }
         }
-        joiner.end();
-        self.body.join();
+        self.body = body.finish();
     }
 
     /// Sets the countdowns of this page.
@@ -94,7 +216,7 @@ impl PageBuilder {
         if self.countdowns.is_empty() {
             return;
         }
-        let header = HEADERS[COUNTDOWN].block(self.format).text();
+        let header = HEADERS[COUNTDOWN].block(self.representation.format).text();
         let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
         let whole: usize = self.countdowns.iter().map(length).sum();
         // Reserved at once: a string that grows is copied, and the allocator zeroes the memory it
@@ -112,10 +234,11 @@ impl PageBuilder {
 
     /// Appends families that are gathered at scrape time, and that exist since `created`.
     pub(crate) fn live(&mut self, families: &[MetricFamily], created: Timestamp) {
-        let created = (self.format == Format::OpenMetrics).then_some(created);
+        let format = self.representation.format;
+        let created = (format == Format::OpenMetrics).then_some(created);
         for family in families {
             let (name, help, kind) = (family.name(), family.help(), family.get_field_type());
-            write_header(&mut self.tail, self.format, name, help, kind);
+            write_header(&mut self.tail, format, name, help, kind);
             write_samples(&mut self.tail, family, created);
         }
     }
@@ -123,11 +246,11 @@ impl PageBuilder {
     /// Returns the finished page.
     #[must_use]
     pub(crate) fn finish(mut self) -> Page {
-        if self.format == Format::OpenMetrics {
+        let Representation { format, encoding } = self.representation;
+        if format == Format::OpenMetrics {
             self.tail.push_str("# EOF\n");
         }
         let series = series(&self.tail);
-        self.body.text(self.tail.into(), series, Deflated::once);
-        self.body.end()
+        self.body.end(encoding, self.tail, series)
     }
 }

@@ -1,4 +1,4 @@
-//! Segments: runs of consecutive blocks that are compressed together and cached.
+//! Segments of a gzip page: runs of blocks that are compressed together and cached.
 //!
 //! Compressed one by one, small blocks compress badly, and each costs a scrape more than its bytes.
 
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::Format;
 use super::block::{Block, Deflated};
-use super::body::BodyWriter;
+use super::body::{Body, BodyWriter};
 
 /// A segment ends once its small blocks have this many bytes.
 const ENOUGH: usize = 16 * 1024;
@@ -36,7 +36,7 @@ impl SegmentCache {
 
     /// Returns where the contents of the segments without a header are.
     #[cfg(test)]
-    pub(super) fn shared(&self) -> std::collections::BTreeSet<*const u8> {
+    pub(crate) fn shared(&self) -> std::collections::BTreeSet<*const u8> {
         let bodies = self.samples.values().map(|segment| segment.body.start());
         bodies.collect()
     }
@@ -47,7 +47,7 @@ type Segments = HashMap<usize, Segment>;
 #[derive(Debug)]
 struct Segment {
     blocks: Box<[Block]>,
-    body: BodyWriter,
+    body: Body,
 }
 
 /// Writes blocks to a page in segments.
@@ -131,7 +131,7 @@ impl<'a> SegmentWriter<'a> {
         let before = self.before[cache].remove(&first);
         let same = |piece: &Segment| {
             let ids = self.open.iter().map(|block| block.id());
-            piece.body.encoding == self.page.encoding && piece.blocks.iter().map(Block::id).eq(ids)
+            piece.blocks.iter().map(Block::id).eq(ids)
         };
         let piece = before.filter(same).unwrap_or_else(|| self.piece());
         self.page.add(&piece.body);
@@ -150,7 +150,7 @@ impl<'a> SegmentWriter<'a> {
             Some(_) if !self.short_lived => Deflated::new,
             _ => Deflated::once,
         };
-        let mut body = BodyWriter::new(self.page.encoding);
+        let mut body = BodyWriter::new(self.page.encoding());
         for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {
             let series = run.iter().map(|block| block.series()).sum();
             if let [alone] = run {
@@ -162,10 +162,9 @@ impl<'a> SegmentWriter<'a> {
                 body.text(texts.concat().into(), series, deflate);
             }
         }
-        body.join();
         Segment {
             blocks: self.open.iter().copied().cloned().collect(),
-            body,
+            body: body.finish(),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -55,7 +54,7 @@ pub(crate) fn read(inventory: &Inventory, part: &Selector) -> (Families, BTreeSe
         let Representation { format, encoding } = representation;
         let page = inventory.part(part, representation);
         let (size, count) = (page.plain_bytes, page.series);
-        let text = text(page, encoding);
+        let text = text(&page, encoding);
         let (families, mut series) = parse(format, &text);
         assert_eq!((size, count), (text.len() as u64, series.len() as u64));
         let is_size = |name: &str| name.starts_with("connections_exporter_page_");
@@ -204,12 +203,12 @@ fn what_a_publish_does_not_change_is_not_rendered_anew() {
                 ..start.clone()
             },
         );
-        inventory.page(Encoding::Plain).chunks
+        inventory.page(Encoding::Plain)
     };
     let (before, after) = (publish(1), publish(2));
     // The listing's block is large, so it is a chunk of its own.
-    let same = |chunk: &&Bytes| after.iter().any(|other| other.as_ptr() == chunk.as_ptr());
-    let same: usize = before.iter().filter(same).map(Bytes::len).sum();
+    let same = |slice: &&[u8]| after.slices().any(|other| other.as_ptr() == slice.as_ptr());
+    let same: usize = before.slices().filter(same).map(<[u8]>::len).sum();
     assert!(same > 10_000, "{same}");
 }
 
@@ -220,25 +219,29 @@ fn what_was_put_together_for_a_page_ends_with_it_if_another_one_is_asked_for() {
     let start = TargetState::new(Duration::from_mins(5), Timestamp::UNIX_EPOCH);
     account.set_targets(&labels.collect(), |_| start.clone());
     let ask: [fn(&Inventory) -> Page; 2] = [
-        |inventory| inventory.page(Encoding::Gzip),
+        |inventory| inventory.page(Encoding::Plain),
         |inventory| inventory.part(&Selector::Exporter, Encoding::Plain),
     ];
+    let segments = || {
+        inventory.assembled.lock()[Encoding::Gzip as usize]
+            .segments
+            .shared()
+    };
     for another in ask {
-        let chunks = inventory.page(Encoding::Plain).chunks;
+        let _ = inventory.page(Encoding::Gzip);
+        let before = segments();
         account.set_discovery_error(None);
-        let again = inventory.page(Encoding::Plain).chunks;
-        let kept = |chunk: &&Bytes| again.iter().any(|other| other.as_ptr() == chunk.as_ptr());
-        assert!(chunks.iter().filter(kept).count() > 5, "{}", chunks.len());
-        drop(again);
+        let _ = inventory.page(Encoding::Gzip);
+        assert!(before.intersection(&segments()).count() > 5, "{before:?}");
         account.set_discovery_error(None);
         let _ = another(&inventory);
-        assert!(chunks.iter().all(Bytes::is_unique));
+        assert!(segments().is_empty());
     }
 }
 
 /// Returns the lines of a page that belong to targets.
 fn of_targets(inventory: &Inventory) -> Vec<String> {
-    let page = text(inventory.page(Encoding::Plain), Encoding::Plain);
+    let page = text(&inventory.page(Encoding::Plain), Encoding::Plain);
     let lines = page.lines().filter(|line| line.contains("target=\""));
     lines.map(str::to_owned).collect()
 }

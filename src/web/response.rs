@@ -1,6 +1,5 @@
 //! Responses: status, headers, and a body in chunks.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use http_body::{Frame, SizeHint};
 
 use super::client_connection::Answering;
 use super::slots::Slot;
-use crate::exposition::{Encoding, Page};
+use crate::exposition::{Encoding, Page, Pieces};
 use crate::web::status::POLICY;
 
 /// Response of this server.
@@ -36,7 +35,7 @@ const TAIL: u64 = 64 * 1024;
 /// Body whose chunks are already in memory.
 #[derive(Debug, Default)]
 pub(super) struct ResponseBody {
-    chunks: VecDeque<Bytes>,
+    pieces: Pieces,
     left: u64,
     /// Moved to `answering` by `send`.
     slot: Option<Slot>,
@@ -71,13 +70,9 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(mut piece) = self.chunks.pop_front() else {
+        let Some(mut piece) = self.pieces.next(PIECE) else {
             return Poll::Ready(None);
         };
-        if piece.len() > PIECE {
-            let rest = piece.split_off(PIECE);
-            self.chunks.push_front(rest);
-        }
         if self.left <= TAIL {
             piece = Bytes::copy_from_slice(&piece);
         }
@@ -90,7 +85,7 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty()
+        self.pieces.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -116,7 +111,7 @@ fn whole(text: impl Into<Bytes>) -> ResponseBody {
     let chunk = text.into();
     ResponseBody {
         left: chunk.len() as u64,
-        chunks: [chunk].into(),
+        pieces: chunk.into(),
         slot: None,
         answering: None,
     }
@@ -228,8 +223,8 @@ pub(super) fn page(
     slot: Slot,
 ) -> HttpResponse {
     let body = ResponseBody {
-        chunks: page.chunks,
         left: page.bytes,
+        pieces: page.into_pieces(),
         slot: Some(slot),
         answering: None,
     };

@@ -49,7 +49,7 @@ impl Page {
     /// Reads the current page. The vendor's versions are seconds since `start`.
     pub(crate) fn of(inventory: &Inventory, start: f64) -> Self {
         let page = inventory.page(Encoding::Plain);
-        let text: Vec<u8> = page.chunks.iter().flatten().copied().collect();
+        let text = page.body();
         let text = std::str::from_utf8(&text).unwrap();
         let mut read = Self {
             bytes: text.len(),

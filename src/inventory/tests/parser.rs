@@ -12,8 +12,8 @@ pub(crate) type Families = BTreeMap<String, Vec<(Labels, f64)>>;
 pub(crate) type Series = (String, Labels);
 
 /// Returns the text of a page.
-pub(crate) fn text(page: Page, encoding: Encoding) -> String {
-    let bytes: Vec<u8> = page.chunks.into_iter().flatten().collect();
+pub(crate) fn text(page: &Page, encoding: Encoding) -> String {
+    let bytes = page.body();
     if encoding == Encoding::Plain {
         return String::from_utf8(bytes).unwrap();
     }

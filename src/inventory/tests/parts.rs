@@ -193,7 +193,7 @@ async fn the_size_of_a_page_that_nobody_asks_for_any_more_is_forgotten() {
     let inventory = inventory(&Kept::new());
     let sizes = || {
         let page = text(
-            inventory.part(&Selector::Exporter, Encoding::Plain),
+            &inventory.part(&Selector::Exporter, Encoding::Plain),
             Encoding::Plain,
         );
         page.matches("connections_exporter_page_bytes{").count()

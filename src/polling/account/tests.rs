@@ -303,7 +303,7 @@ fn start_on(
 impl Harness {
     fn page(&self) -> String {
         let page = self.inventory.page(Encoding::Plain);
-        String::from_utf8(page.chunks.iter().flatten().copied().collect()).unwrap()
+        String::from_utf8(page.body()).unwrap()
     }
 
     /// Returns the value of the only sample whose line contains all of these parts.
