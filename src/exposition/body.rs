@@ -61,7 +61,7 @@ pub(super) struct BodyWriter {
 
 /// Written part of a page. Clones share its chunks.
 #[derive(Debug, Clone)]
-pub(super) struct Body {
+pub(super) struct PageBody {
     chunks: Arc<[Chunk]>,
     totals: Totals,
 }
@@ -124,7 +124,7 @@ impl BodyWriter {
     }
 
     /// Appends a written part, which must not contain the start of a page.
-    pub(super) fn add(&mut self, part: &Body) {
+    pub(super) fn add(&mut self, part: &PageBody) {
         self.totals.series += part.totals.series;
         self.totals.plain_bytes += part.totals.plain_bytes;
         self.totals.crc.combine(&part.totals.crc);
@@ -158,16 +158,16 @@ impl BodyWriter {
     }
 
     /// Returns what was written.
-    pub(super) fn finish(mut self) -> Body {
+    pub(super) fn finish(mut self) -> PageBody {
         self.join();
-        Body {
+        PageBody {
             chunks: self.chunks.into(),
             totals: self.totals,
         }
     }
 }
 
-impl Body {
+impl PageBody {
     /// Returns the page that this is the beginning of: with this text, and the gzip trailer if any.
     pub(super) fn end(self, encoding: Encoding, tail: String, series: u64) -> Page {
         let mut end = BodyWriter {

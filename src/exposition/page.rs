@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
 use super::block::{Block, series};
-use super::body::{Body, BodyWriter, Chunk, SMALL};
+use super::body::{BodyWriter, Chunk, PageBody, SMALL};
 use super::gathered::write_samples;
 use super::header::{FamilyHeader, write_header};
 use super::segment::{SegmentCache, SegmentWriter};
@@ -126,13 +126,13 @@ impl Pieces {
 #[derive(Debug, Clone)]
 pub(crate) struct PageBuilder {
     representation: Representation,
-    body: Body,
+    body: PageBody,
     countdowns: Arc<[Countdown]>,
     tail: String,
 }
 
 /// Item of a page, in the order of the page.
-enum Item<'a> {
+enum PageItem<'a> {
     Header(&'a FamilyHeader),
     /// Block of the fragment with this index.
     Block(usize, &'a Block),
@@ -140,19 +140,19 @@ enum Item<'a> {
 
 /// Calls the closure with the families of all fragments: each family once, with the samples of
 /// every fragment.
-fn in_page_order<'a>(fragments: &[&'a Fragment], mut with: impl FnMut(Item<'a>)) {
+fn in_page_order<'a>(fragments: &[&'a Fragment], mut with: impl FnMut(PageItem<'a>)) {
     let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
     loop {
         let headers = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
         let Some(next) = headers.min_by_key(|header| header.place) else {
             break;
         };
-        with(Item::Header(next));
+        with(PageItem::Header(next));
         for (fragment, rest) in rest.iter_mut().enumerate() {
             while let Some(((header, block), after)) = rest.split_first()
                 && Arc::ptr_eq(header, next)
             {
-                with(Item::Block(fragment, block));
+                with(PageItem::Block(fragment, block));
                 *rest = after;
             }
         }
@@ -187,16 +187,16 @@ impl PageBuilder {
         body.begin();
         match encoding {
             Encoding::Plain => in_page_order(fragments, |item| match item {
-                Item::Header(header) => body.block(header.block(format)),
-                Item::Block(_, block) => body.block(block),
+                PageItem::Header(header) => body.block(header.block(format)),
+                PageItem::Block(_, block) => body.block(block),
             }),
             Encoding::Gzip => {
                 let mut joiner = SegmentWriter::new(&mut body, segments, format);
                 in_page_order(fragments, |item| match item {
-                    Item::Header(header) => {
+                    PageItem::Header(header) => {
                         joiner.header(header.block(format), header.place >= FIRST_VOLATILE);
                     }
-                    Item::Block(fragment, block) => joiner.block_of(fragment, block),
+                    PageItem::Block(fragment, block) => joiner.block_of(fragment, block),
                 });
                 joiner.end();
             }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::Format;
 use super::block::{Block, Deflated};
-use super::body::{Body, BodyWriter};
+use super::body::{BodyWriter, PageBody};
 
 /// A segment ends once its small blocks have this many bytes.
 const ENOUGH: usize = 16 * 1024;
@@ -47,7 +47,7 @@ type Segments = HashMap<usize, Segment>;
 #[derive(Debug)]
 struct Segment {
     blocks: Box<[Block]>,
-    body: Body,
+    body: PageBody,
 }
 
 /// Writes blocks to a page in segments.

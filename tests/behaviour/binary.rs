@@ -339,7 +339,7 @@ async fn no_secret_is_on_a_page_or_in_the_log_and_a_failure_is_one_line() {
             target: Some("acme_slack".to_owned()),
             ..Fault::new(Kind::RevokedToken)
         });
-        let failed = |page: &str| page.contains("reason=\"unauthorized\",system=\"zis\"} 1");
+        let failed = |page: &str| page.contains("reason=\"unauthorized\"} 1");
         let page = page_when(daemon.address, failed).await;
         let pages = [
             page,

@@ -34,10 +34,7 @@ async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_re
         .change(|world| world.integrations[0].token_expires_at = Some(at));
     let folder = configured_in_files(&harness, "1s");
     let daemon = daemon_in(folder.path(), &[]).await;
-    let shown = format!(
-        "credential=\"acme_slack\",system=\"zis\"}} {}\n",
-        at.as_second()
-    );
+    let shown = format!("credential=\"acme_slack\"}} {}\n", at.as_second());
     let page = page_when(daemon.address, |page| page.contains(&shown)).await;
     assert!(page.contains("connections_exporter_credential_renewable{system=\"zis\",account=\"acme\",credential=\"acme_slack\"} 0\n"));
     // The other token has no expiry.
@@ -60,10 +57,7 @@ async fn the_end_of_a_stored_token_is_asked_once_and_shown_as_one_that_nobody_re
         world.integrations[0].token_expires_at = Some(at);
     });
     fs::write(folder.path().join("ZIS_TOKEN_0"), "rotated\n").unwrap();
-    let shown = format!(
-        "credential=\"acme_slack\",system=\"zis\"}} {}\n",
-        at.as_second()
-    );
+    let shown = format!("credential=\"acme_slack\"}} {}\n", at.as_second());
     page_when(daemon.address, |page| page.contains(&shown)).await;
     assert_eq!(harness.simulator.requests("current_token"), 3);
 }
