@@ -55,23 +55,13 @@ impl Page {
 }
 
 /// Body that is sent piece by piece.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pieces {
     chunks: [Arc<[Chunk]>; 2],
     /// Index of the next chunk in both.
     at: usize,
     /// Number of bytes of it that were sent.
     sent: usize,
-}
-
-impl Default for Pieces {
-    fn default() -> Self {
-        Self {
-            chunks: [Arc::default(), Arc::default()],
-            at: 0,
-            sent: 0,
-        }
-    }
 }
 
 impl From<Bytes> for Pieces {

@@ -2,6 +2,7 @@
 
 mod body;
 mod dns;
+mod gzip;
 mod html;
 mod limiter;
 mod observer;

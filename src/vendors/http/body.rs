@@ -2,19 +2,13 @@
 
 use std::io::{self, Write};
 
-use flate2::write::MultiGzDecoder;
 use http::{HeaderMap, header};
 use reqwest::Response;
-use tokio::task::yield_now;
 
 use super::TransportError;
+use super::gzip::{self, GzipError};
 use crate::model::error::Reason;
 use crate::sanitize::harmless;
-
-/// Number of decompressed bytes after which other tasks may run.
-///
-/// Decompressing them takes well below a millisecond.
-const YIELD_AFTER: usize = 256 * 1024;
 
 const NO_GZIP: &str = "the answer is not the gzip that it says it is";
 const NOT_WHOLE: &str = "the answer's gzip is broken or ends too early";
@@ -42,31 +36,21 @@ async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), Tran
     Ok(())
 }
 
-/// Decompresses all members of the stream (RFC 1952, 2.2).
+/// Reads the whole stream, which is a tenth of the body, and then decompresses it.
 async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), TransportError> {
-    let mut decoder = MultiGzDecoder::new(body);
-    let mut since_yield = 0;
-    while let Some(chunk) = chunk(response).await? {
-        let mut rest = &chunk[..];
-        while !rest.is_empty() {
-            let before = decoder.get_ref().body.len();
-            // One write decompresses at most one buffer of the decoder.
-            match decoder.write(rest) {
-                // `write` finishes a member before it starts the next one, so 0 means no progress
-                // at all.
-                Ok(0) => return Err(broken(NO_GZIP)),
-                Ok(taken) => rest = &rest[taken..],
-                Err(error) => return Err(failed(decoder.get_ref(), &error, NO_GZIP)),
-            }
-            since_yield += decoder.get_ref().body.len() - before;
-            if since_yield > YIELD_AFTER {
-                since_yield = 0;
-                yield_now().await;
-            }
-        }
-    }
-    let end = decoder.try_finish();
-    end.map_err(|error| failed(decoder.get_ref(), &error, NOT_WHOLE))
+    let mut stream = Vec::new();
+    let compressed = Capped {
+        body: &mut stream,
+        most: body.most,
+    };
+    let received = plain(response, compressed).await;
+    let decompressed = gzip::decompress(&stream, body.body, body.most).await;
+    received?;
+    decompressed.map_err(|error| match error {
+        GzipError::TooLarge => body.too_large(),
+        GzipError::NotGzip => TransportError::new(Reason::Decode, NO_GZIP),
+        GzipError::Incomplete => TransportError::new(Reason::Decode, NOT_WHOLE),
+    })
 }
 
 async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>, TransportError> {
@@ -74,17 +58,6 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>, Transpor
         .chunk()
         .await
         .map_err(|error| TransportError::from(&error))
-}
-
-fn failed(body: &Capped<'_>, error: &io::Error, otherwise: &str) -> TransportError {
-    match error.kind() {
-        io::ErrorKind::FileTooLarge => body.too_large(),
-        _ => broken(otherwise),
-    }
-}
-
-fn broken(what: &str) -> TransportError {
-    TransportError::new(Reason::Decode, what)
 }
 
 /// Content coding of a body: none, or the one that the request accepts.
@@ -158,6 +131,7 @@ impl Write for Capped<'_> {
 mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use tokio::task::yield_now;
 
     use super::*;
 
