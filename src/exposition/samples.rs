@@ -129,9 +129,9 @@ mod tests {
             let common: Vec<_> = common.iter().map(String::as_str).collect();
             let mut writer = SampleWriter::new(&common);
             let mut crates = ProtoFamilies::new(&common);
-            let is_common = |family: &FamilyDescription| family.labels.get(2) == Some(&"target");
+            let is_of_target = |family: &FamilyDescription| family.labels.get(2) == Some(&"target");
             for (family, labels, value) in &samples {
-                if is_common(&ALL[*family]) != (common.len() == 3) {
+                if is_of_target(&ALL[*family]) != (common.len() == 3) {
                     continue;
                 }
                 let labels = &labels[..ALL[*family].labels.len() - common.len()];

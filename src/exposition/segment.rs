@@ -144,8 +144,8 @@ impl<'a> SegmentWriter<'a> {
     }
 
     fn piece(&self) -> Segment {
-        // Of the targets in a segment, one is polled soon. Most of the cost of a scrape would be to
-        // compress its freshness well.
+        // One of the targets in a segment is usually polled before the next scrape. Compressing the
+        // freshness of all of them well would be most of the cost of that scrape.
         let deflate = match self.kept {
             Some(_) if !self.short_lived => Deflated::new,
             _ => Deflated::once,

@@ -1,4 +1,4 @@
-//! Response bodies: read up to a maximum size, and decompressed on the way.
+//! Response bodies: read up to a maximum size, and decompressed.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use reqwest::Response;
 
 use super::TransportError;
-use super::gzip::{self, GzipError};
+use super::gzip::{DECODERS, GzipError};
 use crate::model::error::Reason;
 use crate::sanitize::harmless;
 
@@ -36,7 +36,7 @@ async fn plain(response: &mut Response, mut body: Capped<'_>) -> Result<(), Tran
     Ok(())
 }
 
-/// Reads the whole stream, which is a tenth of the body, and then decompresses it.
+/// Receives the whole stream, and then decompresses it.
 async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), TransportError> {
     let mut stream = Vec::new();
     let compressed = Capped {
@@ -44,7 +44,7 @@ async fn gzip(response: &mut Response, body: Capped<'_>) -> Result<(), Transport
         most: body.most,
     };
     let received = plain(response, compressed).await;
-    let decompressed = gzip::decompress(&stream, body.body, body.most).await;
+    let decompressed = DECODERS.decompress(&stream, body.body, body.most).await;
     received?;
     decompressed.map_err(|error| match error {
         GzipError::TooLarge => body.too_large(),

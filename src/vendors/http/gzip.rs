@@ -6,12 +6,18 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use parking_lot::Mutex;
 use tokio::task::yield_now;
 
-/// Number of decompressed bytes after which other tasks may run.
+/// Number of bytes, read or decompressed, after which other tasks may run.
 ///
 /// Decompressing them takes well below a millisecond.
 const YIELD_AFTER: usize = 256 * 1024;
-/// Minimum and maximum number of bytes that one call of a decoder has room for.
+/// Minimum and maximum number of bytes that one call of a decoder may produce.
 const ROOM: (usize, usize) = (1024, 64 * 1024);
+/// Maximum number of bytes that one call of a decoder reads.
+///
+/// An empty block of five bytes produces nothing.
+const MAX_INPUT: usize = 64 * 1024;
+/// Maximum length of a file name or comment in a header, in bytes.
+const MAX_HEADER_TEXT: usize = 64 * 1024;
 /// Size of a decoder's window, which keeps the last bytes that it produced.
 const WINDOW: usize = 32 * 1024;
 /// Maximum number of idle decoders.
@@ -24,12 +30,19 @@ const FILE_NAME: u8 = 1 << 3;
 const COMMENT: u8 = 1 << 4;
 const RESERVED: u8 = 0b1110_0000;
 
-/// Idle decoders.
+/// Decoders of all responses.
+pub(super) static DECODERS: Decoders = Decoders {
+    idle: Mutex::new(Vec::new()),
+};
+
+/// Pool of decoders.
 ///
-/// A decoder is 47 KiB, aligned to 64 bytes. The allocators of glibc and of static programs cannot
-/// put the next one where a freed one was, because they look for more room to align it. With a new
-/// decoder for each response, more than half of the heap was such places.
-static IDLE: Mutex<Vec<Decompress>> = Mutex::new(Vec::new());
+/// A decoder takes 47 KiB, aligned to 64 bytes. To align a block, glibc looks for more room than
+/// the block needs, so a decoder does not fit where the one before was freed. With a new decoder
+/// for each response, more than half of the heap consisted of such gaps.
+pub(super) struct Decoders {
+    idle: Mutex<Vec<Decompress>>,
+}
 
 /// Deflate stream of more zeros than a window has.
 static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -52,20 +65,36 @@ pub(super) enum GzipError {
     TooLarge,
 }
 
-/// Decompresses all members of a stream. Appends them to `body`, which then has at most `most`
-/// bytes.
-///
-/// After an error, `body` has everything before it.
-pub(super) async fn decompress(
-    stream: &[u8],
-    body: &mut Vec<u8>,
-    most: usize,
-) -> Result<(), GzipError> {
-    let idle = IDLE.lock().pop();
-    let mut decoder = idle.unwrap_or_else(|| Decompress::new(false));
-    let result = decompress_with(&mut decoder, stream, body, most).await;
-    keep(decoder);
-    result
+impl Decoders {
+    /// Decompresses all members of a stream. Appends them to `body`, which then has at most `most`
+    /// bytes.
+    ///
+    /// After an error, `body` has everything before it.
+    pub(super) async fn decompress(
+        &self,
+        stream: &[u8],
+        body: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<(), GzipError> {
+        let idle = self.idle.lock().pop();
+        let mut decoder = idle.unwrap_or_else(|| Decompress::new(false));
+        let result = decompress_with(&mut decoder, stream, body, most).await;
+        self.keep(decoder);
+        result
+    }
+
+    /// Keeps a decoder for the next response.
+    fn keep(&self, mut decoder: Decompress) {
+        // The window has text of the response, which may be a token.
+        if overwrite_window(&mut decoder).is_none() {
+            // The allocator zeroes what is freed.
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE {
+            idle.push(decoder);
+        }
+    }
 }
 
 async fn decompress_with(
@@ -79,9 +108,10 @@ async fn decompress_with(
     loop {
         rest = after_header(rest)?;
         let begin = body.len();
+        let mut checksum = crc32fast::Hasher::new();
         decoder.reset(false);
         loop {
-            let before = body.len();
+            let (before, left) = (body.len(), rest.len());
             // One more byte than allowed tells a body that is too large from one that fits exactly.
             let room = expected_size(stream).saturating_sub(before);
             let room = room.clamp(ROOM.0, ROOM.1).min(most - before + 1);
@@ -90,16 +120,17 @@ async fn decompress_with(
                 body.truncate(most);
                 return Err(GzipError::TooLarge);
             }
+            checksum.update(&body[before..]);
             if status? == Status::StreamEnd {
                 break;
             }
-            since_yield += body.len() - before;
+            since_yield += body.len() - before + left - rest.len();
             if since_yield > YIELD_AFTER {
                 since_yield = 0;
                 yield_now().await;
             }
         }
-        rest = after_trailer(rest, &body[begin..])?;
+        rest = after_trailer(rest, checksum, body.len() - begin)?;
         if rest.is_empty() {
             return Ok(());
         }
@@ -107,9 +138,9 @@ async fn decompress_with(
     }
 }
 
-/// Decompresses from `rest` to `body`, which has room for `room` more bytes.
+/// Decompresses the beginning of `rest`, and appends at most `room` bytes to `body`.
 ///
-/// It is an error if nothing can be decompressed.
+/// It is an error if the decoder neither reads nor produces anything.
 fn step(
     decoder: &mut Decompress,
     rest: &mut &[u8],
@@ -118,7 +149,8 @@ fn step(
 ) -> Result<Status, GzipError> {
     let (consumed, produced, begin) = (decoder.total_in(), decoder.total_out(), body.len());
     body.resize(begin + room, 0);
-    let status = decoder.decompress(rest, &mut body[begin..], FlushDecompress::None);
+    let input = &rest[..rest.len().min(MAX_INPUT)];
+    let status = decoder.decompress(input, &mut body[begin..], FlushDecompress::None);
     // Both are at most the length of a slice.
     let consumed = usize::try_from(decoder.total_in() - consumed).unwrap_or_default();
     let produced = usize::try_from(decoder.total_out() - produced).unwrap_or_default();
@@ -132,25 +164,18 @@ fn step(
     }
 }
 
-/// Keeps a decoder for the next response.
-fn keep(mut decoder: Decompress) {
-    // The window has text of the response, which may be a token.
+/// Replaces the window of a decoder by zeros; returns `None` if that fails.
+fn overwrite_window(decoder: &mut Decompress) -> Option<()> {
     decoder.reset(false);
     let mut scratch = [0; 8 * 1024];
     let mut zeros = &ZEROS[..];
-    let mut wiped = 0;
-    while wiped < WINDOW {
+    while decoder.total_out() < WINDOW as u64 {
         let consumed = decoder.total_in();
-        let result = decoder.decompress(zeros, &mut scratch, FlushDecompress::None);
-        // Bytes that were not overwritten are freed, and the allocator zeroes them.
-        let Ok(Status::Ok) = result else { return };
-        zeros = &zeros[usize::try_from(decoder.total_in() - consumed).unwrap_or_default()..];
-        wiped += scratch.len();
+        let status = decoder.decompress(zeros, &mut scratch, FlushDecompress::None);
+        status.ok().filter(|status| *status == Status::Ok)?;
+        zeros = zeros.get(usize::try_from(decoder.total_in() - consumed).ok()?..)?;
     }
-    let mut idle = IDLE.lock();
-    if idle.len() < MAX_IDLE {
-        idle.push(decoder);
-    }
+    Some(())
 }
 
 /// Returns the size of the last member, which a stream ends with; 0 if it is not known.
@@ -180,8 +205,13 @@ fn after_header(member: &[u8]) -> Result<&[u8], GzipError> {
     }
     for text in [FILE_NAME, COMMENT] {
         if flags & text != 0 {
-            let end = rest.iter().position(|byte| *byte == 0);
-            rest = &rest[end.ok_or(GzipError::Incomplete)? + 1..];
+            let text = &rest[..rest.len().min(MAX_HEADER_TEXT)];
+            let end = text.iter().position(|byte| *byte == 0);
+            rest = match end {
+                Some(end) => &rest[end + 1..],
+                None if text.len() < MAX_HEADER_TEXT => return Err(GzipError::Incomplete),
+                None => return Err(GzipError::NotGzip),
+            };
         }
     }
     if flags & HEADER_CHECKSUM != 0 {
@@ -196,17 +226,21 @@ fn after_header(member: &[u8]) -> Result<&[u8], GzipError> {
     Ok(rest)
 }
 
-/// Checks the trailer of a member with this text, and returns what follows it.
-fn after_trailer<'a>(trailer: &'a [u8], text: &[u8]) -> Result<&'a [u8], GzipError> {
+/// Checks the trailer of a member whose text has this checksum and size, and returns what follows.
+fn after_trailer(
+    trailer: &[u8],
+    checksum: crc32fast::Hasher,
+    size: usize,
+) -> Result<&[u8], GzipError> {
     let (trailer, rest) = split(trailer, 8)?;
-    let (sum, size) = trailer.split_at(4);
-    // RFC 1952 wants the size modulo 2^32.
+    // The trailer has the size modulo 2^32.
     #[expect(clippy::cast_possible_truncation)]
-    let expected = (text.len() as u32).to_le_bytes();
-    if sum != crc32fast::hash(text).to_le_bytes() || size != expected {
-        return Err(GzipError::Incomplete);
+    let expected = [checksum.finalize(), size as u32].map(u32::to_le_bytes);
+    if trailer == expected.as_flattened() {
+        Ok(rest)
+    } else {
+        Err(GzipError::Incomplete)
     }
-    Ok(rest)
 }
 
 fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), GzipError> {
@@ -216,6 +250,9 @@ fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), GzipError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use flate2::GzBuilder;
     use flate2::write::GzEncoder;
@@ -224,11 +261,19 @@ mod tests {
     use super::*;
 
     fn decompressed(stream: &[u8], most: usize) -> (Vec<u8>, Result<(), GzipError>) {
+        decompressed_by(&DECODERS, stream, most)
+    }
+
+    fn decompressed_by(
+        decoders: &Decoders,
+        stream: &[u8],
+        most: usize,
+    ) -> (Vec<u8>, Result<(), GzipError>) {
         let mut body = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let result = runtime
             .unwrap()
-            .block_on(decompress(stream, &mut body, most));
+            .block_on(decoders.decompress(stream, &mut body, most));
         (body, result)
     }
 
@@ -264,14 +309,76 @@ mod tests {
     }
 
     #[test]
+    fn the_text_of_a_header_has_a_limit() {
+        let head = [0x1f, 0x8b, 8, FILE_NAME, 0, 0, 0, 0, 0, 3];
+        for (length, expected) in [
+            (MAX_HEADER_TEXT - 1, Ok(())),
+            (MAX_HEADER_TEXT, Err(GzipError::NotGzip)),
+        ] {
+            let name = [vec![b'n'; length], vec![0]].concat();
+            let stream = [&head[..], &name, &member(b"text", 6, None)[10..]].concat();
+            assert_eq!(decompressed(&stream, 100).1, expected, "{length}");
+        }
+    }
+
+    #[test]
     fn a_decoder_is_used_again_after_an_error() {
+        let decoders = Decoders {
+            idle: Mutex::default(),
+        };
         let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         let whole = member(&text, 6, None);
-        let (body, result) = decompressed(&whole[..whole.len() / 2], usize::MAX - 1);
+        let half = &whole[..whole.len() / 2];
+        let (body, result) = decompressed_by(&decoders, half, text.len());
         assert_eq!(result, Err(GzipError::Incomplete));
         assert!(!body.is_empty() && text.starts_with(&body));
-        assert_eq!(decompressed(&whole, text.len()), (text.clone(), Ok(())));
-        assert!(!IDLE.lock().is_empty());
+        let first = decoders.idle.lock().len();
+        let (body, result) = decompressed_by(&decoders, &whole, text.len());
+        assert!(result == Ok(()) && body == text);
+        assert_eq!((first, decoders.idle.lock().len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn blocks_and_members_that_are_empty_do_not_hold_the_loop() {
+        let empty = member(b"", 6, None);
+        // A stored block of length 0.
+        let blocks = [0, 0, 0, 0xff, 0xff].repeat(400_000);
+        let blocks = [&empty[..10], &blocks, &empty[10..]].concat();
+        for (stream, least) in [(blocks, 6), (empty.repeat(1000), 999)] {
+            let turns = Arc::new(AtomicUsize::new(0));
+            let count = turns.clone();
+            let other = tokio::spawn(async move {
+                loop {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    yield_now().await;
+                }
+            });
+            let mut body = Vec::new();
+            let result = DECODERS.decompress(&stream, &mut body, 100).await;
+            other.abort();
+            assert_eq!((result, body.len()), (Ok(()), 0));
+            let turns = turns.load(Ordering::Relaxed);
+            assert!(turns >= least, "others had {turns} turns");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs gzip: make test"]
+    fn what_gzip_writes_is_read() {
+        let text = "a listing, ".repeat(20_000);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        for flag in ["-1", "-6", "-9", "-n"] {
+            let mut gzip = Command::new("gzip");
+            let written = gzip.args(["-c", flag]).arg(file.path()).output();
+            let stream = written.unwrap().stdout;
+            let twice = [&stream[..], &stream].concat();
+            for (stream, times) in [(stream, 1), (twice, 2)] {
+                let (body, result) = decompressed(&stream, 1 << 20);
+                assert_eq!(result, Ok(()), "{flag}");
+                assert!(body == text.repeat(times).as_bytes(), "{flag}");
+            }
+        }
     }
 
     proptest! {
