@@ -26,6 +26,7 @@ ROWS = {
     "small": rows.small_and_old,
     "requests": rows.vendor_requests,
     "growth": rows.growth,
+    "loop": rows.held_by_polls,
     "start": rows.start,
     "state": rows.first_start,
     "accounts": rows.many_accounts,
@@ -39,18 +40,20 @@ def main():
     parser.add_argument("--tools", type=pathlib.Path, default=REPOSITORY / "target/tools", help="where benches/tools.sh unpacked programs")
     parser.add_argument("--daemon", type=pathlib.Path, default=REPOSITORY / "target/release/connections-exporter")
     parser.add_argument("--growth", help="the program that benches/growth.rs becomes; without it, cargo builds and runs it")
+    parser.add_argument("--event-loop", help="the same for benches/event_loop.rs")
     parser.add_argument("--old", type=int, default=60, help="seconds for which the small daemon runs before its memory is read")
     parser.add_argument("--output", type=pathlib.Path, help="also write the table there")
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(ROWS):
         parser.error(f"there is no measurement {', '.join(unknown)}")
     path = f"{arguments.tools}/usr/bin:{arguments.tools}/usr/sbin:{os.environ['PATH']}"
-    cargo = ["cargo", "bench", "--quiet", "--locked", "--bench", "growth", f"--manifest-path={REPOSITORY}/Cargo.toml"]
+    cargo = ["cargo", "bench", "--quiet", "--locked", f"--manifest-path={REPOSITORY}/Cargo.toml", "--bench"]
     tools = types.SimpleNamespace(
         daemon=arguments.daemon.resolve(),
         nginx=shutil.which("nginx", path=path),
         pushgateway=shutil.which("prometheus-pushgateway", path=path),
-        growth=[arguments.growth] if arguments.growth else cargo,
+        growth=[arguments.growth] if arguments.growth else [*cargo, "growth"],
+        event_loop=[arguments.event_loop] if arguments.event_loop else [*cargo, "event_loop"],
     )
     measured = []
     for name in arguments.only or ROWS:

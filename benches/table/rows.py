@@ -259,6 +259,21 @@ def growth(tools):
     )
 
 
+def held_by_polls(tools):
+    """What a scrape waits for while targets are polled: the CPU time until the event loop looks at its sockets again."""
+    said = subprocess.run(tools.event_loop, capture_output=True, text=True, check=True, timeout=600).stdout
+    for line in said.splitlines():
+        load, figures = line.rsplit(": ", 1)
+        count, median, part, longest = map(int, figures.split())
+        yield Row(
+            f"event loop held by polls, 99.9th percentile, {load}",
+            f"{part / 1e3:.2f} ms (median {median / 1e3:.2f} ms, longest of {count} {longest / 1e3:.1f} ms)",
+            "–",
+            part / 1e3,
+            1,
+        )
+
+
 def start(tools):
     """From the start of the process to the first page that shows both targets."""
     def measure():
