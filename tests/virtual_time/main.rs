@@ -46,7 +46,7 @@ use configure::configure;
 use events::Mend;
 use look::{fresh, walk};
 use page::Page;
-use vendor::{Ledger, Line, Vendor};
+use vendor::{Ledger, Line, SHORT_PAGE, Vendor};
 
 const VENDORS: usize = 10;
 /// Number of entities, and of integrations, of each vendor.
@@ -134,7 +134,7 @@ impl Month {
                 entity_connections: 15,
                 integrations: TARGETS,
                 // The listings of one vendor have three pages.
-                integration_connections: if n == 0 { 230 } else { 3 },
+                integration_connections: if n == 0 { 3 * SHORT_PAGE - 1 } else { 3 },
             };
             let clock = Clock::from_tokio(start);
             let vendor = Vendor::new(sizes, random.u64(..), clock);

@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum pause of the exporter. A vendor may ask for a longer one.
 const LONGEST_SILENCE: Duration = Duration::from_hours(1);
+/// Number of rows on a page of the ZIS vendors.
+pub(crate) const SHORT_PAGE: usize = 7;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Both APIs of one simulator: a Zuora tenant and a ZIS subdomain.
@@ -228,7 +230,7 @@ impl Transport for Line {
         let body = request.body().and_then(|body| body.as_bytes());
         let mut copy = Request::builder()
             .method(request.method())
-            .uri(request.url().as_str())
+            .uri(with_short_pages(request.url()))
             .body(Bytes::copy_from_slice(body.unwrap_or_default()))
             .unwrap();
         copy.headers_mut().clone_from(request.headers());
@@ -246,4 +248,23 @@ impl Transport for Line {
         }
         Ok(response.into())
     }
+}
+
+/// Replaces the page size of a ZIS request, so that short listings have several pages.
+///
+/// Long listings are read and rendered on worker threads, which end in any order. A month with
+/// them could not be replayed.
+fn with_short_pages(url: &Url) -> String {
+    let mut short = url.clone();
+    let pairs: Vec<_> = url
+        .query_pairs()
+        .map(|(key, value)| match &*key {
+            "page[size]" => (key, SHORT_PAGE.to_string().into()),
+            _ => (key, value),
+        })
+        .collect();
+    if !pairs.is_empty() {
+        short.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    short.into()
 }
