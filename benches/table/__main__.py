@@ -30,6 +30,7 @@ ROWS = {
     "start": rows.start,
     "state": rows.first_start,
     "accounts": rows.many_accounts,
+    "fleet": rows.fleet,
     "size": rows.size,
 }
 

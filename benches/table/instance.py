@@ -25,11 +25,12 @@ def paced(address, gzip):
 
 
 class Instance(Daemon):
-    """Every account lists the same integrations, within the default budget and spread as by default."""
+    """Every account lists the same integrations, within the default budget, and its polls are spread evenly."""
 
     @staticmethod
     def configuration(simulator, interval, accounts, entities, targets):
-        lines = ["poll:", f"  interval: {interval}", "zis:"]
+        # The first polls are spread over a whole interval, so that the later ones are, too.
+        lines = ["poll:", f"  interval: {interval}", f"  first_poll_within: {interval}", "zis:"]
         integrations = [f"      - name: {name}\n        token_env: {env}" for name, env in simulator.integrations]
         for account in range(accounts):
             lines += [f"  - account: account_{account}", f"    base_url: http://{simulator.address}", "    integrations:", *integrations]

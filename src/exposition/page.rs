@@ -131,21 +131,29 @@ enum PageItem<'a> {
 /// Calls the closure with the families of all fragments: each family once, with the samples of
 /// every fragment.
 fn in_page_order<'a>(fragments: &[&'a Fragment], mut with: impl FnMut(PageItem<'a>)) {
+    /// Place of a fragment of which nothing is left.
+    const NOWHERE: usize = usize::MAX;
+    let place = |rest: &[(Arc<FamilyHeader>, Block)]| {
+        rest.first().map_or(NOWHERE, |(header, _)| header.place)
+    };
     let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
-    loop {
-        let headers = rest.iter().filter_map(|rest| Some(&rest.first()?.0));
-        let Some(next) = headers.min_by_key(|header| header.place) else {
-            break;
-        };
-        with(PageItem::Header(next));
-        for (fragment, rest) in rest.iter_mut().enumerate() {
-            while let Some(((header, block), after)) = rest.split_first()
-                && Arc::ptr_eq(header, next)
+    // Kept beside the slices: each family looks at all of them, but reads few of the fragments.
+    let mut places: Vec<_> = rest.iter().copied().map(place).collect();
+    let mut next = places.iter().copied().min().unwrap_or(NOWHERE);
+    while let Some(header) = HEADERS.get(next) {
+        with(PageItem::Header(header));
+        let mut later = NOWHERE;
+        for (fragment, at) in places.iter_mut().enumerate() {
+            while *at == next
+                && let Some(((_, block), after)) = rest[fragment].split_first()
             {
                 with(PageItem::Block(fragment, block));
-                *rest = after;
+                rest[fragment] = after;
+                *at = place(after);
             }
+            later = later.min(*at);
         }
+        next = later;
     }
 }
 

@@ -24,7 +24,8 @@ use super::{Simulator, zis};
 struct Put {
     /// Integration of the connection; `None` for a Zuora connection.
     target: Option<String>,
-    connection: String,
+    /// `None` for all connections of the integration, or of the tenant.
+    connection: Option<String>,
     status: Option<String>,
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -139,23 +140,32 @@ impl World {
         gone.then_some(()).ok_or_else(|| unknown(connection))
     }
 
-    /// Sets the status of a Zuora connection, or changes or creates a connection of an integration.
+    /// Sets the status of Zuora connections, or changes or creates connections of an integration.
     fn put(&mut self, put: Put, now: Timestamp) -> Result<(), Rejected> {
-        if let Some(target) = put.target.clone() {
-            let stored = self.stored(&target)?;
-            if !stored.iter().any(|stored| stored.name == put.connection) {
-                stored.push(StoredConnection::new(&put.connection, now));
+        let named = |name: &str| put.connection.as_ref().is_none_or(|named| named == name);
+        if let Some(target) = &put.target {
+            let stored = self.stored(target)?;
+            if let Some(name) = &put.connection
+                && !stored.iter().any(|stored| stored.name == *name)
+            {
+                stored.push(StoredConnection::new(name, now));
             }
-            let named = stored.iter_mut().filter(|s| s.name == put.connection);
-            return named.into_iter().try_for_each(|stored| stored.put(&put));
+            let mut named = stored.iter_mut().filter(|stored| named(&stored.name));
+            return named.try_for_each(|stored| stored.put(&put));
         }
         let status = put
             .status
+            .as_ref()
             .ok_or("expected status= for a Zuora connection, or target= for a connection of an integration")?;
-        let edges = &mut self.tenant.connections;
-        let edge = edges.iter_mut().find(|edge| edge.id == put.connection);
-        edge.ok_or_else(|| unknown(&put.connection))?.status = status;
-        Ok(())
+        let edges = self.tenant.connections.iter_mut();
+        let mut found = put.connection.is_none();
+        for edge in edges.filter(|edge| named(&edge.id)) {
+            edge.status.clone_from(status);
+            found = true;
+        }
+        found
+            .then_some(())
+            .ok_or_else(|| unknown(put.connection.as_deref().unwrap_or_default()))
     }
 
     /// Sets the expiry of an integration's token.
@@ -270,6 +280,28 @@ mod tests {
             matches!(stored.expiry, Expiry::Renewed(at, life) if at.to_string() == date && life.as_secs() == 60)
         );
         assert!(stored.refresh_token);
+    }
+
+    #[test]
+    fn a_put_without_a_connection_changes_all() {
+        let simulator = simulator();
+        let kinds = |world: &mut World| {
+            let stored = world.integrations.iter().map(|of| &of.connections);
+            stored
+                .map(|all| all.iter().all(|stored| stored.kind == "api_key"))
+                .collect::<Vec<_>>()
+        };
+        assert!(!simulator.change(kinds).contains(&true));
+        assert_eq!(put(&simulator, "target=acme_slack&type=api_key").0, 200);
+        let changed = simulator.change(kinds);
+        assert!(changed[0] && !changed[1..].contains(&true), "{changed:?}");
+
+        assert_eq!(put(&simulator, "status=Disconnected").0, 200);
+        let statuses = simulator.change(|world| {
+            let edges = world.tenant.connections.iter();
+            edges.map(|edge| edge.status.clone()).collect::<Vec<_>>()
+        });
+        assert!(statuses.len() > 1 && statuses.iter().all(|status| status == "Disconnected"));
     }
 
     #[test]
