@@ -81,10 +81,6 @@ impl BodyWriter {
         }
     }
 
-    pub(super) fn encoding(&self) -> Encoding {
-        self.encoding
-    }
-
     /// Writes the start of a page: the gzip header, if any.
     pub(super) fn begin(&mut self) {
         if self.encoding == Encoding::Gzip {
@@ -128,6 +124,8 @@ impl BodyWriter {
         self.totals.series += part.totals.series;
         self.totals.plain_bytes += part.totals.plain_bytes;
         self.totals.crc.combine(&part.totals.crc);
+        // Not in `push`, because a part has few chunks.
+        self.small.reserve_exact(JOINED - self.small.len());
         for chunk in &*part.chunks {
             self.push(chunk.bytes().clone());
         }
@@ -139,9 +137,6 @@ impl BodyWriter {
             self.join();
             self.chunks.push(Chunk::Bytes(chunk));
             return;
-        }
-        if self.small.capacity() == 0 {
-            self.small.reserve(JOINED);
         }
         self.small.extend_from_slice(&chunk);
         if self.small.len() > JOINED - SMALL {

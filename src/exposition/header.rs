@@ -1,6 +1,6 @@
 //! Headers of families: their metadata lines in each format.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use prometheus::proto::MetricType;
 
@@ -25,16 +25,16 @@ pub(super) struct FamilyHeader {
 }
 
 impl FamilyHeader {
-    fn new(place: usize, name: &str, help: &str, kind: MetricType) -> Arc<Self> {
+    fn new(place: usize, name: &str, help: &str, kind: MetricType) -> Self {
         let block = |format| {
             let mut lines = String::new();
             write_header(&mut lines, format, name, help, kind);
             Block::new(lines)
         };
-        Arc::new(Self {
+        Self {
             place,
             blocks: [Format::Text, Format::OpenMetrics].map(block),
-        })
+        }
     }
 
     /// Returns the lines of the header in a format.
@@ -44,7 +44,7 @@ impl FamilyHeader {
 }
 
 /// Headers of the families of [`ALL`].
-pub(super) static HEADERS: LazyLock<Vec<Arc<FamilyHeader>>> = LazyLock::new(|| {
+pub(super) static HEADERS: LazyLock<Vec<FamilyHeader>> = LazyLock::new(|| {
     let header = |(place, family): (usize, &FamilyDescription)| {
         FamilyHeader::new(place, family.name, family.help, family.kind)
     };

@@ -11,9 +11,9 @@ use super::block::{Block, series};
 use super::body::{BodyWriter, Chunk, PageBody, SMALL};
 use super::gathered::write_samples;
 use super::header::{FamilyHeader, write_header};
-use super::segment::{SegmentCache, SegmentWriter};
+use super::segment::SegmentCache;
 use super::{Countdown, Encoding, Format, Fragment, HEADERS, Representation};
-use crate::metrics::{COUNTDOWN, FIRST_VOLATILE};
+use crate::metrics::COUNTDOWN;
 
 /// Page that is ready to be sent.
 #[derive(Debug, Clone)]
@@ -121,38 +121,34 @@ pub(crate) struct PageBuilder {
     tail: String,
 }
 
-/// Item of a page, in the order of the page.
-enum PageItem<'a> {
-    Header(&'a FamilyHeader),
-    /// Block of the fragment with this index.
-    Block(usize, &'a Block),
-}
-
-/// Calls the closure with the families of all fragments: each family once, with the samples of
-/// every fragment.
-fn in_page_order<'a>(fragments: &[&'a Fragment], mut with: impl FnMut(PageItem<'a>)) {
+/// Calls the closure with each family of the fragments and its blocks, in the order of a page.
+pub(super) fn in_page_order<'a>(
+    fragments: &[&'a Fragment],
+    mut with: impl FnMut(&'static FamilyHeader, &[&'a Block]),
+) {
     /// Place of a fragment of which nothing is left.
     const NOWHERE: usize = usize::MAX;
-    let place = |rest: &[(Arc<FamilyHeader>, Block)]| {
-        rest.first().map_or(NOWHERE, |(header, _)| header.place)
-    };
+    let place =
+        |rest: &[(&FamilyHeader, Block)]| rest.first().map_or(NOWHERE, |(header, _)| header.place);
     let mut rest: Vec<_> = fragments.iter().map(|fragment| &fragment.0[..]).collect();
     // Kept beside the slices: each family looks at all of them, but reads few of the fragments.
     let mut places: Vec<_> = rest.iter().copied().map(place).collect();
     let mut next = places.iter().copied().min().unwrap_or(NOWHERE);
+    let mut blocks = Vec::new();
     while let Some(header) = HEADERS.get(next) {
-        with(PageItem::Header(header));
         let mut later = NOWHERE;
         for (fragment, at) in places.iter_mut().enumerate() {
             while *at == next
                 && let Some(((_, block), after)) = rest[fragment].split_first()
             {
-                with(PageItem::Block(fragment, block));
+                blocks.push(block);
                 rest[fragment] = after;
                 *at = place(after);
             }
             later = later.min(*at);
         }
+        with(header, &blocks);
+        blocks.clear();
         next = later;
     }
 }
@@ -175,36 +171,33 @@ impl PageBuilder {
     ///
     /// A plain page shares the text of the fragments. For a gzip page, unchanged segments of the
     /// previous page are taken from `segments`, which then holds those of this page.
-    pub(crate) fn fragments<'a>(
+    pub(crate) fn fragments(
         &mut self,
-        fragments: &[&'a Fragment],
-        segments: Option<&'a mut SegmentCache>,
+        fragments: &[&Fragment],
+        segments: Option<&mut SegmentCache>,
     ) {
         let Representation { format, encoding } = self.representation;
         let mut body = BodyWriter::new(encoding);
+        let mut once = SegmentCache::default();
         body.begin();
         match encoding {
-            Encoding::Plain => in_page_order(fragments, |item| match item {
-                PageItem::Header(header) => body.block(header.block(format)),
-                PageItem::Block(_, block) => body.block(block),
+            Encoding::Plain => in_page_order(fragments, |header, blocks| {
+                body.block(header.block(format));
+                blocks.iter().for_each(|block| body.block(block));
             }),
             Encoding::Gzip => {
-                let mut joiner = SegmentWriter::new(&mut body, segments, format);
-                in_page_order(fragments, |item| match item {
-                    PageItem::Header(header) => {
-                        joiner.header(header.block(format), header.place >= FIRST_VOLATILE);
-                    }
-                    PageItem::Block(fragment, block) => joiner.block_of(fragment, block),
-                });
-                joiner.end();
+                let kept = segments.is_some();
+                let segments = segments.unwrap_or(&mut once);
+                segments.write(&mut body, fragments, format, kept);
             }
         }
         self.body = body.finish();
     }
 
     /// Sets the countdowns of this page.
-    pub(crate) fn countdowns(&mut self, targets: impl Iterator<Item = Countdown>) {
-        self.countdowns = targets.filter(|target| !target.dates.is_empty()).collect();
+    pub(crate) fn countdowns<'a>(&mut self, targets: impl Iterator<Item = &'a Countdown>) {
+        let counting = targets.filter(|target| !target.dates.is_empty());
+        self.countdowns = counting.cloned().collect();
     }
 
     /// Appends the countdown samples, with the seconds left at `now`.

@@ -2,47 +2,49 @@
 //!
 //! Compressed one by one, small blocks compress badly, and each costs a scrape more than its bytes.
 
-use std::collections::HashMap;
-
-use super::Format;
 use super::block::{Block, Deflated};
 use super::body::{BodyWriter, PageBody};
+use super::header::FamilyHeader;
+use super::page::in_page_order;
+use super::{Encoding, Format, Fragment, HEADERS};
+use crate::metrics::FIRST_VOLATILE;
 
 /// A segment ends once its small blocks have this many bytes.
 const ENOUGH: usize = 16 * 1024;
 
-/// A segment also ends after the blocks of this many fragments.
+/// Number of neighbouring fragments that form a group.
 ///
-/// A block that grows then moves the ends of few other segments. Adding or removing a fragment
-/// moves all segments after it.
+/// On a page of several groups, a segment has blocks of one family in one group. A group without a
+/// changed fragment is not looked into. Adding or removing a fragment changes all groups after it.
 const TOGETHER: usize = 32;
 
-/// Segments of the last page by their first block, for reuse by the next page.
+/// Segments of the last page, for reuse by the next page.
 ///
 /// A segment is built again only if one of its blocks was replaced.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentCache {
-    /// Segments without a header, which pages of both formats share.
-    samples: Segments,
-    /// Segments with a header, by format.
-    headed: [Segments; 2],
+    groups: Vec<Group>,
+    /// Segments of a page of one group, by format.
+    small: [Vec<Segment>; 2],
 }
 
-impl SegmentCache {
-    /// Drops what only pages of this format use.
-    pub(crate) fn drop_format(&mut self, format: Format) {
-        self.headed[format as usize].clear();
-    }
-
-    /// Returns where the contents of the segments without a header are.
-    #[cfg(test)]
-    pub(crate) fn shared(&self) -> std::collections::BTreeSet<*const u8> {
-        let bodies = self.samples.values().map(|segment| segment.body.start());
-        bodies.collect()
-    }
+/// Segments of neighbouring fragments.
+#[derive(Debug, Default)]
+struct Group {
+    fragments: Vec<Fragment>,
+    /// Families of the fragments, in page order.
+    families: Vec<GroupFamily>,
 }
 
-type Segments = HashMap<usize, Segment>;
+/// Segments of a family in a group. They are empty until a page has used them.
+#[derive(Debug)]
+struct GroupFamily {
+    header: &'static FamilyHeader,
+    /// Segments without the header, which pages of both formats share.
+    samples: Vec<Segment>,
+    /// Segments that begin with the header, by format.
+    headed: [Vec<Segment>; 2],
+}
 
 #[derive(Debug)]
 struct Segment {
@@ -50,107 +52,211 @@ struct Segment {
     body: PageBody,
 }
 
-/// Writes blocks to a page in segments.
-pub(super) struct SegmentWriter<'a> {
-    page: &'a mut BodyWriter,
-    /// Caches for the next page, of segments without and with a header; `None` for a page that is
-    /// built only once.
-    kept: Option<[&'a mut Segments; 2]>,
-    before: [Segments; 2],
+/// Writer that cuts blocks into segments.
+struct SegmentWriter<'a> {
+    /// Whether the segments are kept for other pages.
+    kept: bool,
+    before: Vec<Segment>,
+    done: Vec<Segment>,
     open: Vec<&'a Block>,
-    /// Whether `open` has a header.
-    headed: bool,
-    /// Whether the current family changes with each poll.
-    volatile: bool,
-    /// Whether `open` has blocks of such a family.
+    /// Whether `open` has blocks of a family that changes with each poll.
     short_lived: bool,
     /// Size of the small blocks of samples in `open`, in bytes.
     bytes: usize,
-    /// Index of the group of [`TOGETHER`] fragments that the last block belongs to.
-    neighbours: usize,
+}
+
+impl SegmentCache {
+    /// Writes fragments to a page. If the cache is used only once, `kept` is `false`.
+    pub(super) fn write(
+        &mut self,
+        page: &mut BodyWriter,
+        fragments: &[&Fragment],
+        format: Format,
+        kept: bool,
+    ) {
+        if fragments.len() <= TOGETHER {
+            self.groups.clear();
+            let small = &mut self.small[format as usize];
+            let mut writer = SegmentWriter::new(std::mem::take(small), kept);
+            in_page_order(fragments, |header, blocks| {
+                writer.family(header, Some(format), blocks);
+            });
+            *small = writer.finish();
+            small.iter().for_each(|segment| page.add(&segment.body));
+            return;
+        }
+        self.small = Default::default();
+        let groups = fragments.chunks(TOGETHER);
+        self.groups.resize_with(groups.len(), Group::default);
+        for (group, fragments) in self.groups.iter_mut().zip(groups) {
+            group.update(fragments, kept);
+        }
+        let mut rest: Vec<_> = self
+            .groups
+            .iter_mut()
+            .map(|group| (&group.fragments, group.families.iter_mut().peekable()))
+            .collect();
+        for header in HEADERS.iter() {
+            let mut unwritten = Some(format);
+            for (fragments, families) in &mut rest {
+                let Some(family) = families.next_if(|family| family.header.place == header.place)
+                else {
+                    continue;
+                };
+                for segment in family.segments(fragments, unwritten.take(), kept) {
+                    page.add(&segment.body);
+                }
+            }
+        }
+    }
+
+    /// Drops what only pages of this format use.
+    pub(crate) fn drop_format(&mut self, format: Format) {
+        self.small[format as usize].clear();
+        for family in self.groups.iter_mut().flat_map(|group| &mut group.families) {
+            family.headed[format as usize] = Vec::new();
+        }
+    }
+
+    /// Returns where the contents of the segments without a header are.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> std::collections::BTreeSet<*const u8> {
+        let families = self.groups.iter().flat_map(|group| &group.families);
+        let segments = families.flat_map(|family| &family.samples);
+        segments.map(|segment| segment.body.start()).collect()
+    }
+}
+
+impl Group {
+    /// Sets the fragments, and builds those segments again whose blocks have changed.
+    fn update(&mut self, fragments: &[&Fragment], kept: bool) {
+        let same = |(before, now): (&Fragment, &&Fragment)| before.is_same(now);
+        if self.fragments.len() == fragments.len() && self.fragments.iter().zip(fragments).all(same)
+        {
+            return;
+        }
+        self.fragments = fragments.iter().copied().cloned().collect();
+        let mut before = std::mem::take(&mut self.families).into_iter().peekable();
+        in_page_order(fragments, |header, blocks| {
+            while before
+                .next_if(|family| family.header.place < header.place)
+                .is_some()
+            {}
+            let family = before.next_if(|family| family.header.place == header.place);
+            let mut family = family.unwrap_or_else(|| GroupFamily {
+                header,
+                samples: Vec::new(),
+                headed: Default::default(),
+            });
+            for format in [None, Some(Format::Text), Some(Format::OpenMetrics)] {
+                if !family.variant(format).is_empty() {
+                    family.build(format, blocks, kept);
+                }
+            }
+            self.families.push(family);
+        });
+    }
+}
+
+impl GroupFamily {
+    /// Returns the segments with the header in this format, or those without a header.
+    fn variant(&mut self, format: Option<Format>) -> &mut Vec<Segment> {
+        match format {
+            Some(format) => &mut self.headed[format as usize],
+            None => &mut self.samples,
+        }
+    }
+
+    fn build(&mut self, format: Option<Format>, blocks: &[&Block], kept: bool) {
+        let header = self.header;
+        let segments = self.variant(format);
+        let mut writer = SegmentWriter::new(std::mem::take(segments), kept);
+        writer.family(header, format, blocks);
+        *segments = writer.finish();
+    }
+
+    /// Returns the segments for a page on which this group is the first with the family, if there
+    /// is a format, or another one.
+    fn segments(
+        &mut self,
+        fragments: &[Fragment],
+        format: Option<Format>,
+        kept: bool,
+    ) -> &[Segment] {
+        match format {
+            Some(_) => self.samples = Vec::new(),
+            None => self.headed = Default::default(),
+        }
+        if self.variant(format).is_empty() {
+            let all = fragments.iter().flat_map(|fragment| fragment.0.iter());
+            let own = all.filter(|(header, _)| header.place == self.header.place);
+            let blocks: Vec<_> = own.map(|(_, block)| block).collect();
+            self.build(format, &blocks, kept);
+        }
+        self.variant(format)
+    }
 }
 
 impl<'a> SegmentWriter<'a> {
-    pub(super) fn new(
-        page: &'a mut BodyWriter,
-        cache: Option<&'a mut SegmentCache>,
-        format: Format,
-    ) -> Self {
-        let mut kept = cache.map(|cache| [&mut cache.samples, &mut cache.headed[format as usize]]);
-        let before = kept
-            .as_mut()
-            .map(|kept| kept.each_mut().map(|cache| std::mem::take(*cache)));
+    fn new(before: Vec<Segment>, kept: bool) -> Self {
         Self {
-            page,
-            before: before.unwrap_or_default(),
             kept,
+            before,
+            done: Vec::new(),
             open: Vec::new(),
-            headed: false,
-            volatile: false,
             short_lived: false,
             bytes: 0,
-            neighbours: 0,
         }
     }
 
-    /// Adds a block of the fragment with this index among all fragments of the page.
-    pub(super) fn block_of(&mut self, fragment: usize, block: &'a Block) {
-        if self.neighbours != fragment / TOGETHER {
-            self.neighbours = fragment / TOGETHER;
-            self.end();
-        }
-        self.block(block);
-    }
-
-    /// Adds the header of a family, and whether that changes with each poll.
+    /// Adds blocks of a family, and its header if there is a format.
     ///
-    /// Its size does not count, so that the segments of both formats end at the same blocks.
-    pub(super) fn header(&mut self, block: &'a Block, volatile: bool) {
-        self.open.push(block);
-        self.headed = true;
-        self.volatile = volatile;
+    /// The size of the header does not count, so that the segments of both formats end at the same
+    /// blocks.
+    fn family(
+        &mut self,
+        header: &'static FamilyHeader,
+        format: Option<Format>,
+        blocks: &[&'a Block],
+    ) {
+        self.open.extend(format.map(|format| header.block(format)));
+        for block in blocks {
+            self.open.push(block);
+            self.short_lived |= header.place >= FIRST_VOLATILE;
+            if !block.is_large() {
+                self.bytes += block.bytes();
+            }
+            if self.bytes >= ENOUGH {
+                self.end();
+            }
+        }
     }
 
-    fn block(&mut self, block: &'a Block) {
-        self.open.push(block);
-        self.short_lived |= self.volatile;
-        if !block.is_large() {
-            self.bytes += block.bytes();
-        }
-        if self.bytes >= ENOUGH {
-            self.end();
-        }
-    }
-
-    /// Ends the current segment. It is taken from the cache if its blocks have not changed.
-    pub(super) fn end(&mut self) {
-        let Some(first) = self.open.first().map(|block| block.id()) else {
-            return;
-        };
-        let cache = usize::from(std::mem::take(&mut self.headed));
-        let before = self.before[cache].remove(&first);
-        let same = |piece: &Segment| {
+    /// Ends the current segment. An earlier one with the same blocks is used again.
+    fn end(&mut self) {
+        let same = |segment: &Segment| {
             let ids = self.open.iter().map(|block| block.id());
-            piece.blocks.iter().map(Block::id).eq(ids)
+            segment.blocks.iter().map(Block::id).eq(ids)
         };
-        let piece = before.filter(same).unwrap_or_else(|| self.piece());
-        self.page.add(&piece.body);
-        if let Some(kept) = &mut self.kept {
-            kept[cache].insert(first, piece);
-        }
+        let segment = match self.before.iter().position(same) {
+            Some(index) => self.before.swap_remove(index),
+            None => self.segment(),
+        };
+        self.done.push(segment);
         self.open.clear();
         self.short_lived = false;
         self.bytes = 0;
     }
 
-    fn piece(&self) -> Segment {
+    fn segment(&self) -> Segment {
         // One of the targets in a segment is usually polled before the next scrape. Compressing the
         // freshness of all of them well would be most of the cost of that scrape.
-        let deflate = match self.kept {
-            Some(_) if !self.short_lived => Deflated::new,
-            _ => Deflated::once,
+        let deflate = if self.kept && !self.short_lived {
+            Deflated::new
+        } else {
+            Deflated::once
         };
-        let mut body = BodyWriter::new(self.page.encoding());
+        let mut body = BodyWriter::new(Encoding::Gzip);
         for run in self.open.chunk_by(|a, b| !a.is_large() && !b.is_large()) {
             let series = run.iter().map(|block| block.series()).sum();
             if let [alone] = run {
@@ -166,5 +272,12 @@ impl<'a> SegmentWriter<'a> {
             blocks: self.open.iter().copied().cloned().collect(),
             body: body.finish(),
         }
+    }
+
+    fn finish(mut self) -> Vec<Segment> {
+        if !self.open.is_empty() {
+            self.end();
+        }
+        self.done
     }
 }

@@ -37,7 +37,10 @@ impl AccountHandle {
         with: impl FnOnce(&mut TargetEntry, &'static System, &str, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let mut done = None;
+        let now = self.inventory.clock.now();
         self.with_entry(|entry, account| {
+            // What the poll changed is rendered here, so that a scrape need not.
+            entry.refresh_metrics(now);
             let targets = entry.targets.as_mut();
             let target = targets.and_then(|targets| targets.get_mut(id));
             done = target.map(|target| with(target, entry.system, account, entry.paused_until));
