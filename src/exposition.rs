@@ -7,9 +7,9 @@
 //! The text format and OpenMetrics have the same sample lines in the same order. They differ in the
 //! headers of families, and in the samples that are rendered on every scrape.
 //!
-//! The compressor is reset before each text and ends it with a full flush. Its output therefore
-//! refers to no earlier data, and ends on a byte boundary. Segments can follow each other in any
-//! order, and still form one gzip member.
+//! The compressor is reset before each text and flushed after it. Its output therefore refers to no
+//! earlier data, and ends on a byte boundary. Segments can follow each other in any order, and still
+//! form one gzip member.
 
 mod block;
 mod body;
@@ -120,9 +120,10 @@ impl Fragment {
 /// Sample lines of a target whose values are the seconds left until a date.
 #[derive(Debug, Clone, Default)]
 pub struct Countdown {
-    /// All lines, each without its value.
+    /// All lines, each without its value and its end.
     lines: Arc<str>,
-    dates: Arc<[Timestamp]>,
+    /// Where each line ends, and the date at which its value is 0.
+    dates: Arc<[(usize, Timestamp)]>,
 }
 
 impl Countdown {
@@ -134,8 +135,7 @@ impl Countdown {
     ) -> Self {
         let mut writer = SampleWriter::new(common);
         let write = |(labels, date): ([&str; 2], Timestamp)| {
-            writer.open_line(COUNTDOWN, &labels).push('\n');
-            date
+            (writer.open_line(COUNTDOWN, &labels).len(), date)
         };
         let dates = samples.map(write).collect();
         let lines = writer.finish().map(|(_, lines)| lines);
@@ -153,6 +153,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::block::Deflated;
     use super::body::BodyWriter;
     use super::*;
     use crate::metrics::ALL;
@@ -200,9 +201,10 @@ mod tests {
     #[test]
     fn seconds_left_are_rounded_down_and_go_below_zero() {
         let now = Timestamp::from_millisecond(10_000).unwrap();
-        let dates = [12_999, 10_000, 9_999].map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        let dates = [(2, 12_999), (4, 10_000), (6, 9_999)];
+        let dates = dates.map(|(end, ms)| (end, Timestamp::from_millisecond(ms).unwrap()));
         let countdown = Countdown {
-            lines: "x \nx \nx \n".into(),
+            lines: "x x x ".into(),
             dates: dates.into(),
         };
         let mut page = PageBuilder::new(Encoding::Plain.into());
@@ -342,7 +344,10 @@ mod tests {
         fn any_text_survives_deflate(text in "\\PC{0,5000}") {
             let mut member = BodyWriter::new(Encoding::Gzip);
             member.begin();
-            let page = member.finish().end(Encoding::Gzip, text.clone(), 0);
+            let body = member.finish();
+            let mut end = BodyWriter::after(&body, Encoding::Gzip);
+            end.text(text.clone().into(), 0, Deflated::once);
+            let page = end.end(body);
             prop_assert_eq!(gunzip(&bytes(&page)), text);
         }
     }

@@ -51,7 +51,7 @@ struct Totals {
 }
 
 /// Writer of a page, or of a part of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BodyWriter {
     encoding: Encoding,
     chunks: Vec<Chunk>,
@@ -78,6 +78,14 @@ impl BodyWriter {
                 plain_bytes: 0,
                 crc: crc32fast::Hasher::new(),
             },
+        }
+    }
+
+    /// Creates a writer of what follows on the same page.
+    pub(super) fn after(body: &PageBody, encoding: Encoding) -> Self {
+        Self {
+            totals: body.totals.clone(),
+            ..Self::new(encoding)
         }
     }
 
@@ -160,25 +168,18 @@ impl BodyWriter {
             totals: self.totals,
         }
     }
-}
 
-impl PageBody {
-    /// Returns the page that this is the beginning of: with this text, and the gzip trailer if any.
-    pub(super) fn end(self, encoding: Encoding, tail: String, series: u64) -> Page {
-        let mut end = BodyWriter {
-            totals: self.totals,
-            ..BodyWriter::new(encoding)
-        };
-        end.text(tail.into(), series, Deflated::once);
-        if encoding == Encoding::Gzip {
+    /// Returns the finished page, of which `body` was written before: with the gzip trailer, if any.
+    pub(super) fn end(mut self, body: PageBody) -> Page {
+        if self.encoding == Encoding::Gzip {
             // An empty final block, then the CRC-32 and the length of the uncompressed text.
             let mut trailer = vec![0x03, 0x00];
-            trailer.extend_from_slice(&end.totals.crc.clone().finalize().to_le_bytes());
-            let [a, b, c, d, ..] = end.totals.plain_bytes.to_le_bytes();
+            trailer.extend_from_slice(&self.totals.crc.clone().finalize().to_le_bytes());
+            let [a, b, c, d, ..] = self.totals.plain_bytes.to_le_bytes();
             trailer.extend_from_slice(&[a, b, c, d]);
-            end.push(trailer.into());
+            self.push(trailer.into());
         }
-        let end = end.finish();
+        let end = self.finish();
         let Totals {
             series,
             bytes,
@@ -186,16 +187,18 @@ impl PageBody {
             ..
         } = end.totals;
         Page {
-            shared: self.chunks,
+            shared: body.chunks,
             own: end.chunks,
             bytes,
             plain_bytes,
             series,
         }
     }
+}
 
+#[cfg(test)]
+impl PageBody {
     /// Returns where the first chunk is.
-    #[cfg(test)]
     pub(super) fn start(&self) -> *const u8 {
         self.chunks[0].bytes().as_ptr()
     }

@@ -1,13 +1,12 @@
 //! Pages: blocks one after another, then a tail that is rendered on every scrape.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::proto::MetricFamily;
 
-use super::block::{Block, series};
+use super::block::{Block, Deflated, series};
 use super::body::{BodyWriter, Chunk, PageBody, SMALL};
 use super::gathered::write_samples;
 use super::header::{FamilyHeader, write_header};
@@ -118,7 +117,8 @@ pub(crate) struct PageBuilder {
     representation: Representation,
     body: PageBody,
     countdowns: Arc<[Countdown]>,
-    tail: String,
+    /// What follows the body.
+    tail: BodyWriter,
 }
 
 /// Calls the closure with each family of the fragments and its blocks, in the order of a page.
@@ -159,11 +159,12 @@ impl PageBuilder {
     pub(crate) fn new(representation: Representation) -> Self {
         let mut body = BodyWriter::new(representation.encoding);
         body.begin();
+        let body = body.finish();
         Self {
             representation,
-            body: body.finish(),
             countdowns: Arc::default(),
-            tail: String::new(),
+            tail: BodyWriter::after(&body, representation.encoding),
+            body,
         }
     }
 
@@ -183,7 +184,9 @@ impl PageBuilder {
         match encoding {
             Encoding::Plain => in_page_order(fragments, |header, blocks| {
                 body.block(header.block(format));
-                blocks.iter().for_each(|block| body.block(block));
+                for block in blocks {
+                    body.block(block);
+                }
             }),
             Encoding::Gzip => {
                 let kept = segments.is_some();
@@ -192,6 +195,7 @@ impl PageBuilder {
             }
         }
         self.body = body.finish();
+        self.tail = BodyWriter::after(&self.body, encoding);
     }
 
     /// Sets the countdowns of this page.
@@ -202,46 +206,60 @@ impl PageBuilder {
 
     /// Appends the countdown samples, with the seconds left at `now`.
     pub(crate) fn count_down(&mut self, now: Timestamp) {
-        /// Ten digits for the seconds of 300 years, a sign and the line end.
-        const VALUE: usize = 12;
+        /// Size of the text that is compressed at once: the window of deflate, which then need not
+        /// slide, and little enough to stay in the CPU's caches.
+        const CHUNK: usize = 32 * 1024;
         if self.countdowns.is_empty() {
             return;
         }
         let header = HEADERS[COUNTDOWN].block(self.representation.format).text();
-        let length = |target: &Countdown| target.lines.len() + target.dates.len() * VALUE;
-        let whole: usize = self.countdowns.iter().map(length).sum();
-        // Reserved at once: a string that grows is copied, and the allocator zeroes the memory it
-        // frees.
-        self.tail.reserve(header.len() + whole);
-        self.tail.push_str(&String::from_utf8_lossy(header));
+        let mut text = String::with_capacity(CHUNK);
+        text.push_str(&String::from_utf8_lossy(header));
+        let (mut samples, mut digits) = (0, itoa::Buffer::new());
         for target in self.countdowns.iter() {
-            for (line, date) in target.lines.lines().zip(&*target.dates) {
+            let mut begin = 0;
+            for &(end, date) in &*target.dates {
                 let left = date.as_millisecond() - now.as_millisecond();
-                // Writing to a `String` cannot fail.
-                let _ = writeln!(self.tail, "{line}{}", left.div_euclid(1000));
+                let (line, left) = (
+                    &target.lines[begin..end],
+                    digits.format(left.div_euclid(1000)),
+                );
+                if text.len() + line.len() + left.len() >= CHUNK {
+                    let full = std::mem::replace(&mut text, String::with_capacity(CHUNK));
+                    self.tail.text(full.into(), samples, Deflated::once);
+                    samples = 0;
+                }
+                text.push_str(line);
+                text.push_str(left);
+                text.push('\n');
+                samples += 1;
+                begin = end;
             }
         }
+        self.tail.text(text.into(), samples, Deflated::once);
     }
 
     /// Appends families that are gathered at scrape time, and that exist since `created`.
     pub(crate) fn live(&mut self, families: &[MetricFamily], created: Timestamp) {
         let format = self.representation.format;
         let created = (format == Format::OpenMetrics).then_some(created);
+        let mut text = String::new();
         for family in families {
             let (name, help, kind) = (family.name(), family.help(), family.get_field_type());
-            write_header(&mut self.tail, format, name, help, kind);
-            write_samples(&mut self.tail, family, created);
+            write_header(&mut text, format, name, help, kind);
+            write_samples(&mut text, family, created);
         }
+        let series = series(&text);
+        self.tail.text(text.into(), series, Deflated::once);
     }
 
     /// Returns the finished page.
     #[must_use]
     pub(crate) fn finish(mut self) -> Page {
-        let Representation { format, encoding } = self.representation;
-        if format == Format::OpenMetrics {
-            self.tail.push_str("# EOF\n");
+        if self.representation.format == Format::OpenMetrics {
+            let end = Bytes::from_static(b"# EOF\n");
+            self.tail.text(end, 0, Deflated::once);
         }
-        let series = series(&self.tail);
-        self.body.end(encoding, self.tail, series)
+        self.tail.end(self.body)
     }
 }

@@ -82,7 +82,9 @@ impl SegmentCache {
                 writer.family(header, Some(format), blocks);
             });
             *small = writer.finish();
-            small.iter().for_each(|segment| page.add(&segment.body));
+            for segment in small.iter() {
+                page.add(&segment.body);
+            }
             return;
         }
         self.small = Default::default();

@@ -97,7 +97,7 @@ impl Simulator {
                 })
             }
             (&Method::PUT, "/simulator/connections") => {
-                parse_query(request).and_then(|put| self.change(|world| world.put(put, now)))
+                parse_query(request).and_then(|put: Put| self.change(|world| world.put(&put, now)))
             }
             (&Method::PUT, "/simulator/tokens") => parse_query(request)
                 .and_then(|token| self.change(|world| world.set_token_expiry(&token))),
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Sets the status of Zuora connections, or changes or creates connections of an integration.
-    fn put(&mut self, put: Put, now: Timestamp) -> Result<(), Rejected> {
+    fn put(&mut self, put: &Put, now: Timestamp) -> Result<(), Rejected> {
         let named = |name: &str| put.connection.as_ref().is_none_or(|named| named == name);
         if let Some(target) = &put.target {
             let stored = self.stored(target)?;
@@ -151,7 +151,7 @@ impl World {
                 stored.push(StoredConnection::new(name, now));
             }
             let mut named = stored.iter_mut().filter(|stored| named(&stored.name));
-            return named.try_for_each(|stored| stored.put(&put));
+            return named.try_for_each(|stored| stored.put(put));
         }
         let status = put
             .status
