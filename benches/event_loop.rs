@@ -112,7 +112,7 @@ fn measured(load: &Load) -> Vec<Duration> {
         .enable_all()
         .on_thread_unpark(move || *start.lock().expect("no panic") = cpu_time())
         .on_thread_park(move || {
-            let period = cpu_time() - *end.lock().expect("no panic");
+            let period = cpu_time().saturating_sub(*end.lock().expect("no panic"));
             ended.lock().expect("no panic").push(period);
         })
         .build()
