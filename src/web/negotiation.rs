@@ -97,14 +97,14 @@ impl<'a> Item<'a> {
             weight: 1.0,
         };
         if let Some(weight) = item.parameter("q") {
-            item.weight = weight.parse().unwrap_or(1.0);
+            item.weight = weight.parse().unwrap_or(1.0_f32).clamp(0.0, 1.0);
         }
         item
     }
 
     /// Returns the value of a parameter, without quotes.
     fn parameter(&self, name: &str) -> Option<&'a str> {
-        let mut parameters = self.parameters.split(';');
+        let mut parameters = split(self.parameters, ';');
         parameters.find_map(|parameter| {
             let (of, value) = parameter.split_once('=')?;
             let value = value.trim().trim_matches('"');
@@ -113,11 +113,24 @@ impl<'a> Item<'a> {
     }
 }
 
+/// Splits text at a separator that is not inside a quoted string (RFC 9110, 5.6.4).
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |next| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        escaped = quoted && next == '\\';
+        quoted ^= next == '"';
+        next == separator && !quoted
+    })
+}
+
 /// Returns the items of all header fields of this name.
 fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Item<'a>> {
     let values = headers.get_all(name).iter();
-    let values = values.filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(Item::parse)
+    let values = values.filter_map(|value| str::from_utf8(value.as_bytes()).ok());
+    values.flat_map(|value| split(value, ',')).map(Item::parse)
 }
 
 /// Selects the representation of a metrics page, and returns it with its `Content-Type`.
@@ -150,24 +163,24 @@ pub(super) fn representation(headers: &HeaderMap) -> (Representation, HeaderValu
     (representation, offer.content_type(escaping))
 }
 
-/// Selects the content encoding of a response: gzip, if it is accepted by name or by `*`.
+/// Selects the content encoding of a response: gzip, if it is accepted by name or by `*` and no
+/// less wanted than `identity`.
 pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
-    let mut any = false;
-    for item in items(headers, &header::ACCEPT_ENCODING) {
-        let wanted = item.weight > 0.0;
-        match item.name {
-            name if ["gzip", "x-gzip"]
+    let items: Vec<_> = items(headers, &header::ACCEPT_ENCODING).collect();
+    let weight = |names: &[&str]| {
+        let is = |item: &&Item<'_>| {
+            names
                 .iter()
-                .any(|gzip| name.eq_ignore_ascii_case(gzip)) =>
-            {
-                any = wanted;
-                break;
-            }
-            "*" => any = wanted,
-            _ => {}
-        }
+                .any(|name| item.name.eq_ignore_ascii_case(name))
+        };
+        items.iter().find(is).map(|item| item.weight)
+    };
+    let gzip = weight(&["gzip", "x-gzip"]).or_else(|| weight(&["*"]));
+    let identity = weight(&["identity"]).unwrap_or_default();
+    match gzip {
+        Some(gzip) if gzip > 0.0 && gzip >= identity => Encoding::Gzip,
+        _ => Encoding::Plain,
     }
-    if any { Encoding::Gzip } else { Encoding::Plain }
 }
 
 #[cfg(test)]
@@ -176,7 +189,7 @@ mod tests {
 
     fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let values = values.iter().map(|value| {
-            let value = HeaderValue::from_str(value).unwrap();
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             (name.clone(), value)
         });
         values.collect()
@@ -240,6 +253,24 @@ mod tests {
                 "APPLICATION/OpenMetrics-Text; Version=\"1.0.0\"",
                 OPEN.to_owned(),
             ),
+            // Separators in quoted strings separate nothing.
+            (
+                "application/openmetrics-text;x=\"a;q=0\\\";q=0\";q=0.9,text/plain;q=0.5",
+                OPEN.to_owned(),
+            ),
+            (
+                "text/plain;q=0.5;x=\"é, application/openmetrics-text;b\"",
+                TEXT.to_owned(),
+            ),
+            (
+                "text/plain;q=0.9, application/openmetrics-text;x=\"",
+                OPEN.to_owned(),
+            ),
+            // A weight is at most 1.
+            (
+                "text/plain, application/openmetrics-text;q=7",
+                TEXT.to_owned(),
+            ),
             ("text/plain, application/openmetrics-text", TEXT.to_owned()),
             ("application/openmetrics-text, text/plain", OPEN.to_owned()),
             ("text/*;q=0.5, application/*", OPEN.to_owned()),
@@ -280,6 +311,10 @@ mod tests {
             ("gzip;q=0", false),
             ("gzip; q=0.000, *", false),
             ("*;q=0", false),
+            ("identity, gzip", true),
+            ("identity, gzip;q=0.5", false),
+            ("gzip;q=0.3, identity;q=0.2", true),
+            ("gzip;q=1.0, identity; q=0.5, *;q=0", true),
             ("identity", false),
             ("", false),
         ] {

@@ -42,8 +42,9 @@ label are alternatives, different labels narrow together. `/metrics?own=1` is wh
 which all accounts of a system share. So each series is on exactly one of the parts that `/sd` lists: one for each account, and `own=1`. A name that there is not gives
 an empty page; a parameter that there is not, an empty value, or `own` with another is refused with status 400, since the whole page in place of a part would store everything many times.
 
-The page is OpenMetrics 1.0 if `Accept` prefers it, as Prometheus does, and else the text format 0.0.4. Both have the same series. OpenMetrics adds the units, and
-`_created` for the counters and the histogram of the process. There, a counter's metadata has its name without `_total`.
+The page is OpenMetrics 1.0 if `Accept` prefers it, as Prometheus does, and else the text format 0.0.4. OpenMetrics also has the units, and
+`_created` for the counters and the histogram of the process. There, a counter's metadata has its name without `_total`. All other series are the same.
+OpenMetrics 0.0.1 and text 1.0.0 are sent to scrapers that ask for them, with the same lines.
 ";
 
 fn group(name: &str) -> usize {
