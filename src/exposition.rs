@@ -8,8 +8,8 @@
 //! headers of families, and in the samples that are rendered on every scrape.
 //!
 //! The compressor is reset before each text and flushed after it. Its output therefore refers to no
-//! earlier data, and ends on a byte boundary. Segments can follow each other in any order, and still
-//! form one gzip member.
+//! earlier data, and ends on a byte boundary. Segments can follow each other in any order, and they
+//! still form one gzip member.
 
 mod block;
 mod body;
