@@ -169,7 +169,7 @@ impl BodyWriter {
         }
     }
 
-    /// Returns the finished page, of which `body` was written before. Adds the gzip trailer, if any.
+    /// Returns the finished page. `body` was written before. Adds the gzip trailer, if any.
     pub(super) fn end(mut self, body: PageBody) -> Page {
         if self.encoding == Encoding::Gzip {
             // An empty final block, then the CRC-32 and the length of the uncompressed text.
