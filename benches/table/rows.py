@@ -243,7 +243,7 @@ def growth(tools):
     few, many = ([float(value) for value in line.split()[1:]] for line in said.splitlines())
     for how, small, large in zip(("one after another", "each after a page"), few, many):
         yield Row(
-            f"publish of one target of 500 series, {how}: 1,000,000 series on the board",
+            f"publish of one target of 500 series, {how}: 1,000,000 series in the inventory",
             f"{large:.0f} µs",
             f"10,000: {small:.0f} µs",
             large / small,
