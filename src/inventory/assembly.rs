@@ -34,19 +34,21 @@ pub(super) fn assemble(
 ) -> PageBuilder {
     // Replaces stale listings, so that the other fragments keep their positions and their segments.
     let nothing = Fragment::default();
-    let targets: Vec<_> = targets(part, accounts).collect();
-    let is_fresh: Vec<_> = targets.iter().map(|target| target.is_fresh(now)).collect();
-    let listings = targets.iter().zip(&is_fresh);
-    let listings = listings.map(|(target, fresh)| if *fresh { &target.listing } else { &nothing });
+    let targets: Vec<_> = targets(part, accounts)
+        .map(|target| (target, target.is_fresh(now)))
+        .collect();
+    let listings = targets
+        .iter()
+        .map(|(target, fresh)| if *fresh { &target.listing } else { &nothing });
     let entries = part.accounts(accounts).filter(|_| part.has_accounts());
     let fragments: Vec<_> = listings
-        .chain(targets.iter().map(|target| &target.history))
-        .chain(targets.iter().map(|target| &target.freshness))
+        .chain(targets.iter().map(|(target, _)| &target.history))
+        .chain(targets.iter().map(|(target, _)| &target.freshness))
         .chain(entries.map(|entry| &entry.fragment))
         .collect();
     let mut page = PageBuilder::new(representation);
     page.fragments(&fragments, segments);
-    let fresh = targets.iter().zip(&is_fresh).filter(|(_, fresh)| **fresh);
+    let fresh = targets.iter().filter(|(_, fresh)| *fresh);
     page.countdowns(fresh.map(|(target, _)| &target.countdown));
     page
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Inventory;
-use super::entry::{AccountEntry, TargetEntry};
+use super::entry::{AccountEntry, Entries, TargetEntry};
 use crate::model::error::PollError;
 use crate::model::listing::LONG;
 use crate::model::state::{LastListing, TargetState};
@@ -21,6 +21,12 @@ pub struct AccountHandle {
 }
 
 impl AccountHandle {
+    /// Returns the account's entry; `None` once the account was removed.
+    fn entry<'a>(&self, accounts: &'a Entries) -> Option<&'a AccountEntry> {
+        let (system, account) = &self.key;
+        accounts.get(system)?.get(account)
+    }
+
     /// Calls the closure with the account's entry. Does nothing once the account was removed.
     fn with_entry(&self, with: impl FnOnce(&mut AccountEntry, &str)) {
         let (system, account) = &self.key;
@@ -37,10 +43,7 @@ impl AccountHandle {
         with: impl FnOnce(&mut TargetEntry, &'static System, &str, Option<Timestamp>) -> T,
     ) -> Option<T> {
         let mut done = None;
-        let now = self.inventory.clock.now();
         self.with_entry(|entry, account| {
-            // What the poll changed is rendered here, so that a scrape need not.
-            entry.refresh_metrics(now);
             let targets = entry.targets.as_mut();
             let target = targets.and_then(|targets| targets.get_mut(id));
             done = target.map(|target| with(target, entry.system, account, entry.paused_until));
@@ -98,8 +101,10 @@ impl AccountHandle {
         let long =
             |last_listing: &Arc<LastListing>| last_listing.listing.connections().len() > LONG;
         while state.last_listing.as_ref().is_some_and(long) {
-            let before = self.with_target(id, |target, system, _, paused_until| {
-                (target.clone(), system, paused_until)
+            // Only read here: a change would invalidate the pages that are cached.
+            let before = self.entry(&self.inventory.accounts()).and_then(|entry| {
+                let target = entry.targets.as_ref()?.get(id)?;
+                Some((target.clone(), entry.system, entry.paused_until))
             });
             let Some((before, system, paused_until)) = before else {
                 return;
@@ -139,9 +144,8 @@ impl AccountHandle {
     #[must_use]
     pub fn label(&self, id: &str) -> String {
         let accounts = self.inventory.accounts();
-        let targets = accounts
-            .get(self.key.0)
-            .and_then(|accounts| accounts.get(&self.key.1))
+        let targets = self
+            .entry(&accounts)
             .and_then(|entry| entry.targets.as_ref());
         let target = targets.and_then(|targets| targets.get(id));
         target.map_or_else(|| id.to_owned(), |target| target.label.clone())
