@@ -145,27 +145,29 @@ impl World {
         let named = |name: &str| put.connection.as_ref().is_none_or(|named| named == name);
         if let Some(target) = &put.target {
             let stored = self.stored(target)?;
+            // A copy, so that a rejected request changes nothing.
+            let mut changed = stored.clone();
             if let Some(name) = &put.connection
-                && !stored.iter().any(|stored| stored.name == *name)
+                && !changed.iter().any(|stored| stored.name == *name)
             {
-                stored.push(StoredConnection::new(name, now));
+                changed.push(StoredConnection::new(name, now));
             }
-            let mut named = stored.iter_mut().filter(|stored| named(&stored.name));
-            return named.try_for_each(|stored| stored.put(put));
+            let mut named = changed.iter_mut().filter(|stored| named(&stored.name));
+            named.try_for_each(|stored| stored.put(put))?;
+            *stored = changed;
+            return Ok(());
         }
         let status = put
             .status
             .as_ref()
             .ok_or("expected status= for a Zuora connection, or target= for a connection of an integration")?;
         let edges = self.tenant.connections.iter_mut();
-        let mut found = put.connection.is_none();
-        for edge in edges.filter(|edge| named(&edge.id)) {
-            edge.status.clone_from(status);
-            found = true;
+        let mut named = edges.filter(|edge| named(&edge.id)).peekable();
+        if let (None, Some(id)) = (named.peek(), &put.connection) {
+            return Err(unknown(id));
         }
-        found
-            .then_some(())
-            .ok_or_else(|| unknown(put.connection.as_deref().unwrap_or_default()))
+        named.for_each(|edge| edge.status.clone_from(status));
+        Ok(())
     }
 
     /// Sets the expiry of an integration's token.
@@ -295,6 +297,10 @@ mod tests {
         assert_eq!(put(&simulator, "target=acme_slack&type=api_key").0, 200);
         let changed = simulator.change(kinds);
         assert!(changed[0] && !changed[1..].contains(&true), "{changed:?}");
+
+        let later = "target=acme_slack&refresh_token=true&type=oauth&renewed_for=60";
+        assert_eq!(put(&simulator, later).0, 400, "some have no date");
+        assert_eq!(simulator.change(kinds), changed, "none was changed");
 
         assert_eq!(put(&simulator, "status=Disconnected").0, 200);
         let statuses = simulator.change(|world| {
