@@ -120,10 +120,10 @@ impl Fragment {
 /// Sample lines of a target whose values are the seconds left until a date.
 #[derive(Debug, Clone, Default)]
 pub struct Countdown {
-    /// All lines, each without its value and its end.
+    /// All lines, each without its value and its line feed.
     lines: Arc<str>,
-    /// Where each line ends, and the date at which its value is 0.
-    dates: Arc<[(usize, Timestamp)]>,
+    /// Where each line ends, and the date at which its value is 0, in milliseconds since the epoch.
+    dates: Arc<[(usize, i64)]>,
 }
 
 impl Countdown {
@@ -135,7 +135,8 @@ impl Countdown {
     ) -> Self {
         let mut writer = SampleWriter::new(common);
         let write = |(labels, date): ([&str; 2], Timestamp)| {
-            (writer.open_line(COUNTDOWN, &labels).len(), date)
+            let end = writer.open_line(COUNTDOWN, &labels).len();
+            (end, date.as_millisecond())
         };
         let dates = samples.map(write).collect();
         let lines = writer.finish().map(|(_, lines)| lines);
@@ -201,11 +202,9 @@ mod tests {
     #[test]
     fn seconds_left_are_rounded_down_and_go_below_zero() {
         let now = Timestamp::from_millisecond(10_000).unwrap();
-        let dates = [(2, 12_999), (4, 10_000), (6, 9_999)];
-        let dates = dates.map(|(end, ms)| (end, Timestamp::from_millisecond(ms).unwrap()));
         let countdown = Countdown {
             lines: "x x x ".into(),
-            dates: dates.into(),
+            dates: [(2, 12_999), (4, 10_000), (6, 9_999)].into(),
         };
         let mut page = PageBuilder::new(Encoding::Plain.into());
         page.countdowns([countdown].iter());
@@ -338,6 +337,43 @@ mod tests {
                     prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), anew);
                 }
             }
+        }
+
+        #[test]
+        fn countdowns_of_any_size_are_the_same_lines_in_both_encodings(
+            targets in prop::collection::vec((1..2000_usize, 0..300_usize), 0..5),
+            long in prop_oneof![3 => Just(0), 1 => 32_700..33_000_usize],
+        ) {
+            let now = Timestamp::UNIX_EPOCH;
+            let lengths = targets.iter().copied().chain([(long, usize::from(long > 0))]);
+            let mut expected = String::new();
+            let mut samples = 0;
+            let countdowns = lengths.map(|(length, lines)| {
+                let (mut text, mut dates) = (String::new(), Vec::new());
+                for seconds in 0..lines {
+                    let line = "x".repeat(length);
+                    text.push_str(&line);
+                    dates.push((text.len(), 1000 * i64::try_from(seconds).unwrap()));
+                    expected.extend([&line, &seconds.to_string()[..], "\n"]);
+                    samples += 1;
+                }
+                Countdown { lines: text.into(), dates: dates.into() }
+            });
+            let countdowns: Vec<_> = countdowns.collect();
+            if samples > 0 {
+                let header = HEADERS[COUNTDOWN].block(Format::Text).text();
+                expected.insert_str(0, std::str::from_utf8(header).unwrap());
+            }
+            let [plain, gzip] = [Encoding::Plain, Encoding::Gzip].map(|encoding| {
+                let mut page = PageBuilder::new(encoding.into());
+                page.countdowns(countdowns.iter());
+                page.count_down(now);
+                page.finish()
+            });
+            prop_assert_eq!((plain.series, plain.bytes), (samples, expected.len() as u64));
+            prop_assert_eq!((gzip.series, gzip.plain_bytes), (plain.series, plain.bytes));
+            prop_assert_eq!(gunzip(&bytes(&gzip)), &expected[..]);
+            prop_assert_eq!(String::from_utf8(bytes(&plain)).unwrap(), expected);
         }
 
         #[test]

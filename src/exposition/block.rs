@@ -116,7 +116,7 @@ impl Deflated {
     }
 }
 
-/// Returns the number of sample lines, each of which has an end.
+/// Returns the number of sample lines. Each line must end with a line feed.
 pub(super) fn series(text: &str) -> u64 {
     let text = text.as_bytes();
     let mut line = 0;

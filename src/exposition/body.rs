@@ -132,7 +132,7 @@ impl BodyWriter {
         self.totals.series += part.totals.series;
         self.totals.plain_bytes += part.totals.plain_bytes;
         self.totals.crc.combine(&part.totals.crc);
-        // Not in `push`, because a part has few chunks.
+        // Not in `push`: a segment has few small chunks, and would reserve too much.
         self.small.reserve_exact(JOINED - self.small.len());
         for chunk in &*part.chunks {
             self.push(chunk.bytes().clone());

@@ -168,7 +168,8 @@ impl PageBuilder {
         }
     }
 
-    /// Sets the families of this page, which are those of all fragments.
+    /// Sets the families of this page, which are those of all fragments. They come before anything
+    /// else: call it first.
     ///
     /// A plain page shares the text of the fragments. For a gzip page, unchanged segments of the
     /// previous page are taken from `segments`, which then holds those of this page.
@@ -206,8 +207,9 @@ impl PageBuilder {
 
     /// Appends the countdown samples, with the seconds left at `now`.
     pub(crate) fn count_down(&mut self, now: Timestamp) {
-        /// Size of the text that is compressed at once: the window of deflate, which then need not
-        /// slide, and little enough to stay in the CPU's caches.
+        /// Size of the text that is compressed at once.
+        ///
+        /// It fits into the window of deflate, which then need not slide, and into the CPU's caches.
         const CHUNK: usize = 32 * 1024;
         if self.countdowns.is_empty() {
             return;
@@ -216,14 +218,12 @@ impl PageBuilder {
         let mut text = String::with_capacity(CHUNK);
         text.push_str(&String::from_utf8_lossy(header));
         let (mut samples, mut digits) = (0, itoa::Buffer::new());
+        let now = now.as_millisecond();
         for target in self.countdowns.iter() {
             let mut begin = 0;
             for &(end, date) in &*target.dates {
-                let left = date.as_millisecond() - now.as_millisecond();
-                let (line, left) = (
-                    &target.lines[begin..end],
-                    digits.format(left.div_euclid(1000)),
-                );
+                let line = &target.lines[begin..end];
+                let left = digits.format((date - now).div_euclid(1000));
                 if text.len() + line.len() + left.len() >= CHUNK {
                     let full = std::mem::replace(&mut text, String::with_capacity(CHUNK));
                     self.tail.text(full.into(), samples, Deflated::once);

@@ -25,7 +25,7 @@ const TOGETHER: usize = 32;
 pub(crate) struct SegmentCache {
     groups: Vec<Group>,
     /// Segments of a page of one group, by format.
-    small: [Vec<Segment>; 2],
+    single_group: [Vec<Segment>; 2],
 }
 
 /// Segments of neighbouring fragments.
@@ -76,18 +76,18 @@ impl SegmentCache {
     ) {
         if fragments.len() <= TOGETHER {
             self.groups.clear();
-            let small = &mut self.small[format as usize];
-            let mut writer = SegmentWriter::new(std::mem::take(small), kept);
+            let segments = &mut self.single_group[format as usize];
+            let mut writer = SegmentWriter::new(std::mem::take(segments), kept);
             in_page_order(fragments, |header, blocks| {
                 writer.family(header, Some(format), blocks);
             });
-            *small = writer.finish();
-            for segment in small.iter() {
+            *segments = writer.finish();
+            for segment in segments.iter() {
                 page.add(&segment.body);
             }
             return;
         }
-        self.small = Default::default();
+        self.single_group = Default::default();
         let groups = fragments.chunks(TOGETHER);
         self.groups.resize_with(groups.len(), Group::default);
         for (group, fragments) in self.groups.iter_mut().zip(groups) {
@@ -114,7 +114,7 @@ impl SegmentCache {
 
     /// Drops what only pages of this format use.
     pub(crate) fn drop_format(&mut self, format: Format) {
-        self.small[format as usize].clear();
+        self.single_group[format as usize].clear();
         for family in self.groups.iter_mut().flat_map(|group| &mut group.families) {
             family.headed[format as usize] = Vec::new();
         }
@@ -177,11 +177,13 @@ impl GroupFamily {
         *segments = writer.finish();
     }
 
-    /// Returns the segments for a page on which this group is the first with the family, if there
-    /// is a format, or another one.
-    fn segments(
+    /// Returns the segments with the header in this format, or those without a header.
+    ///
+    /// The other ones are dropped, because pages do not use them: they are from when another group
+    /// was the first with the family.
+    fn segments<'f>(
         &mut self,
-        fragments: &[Fragment],
+        fragments: &'f [Fragment],
         format: Option<Format>,
         kept: bool,
     ) -> &[Segment] {
@@ -190,9 +192,14 @@ impl GroupFamily {
             None => self.headed = Default::default(),
         }
         if self.variant(format).is_empty() {
-            let all = fragments.iter().flat_map(|fragment| fragment.0.iter());
-            let own = all.filter(|(header, _)| header.place == self.header.place);
-            let blocks: Vec<_> = own.map(|(_, block)| block).collect();
+            let place = self.header.place;
+            let block = |fragment: &'f Fragment| {
+                let index = fragment
+                    .0
+                    .binary_search_by_key(&place, |(header, _)| header.place);
+                index.ok().map(|index| &fragment.0[index].1)
+            };
+            let blocks: Vec<_> = fragments.iter().filter_map(block).collect();
             self.build(format, &blocks, kept);
         }
         self.variant(format)

@@ -30,6 +30,7 @@ use std::time::Duration;
 use connections_exporter::clock::{Clock, seconds};
 use connections_exporter::inventory::Inventory;
 use connections_exporter::metrics::ExporterMetrics;
+use connections_exporter::model::listing::LONG;
 use connections_exporter::polling::account::{Account, AccountChange};
 use connections_exporter::state_dir::StateDir;
 use connections_exporter::vendors::account::{AccountConfig, PollConfig};
@@ -51,6 +52,9 @@ use vendor::{Ledger, Line, SHORT_PAGE, Vendor};
 const VENDORS: usize = 10;
 /// Number of entities, and of integrations, of each vendor.
 const TARGETS: usize = 10;
+/// Number of connections on three pages. A month with longer listings could not be replayed.
+const THREE_PAGES: usize = 3 * SHORT_PAGE - 1;
+const _: () = assert!(THREE_PAGES <= LONG);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -134,7 +138,7 @@ impl Month {
                 entity_connections: 15,
                 integrations: TARGETS,
                 // The listings of one vendor have three pages.
-                integration_connections: if n == 0 { 3 * SHORT_PAGE - 1 } else { 3 },
+                integration_connections: if n == 0 { THREE_PAGES } else { 3 },
             };
             let clock = Clock::from_tokio(start);
             let vendor = Vendor::new(sizes, random.u64(..), clock);

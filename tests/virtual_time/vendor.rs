@@ -252,8 +252,7 @@ impl Transport for Line {
 
 /// Replaces the page size of a ZIS request, so that short listings have several pages.
 ///
-/// Long listings are read and rendered on worker threads, which end in any order. A month with
-/// them could not be replayed.
+/// Long listings are processed on worker threads, which end in any order.
 fn with_short_pages(url: &Url) -> String {
     let mut short = url.clone();
     let pairs: Vec<_> = url

@@ -18,7 +18,7 @@ use crate::vendors::json::{Misfit, Value};
 /// Reading one of this size takes about a third of a millisecond.
 const SHORT: usize = 12 * 1024;
 
-/// Threads that read larger bodies.
+/// Threads that read larger bodies, and that compare and render longer listings.
 static READERS: LazyLock<BlockingPool> = LazyLock::new(|| BlockingPool::new(2));
 /// Deadline for reading a larger body.
 const READING: Duration = Duration::from_secs(30);
