@@ -209,7 +209,7 @@ impl PageBuilder {
     pub(crate) fn count_down(&mut self, now: Timestamp) {
         /// Size of the text that is compressed at once.
         ///
-        /// It fits into the window of deflate, which then need not slide, and into the CPU's caches.
+        /// It fits into the window of deflate, which then need not slide, and into the CPU's cache.
         const CHUNK: usize = 32 * 1024;
         if self.countdowns.is_empty() {
             return;
