@@ -297,13 +297,21 @@ fn page(
         }
         _ => integration.connections.get(start..).unwrap_or_default(),
     };
+    // With one client, rows have no UUID of it, as in the vendor's sample.
+    let has_clients = grants(integration).len() > 1;
     let mut arrays = Map::new();
     for kind in KINDS {
         let rows = rows.iter().take(size).filter(|stored| stored.kind == kind);
         arrays.insert(
             kind.to_owned(),
-            rows.map(|stored| row(integration, stored, planted, now))
-                .collect(),
+            rows.map(|stored| {
+                let mut row = row(stored, planted, now);
+                if has_clients && kind == "oauth" {
+                    row["oauth_client_uuid"] = json!(client_uuid(integration, stored.grant_type));
+                }
+                row
+            })
+            .collect(),
         );
     }
     let more = rows.len() > size || matches!(fault, Some(Kind::Endless | Kind::RepeatCursor));
@@ -362,12 +370,7 @@ fn named(stored: Option<&StoredConnection>, n: usize, now: Timestamp) -> StoredC
     }
 }
 
-fn row(
-    integration: &Integration,
-    stored: &StoredConnection,
-    planted: &str,
-    now: Timestamp,
-) -> Value {
+fn row(stored: &StoredConnection, planted: &str, now: Timestamp) -> Value {
     let created = stored.created.to_string();
     let updated = (stored.created + Duration::from_millis(520)).to_string();
     let mut row = match stored.kind {
@@ -393,10 +396,6 @@ fn row(
     if stored.kind == "oauth" {
         if let Some(expiry) = stored.token_expiry(now) {
             row["token_expiry"] = expiry;
-        }
-        // With one client it is absent, as in the vendor's sample.
-        if grants(integration).len() > 1 {
-            row["oauth_client_uuid"] = json!(client_uuid(integration, stored.grant_type));
         }
     } else {
         row["created_at"] = json!(created);
