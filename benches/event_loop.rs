@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// Time that is measured, and the time before it for the first polls.
@@ -126,10 +127,10 @@ fn measured(load: &Load) -> Vec<Duration> {
     runtime.block_on(async {
         let warm = async {
             sleep(WARMUP).await;
+            let before = listed(&simulator).await;
             periods.lock().expect("no panic").clear();
-            let before = listed(&simulator);
             sleep(MEASURED).await;
-            let pages = listed(&simulator) - before;
+            let pages = listed(&simulator).await - before;
             let planned = load.integrations * load.connections.div_ceil(100);
             let planned = planned as u64 * MEASURED.as_secs() / load.interval;
             assert!(
@@ -147,14 +148,20 @@ fn measured(load: &Load) -> Vec<Duration> {
 }
 
 /// Returns how many pages of listings the simulator has sent.
-fn listed(simulator: &Simulator) -> u64 {
-    let request = Request::get("/simulator").body(Bytes::new());
-    let response = simulator.respond(request.expect("it is well formed"));
-    let response = response.expect("there is no fault");
-    let held: serde_json::Value = serde_json::from_slice(response.body()).expect("it is JSON");
-    held["requests"]["connections_all"]
-        .as_u64()
-        .expect("it counts")
+///
+/// It asks on another thread, because the response is long and would keep the loop busy.
+async fn listed(simulator: &Arc<Simulator>) -> u64 {
+    let simulator = simulator.clone();
+    let asked = spawn_blocking(move || {
+        let request = Request::get("/simulator").body(Bytes::new());
+        let response = simulator.respond(request.expect("it is well formed"));
+        let response = response.expect("there is no fault");
+        let held: serde_json::Value = serde_json::from_slice(response.body()).expect("it is JSON");
+        held["requests"]["connections_all"]
+            .as_u64()
+            .expect("it counts")
+    });
+    asked.await.expect("no panic")
 }
 
 /// Starts a simulator on a thread of its own, and writes a configuration for it.
