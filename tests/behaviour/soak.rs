@@ -18,8 +18,8 @@ const WARM: Duration = Duration::from_mins(1);
 const POLLS: f64 = 30.0;
 /// Measurements after the first one, of which one must show no growth.
 ///
-/// A leak grows between any two of them. The allocator's heap grows only at first, for as many polls
-/// as it takes until large listings have met in every way.
+/// A leak grows between any two of them. The allocator's heap grows only at first, until large
+/// listings have met in every way.
 const ATTEMPTS: usize = 4;
 /// Duration of each fault; the next one follows after [`HEALTHY`].
 const FAULTY: Duration = Duration::from_secs(1);
