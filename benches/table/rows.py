@@ -80,7 +80,7 @@ def full_page_against_pushgateway(tools):
                     20,
                     most=False,
                 )
-            # What the last of them took.
+            # `ours` is the time of the gzip scrape, which was measured last.
             yield Row("the same, gzip, in milliseconds", f"{ours * 1e3:.1f} ms", "–", ours * 1e3, 1)
             ours, theirs = daemon.memory() / MIB, pushgateway.memory() / MIB
             yield Row(f"resident memory, {series:,} series", f"{ours:.1f} MiB", f"Pushgateway: {theirs:.0f} MiB", ours / theirs, 0.25)
@@ -250,7 +250,7 @@ def vendor_requests(tools):
 
 
 def growth(tools):
-    """From 10,000 to 1,000,000 series: a publish of one target, and a scrape by its bytes."""
+    """A publish of one target, and a scrape by its bytes, with a hundred times as many series in the inventory."""
     said = subprocess.run(tools.growth, capture_output=True, text=True, check=True, timeout=300).stdout
     few, many = ([float(value) for value in line.split()] for line in said.splitlines())
     for how, small, large in zip(("one after another", "each after a page"), few[1:], many[1:]):
@@ -340,7 +340,7 @@ def many_accounts(tools):
         lines = lambda daemon: [line for line in daemon.page().splitlines() if not line.startswith(b"#")]
         count = lambda daemon: len(lines(daemon))
         series = count(many)
-        # So many of each connection, and of each account besides, that ten have as many.
+        # Connections of each of the ten accounts, with which both pages have the same number of series.
         of_connections = sum(b'connection="' in line for line in lines(many)) / 10_000
         besides = (series - of_connections * 10_000) / 1000
         connections = round((series - 10 * besides) / (10 * of_connections))

@@ -297,8 +297,8 @@ fn page(
         }
         _ => integration.connections.get(start..).unwrap_or_default(),
     };
-    // With one client, rows have no UUID of it, as in the vendor's sample.
-    let has_clients = grants(integration).len() > 1;
+    // If an integration has one client, rows do not name it, as in the vendor's sample.
+    let has_several_clients = grants(integration).len() > 1;
     let mut arrays = Map::new();
     for kind in KINDS {
         let rows = rows.iter().take(size).filter(|stored| stored.kind == kind);
@@ -306,7 +306,7 @@ fn page(
             kind.to_owned(),
             rows.map(|stored| {
                 let mut row = row(stored, planted, now);
-                if has_clients && kind == "oauth" {
+                if has_several_clients && kind == "oauth" {
                     row["oauth_client_uuid"] = json!(client_uuid(integration, stored.grant_type));
                 }
                 row
